@@ -1,0 +1,136 @@
+"""The two families of error: what the client may be told, and what the operator must be told.
+
+A `Refusal` is the client's fault or the policy's; it becomes one ``-ERR [CODE] text`` line. A `StoreError` is a maildrop's
+trouble; `refusal_for` turns it, and a failed login, into the Refusal that the client hears. Everything else is a fault of
+ours: the connection logs it and the client hears `TemporaryFailure`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from twisted.cred.error import LoginDenied, LoginFailed, UnauthorizedLogin
+
+
+class Refusal(Exception):
+    """An answer of ``-ERR``: an optional response code (RFC 2449 section 8, RFC 3206) and an ASCII text.
+
+    The text never holds a path, a name from the file system, or another exception's text.
+    """
+
+    code: ClassVar[bytes] = b""
+    text: ClassVar[bytes] = b"refused"
+
+    def __init__(self, text: bytes | None = None) -> None:
+        super().__init__()
+        self._text = text
+
+    @property
+    def line(self) -> bytes:
+        """The response code and the text, as they follow ``-ERR`` and a space."""
+        text = self.text if self._text is None else self._text
+        return b"[%b] %b" % (self.code, text) if self.code else text
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.line!r})"
+
+    __str__ = __repr__
+
+
+class BadCommand(Refusal):
+    """An unknown verb, a verb of another state, or arguments that do not fit it."""
+
+    text = b"unknown command"
+
+
+class LineTooLong(Refusal):
+    """More octets without a line end than RFC 2449 section 4 (or RFC 5034 section 4) allows; the connection ends."""
+
+    text = b"line too long"
+
+
+class NoSuchMessage(Refusal):
+    """A message-number that is not one, out of range, or marked as deleted."""
+
+    text = b"no such message"
+
+
+class MessageUnavailable(Refusal):
+    """A message of the snapshot that can no longer be read."""
+
+    text = b"message is no longer available"
+
+
+class AuthenticationFailed(Refusal):
+    """The credentials are wrong (RFC 3206 section 4); the same words whether the user exists or not."""
+
+    code = b"AUTH"
+    text = b"authentication failed"
+
+
+class InUse(Refusal):
+    """Another session holds the maildrop's lock (RFC 2449 section 8.1.1)."""
+
+    code = b"IN-USE"
+    text = b"maildrop is in use by another session"
+
+
+class TemporaryFailure(Refusal):
+    """The server's fault, worth another try later (RFC 3206 section 2)."""
+
+    code = b"SYS/TEMP"
+    text = b"temporary failure, please try again later"
+
+
+class PermanentFailure(Refusal):
+    """The server's fault, and the operator's help is needed (RFC 3206 section 3)."""
+
+    code = b"SYS/PERM"
+    text = b"the maildrop needs the attention of its operator"
+
+
+class StoreError(Exception):
+    """A maildrop's trouble. Its text is for the operator's log; the client hears `refusal` alone."""
+
+    refusal: ClassVar[type[Refusal]] = TemporaryFailure
+
+
+class MaildropInUse(StoreError):
+    """The exclusive lock is held by another session, in this process or another."""
+
+    refusal = InUse
+
+
+class MaildropUnavailable(StoreError):
+    """The maildrop cannot be opened now: permissions, a full or failing disk."""
+
+
+class MaildropCorrupt(StoreError):
+    """The maildrop cannot be opened until its operator repairs it."""
+
+    refusal = PermanentFailure
+
+
+class OutcomeUnknown(StoreError):
+    """A commit failed half-way and its journal stands: the next login finishes it."""
+
+
+class MessageGone(StoreError):
+    """The message vanished, cannot be read, or is not the one that was listed; the session goes on."""
+
+    refusal = MessageUnavailable
+
+
+class MessageTruncated(StoreError):
+    """A body came up short after its transfer began; the connection ends without the final dot."""
+
+
+def refusal_for(error: BaseException) -> Refusal | None:
+    """What the client hears of `error`; None when it is a fault of ours, which the caller logs."""
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, StoreError):
+        return error.refusal()
+    if isinstance(error, (UnauthorizedLogin, LoginFailed, LoginDenied)):
+        return AuthenticationFailed()
+    return None

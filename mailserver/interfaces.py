@@ -1,0 +1,185 @@
+"""The map of the system: what its parts ask of one another.
+
+Everything that may wait returns a Deferred. Only `IMaildrop.fetch` and `IBody.read` may also answer at once, because they
+are the hot road; the check for that stays inside ``net/``.
+
+`net/` knows `IMaildrop`, `IBody`, `IMechanism`, `IExchange` and `IOracle`; `store/` implements `IStore`, `IMaildrop` and
+`IBody`; `auth/` implements `IUsers`, `IVerifiers` and `IOracle`, and its realm asks `IStore`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+
+from twisted.cred.credentials import ICredentials
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+from mailserver.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """An account that a checker knows. `name` is canonical: it is the avatar id and what the log shows."""
+
+    name: str
+    home: str | None = None
+    """Home directory, for store URLs with ``{home}``."""
+    mail: str | None = None
+    """A store URL of the user's own, over the configured one (passwd-file: ``userdb_mail``)."""
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Where the user may log in from; empty: from anywhere (passwd-file: ``allow_nets``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mind:
+    """cred's `mind`: who asks for an avatar, and over what."""
+
+    peer: str
+    """The client's address, without its port; a.b.c.d for ::ffff:a.b.c.d; "" over a Unix socket."""
+    tls: bool
+    listener: str
+    """The listener's protocol: "pop3", "pop3s"."""
+
+
+class IStore(Interface):
+    """Where the maildrops are; one per process."""
+
+    def start() -> Deferred[None]:
+        """Get ready: check what can be checked before a user comes. Errors tell the operator what to do."""
+
+    def stop() -> Deferred[None]:
+        """Finish what is under way and end the threads."""
+
+    def open(user: User, owner: str) -> Deferred[IMaildrop]:
+        """Take the maildrop's exclusive lock and a snapshot under it.
+
+        `owner` names the worker and the peer, for the operator who asks who holds the lock. Errors: MaildropInUse,
+        MaildropUnavailable, MaildropCorrupt.
+        """
+
+
+class IMaildrop(Interface):
+    """A locked maildrop: the avatar. Valid until it was committed or released."""
+
+    messages: Snapshot = Attribute("The snapshot; what arrives later is invisible to it.")
+
+    def fetch(number: int) -> IBody | Deferred[IBody]:
+        """Open message-number `number`, which the caller closes. May answer at once. Errors (raised, when it answers at
+        once): MessageGone.
+        """
+
+    def sent(number: int, octets: int) -> None:
+        """RETR sent the whole message, and counted `octets` on the wire.
+
+        The store may mark it as seen; where its row said other than `octets`, it mends the row for later sessions.
+        """
+
+    def commit(numbers: Sequence[int]) -> Deferred[int]:
+        """The UPDATE state, one atomic act: these messages are gone for good and the lock is released.
+
+        Answers, after it is durable, how many could not be removed. Errors: OutcomeUnknown.
+        """
+
+    def release() -> None:
+        """Unlock without removing anything; idempotent, and harmless after `commit`. It is the avatar's logout."""
+
+
+class IBody(Interface):
+    """An open message: the stored bytes, whatever their line ends."""
+
+    def read(limit: int) -> bytes | Deferred[bytes]:
+        """At most `limit` further octets; b"" at the end. May answer at once. Errors: MessageTruncated."""
+
+    def fileno() -> int | None:
+        """A descriptor for sendfile, to be read from offset 0 (the body's own position is not used); or None."""
+
+    def close() -> None:
+        """Idempotent."""
+
+
+class IUsers(Interface):
+    """A checker that knows its users provides it; the realm asks it for the home."""
+
+    def lookup(name: str) -> Deferred[User | None]:
+        """The user of this name, canonical as `requestAvatarId` answers it; None when unknown."""
+
+
+class IVerifiers(Interface):
+    """What an exchange needs of a stored secret, without the secret leaving ``auth/``."""
+
+    def mechanisms() -> frozenset[bytes]:
+        """The SASL mechanisms for which some stored secret can answer `verifier` now."""
+
+    def verifier(name: bytes, mechanism: bytes) -> Deferred[object]:
+        """What `mechanism` needs of `name`'s secret; for an unknown user a fake, the same each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierOf:
+    """A request to the oracle: what `mechanism` needs of `username`'s stored secret."""
+
+    username: bytes
+    mechanism: bytes
+
+
+class IOracle(Interface):
+    """Answers what a SASL exchange asks; built in ``auth/``, carried by ``net/``."""
+
+    def ask(request: object) -> Deferred[object]:
+        """The answer to a frozen request such as `VerifierOf`. Errors: a Refusal, or a fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class SaslContext:
+    """What the connection gives to a new SASL exchange."""
+
+    hostname: bytes
+    tls: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """A server challenge, before base64."""
+
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """The exchange needs the oracle's answer to `request` before it goes on."""
+
+    request: object
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The exchange is over: these credentials go to the portal."""
+
+    credentials: ICredentials
+
+
+Step = Challenge | Ask | Done
+
+
+class IExchange(Interface):
+    """One pure SASL exchange. A response that does not fit raises a Refusal."""
+
+    def step(response: bytes | None) -> Step:
+        """Take the client's response; None when AUTH came without an initial response (RFC 5034 section 4)."""
+
+    def answer(value: object) -> Step:
+        """Take the oracle's answer to the last `Ask`."""
+
+
+class IMechanism(Interface):
+    """A SASL mechanism (RFC 4422), as announced and begun."""
+
+    name: bytes = Attribute("As in CAPA's SASL line.")
+    cleartext: bool = Attribute("Whether it shows the password: refused where passwords may not cross the line.")
+    credentials: type[Interface] = Attribute("The credentials interface it ends in; announced if a checker takes it.")
+
+    def begin(context: SaslContext) -> IExchange:
+        """A new exchange."""

@@ -1,0 +1,77 @@
+"""The maildrop as a session sees it: taken once, under the lock, at login (RFC 1939 sections 3 and 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, overload
+
+BLOCK = 1000
+"""Rows a listing block covers: about 250 us of work, the most that one reactor turn spends on a listing."""
+
+
+class Message(NamedTuple):
+    """A row of the snapshot; the row at index 0 is message-number 1."""
+
+    uidl: bytes
+    """The unique-id: 1 to 70 octets of 0x21 to 0x7E (RFC 1939 section 7)."""
+    octets: int
+    """Size on the wire: CRLF counted, byte-stuffing and the final dot not (RFC 1939 section 11)."""
+    wire: bool
+    """Whether the stored bytes are wire form: CRLF line ends, no line begins with a dot, the last line is ended."""
+
+
+class Snapshot(Sequence[Message]):
+    """Immutable columns of a maildrop, and the text of its listings in blocks of `BLOCK` rows.
+
+    A store may hand the same snapshot to one session after another: what one asked for, the next need not compute.
+    """
+
+    __slots__ = ("_scan", "_unique", "octets", "total", "uidls", "wire")
+
+    def __init__(self, uidls: Sequence[bytes], octets: Sequence[int], wire: Sequence[int]) -> None:
+        if not len(uidls) == len(octets) == len(wire):
+            raise ValueError("the columns of a snapshot have different lengths")
+        self.uidls, self.octets, self.wire = uidls, octets, wire
+        self.total = sum(octets)
+        self._scan: dict[int, bytes] = {}
+        self._unique: dict[int, bytes] = {}
+
+    @classmethod
+    def of(cls, messages: Sequence[Message]) -> Snapshot:
+        """The snapshot with these rows."""
+        return cls([m.uidl for m in messages], [m.octets for m in messages], [m.wire for m in messages])
+
+    def __len__(self) -> int:
+        return len(self.uidls)
+
+    @overload
+    def __getitem__(self, index: int) -> Message: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Message]: ...
+    def __getitem__(self, index: int | slice) -> Message | Sequence[Message]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return Message(self.uidls[index], self.octets[index], bool(self.wire[index]))
+
+    def scan_row(self, number: int) -> bytes:
+        """The scan listing of one message (RFC 1939, LIST)."""
+        return b"%d %d\r\n" % (number, self.octets[number - 1])
+
+    def unique_row(self, number: int) -> bytes:
+        """The unique-id listing of one message (RFC 1939, UIDL)."""
+        return b"%d %b\r\n" % (number, self.uidls[number - 1])
+
+    def scan_block(self, block: int) -> bytes:
+        """The scan listings of messages `block` * `BLOCK` + 1 and on; b"" past the end."""
+        return self._text(self._scan, self.scan_row, block)
+
+    def unique_block(self, block: int) -> bytes:
+        """The unique-id listings of messages `block` * `BLOCK` + 1 and on; b"" past the end."""
+        return self._text(self._unique, self.unique_row, block)
+
+    def _text(self, cache: dict[int, bytes], row: Callable[[int], bytes], block: int) -> bytes:
+        text = cache.get(block)
+        if text is None:
+            first = block * BLOCK + 1
+            text = cache[block] = b"".join(map(row, range(first, min(first + BLOCK, len(self) + 1))))
+        return text
