@@ -20,6 +20,8 @@ class Refusal(Exception):
 
     code: ClassVar[bytes] = b""
     text: ClassVar[bytes] = b"refused"
+    fatal: ClassVar[bool] = False
+    """Whether the connection ends with it."""
 
     def __init__(self, text: bytes | None = None) -> None:
         super().__init__()
@@ -47,6 +49,14 @@ class LineTooLong(Refusal):
     """More octets without a line end than RFC 2449 section 4 (or RFC 5034 section 4) allows; the connection ends."""
 
     text = b"line too long"
+    fatal = True
+
+
+class WrongProtocol(Refusal):
+    """A client that speaks TLS or HTTP: nothing good can follow, and a browser may be carrying somebody's attack."""
+
+    text = b"this is a POP3 server"
+    fatal = True
 
 
 class NoSuchMessage(Refusal):

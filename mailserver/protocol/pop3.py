@@ -1,0 +1,294 @@
+"""The POP3 session (RFC 1939) as a function of bytes and a snapshot.
+
+Bytes go in by `Session.feed`. `Session.next` runs commands until one needs the world and returns that as an effect, which
+exactly one of the answering methods closes. `Session.take` gives the replies so far. While an effect is open no further
+line is read, so pipelined commands stay in order by construction.
+"""
+
+from __future__ import annotations
+
+from binascii import Error as Base64Error
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from twisted.cred.credentials import ICredentials
+
+from mailserver.errors import AuthenticationFailed, BadCommand, Refusal, WrongProtocol
+from mailserver.interfaces import Ask, Challenge, IExchange, IMechanism, SaslContext, Step
+from mailserver.protocol.effects import MOVES, Close, Commit, Effect, Login, Retrieve, Sasl, StartTLS, State, Turn
+from mailserver.protocol.pop3_commands import run
+from mailserver.protocol.wire import COMMAND_LIMIT, SASL_LIMIT, TERMINATION, LineBuffer, err, ok
+from mailserver.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a listener allows a client. CAPA follows from it."""
+
+    hostname: bytes = b"localhost"
+    stls: bool = False
+    cleartext: bool = False
+    """Whether passwords may cross this client's line unencrypted."""
+    user: bool = True
+    """Whether some checker takes a password."""
+    mechanisms: tuple[IMechanism, ...] = ()
+    failures: int = 3
+    """Failed logins that end the connection."""
+    bad_commands: int = 10
+    """Bad commands in a row that end it: more than any client needs, few enough for what speaks HTTP or TLS at us."""
+    implementation: bytes = b"twisted-mailserver"
+
+
+NOTHING = Snapshot((), (), ())
+TLS_HELLO = b"\x16\x03"
+"""How a TLS client begins that took a plain port for a TLS one: it would wait for an answer to an unfinished line."""
+GOODBYE = b"signing off"
+
+
+class Session:
+    """One client's session, from the greeting, which waits in `take`, to CLOSED."""
+
+    __slots__ = (
+        "_bad_commands",
+        "_buffer",
+        "_exchange",
+        "_failures",
+        "_listing",
+        "_mechanism",
+        "_open",
+        "_out",
+        "_pending",
+        "deleted",
+        "deleted_octets",
+        "messages",
+        "policy",
+        "stamp",
+        "state",
+        "tls",
+        "user",
+    )
+
+    def __init__(self, policy: Policy, stamp: bytes = b"", *, tls: bool = False) -> None:
+        self.policy = policy
+        self.stamp = stamp
+        """APOP's, with its angle brackets (RFC 1939 section 7); b"" where APOP is not to be had."""
+        self.tls = tls
+        self.state = State.AUTHORIZATION
+        self.user: bytes | None = None
+        self.messages = NOTHING
+        self.deleted: set[int] = set()
+        self.deleted_octets = 0
+        self._buffer = LineBuffer()
+        self._pending: Effect | None = None  # what `next` returns next
+        self._open: Effect | None = None  # returned, and not yet answered
+        self._exchange: IExchange | None = None
+        self._mechanism = b""
+        self._listing: Iterator[bytes] | None = None
+        self._failures = self._bad_commands = 0
+        greeting = b"%b POP3 server ready" % policy.hostname
+        self._out = [ok(b"%b %b" % (greeting, stamp) if stamp else greeting)]
+
+    # What the network calls.
+
+    def feed(self, data: bytes) -> None:
+        """Buffer what arrived; `next` reads it."""
+        self._buffer.feed(data)
+
+    @property
+    def unread(self) -> int:
+        """Octets that wait in the buffer."""
+        return len(self._buffer)
+
+    def take(self) -> list[bytes]:
+        """Give away the replies so far, to be written now."""
+        out, self._out = self._out, []
+        return out
+
+    def next(self) -> Effect | None:
+        """Run commands until one needs the world. None: it waits for bytes, or for the answer to the open effect."""
+        if self._open is not None:
+            return None
+        while self._pending is None:
+            if self._listing is not None:
+                self._list_on(self._listing)
+            elif not self._read():
+                return None
+        self._open, self._pending = self._pending, None
+        return self._open
+
+    # The answers to effects: exactly one for each.
+
+    def tls_started(self) -> None:
+        """Drop what was buffered before TLS, and forget USER (RFC 2595 section 4)."""
+        self._answers(StartTLS)
+        self._buffer.clear()
+        self.user = None
+        self.tls = True
+
+    def answered(self, value: object) -> None:
+        """Hand the oracle's answer to the exchange."""
+        self._answers(Sasl)
+        if self._exchange is None:
+            raise RuntimeError("no exchange has asked")
+        try:
+            self._pending = self._advance(self._exchange.answer(value))
+        except Refusal as refusal:
+            self._refuse(refusal)
+
+    def login_ok(self, messages: Snapshot) -> None:
+        """Enter the TRANSACTION state over this snapshot."""
+        self._answers(Login)
+        self._move(State.TRANSACTION)
+        self.messages = messages
+        self.reply(b"maildrop has %d messages (%d octets)" % (len(messages), messages.total))
+
+    def opened(self) -> None:
+        """Announce a message. Its body, in wire form, and the termination line go out next."""
+        effect = self._open
+        if not isinstance(effect, Retrieve):
+            raise RuntimeError("no message is to be announced")  # noqa: TRY004 - a bug in the caller, not a type
+        octets = self.messages.octets[effect.number - 1]
+        self.reply(b"%d octets" % octets if effect.lines is None else b"top of message follows")
+
+    def sent(self) -> None:
+        """Go on after a message was written whole."""
+        self._answers(Retrieve)
+
+    def committed(self, left: int) -> None:
+        """End the UPDATE state, in which `left` messages could not be removed."""
+        self._answers(Commit)
+        self._out.append(err(Refusal(b"%d deleted messages not removed" % left)) if left else ok(GOODBYE))
+        self._pending = self.end()
+
+    def turned(self) -> None:
+        """Go on with a listing."""
+        self._answers(Turn)
+
+    def refused(self, refusal: Refusal) -> None:
+        """Take no for an answer to a Sasl, a Login, a Retrieve or a Commit."""
+        committing = isinstance(self._open, Commit)
+        self._answers(Sasl, Login, Retrieve, Commit)
+        self._refuse(refusal)
+        if committing:
+            self._pending = self.end()
+
+    # What the commands use.
+
+    @property
+    def secure(self) -> bool:
+        """Whether a password may cross the line now."""
+        return self.tls or self.policy.cleartext
+
+    def mechanisms(self) -> list[IMechanism]:
+        """The SASL mechanisms that can be used now, in the policy's order."""
+        return [m for m in self.policy.mechanisms if self.secure or not m.cleartext]
+
+    def reply(self, text: bytes = b"") -> None:
+        """Answer +OK."""
+        self._out.append(ok(text))
+
+    def lines(self, rows: Iterable[bytes], text: bytes = b"") -> None:
+        """Answer with a multi-line response of `rows`, none of which begins with a dot."""
+        self._out += (ok(text), *(b"%b\r\n" % row for row in rows), TERMINATION)
+
+    def listing(self, blocks: Iterator[bytes], text: bytes) -> None:
+        """Answer with a multi-line response in blocks of whole lines; each after the second waits for another turn."""
+        self.reply(text)
+        self._out.append(next(blocks, b""))
+        self._listing = blocks
+
+    def login(self, credentials: ICredentials, mechanism: bytes) -> Login:
+        """Return a login's effect. USER's name is used up."""
+        self.user = None
+        return Login(credentials, mechanism)
+
+    def begin(self, mechanism: IMechanism, response: bytes | None) -> Effect | None:
+        """Begin an exchange; `response` is the initial one, in base64, or None (RFC 5034 section 4)."""
+        self._mechanism = mechanism.name
+        initial = None if response is None else _decode(b"" if response == b"=" else response)
+        self._exchange = mechanism.begin(SaslContext(self.policy.hostname, self.tls))
+        return self._advance(self._exchange.step(initial))
+
+    def commit(self) -> Commit:
+        """Enter the UPDATE state."""
+        self._move(State.UPDATE)
+        return Commit(sorted(self.deleted))
+
+    def end(self) -> Close:
+        """Leave for CLOSED."""
+        self._move(State.CLOSED)
+        return Close()
+
+    # Inside.
+
+    def _move(self, state: State) -> None:
+        if state not in MOVES[self.state]:
+            raise RuntimeError(f"{self.state} does not lead to {state}")
+        self.state = state
+
+    def _answers(self, *effects: type[Effect]) -> None:
+        if not isinstance(self._open, effects):
+            raise RuntimeError(f"{effects} answered while {self._open!r} is open")  # noqa: TRY004 - as above
+        self._open = None
+
+    def _read(self) -> bool:
+        """Run one line; False when none is whole."""
+        try:
+            line = self._line()
+            if line is None:
+                return False
+            self._pending = run(self, line) if self._exchange is None else self._respond(line)
+            self._bad_commands = 0
+        except Refusal as refusal:
+            self._refuse(refusal)
+        return True
+
+    def _line(self) -> bytes | None:
+        if self._exchange is not None:
+            return self._buffer.line(SASL_LIMIT)
+        if self.state is not State.AUTHORIZATION or not self._buffer:
+            return self._buffer.line(COMMAND_LIMIT)
+        if self._buffer.begins(TLS_HELLO):
+            raise WrongProtocol
+        return self._buffer.line(SASL_LIMIT if self._buffer.begins(b"AUTH ") else COMMAND_LIMIT)
+
+    def _respond(self, line: bytes) -> Effect | None:
+        """Take a line as the client's response in an exchange; ``*`` cancels it (RFC 5034 section 4)."""
+        if self._exchange is None or line == b"*":
+            raise BadCommand(b"authentication cancelled")
+        return self._advance(self._exchange.step(_decode(line)))
+
+    def _advance(self, step: Step) -> Effect | None:
+        if isinstance(step, Challenge):
+            self._out.append(b"+ %b\r\n" % b2a_base64(step.data, newline=False))
+            return None
+        if isinstance(step, Ask):
+            return Sasl(step.request)
+        self._exchange = None
+        return self.login(step.credentials, self._mechanism)
+
+    def _list_on(self, blocks: Iterator[bytes]) -> None:
+        block = next(blocks, None)
+        if block is None:
+            self._listing = None
+            self._out.append(TERMINATION)
+        else:
+            self._out.append(block)
+            self._pending = Turn()
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self._out.append(err(refusal))
+        self._exchange = None
+        self._failures += isinstance(refusal, AuthenticationFailed)
+        self._bad_commands += isinstance(refusal, BadCommand)
+        hopeless = self._failures >= self.policy.failures or self._bad_commands >= self.policy.bad_commands
+        if hopeless or refusal.fatal:
+            self._pending = self.end()
+
+
+def _decode(line: bytes) -> bytes:
+    try:
+        return a2b_base64(line, strict_mode=True)
+    except Base64Error:
+        raise BadCommand(b"that is not base64") from None

@@ -1,0 +1,148 @@
+"""Octets on the wire: lines in, replies and byte-stuffed messages out (RFC 1939 section 3)."""
+
+from __future__ import annotations
+
+from mailserver.errors import LineTooLong, Refusal
+
+COMMAND_LIMIT = 255
+"""Octets of a command line with its CRLF (RFC 2449 section 4)."""
+
+SASL_LIMIT = 64 * 1024
+"""Octets of an AUTH line or a SASL response: Kerberos tickets with PACs and OAuth tokens are long (RFC 5034 section 4)."""
+
+TERMINATION = b".\r\n"
+"""The line that ends a multi-line response (RFC 1939 section 3)."""
+
+
+def ok(text: bytes = b"") -> bytes:
+    """Return a positive status line."""
+    return b"+OK %b\r\n" % text if text else b"+OK\r\n"
+
+
+def err(refusal: Refusal) -> bytes:
+    """Return a negative status line: ``-ERR [CODE] text``."""
+    return b"-ERR %b\r\n" % refusal.line
+
+
+class LineBuffer:
+    """Input that waits to be read as lines. It remembers how far it searched, so octets are looked at once."""
+
+    __slots__ = ("_data", "_mark", "_start")
+
+    def __init__(self) -> None:
+        self._data = b""
+        self._start = 0  # of the line that is read next
+        self._mark = 0  # no line end stands between _start and here
+
+    def __len__(self) -> int:
+        return len(self._data) - self._start
+
+    def feed(self, data: bytes) -> None:
+        """Add what arrived."""
+        if self._start == len(self._data):
+            self._data = data
+            self._mark = 0
+        else:
+            self._mark -= self._start
+            self._data = self._data[self._start :] + data
+        self._start = 0
+
+    def clear(self) -> None:
+        """Forget everything that was not read."""
+        self._data = b""
+        self._start = self._mark = 0
+
+    def begins(self, prefix: bytes) -> bool:
+        """Whether the next line begins with `prefix`, given in upper case, in any case."""
+        return self._data[self._start : self._start + len(prefix)].upper() == prefix
+
+    def line(self, limit: int) -> bytes | None:
+        """Take the next line, without its CRLF or bare LF; None when it is not whole yet.
+
+        Raises LineTooLong, and takes nothing, when it has more than `limit` octets with its end, whole or not.
+        """
+        start = self._start
+        end = self._data.find(b"\n", self._mark)
+        if end < 0:
+            if len(self._data) - start >= limit:
+                raise LineTooLong
+            self._mark = len(self._data)
+            return None
+        if end - start >= limit:
+            raise LineTooLong
+        self._start = self._mark = end + 1
+        line = self._data[start:end]
+        return line[:-1] if line.endswith(b"\r") else line
+
+
+class Stuffer:
+    """Stored octets to a multi-line response: every bare LF becomes CRLF, a bare CR stays, leading dots are doubled.
+
+    It is stateful: a chunk's edge may fall anywhere, between CR and LF or before a dot.
+    """
+
+    __slots__ = ("_held", "_line_begins", "octets")
+
+    def __init__(self) -> None:
+        self.octets = 0
+        """Octets of the message so far as LIST counts them: without the stuffing and the termination line."""
+        self._line_begins = True
+        self._held = False  # a CR at the end of a chunk: half of a CRLF, or bare
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the wire form of the next chunk."""
+        if self._held:
+            data = b"\r" + data
+        self._held = data.endswith(b"\r")
+        if self._held:
+            data = data[:-1]
+        return self._stuffed(data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")) if data else b""
+
+    def end(self) -> bytes:
+        """Return what is still to be sent: a held CR, a missing last line end, and the termination line."""
+        rest = b"\r" if self._held else b""
+        self._held = False
+        if rest or not self._line_begins:
+            rest += b"\r\n"
+        self.octets += len(rest)
+        return rest + TERMINATION
+
+    def _stuffed(self, lines: bytes) -> bytes:
+        self.octets += len(lines)
+        stuffed = lines.replace(b"\n.", b"\n..")
+        if self._line_begins and lines.startswith(b"."):
+            stuffed = b"." + stuffed
+        self._line_begins = lines.endswith(b"\n")
+        return stuffed
+
+
+class TopCut:
+    """Cuts a message in wire form after its headers, the blank line and `lines` lines of its body (RFC 1939, TOP)."""
+
+    __slots__ = ("_in_body", "_lines", "_tail", "done")
+
+    def __init__(self, lines: int) -> None:
+        self.done = False
+        """Whether all that TOP asks for has passed; a message may end before."""
+        self._lines = lines
+        self._in_body = False
+        self._tail = b"\r\n"  # the last octets of the headers; a message may begin with the blank line
+
+    def feed(self, data: bytes) -> bytes:
+        """Return as much of the next chunk as TOP sends. A CRLF is never split by `Stuffer`, so LF alone is looked for."""
+        headers = 0
+        if not self._in_body:
+            seen = self._tail + data
+            blank = seen.find(b"\r\n\r\n")
+            if blank < 0:
+                self._tail = seen[-3:]
+                return data
+            self._in_body = True
+            headers = blank + 4 - len(self._tail)
+        return data[:headers] + self._body(data[headers:])
+
+    def _body(self, data: bytes) -> bytes:
+        lines = data.split(b"\n", self._lines) if self._lines else [data]
+        self._lines -= len(lines) - 1
+        self.done = self._lines == 0
+        return data[: len(data) - len(lines[-1])] if self.done else data
