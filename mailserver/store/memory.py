@@ -1,0 +1,97 @@
+"""Maildrops in memory: the reference that shows what a store is, for tests, demonstrations and embedders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from twisted.internet.defer import Deferred, fail, succeed
+from zope.interface import implementer
+
+from mailserver.errors import MaildropInUse, MaildropUnavailable, MessageGone
+from mailserver.interfaces import IMaildrop, IStore, User
+from mailserver.snapshot import Message, Snapshot
+from mailserver.store.body import BytesBody
+from mailserver.store.measure import measure
+
+
+@implementer(IStore)
+class MemoryStore:
+    """Messages by user name; a name that was never seen has an empty maildrop."""
+
+    needs_home = False
+
+    def __init__(self, maildrops: Mapping[str, Iterable[bytes]] | None = None) -> None:
+        self._serial = 0
+        self._maildrops: dict[str, dict[bytes, bytes]] = {}
+        self._holders: dict[str, str] = {}
+        for name, messages in (maildrops or {}).items():
+            for message in messages:
+                self.add(name, message)
+
+    def add(self, name: str, message: bytes) -> bytes:
+        """Deliver `message` to the end of the maildrop, locked or not; returns its unique-id."""
+        self._serial += 1
+        uidl = b"%08d" % self._serial
+        self.maildrop(name)[uidl] = message
+        return uidl
+
+    def maildrop(self, name: str) -> dict[bytes, bytes]:
+        """The messages that are there now, by unique-id in their order; the caller may take some away."""
+        return self._maildrops.setdefault(name, {})
+
+    def start(self) -> Deferred[None]:
+        """Nothing is to be made ready."""
+        return succeed(None)
+
+    def stop(self) -> Deferred[None]:
+        """Nothing is under way."""
+        return succeed(None)
+
+    def open(self, user: User, owner: str) -> Deferred[IMaildrop]:
+        """Lock and list the maildrop of `user.name`; answers at once."""
+        holder = self._holders.get(user.name)
+        if holder is not None:
+            return fail(MaildropInUse(f"the maildrop of {user.name!r} is held by {holder}"))
+        self._holders[user.name] = owner
+        return succeed(_MemoryMaildrop(user.name, self.maildrop(user.name), self._holders))
+
+
+def _row(uidl: bytes, message: bytes) -> Message:
+    measured = measure(message)
+    return Message(uidl, measured.octets, measured.wire)
+
+
+@implementer(IMaildrop)
+class _MemoryMaildrop:
+    """A session's hold on a maildrop: the lock is its name among the holders."""
+
+    __slots__ = ("_holders", "_locked", "_name", "_stored", "messages")
+
+    def __init__(self, name: str, stored: dict[bytes, bytes], holders: dict[str, str]) -> None:
+        self._name = name
+        self._stored = stored
+        self._holders = holders
+        self._locked = True
+        self.messages = Snapshot.of([_row(uidl, message) for uidl, message in stored.items()])
+
+    def fetch(self, number: int) -> BytesBody:
+        data = self._stored.get(self.messages.uidls[number - 1])
+        if data is None:
+            raise MessageGone(f"message {number} of {self._name!r} is no longer there")
+        return BytesBody(data)
+
+    def sent(self, number: int, octets: int) -> None:
+        """Rows in memory are never wrong, and there are no flags."""
+
+    def commit(self, numbers: Sequence[int]) -> Deferred[int]:
+        if not self._locked:
+            return fail(MaildropUnavailable(f"the maildrop of {self._name!r} is no longer locked"))
+        for number in numbers:
+            self._stored.pop(self.messages.uidls[number - 1], None)
+        self.release()
+        return succeed(0)
+
+    def release(self) -> None:
+        if self._locked:
+            self._locked = False
+            del self._holders[self._name]

@@ -1,0 +1,99 @@
+"""Where a user's maildrop lies: the path of a store URL, and the names that may stand in it."""
+
+from __future__ import annotations
+
+import os
+import re
+from difflib import get_close_matches
+from string import Formatter
+
+from mailserver.errors import MaildropUnavailable, PermanentFailure
+from mailserver.interfaces import User
+
+_FIELDS = ("home", "user", "local", "domain")
+
+_LIMIT = 255
+"""Octets of a user name: one component of a path can be no longer (NAME_MAX)."""
+
+_FORBIDDEN = re.compile(r"[/\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""What leaves the directory, ends a C string, or garbles a terminal; and octets that were not UTF-8."""
+
+
+class NoMaildrop(MaildropUnavailable):
+    """The user's name or settings lead to no maildrop, today or tomorrow."""
+
+    refusal = PermanentFailure
+
+
+class Template:
+    """An absolute path with ``{home} {user} {local} {domain}`` in it.
+
+    What stands before the first of them must exist; what follows is the user's own and may be made for him.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._parts = [(literal, name) for literal, name, _, _ in Formatter().parse(text)]
+        self.fields = [name for _, name in self._parts if name is not None]
+        for name in self.fields:
+            if name not in _FIELDS:
+                near = get_close_matches(name, _FIELDS, 1)
+                hint = f"did you mean {{{near[0]}}}?" if near else "known are {home} {user} {local} {domain}"
+                raise ValueError(f"the maildir path {text!r} has an unknown {{{name}}}; {hint}")
+        if not text.startswith(("/", "{home}")):
+            raise ValueError(f"the maildir path {text!r} must be absolute, or begin with {{home}}")
+        self.needs_home = "home" in self.fields
+
+    def path(self, user: User) -> bytes:
+        """The root of `user`'s maildrop, with a slash at its end. Errors: NoMaildrop."""
+        values = _values(user)
+        pieces: list[str] = []
+        for literal, name in self._parts:
+            pieces.append(literal)
+            if name is not None:
+                value = values[name]
+                if not value:
+                    raise NoMaildrop(f"the maildrop of {user.name!r} needs a {name}, and there is none")
+                pieces.append(value)
+        return _root("".join(pieces), user)
+
+    def anchor(self, user: User) -> bytes:
+        """The directory that must exist before a maildrop is made for `user`: his home, or the literal beginning."""
+        literal, name = self._parts[0]
+        return os.fsencode(_values(user)["home"] if name == "home" and not literal else os.path.dirname(literal))
+
+
+def own_path(url: str, user: User) -> bytes:
+    """The root that a user's own store URL names, in Dovecot's notation: ``maildir:/path`` or ``maildir:~/path``.
+
+    Its options after a further colon are for IMAP folders and indexes, but for INBOX, which is the maildrop.
+    """
+    scheme, colon, rest = url.partition(":")
+    if not colon or scheme != "maildir":
+        raise NoMaildrop(f"the mail location {url!r} of {user.name!r} is not a maildir:")
+    path, *options = rest.split(":")
+    path = next((option[len("INBOX=") :] for option in options if option.startswith("INBOX=")), path)
+    if path == "~" or path.startswith("~/"):
+        if not user.home:
+            raise NoMaildrop(f"the mail location {url!r} of {user.name!r} needs a home, and there is none")
+        path = user.home + path[1:]
+    _check_name(user.name)
+    return _root(path, user)
+
+
+def _values(user: User) -> dict[str, str | None]:
+    name = user.name
+    _check_name(name)
+    local, _, domain = name.rpartition("@") if "@" in name else (name, "", "")
+    return {"home": user.home, "user": name, "local": local, "domain": domain}
+
+
+def _check_name(name: str) -> None:
+    if not name or name in {".", ".."} or _FORBIDDEN.search(name) or len(name.encode()) > _LIMIT:
+        raise NoMaildrop(f"the user name {name!r} cannot name a maildrop")
+
+
+def _root(path: str, user: User) -> bytes:
+    path = path.rstrip("/") + "/"
+    if not path.startswith("/") or "/../" in path or "/./" in path or "\0" in path:
+        raise NoMaildrop(f"the maildrop of {user.name!r} would be {path!r}, which is not an absolute path")
+    return os.fsencode(path)
