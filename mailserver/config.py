@@ -1,0 +1,153 @@
+"""The settings: every one of them, with its default, as frozen values.
+
+A setting is a field of one of these classes; its docstring is its line in docs/configuration.md. `config_file` reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any, Literal
+
+Network = IPv4Network | IPv6Network
+Key = tuple[str | int, ...]
+"""Where a setting stands: ``("limits", "idle_seconds")``; a number is the index in an array of tables."""
+
+
+class ConfigError(Exception):
+    """What is wrong with the configuration, in words for its operator; no secret is among them."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+def _at_least(minimum: float, default: float) -> Any:
+    return field(default=default, metadata={"minimum": minimum})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listen:
+    """``[listen]``: Twisted endpoint strings, each with an optional ``haproxy:`` in front."""
+
+    pop3: tuple[str, ...] = ()
+    """Where POP3 is served; STLS is offered when `tls.certificate` is set. Port 110 by RFC 1939."""
+    pop3s: tuple[str, ...] = ()
+    """Where POP3 is served in TLS from the first byte. Port 995 by RFC 8314."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """One of ``[[tls.certificates]]``."""
+
+    certificate: str = ""
+    """PEM file: a further certificate and its chain, chosen by the name the client asks for."""
+    key: str = ""
+    """PEM file: the private key of that certificate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """``[tls]``; read again when the files change, and on SIGHUP."""
+
+    certificate: str = ""
+    """PEM file: the certificate and its chain, also for clients that name no host. Empty: no TLS at all."""
+    key: str = ""
+    """PEM file: the certificate's private key, readable by `user`."""
+    profile: Literal["modern", "intermediate", "old"] = "intermediate"
+    """Mozilla's profiles: modern is TLS 1.3 alone; old lets in clients of the nineties, and their attackers."""
+    certificates: tuple[Certificate, ...] = ()
+    """Further certificates, chosen by SNI; an RSA and an ECDSA one for the same name go together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Auth:
+    """``[auth]``: who may log in, and how."""
+
+    checkers: tuple[str, ...] = field(default=(), repr=False)  # "memory:name:secret" holds a secret
+    """Where users and passwords come from, asked in this order; as `--auth`, listed by `--help-auth`."""
+    cleartext: Literal["tls", "loopback", "always"] = "tls"
+    """Where a password may cross an unencrypted line: nowhere, from this machine only, or everywhere."""
+    mechanisms: tuple[str, ...] = ()
+    """The SASL mechanisms to announce; empty: all that can work with the checkers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """``[store]``: where the maildrops are."""
+
+    url: str = "maildir:{home}/Maildir"
+    """A user's maildrop; {home} {user} {local} {domain} are filled in."""
+    seen: Literal["never", "retr"] = "never"
+    """Whether RETR marks a message as seen (Maildir's S flag); never, because other clients may care."""
+    io: Literal["auto", "threads"] = "auto"
+    """auto: short, bounded disk work runs at once; threads: none does, for slow network file systems."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """``[limits]``: what one client may cost."""
+
+    login_seconds: float = _at_least(1, 180)
+    """Time to log in; shorter than RFC 1939 allows an autologout, because until then anybody can be there."""
+    idle_seconds: float = _at_least(1, 600)
+    """Time without a command, or without an octet of a transfer, after login; RFC 1939's minimum is 600."""
+    failure_delay_seconds: float = _at_least(0, 2)
+    """How long the answer to the first wrong password waits; it grows per address and per user."""
+    failures_per_connection: int = _at_least(1, 3)
+    """Wrong passwords until the connection ends; people mistype twice, programs do not."""
+    connections: int = _at_least(1, 10_000)
+    """Connections at once, of each process; over it new ones are closed, and old ones stay served."""
+    connections_per_address: int = _at_least(1, 200)
+    """Connections at once from one address, of each process; offices and carriers share theirs."""
+    proxies: tuple[Network, ...] = ()
+    """Networks whose PROXY header is believed on `haproxy:` endpoints; anybody else could forge one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything that can be set."""
+
+    hostname: str = ""
+    """The name in the greeting and in the APOP stamp; empty: the machine's full name."""
+    workers: int = _at_least(0, 1)
+    """Processes that serve; 0: one per core."""
+    user: str = ""
+    """Started as root: bind, then become this user and its groups. It owns the maildrops."""
+    listen: Listen = field(default_factory=Listen)
+    tls: Tls = field(default_factory=Tls)
+    auth: Auth = field(default_factory=Auth)
+    store: Store = field(default_factory=Store)
+    limits: Limits = field(default_factory=Limits)
+
+
+def contradictions(config: Config) -> list[tuple[Key, str]]:
+    """Settings that are well-formed and cannot stand together: where, and what to do."""
+    found: list[tuple[Key, str]] = []
+    tls, listen = config.tls, config.listen
+    if not (listen.pop3 or listen.pop3s):
+        found.append((("listen",), "nothing to listen on: give --pop3 tcp:110, or pop3 = [...] in [listen]"))
+    if not config.auth.checkers:
+        found.append((("auth", "checkers"), "nobody could log in: give --auth passwd-file:FILE, or auth.checkers"))
+    if bool(tls.certificate) != bool(tls.key):
+        found.append((("tls", "certificate"), "a certificate and its key go together: give both or neither"))
+    if (listen.pop3s or tls.certificates) and not tls.certificate:
+        key: Key = ("listen", "pop3s") if listen.pop3s else ("tls", "certificates")
+        found.append((key, "TLS needs a certificate and a key: give --tls-certificate and --tls-key, or [tls]"))
+    for index, pair in enumerate(tls.certificates):
+        if not (pair.certificate and pair.key):
+            found.append((("tls", "certificates", index), "each of tls.certificates needs a certificate and a key"))
+    for name, endpoints in (("pop3", listen.pop3), ("pop3s", listen.pop3s)):
+        found.extend((("listen", name), text) for endpoint in endpoints for text in _against(endpoint, config))
+    return found
+
+
+def _against(endpoint: str, config: Config) -> Iterator[str]:
+    kind = endpoint.removeprefix("haproxy:").partition(":")[0]
+    if endpoint.startswith("haproxy:") and not config.limits.proxies:
+        yield f'"{endpoint}": no proxy is believed: name their networks in limits.proxies'
+    if kind in ("ssl", "tls"):
+        yield f'"{endpoint}": TLS is made by pop3s itself: use listen.pop3s with a tcp: endpoint'
+    if kind == "unix" and config.workers != 1:
+        yield f'"{endpoint}": a Unix socket is served by one process: set workers = 1'
