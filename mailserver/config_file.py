@@ -39,8 +39,9 @@ def load(path: str | None, flags: Mapping[Key, Flag]) -> Config:
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        line = re.search(r"at line (\d+)", str(error))
-        raise ConfigError([f"{path}:{line[1] if line else text.count('\n') + 1}: this is not TOML: {error}"]) from None
+        found = re.search(r"at line (\d+)", str(error))
+        line = found[1] if found else len(text.splitlines())
+        raise ConfigError([f"{path}:{line}: this is not TOML: {error}"]) from None
     for key, flag in flags.items():
         _put(data, key, flag.value)
     lines = _lines(text)
