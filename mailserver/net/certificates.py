@@ -1,0 +1,180 @@
+"""Certificate files: a chain and its private key, read and checked; what is wrong with them is said for the operator.
+
+Everything here blocks on the disk: it belongs into a thread, or before the start.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
+
+_KINDS: Final = (
+    ("RSA", rsa.RSAPrivateKey),
+    ("ECDSA", ec.EllipticCurvePrivateKey),
+    ("Ed25519", ed25519.Ed25519PrivateKey),
+    ("Ed448", ed448.Ed448PrivateKey),
+)
+"""The key types of which one TLS context holds a certificate each (OpenSSL's own slots)."""
+
+Stamp = tuple[tuple[int, ...] | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFiles:
+    """Where a certificate lies: a PEM chain that begins with the server's own, and its private key, also PEM."""
+
+    certificate: str
+    key: str
+
+
+class CertificateError(Exception):
+    """A file that cannot be served from; its text names the file, the reason and the remedy, and holds no secret."""
+
+    def __init__(self, file: str, reason: str, remedy: str) -> None:
+        super().__init__(f"{file}: {reason}; {remedy}")
+        self.file = file
+        self.reason = reason
+        self.remedy = remedy
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """A certificate and the private key that fits it."""
+
+    files: CertificateFiles
+    kind: str
+    """The key's type; one context serves one certificate of each."""
+    names: frozenset[bytes]
+    """The host names it is for, in lower case, wildcards included."""
+    expires: float
+    """The end of its validity, in seconds since the epoch."""
+    key: PrivateKey = field(repr=False)
+
+
+def stamp(files: Iterable[CertificateFiles]) -> Stamp:
+    """What tells whether any of the files was replaced, written, or given other rights since; symlinks are followed.
+
+    certbot swaps symlinks, so the identity is that of the file behind the link. The change time is part of it for the sake
+    of rights: a key that became readable is a key to be tried again.
+    """
+    return tuple(_identity(path) for pair in files for path in (pair.certificate, pair.key))
+
+
+def _identity(path: str) -> tuple[int, ...] | None:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a Path a poll buys nothing
+    except OSError:  # of whatever kind: reading the file will say what is wrong with it
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def read_pair(files: CertificateFiles) -> Pair:
+    """Read and check a certificate and its key. Errors: CertificateError."""
+    certificate = _certificate(files.certificate)
+    kind, key = _private_key(files.key)
+    if certificate.public_key() != key.public_key():
+        raise CertificateError(
+            files.key,
+            f"the key does not belong to the certificate in {files.certificate}",
+            "give the key of that certificate, and put the server's own certificate first in its file",
+        )
+    return Pair(files, kind, _names(certificate), certificate.not_valid_after_utc.timestamp(), key)
+
+
+def _certificate(path: str) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificates(_read(path))[0]
+    except ValueError:
+        raise CertificateError(
+            path, "holds no readable PEM certificate", "write the chain in PEM form, the server's own certificate first"
+        ) from None
+
+
+def _private_key(path: str) -> tuple[str, PrivateKey]:
+    """The key and its type. No exception is chained: its text might quote the file."""
+    text = _read(path)
+    try:
+        key = serialization.load_pem_private_key(text, password=None)
+    except TypeError:
+        raise CertificateError(
+            path, "the key is encrypted", "store it without a passphrase (openssl pkey -in OLD -out NEW)"
+        ) from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise CertificateError(path, "holds no readable PEM private key", "write the key in PEM form") from None
+    for kind, base in _KINDS:
+        if isinstance(key, base):
+            return kind, key
+    raise CertificateError(path, "a key of this type cannot serve TLS", "use an ECDSA or an RSA key")
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise CertificateError(path, "no such file", "check the path in [tls]") from None
+    except PermissionError:
+        raise CertificateError(
+            path,
+            f"user {os.geteuid()} may not read it",
+            "let the serving user read it: by its group, by an ACL (setfacl -m u:USER:r), or by systemd's LoadCredential",
+        ) from None
+    except OSError as error:
+        raise CertificateError(path, f"cannot be read ({error.strerror})", "check the file and its disk") from None
+
+
+def _names(certificate: x509.Certificate) -> frozenset[bytes]:
+    """The DNS names of the subjectAltName; the common name counts only where that is missing (RFC 6125 section 6.4.4)."""
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        return frozenset(str(name.value).lower().encode() for name in common)
+    return frozenset(name.lower().encode() for name in extension.value.get_values_for_type(x509.DNSName))
+
+
+def self_signed(
+    names: Iterable[str], *, days: int = 365, start: datetime | None = None, key: PrivateKey | None = None
+) -> tuple[bytes, bytes]:
+    """A certificate for these host names and IP addresses that vouches for itself, and its key, both PEM.
+
+    For demonstrations and tests: the clients must be told to trust it. Without `key`, a new ECDSA P-256 one.
+    """
+    names = list(names)
+    start = start or datetime.now(UTC) - timedelta(hours=1)  # a client whose clock is behind takes it too
+    key = key or ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
+    builder = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number(), start)
+        .not_valid_after(start + timedelta(days=days))
+        .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+    signed = builder.sign(
+        key, None if isinstance(key, (ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey)) else hashes.SHA256()
+    )
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return signed.public_bytes(serialization.Encoding.PEM), secret
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
