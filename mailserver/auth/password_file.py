@@ -1,0 +1,182 @@
+"""The passwd-file checker: who may log in, and where he lives, from a file in Dovecot's format."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.defer import Deferred, execute, fail, maybeDeferred, succeed
+from zope.interface import Interface, implementer
+
+from mailserver.auth.cache import VerifiedPasswords
+from mailserver.auth.pool import HashPool
+from mailserver.auth.schemes import Secret, plausible
+from mailserver.auth.scram import DIGESTS, ITERATIONS, ScramSalts, derive, read_keys
+from mailserver.auth.table import Entry
+from mailserver.auth.watch import WatchedTable
+from mailserver.interfaces import IStartable, IUsers, IVerifiers, User
+
+UNKNOWN = Entry(User(""))
+"""Stands in for a user who is not there, so that nothing is skipped for him."""
+
+
+@implementer(ICredentialsChecker, IUsers, IVerifiers, IStartable)
+class PasswordFile:
+    """A checker over a passwd-file. `start` it before its first login, or say by `find_reactor` how it starts itself.
+
+    A changed file is noticed at the next login. Fast schemes are verified at once; slow ones in a pool of threads, and
+    then remembered. A refusal takes the same work whether the user exists or not.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        find_reactor: Callable[[], Any] | None = None,
+        seconds: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._file = WatchedTable(path, wall)
+        self._find_reactor = find_reactor
+        self._cache = VerifiedPasswords(seconds)
+        self._salts = ScramSalts()
+        self._fake = secrets.token_bytes(16)
+        self._reactor: Any = None
+        self._pool: HashPool | None = None
+
+    def __repr__(self) -> str:
+        return f"PasswordFile({self._file.path!r})"
+
+    def start(self, reactor: Any) -> Deferred[None]:
+        """Read the file and get the threads ready. Errors: PasswordFileError."""
+        return execute(self._start, reactor)
+
+    def _start(self, reactor: Any) -> None:
+        self._file.load()
+        self._reactor = reactor
+        self._pool = HashPool(reactor)
+        self._pool.start()
+
+    def stop(self) -> Deferred[None]:
+        """End the threads and forget the verified passwords."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.stop()
+        self._cache.clear()
+        return succeed(None)
+
+    def reload(self) -> Deferred[None]:
+        """Read the file again, changed or not."""
+        return self._file.refresh(self._reactor)
+
+    @property
+    def credentialInterfaces(self) -> tuple[type[Interface], ...]:
+        """Digests only while some secret of the file is the password itself; before the start, all that may come to be."""
+        if self._pool is None or self._file.table.clear:
+            return (IUsernamePassword, IUsernameHashedPassword)
+        return (IUsernamePassword,)
+
+    def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
+        """The name, if the password or the digest is right. Errors: UnauthorizedLogin, TemporaryFailure."""
+        check = self._check_password if IUsernamePassword.providedBy(credentials) else self._check_digest
+        return self._when_fresh(check, credentials)
+
+    def lookup(self, name: str) -> Deferred[User | None]:
+        """The user of this very name."""
+        return self._when_fresh(self._lookup, name)
+
+    def mechanisms(self) -> frozenset[bytes]:
+        """SCRAM, as far as the file's secrets go."""
+        table = self._file.table
+        return frozenset(name for name in DIGESTS if table.clear or name.decode("ascii") in table.schemes)
+
+    def verifier(self, name: bytes, mechanism: bytes) -> Deferred[object]:
+        """The `ScramKeys` of a user. Errors: KeyError for another mechanism than `mechanisms`."""
+        return self._when_fresh(self._verifier, name, mechanism)
+
+    def _when_fresh(self, ask: Callable[..., Deferred[Any]], *args: Any) -> Deferred[Any]:
+        if self._pool is None:
+            self._start_late()
+        if self._file.fresh():
+            return ask(*args)
+        return self._file.refresh(self._reactor).addCallback(lambda _: ask(*args))
+
+    def _start_late(self) -> None:
+        if self._find_reactor is None:
+            raise RuntimeError(f"{self!r} was not started")
+        reactor = self._find_reactor()
+        self._start(reactor)
+        reactor.addSystemEventTrigger("during", "shutdown", self.stop)
+
+    def _entry(self, name: bytes) -> Entry:
+        return self._file.table.entries.get(name, UNKNOWN)
+
+    def _lookup(self, name: str) -> Deferred[User | None]:
+        entry = self._entry(name.encode("utf-8", "surrogateescape"))
+        return succeed(None if entry is UNKNOWN else entry.user)
+
+    def _check_password(self, credentials: Any) -> Deferred[bytes]:
+        name, password = credentials.username, credentials.password
+        entry = self._entry(name)
+        if not plausible(password):
+            return _refuse()
+        if entry.any_password:
+            return succeed(name)
+        if entry.secret is None:
+            return self._spend(password)
+        if entry.secret.slow:
+            return self._check_slowly(name, password, entry.secret)
+        return succeed(name) if entry.secret.verify(password) else self._spend(password)
+
+    def _check_slowly(self, name: bytes, password: bytes, secret: Secret) -> Deferred[bytes]:
+        if self._cache.knows(name, password, secret.text):
+            return succeed(name)
+        return self._in_pool(secret.verify, password).addCallback(self._verified, name, password, secret.text)
+
+    def _verified(self, right: bool, name: bytes, password: bytes, text: bytes) -> bytes:
+        if not right:
+            raise UnauthorizedLogin
+        self._cache.remember(name, password, text)
+        return name
+
+    def _spend(self, password: bytes) -> Deferred[bytes]:
+        """Refuse, after the work that the commonest refusal takes: what is quick to say no would say who exists."""
+        decoy = self._file.table.decoy
+        if decoy is None:
+            return _refuse()
+        if not decoy.slow:
+            decoy.verify(password)
+            return _refuse()
+        return self._in_pool(decoy.verify, password).addCallback(lambda _: _refuse())
+
+    def _check_digest(self, credentials: Any) -> Deferred[bytes]:
+        """APOP and its like, for users whose secret is the password itself; for others against a secret nobody has."""
+        secret = self._entry(credentials.username).secret
+        clear = secret.clear if secret else None
+        checked = maybeDeferred(credentials.checkPassword, self._fake if clear is None else clear)
+        return checked.addCallback(self._digest_checked, clear is not None, credentials.username)
+
+    def _digest_checked(self, right: bool, known: bool, name: bytes) -> bytes:
+        if not (right and known):
+            raise UnauthorizedLogin
+        return name
+
+    def _verifier(self, name: bytes, mechanism: bytes) -> Deferred[object]:
+        secret = self._entry(name).secret
+        if secret and secret.scheme.encode("ascii") == mechanism:
+            return succeed(read_keys(secret.text))
+        clear = secret.clear if secret else None
+        salt = self._salts.salt(name, mechanism)
+        return self._in_pool(derive, self._fake if clear is None else clear, salt, ITERATIONS, DIGESTS[mechanism])
+
+    def _in_pool(self, work: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        return cast(HashPool, self._pool).run(work, *args)
+
+
+def _refuse() -> Deferred[Any]:
+    return fail(UnauthorizedLogin())

@@ -1,0 +1,157 @@
+"""The portal: checkers in their order in front of a realm whose avatars are maildrops."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Any, cast
+
+from twisted.cred.checkers import ICredentialsChecker, InMemoryUsernamePasswordDatabaseDontUse
+from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
+from twisted.cred.error import UnauthorizedLogin, UnhandledCredentials
+from twisted.cred.portal import IRealm, Portal
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import Interface, implementer
+
+from mailserver.auth.names import user_name
+from mailserver.auth.schemes import plausible
+from mailserver.errors import PermanentFailure
+from mailserver.interfaces import IMaildrop, IStore, IUsers, Mind, User
+
+AvatarId = bytes | str | tuple[()]
+Avatar = tuple[type[Interface], object, Any]
+
+REFUSED = (UnauthorizedLogin, UnhandledCredentials, UnicodeError)
+"""How a checker says no. UnicodeError: Twisted's UNIXChecker decodes the password of a user it knows, and only his."""
+
+LOOPBACK = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
+
+HOMELESS = (
+    "{user} gave the right password, but the store's URL needs a home directory and none is known: "
+    "write it into the sixth field of the user's line in the passwd-file, or use {{user}} in the URL"
+)
+
+log = Logger()
+
+
+def make_portal(realm: IRealm, checkers: Iterable[ICredentialsChecker]) -> Portal:
+    """A portal that asks `checkers` in their order.
+
+    cred keeps one checker per credentials interface, so that one is a `Chain`. For the two interfaces of POP3's logins
+    there always is one: a checker may come to serve an interface while it runs.
+    """
+    ordered = [_with_octets(checker) for checker in checkers]
+    served = {iface for checker in ordered for iface in checker.credentialInterfaces}
+    portal = Portal(realm)
+    for iface in {IUsernamePassword, IUsernameHashedPassword} | served:
+        chain = Chain(iface, ordered)
+        portal.registerChecker(cast(ICredentialsChecker, chain), iface)
+    return portal
+
+
+def _with_octets(checker: ICredentialsChecker) -> ICredentialsChecker:
+    """The ``memory:`` of strcred fills its table with text, which no credentials' octets would ever equal."""
+    if isinstance(checker, InMemoryUsernamePasswordDatabaseDontUse):
+        checker.users = {_octets(name): _octets(secret) for name, secret in checker.users.items()}
+    return checker
+
+
+def _octets(value: bytes | str) -> bytes:
+    return value.encode("utf-8") if isinstance(value, str) else value
+
+
+@implementer(ICredentialsChecker)
+class Chain:
+    """The checkers for one credentials interface, asked in their order until one says yes.
+
+    Only a refusal leads to the next one. Any other error ends the login: it is a fault, and not a wrong password.
+    """
+
+    def __init__(self, interface: type[Interface], checkers: Sequence[ICredentialsChecker]) -> None:
+        self._interface = interface
+        self._checkers = checkers
+
+    @property
+    def credentialInterfaces(self) -> tuple[type[Interface], ...]:
+        """The chain's interface while some checker can use it now, else nothing: what may be announced."""
+        able = any(self._interface in checker.credentialInterfaces for checker in self._checkers)
+        return (self._interface,) if able else ()
+
+    def requestAvatarId(self, credentials: Any) -> Deferred[Any]:
+        """The avatar id by the first checker that knows one. What can be nobody's name or password is asked of none."""
+        name = getattr(credentials, "username", None)
+        if (name is not None and user_name(name) is None) or not plausible(getattr(credentials, "password", b"")):
+            raise UnauthorizedLogin
+        return self._ask(0, credentials)
+
+    def _ask(self, first: int, credentials: Any) -> Deferred[Any]:
+        for index in range(first, len(self._checkers)):
+            checker = self._checkers[index]
+            if self._interface in checker.credentialInterfaces:
+                asked = maybeDeferred(checker.requestAvatarId, credentials)
+                return asked.addErrback(self._refused, index + 1, credentials)
+        raise UnauthorizedLogin
+
+    def _refused(self, failure: Failure, following: int, credentials: Any) -> Deferred[Any]:
+        failure.trap(*REFUSED)
+        return self._ask(following, credentials)
+
+
+@implementer(IRealm)
+class MailboxRealm:
+    """cred's realm: the avatar is the user's locked maildrop, its logout is the maildrop's release."""
+
+    def __init__(self, store: IStore, users: Iterable[object] = ()) -> None:
+        self._store = store
+        self._needs_home = bool(getattr(store, "needs_home", False))
+        self._users = [each for each in users if IUsers.providedBy(each)]
+
+    def requestAvatar(self, avatarId: AvatarId, mind: object, *interfaces: type[Interface]) -> Deferred[Avatar]:  # noqa: N803 - IRealm names it so
+        """Open the maildrop of a user who gave proof of himself.
+
+        `mind` is a `Mind`; without one the peer is unknown. Errors: UnauthorizedLogin, PermanentFailure, the store's.
+        """
+        if IMaildrop not in interfaces:
+            raise NotImplementedError("this realm's avatars are maildrops: ask for IMaildrop")
+        name = user_name(avatarId)
+        if name is None:  # also cred's ANONYMOUS, which is ()
+            raise UnauthorizedLogin
+        return self._find(name, 0).addCallback(self._open, mind).addCallback(_avatar)
+
+    def _find(self, name: str, first: int) -> Deferred[User]:
+        if first == len(self._users):
+            return succeed(User(name))
+        return self._users[first].lookup(name).addCallback(self._found, name, first)
+
+    def _found(self, user: User | None, name: str, index: int) -> User | Deferred[User]:
+        return self._find(name, index + 1) if user is None else user
+
+    def _open(self, user: User, mind: object) -> Deferred[IMaildrop]:
+        peer, listener = (mind.peer, mind.listener) if isinstance(mind, Mind) else (None, "embedded")
+        if user_name(user.name) is None:
+            raise UnauthorizedLogin
+        if user.networks and not _within(peer, user.networks):
+            log.info("{user} may not log in from {peer!r}", event="auth.network", user=user.name, peer=peer)
+            raise UnauthorizedLogin
+        if self._needs_home and user.home is None and user.mail is None:
+            log.error(HOMELESS, event="auth.homeless", user=user.name)
+            raise PermanentFailure
+        return self._store.open(user, f"pid {os.getpid()} {listener} {peer or 'local'}")
+
+
+def _avatar(maildrop: IMaildrop) -> Avatar:
+    return IMaildrop, maildrop, maildrop.release
+
+
+def _within(peer: str | None, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
+    """Whether the peer's address is in one of the networks.
+
+    Over a Unix socket ("") the peer is on this machine: it counts as both loopback addresses. None is nowhere.
+    """
+    if peer is None:
+        return False
+    addresses = [ip_address(peer)] if peer else LOOPBACK
+    return any(address in network for address in addresses for network in networks)

@@ -1,0 +1,254 @@
+"""Password schemes: Dovecot's ways to write a secret into a file, a row of `SCHEMES` each.
+
+A row's reader takes the text behind ``{SCHEME}`` once, when the file is read, and answers a function that verifies a
+password. The standard library does the work, but for the crypts, bcrypt and Argon2: these need the extra ``hashes``.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hmac
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from hashlib import new as new_digest
+from hashlib import pbkdf2_hmac
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from mailserver.auth.scram import DIGESTS, MAX_ITERATIONS, derive, read_keys
+
+MAX_PASSWORD = 4096
+"""Octets: more is no password, and would only buy a stranger our time. libpass refuses more, too."""
+
+Verify = Callable[[bytes], bool]
+
+
+class SchemeError(Exception):
+    """A secret that cannot serve; the text tells the operator why, and never holds any of the secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A stored secret, ready to verify passwords. `text` is as stored, after any .b64 or .hex was decoded."""
+
+    scheme: str
+    text: bytes = field(repr=False)
+    verify: Verify = field(repr=False)
+    slow: bool
+    cost: tuple[object, ...] = ()
+    """Secrets of one scheme with an equal cost take equal time."""
+
+    @property
+    def clear(self) -> bytes | None:
+        """The password itself, where the scheme keeps it: what APOP needs."""
+        return self.text if self.scheme in CLEAR else None
+
+
+class Read(NamedTuple):
+    """What a reader makes of a secret."""
+
+    verify: Verify
+    cost: tuple[object, ...] = ()
+
+
+class Scheme(NamedTuple):
+    """A row: how to read the secret; and whether verifying it is too slow for the reactor's thread."""
+
+    read: Callable[[bytes], Read]
+    slow: bool = False
+
+
+def plausible(password: bytes) -> bool:
+    """Whether it can be a password at all: a NUL ends a string of crypt's, so what follows it would count for nothing."""
+    return len(password) <= MAX_PASSWORD and b"\0" not in password
+
+
+def read_secret(stored: bytes) -> Secret:
+    """The secret of ``{SCHEME}text``, ``{SCHEME.b64}text``, ``{SCHEME.hex}text``, or plain crypt text. Errors: SchemeError."""
+    match = PREFIX.fullmatch(stored)
+    label, encoding, text = match.groups() if match else (b"CRYPT", None, stored)
+    name = label.decode("ascii").upper()
+    row = SCHEMES.get(name)
+    if row is None:
+        raise SchemeError(f"the scheme {name} is not supported")
+    if encoding is not None:
+        text = _decode(encoding.lower() == b"hex", text)
+        if name in BINARY:
+            text = binascii.b2a_base64(text, newline=False)
+    try:
+        verify, cost = row.read(text)
+    except ImportError:
+        raise SchemeError(f"the scheme {name} needs more: pip install twisted-mailserver[hashes]") from None
+    except (ValueError, OverflowError):
+        raise SchemeError(f"this is not what the scheme {name} looks like") from None
+    return Secret(name, text, verify, row.slow, (name, *cost))
+
+
+PREFIX = re.compile(rb"\{([A-Za-z0-9-]{1,32})(?:\.(b64|base64|hex))?\}(.*)", re.IGNORECASE | re.DOTALL)
+
+
+def _decode(is_hex: bool, text: bytes) -> bytes:
+    try:
+        return binascii.unhexlify(text) if is_hex else binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
+        raise SchemeError("its encoding (.hex or .b64) is broken") from None
+
+
+def _plain(text: bytes) -> Read:
+    if not text:
+        raise ValueError
+    return Read(partial(hmac.compare_digest, text))
+
+
+def _digest(name: str, size: int, salted: bool) -> Callable[[bytes], Read]:
+    """A reader of ``digest`` or ``digest + salt``, in base64; without a salt in hexadecimal, too, as Dovecot reads it."""
+
+    def read(text: bytes) -> Read:
+        is_hex = not salted and len(text) == 2 * size
+        raw = binascii.unhexlify(text) if is_hex else binascii.a2b_base64(text, strict_mode=True)
+        if len(raw) < size or (len(raw) > size) != salted:
+            raise ValueError
+        digest, salt = raw[:size], raw[size:]
+        return Read(lambda password: hmac.compare_digest(digest, new_digest(name, password + salt).digest()))
+
+    return read
+
+
+def _pbkdf2(text: bytes) -> Read:
+    """``$1$salt$rounds$hexadecimal``: HMAC-SHA-1; the salt's own characters are what is mixed in."""
+    empty, version, salt, rounds_text, hexadecimal = text.split(b"$")
+    rounds, key = _rounds(rounds_text), binascii.unhexlify(hexadecimal)
+    if (empty, version, len(key)) != (b"", b"1", 20) or not salt:
+        raise ValueError
+    return Read(lambda password: hmac.compare_digest(key, pbkdf2_hmac("sha1", password, salt, rounds)), (rounds,))
+
+
+def _scram(mechanism: bytes) -> Callable[[bytes], Read]:
+    """A reader of ``iterations,salt,stored key,server key``, the last three in base64."""
+    digest = DIGESTS[mechanism]
+
+    def read(text: bytes) -> Read:
+        keys = read_keys(text)
+        if len(keys.stored_key) != new_digest(digest).digest_size:
+            raise ValueError
+
+        def verify(password: bytes) -> bool:
+            return hmac.compare_digest(keys.stored_key, derive(password, keys.salt, keys.iterations, digest).stored_key)
+
+        return Read(verify, (keys.iterations,))
+
+    return read
+
+
+def _rounds(text: bytes | int) -> int:
+    rounds = int(text)
+    if not 1 <= rounds <= MAX_ITERATIONS:
+        raise ValueError
+    return rounds
+
+
+def _libpass(name: str) -> Callable[[bytes], Read]:
+    """A reader of one of libpass's crypts, by its name there."""
+
+    def read(text: bytes) -> Read:
+        handler: Any = getattr(import_module("passlib.hash"), name)
+        parsed = handler.from_string(text)
+        if not parsed.checksum:
+            raise ValueError
+        rounds = _rounds(getattr(parsed, "rounds", 1))
+        return Read(lambda password: bool(handler.verify(password, text)), (rounds,))
+
+    return read
+
+
+def _bcrypt(text: bytes) -> Read:
+    from bcrypt import checkpw
+
+    match = re.fullmatch(rb"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}", text)
+    if not match:
+        raise ValueError
+    rounds = _rounds(1 << int(match[1]))
+    # Octets past the 72nd never counted in bcrypt, nor do they in Dovecot; the library raises an error for them.
+    return Read(lambda password: checkpw(password[:72], text), (rounds,))
+
+
+def _crypt(text: bytes) -> Read:
+    """Whatever crypt(3) would know by its ``$id$``, as far as ``doveadm pw`` writes it."""
+    for scheme, read in CRYPTS.items():
+        if text.startswith(scheme):
+            verify, cost = read(text)
+            return Read(verify, (scheme, *cost))
+    raise SchemeError("of crypt's forms only $1$, $5$, $6$, $2a$, $2b$ and $2y$ are supported")
+
+
+def _argon2(text: bytes) -> Read:
+    from argon2.exceptions import VerifyMismatchError
+    from argon2.low_level import Type, verify_secret
+
+    match = ARGON2.fullmatch(text)
+    if not match:
+        raise ValueError
+    kind = Type.ID if match["kind"] == b"id" else Type.I
+    memory, passes, lanes = (_rounds(match[key]) for key in ("memory", "passes", "lanes"))
+    _rounds(memory * passes)
+    for part in (
+        match["salt"],
+        match["tag"],
+    ):  # a bit too many at the end is an error of Argon2's decoder, but no wrong password
+        if binascii.b2a_base64(binascii.a2b_base64(part + b"=" * (-len(part) % 4)), newline=False).rstrip(b"=") != part:
+            raise ValueError
+
+    def verify(password: bytes) -> bool:
+        try:
+            return verify_secret(text, password, kind)
+        except VerifyMismatchError:
+            return False
+
+    return Read(verify, (kind, memory, passes, lanes))
+
+
+ARGON2 = re.compile(
+    rb"\$argon2(?P<kind>id?)\$v=19\$m=(?P<memory>\d{1,8}),t=(?P<passes>\d{1,4}),p=(?P<lanes>\d{1,3})"
+    rb"\$(?P<salt>[A-Za-z0-9+/]{11,64})\$(?P<tag>[A-Za-z0-9+/]{6,128})"
+)
+
+CRYPTS: dict[bytes, Callable[[bytes], Read]] = {
+    b"$1$": _libpass("md5_crypt"),
+    b"$5$": _libpass("sha256_crypt"),
+    b"$6$": _libpass("sha512_crypt"),
+    b"$2": _bcrypt,
+}
+
+SCHEMES = {
+    "PLAIN": Scheme(_plain),
+    "CLEAR": Scheme(_plain),
+    "CLEARTEXT": Scheme(_plain),
+    "PLAIN-MD5": Scheme(_digest("md5", 16, salted=False)),
+    "LDAP-MD5": Scheme(_digest("md5", 16, salted=False)),
+    "SMD5": Scheme(_digest("md5", 16, salted=True)),
+    "SHA": Scheme(_digest("sha1", 20, salted=False)),
+    "SHA1": Scheme(_digest("sha1", 20, salted=False)),
+    "SSHA": Scheme(_digest("sha1", 20, salted=True)),
+    "SHA256": Scheme(_digest("sha256", 32, salted=False)),
+    "SSHA256": Scheme(_digest("sha256", 32, salted=True)),
+    "SHA512": Scheme(_digest("sha512", 64, salted=False)),
+    "SSHA512": Scheme(_digest("sha512", 64, salted=True)),
+    "PBKDF2": Scheme(_pbkdf2, slow=True),
+    "SCRAM-SHA-1": Scheme(_scram(b"SCRAM-SHA-1"), slow=True),
+    "SCRAM-SHA-256": Scheme(_scram(b"SCRAM-SHA-256"), slow=True),
+    "CRYPT": Scheme(_crypt, slow=True),
+    "MD5-CRYPT": Scheme(CRYPTS[b"$1$"], slow=True),
+    "SHA256-CRYPT": Scheme(CRYPTS[b"$5$"], slow=True),
+    "SHA512-CRYPT": Scheme(CRYPTS[b"$6$"], slow=True),
+    "BLF-CRYPT": Scheme(_bcrypt, slow=True),
+    "ARGON2I": Scheme(_argon2, slow=True),
+    "ARGON2ID": Scheme(_argon2, slow=True),
+}
+
+CLEAR = frozenset({"PLAIN", "CLEAR", "CLEARTEXT"})
+"""Schemes that keep the password itself."""
+
+BINARY = frozenset(name for name, row in SCHEMES.items() if not row.slow) - CLEAR
+"""Schemes whose secret is octets, written in base64 where ``{SCHEME}`` does not say how."""

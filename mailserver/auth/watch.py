@@ -1,0 +1,182 @@
+"""A passwd-file on disk: read at the start, and again when it has changed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pwd
+import stat
+import time
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any, NamedTuple, cast
+
+from twisted.internet.defer import Deferred, execute
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
+
+from mailserver.auth.table import Table, read_table
+
+SMALL = 16 * 1024
+"""Octets, some 200 users: read and parsed in about 2 ms, which is no longer than a hop to a busy thread and back."""
+
+YOUNG_SECONDS = 2
+"""A file as young as this may be written to once more without its times showing it (their grain is a clock tick)."""
+
+MAX_NOTES = 20
+"""A file of some other format must not fill the log with a note a line."""
+
+Stamp = tuple[int, int, int, int]
+
+KEPT = "the passwd-file {path} is not used as it is now, its last good state is: {trouble}"
+
+log = Logger()
+
+
+class PasswordFileError(Exception):
+    """The passwd-file cannot be used; the text names it and the remedy."""
+
+
+class Reading(NamedTuple):
+    """What one reading brought, as plain data from a thread."""
+
+    stamp: Stamp
+    digest: bytes
+    complete: bool
+    table: Table | None
+    """None: the octets are those that were read before."""
+
+
+class WatchedTable:
+    """The table of a passwd-file, kept fresh: ask `fresh`, and `refresh` when it is not.
+
+    A file that became unreadable, or lost all its users, or looks half-written leaves the old table in force.
+    """
+
+    def __init__(self, path: str, wall: Callable[[], float] = time.time) -> None:
+        self.path = path
+        self.table = Table()
+        self._wall = wall
+        self._stamp: Stamp | None = None
+        self._octets = 0
+        self._digest = b""
+        self._trouble = ""
+        self._ignored: frozenset[str] = frozenset()
+        self._waiting: list[Deferred[None]] | None = None
+
+    def load(self) -> None:
+        """Read the file, here and now: for the start. Errors: PasswordFileError."""
+        try:
+            reading = read_file(self.path, b"")
+        except OSError as error:
+            raise PasswordFileError(
+                f"cannot read the passwd-file {self.path}: {error.strerror}; it must be a file that the user "
+                f"{_self()} can read: create it, or give access (chgrp and chmod g+r, or setfacl -m u:{_self()}:r)"
+            ) from None
+        self._judge(reading)
+        if not self.table.entries:
+            log.emit(LogLevel.warn, "the passwd-file {path} has no users yet", event="auth.file.empty", path=self.path)
+
+    def fresh(self) -> bool:
+        """Whether the table in force is that of the file as it is now; true, too, while the file cannot be found."""
+        try:
+            now = _stamp(os.stat(self.path))  # noqa: PTH116 - at each login, and a Path would double its time
+        except OSError as error:
+            self._keep(str(error.strerror))
+            return True
+        self._octets = now[2]
+        return now == self._stamp
+
+    def refresh(self, reactor: Any) -> Deferred[None]:
+        """Read the file again; fires when it was judged. A large file is read in a thread, once for all who wait."""
+        if self._waiting is None:
+            if self._octets <= SMALL:
+                return self._judged(execute(read_file, self.path, self._digest))
+            self._waiting = []
+            pool = reactor.getThreadPool()
+            self._judged(deferToThreadPool(reactor, pool, read_file, self.path, self._digest)).addBoth(self._tell)
+        waiter: Deferred[None] = Deferred()
+        self._waiting.append(waiter)
+        return waiter
+
+    def _judged(self, reading: Deferred[Reading]) -> Deferred[None]:
+        return reading.addCallbacks(self._judge, self._failed)
+
+    def _tell(self, outcome: Failure | None) -> None:
+        waiting, self._waiting = self._waiting or [], None
+        for waiter in waiting:
+            waiter.callback(cast(None, outcome))  # a Failure goes to the errbacks
+
+    def _failed(self, failure: Failure) -> None:
+        failure.trap(OSError)
+        self._keep(str(cast(OSError, failure.value).strerror))
+
+    def _judge(self, reading: Reading) -> None:
+        young = 0 <= self._wall() - reading.stamp[0] / 1e9 < YOUNG_SECONDS
+        table = reading.table
+        if table is not None and self.table.entries and young and not reading.complete:
+            self._stamp = None
+            self._keep("it looks half-written")
+        elif table is not None and self.table.entries and not table.entries:
+            self._stamp = None if young else reading.stamp
+            self._keep("it names no user any more")
+        else:
+            self._stamp = None if young else reading.stamp
+            self._install(reading)
+
+    def _keep(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            self._trouble = trouble
+            log.error(KEPT, event="auth.file.kept", path=self.path, trouble=trouble)
+
+    def _install(self, reading: Reading) -> None:
+        self._trouble = ""
+        if reading.table is None:
+            return
+        self.table, self._digest = reading.table, reading.digest
+        notes = self.table.notes
+        for note in notes[:MAX_NOTES]:
+            log.emit(LogLevel.warn, "{path}:{note}", event="auth.file.note", path=self.path, note=note)
+        if len(notes) > MAX_NOTES:
+            log.emit(
+                LogLevel.warn,
+                "{path}: {more} more lines like these",
+                event="auth.file.notes",
+                path=self.path,
+                more=len(notes) - MAX_NOTES,
+            )
+        if self.table.ignored - self._ignored:
+            self._ignored |= self.table.ignored
+            fields = ", ".join(sorted(self._ignored))
+            log.info(
+                "{path}: read, but used by nothing here: {fields}",
+                event="auth.file.ignored",
+                path=self.path,
+                fields=fields,
+            )
+
+
+def read_file(path: str, known: bytes) -> Reading:
+    """Read and parse the file, unless the digest of its octets is `known`. Errors: OSError."""
+    # Without O_NONBLOCK a FIFO would hold the server up until somebody writes to it.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        data = file.read()
+    digest = blake2b(data).digest()
+    complete = data.endswith(b"\n") or not data
+    return Reading(_stamp(status), digest, complete, None if digest == known else read_table(data))
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
+
+
+def _self() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
