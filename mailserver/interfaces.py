@@ -107,6 +107,19 @@ class IUsers(Interface):
         """The user of this name, canonical as `requestAvatarId` answers it; None when unknown."""
 
 
+class IStartable(Interface):
+    """A checker with something to get ready or to let go provides it; the service calls it."""
+
+    def start(reactor: object) -> Deferred[None]:
+        """Get ready, as the user that will serve. Errors tell the operator what to do, and end the start."""
+
+    def stop() -> Deferred[None]:
+        """Let go of threads and connections; idempotent."""
+
+    def reload() -> Deferred[None]:
+        """SIGHUP: read again what may have changed. What is broken is logged, and the old state kept."""
+
+
 class IVerifiers(Interface):
     """What an exchange needs of a stored secret, without the secret leaving ``auth/``."""
 
