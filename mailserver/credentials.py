@@ -39,3 +39,7 @@ class Apop:
         """Whether the digest was made with `password`; in constant time."""
         expected = md5(self.magic + password, usedforsecurity=False).hexdigest().encode("ascii")
         return hmac.compare_digest(expected, self.digest)
+
+
+Credentials = Password | Apop
+"""What a session hands to the portal."""

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
-from twisted.cred.credentials import ICredentials
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
+from mailserver.credentials import Credentials
 from mailserver.snapshot import Snapshot
 
 
@@ -171,7 +171,7 @@ class Ask:
 class Done:
     """The exchange is over: these credentials go to the portal."""
 
-    credentials: ICredentials
+    credentials: Credentials
 
 
 Step = Challenge | Ask | Done

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from twisted.cred.credentials import ICredentials
+from mailserver.credentials import Credentials
 
 
 class State(enum.Enum):
@@ -43,7 +43,7 @@ class Sasl:
 class Login:
     """Log in at the portal. Answers: `login_ok`, `refused`."""
 
-    credentials: ICredentials
+    credentials: Credentials
     mechanism: bytes
 
 

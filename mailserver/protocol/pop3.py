@@ -12,8 +12,7 @@ from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from twisted.cred.credentials import ICredentials
-
+from mailserver.credentials import Credentials
 from mailserver.errors import AuthenticationFailed, BadCommand, Refusal, WrongProtocol
 from mailserver.interfaces import Ask, Challenge, IExchange, IMechanism, SaslContext, Step
 from mailserver.protocol.effects import MOVES, Close, Commit, Effect, Login, Retrieve, Sasl, StartTLS, State, Turn
@@ -99,6 +98,11 @@ class Session:
     def unread(self) -> int:
         """Octets that wait in the buffer."""
         return len(self._buffer)
+
+    @property
+    def busy(self) -> bool:
+        """Whether an effect is open."""
+        return self._open is not None
 
     def take(self) -> list[bytes]:
         """Give away the replies so far, to be written now."""
@@ -198,7 +202,7 @@ class Session:
         self._out.append(next(blocks, b""))
         self._listing = blocks
 
-    def login(self, credentials: ICredentials, mechanism: bytes) -> Login:
+    def login(self, credentials: Credentials, mechanism: bytes) -> Login:
         """Return a login's effect. USER's name is used up."""
         self.user = None
         return Login(credentials, mechanism)

@@ -1,0 +1,340 @@
+"""A session over a Twisted transport: pumps it, writes once per batch of pipelined commands, keeps the time.
+
+`Connection` knows no protocol. It needs a session with `feed`, `next`, `take`, `busy` and `unread`, and a subclass that
+performs the session's effects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar
+
+from twisted.internet import tcp
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IPushProducer, IReactorTime, ISSLTransport
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mailserver.errors import MessageTruncated, Refusal, StoreError, TemporaryFailure, refusal_for
+from mailserver.net.transfer import CHUNK, FileSender, Transfer, unsent_octets
+from mailserver.protocol.wire import err
+
+log = Logger()
+
+UNREAD_LIMIT = 64 * 1024
+"""Octets of input that may wait while an effect is open or the client does not read; above it reading stops too."""
+
+CLOSING_SECONDS = 60
+"""How long a connection that we closed may last without a byte leaving it: only the last replies are still owed."""
+
+
+class Pumped(Protocol):
+    """What a connection asks of its session."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether an effect is open."""
+
+    @property
+    def unread(self) -> int:
+        """Octets fed and not yet read."""
+
+    def feed(self, data: bytes) -> None:
+        """Buffer what arrived."""
+
+    def next(self) -> Any:
+        """Return the next effect, or None."""
+
+    def take(self) -> list[bytes]:
+        """Give away the replies."""
+
+
+SessionT = TypeVar("SessionT", bound=Pumped)
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class Connection(TwistedProtocol, Generic[SessionT]):
+    """One connection; a subclass gives `begin`, `perform`, `allowed_seconds` and `leave`."""
+
+    transport: Any  # ITCPTransport, ISSLTransport or a test's: what differs is probed once, in connectionMade
+    session: SessionT
+
+    def __init__(self, clock: IReactorTime, peer: str) -> None:
+        self.clock = clock
+        self.peer = peer
+        self.user = ""
+        self.active = clock.seconds()
+        self.octets_in = self.octets_out = 0
+        self.plain = False
+        """Whether nothing stands between us and the socket: then sendfile may be used."""
+        self.lost = False
+        self.draining = False
+        self._later: IDelayedCall | None = None
+        self._transfer: Transfer | None = None
+        self._sender: FileSender | None = None
+        self._batch: list[bytes] = []
+        self._batched = 0
+        self._progress = (0, 0)
+        self._pumping = self._waiting = self._paused = self._stopped = self._half_closed = self._closing = False
+
+    # What a subclass gives.
+
+    def begin(self, *, tls: bool) -> SessionT:
+        """Return the session; `tls` tells whether the transport is TLS from its first byte."""
+        raise NotImplementedError
+
+    def perform(self, effect: Any) -> None:
+        """Begin to do what the session asked for."""
+        raise NotImplementedError
+
+    def allowed_seconds(self) -> float:
+        """How long the session may be inactive in its state."""
+        raise NotImplementedError
+
+    def leave(self) -> None:
+        """Give back what the session holds; called once, when the connection was lost."""
+        raise NotImplementedError
+
+    # What Twisted calls.
+
+    def connectionMade(self) -> None:
+        """Greet."""
+        tls = ISSLTransport.providedBy(self.transport)
+        self.plain = not tls and isinstance(self.transport, tcp.Connection)
+        self.session = self.begin(tls=tls)
+        self.transport.registerProducer(self, True)
+        self.pump()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Feed the session. Only a line's end is activity: octets that dribble in keep nothing alive."""
+        if b"\n" in data:
+            self.active = self.clock.seconds()
+        self.octets_in += len(data)
+        self.session.feed(data)
+        self.pump()
+
+    def pauseProducing(self) -> None:
+        """Run no more commands: the client does not read as fast as we write."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """Go on: what was written has left."""
+        self._paused = False
+        self.active = self.clock.seconds()
+        self.pump()
+
+    def stopProducing(self) -> None:
+        """Do nothing: connectionLost follows."""
+
+    def readConnectionLost(self) -> None:
+        """Answer all that the client sent before it half-closed, then close."""
+        self._half_closed = True
+        self.pump()
+
+    def writeConnectionLost(self) -> None:
+        """Do nothing: we never half-close."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 - Twisted's signature
+        """Give everything back. What arrives for us later is given back when it comes."""
+        self.lost = True
+        if self._later is not None and self._later.active():
+            self._later.cancel()
+        for body in (self._transfer, self._sender):
+            if body is not None:
+                body.close()
+        self.leave()
+
+    # What the factory calls.
+
+    def check(self, now: float) -> None:
+        """Close a session whose time is up, without a word (RFC 1939 section 3). A transfer is idle if no byte leaves."""
+        if self._paused or self._closing or self._sender is not None:
+            progress = self.octets_out, unsent_octets(self.transport)
+            if progress != self._progress:
+                self._progress, self.active = progress, now
+        allowed = self.allowed_seconds()
+        if now - self.active < (min(CLOSING_SECONDS, allowed) if self._closing else allowed):
+            return
+        if self._closing or self.session.busy:
+            self.abort()
+        else:
+            self.close()
+
+    def drain(self) -> None:
+        """Close now, or as soon as nothing is under way."""
+        self.draining = True
+        if not (self.session.busy or self._closing):
+            self._batch += (*self.session.take(), err(TemporaryFailure(b"the server is stopping")))
+            self.close()
+
+    def abort(self) -> None:
+        """Drop the connection, and with it what is unsent."""
+        self.transport.abortConnection()
+
+    # The pump.
+
+    def pump(self) -> None:
+        """Run the session until it waits for bytes, for the world, or for the client to read."""
+        if self._pumping:
+            return  # an effect was answered at once; the loop below goes on
+        self._pumping = True
+        try:
+            self._run()
+        except Exception:  # noqa: BLE001 - the one border where a fault of ours ends the connection
+            self.fault(Failure())
+        finally:
+            self._pumping = False
+
+    def _run(self) -> None:
+        session = self.session
+        while not (self._paused or self._waiting or self._closing or self.lost):
+            if self._transfer is not None:
+                self._read_on(self._transfer)
+            elif (effect := session.next()) is not None:
+                self.perform(effect)
+            else:
+                break
+        if self._closing or self.lost:
+            return
+        if not (session.busy or self._paused):
+            if self.draining:
+                self.drain()
+                return
+            if self._half_closed:
+                self.close()
+                return
+        self.flush()
+        self._limit_reading()
+
+    def flush(self) -> None:
+        """Write the batch: the replies so far and the bodies between them."""
+        batch = self._batch
+        batch += self.session.take()
+        if batch:
+            data = b"".join(batch)
+            self._batch, self._batched = [], 0
+            self.octets_out += len(data)
+            self.transport.write(data)
+
+    def _limit_reading(self) -> None:
+        much = self.session.unread > UNREAD_LIMIT
+        if much is not self._stopped:
+            self._stopped = much
+            (self.transport.pauseProducing if much else self.transport.resumeProducing)()
+
+    def close(self) -> None:
+        """Write the batch, then close."""
+        self.flush()
+        self._closing = True
+        self.active = self.clock.seconds()
+        self.transport.unregisterProducer()  # TLS shuts down only without one
+        self.transport.loseConnection()
+
+    # Waiting.
+
+    def wait(
+        self, answer: Deferred[Any], then: Callable[[Any], object], otherwise: Callable[[Failure], object]
+    ) -> None:
+        """Run nothing until `answer` fires, then go on. Nothing is cancelled when the connection is lost meanwhile.
+
+        So that no lock or descriptor is lost with it, `then` gives back what it is handed after that.
+        """
+        self._waiting = True
+        answer.addBoth(self._waited)
+        answer.addCallbacks(then, otherwise)
+        answer.addErrback(self.fault)
+        answer.addCallback(lambda _: self.pump())
+
+    def _waited(self, result: Any) -> Any:
+        self._waiting = False
+        return result
+
+    def after(self, seconds: float, act: Callable[[], object]) -> None:
+        """Go on with `act` after `seconds`, unless the connection is lost before."""
+
+        def acted() -> None:
+            act()
+            self.pump()
+
+        self._later = self.clock.callLater(seconds, acted)
+
+    # Bodies.
+
+    def send(self, transfer: Transfer) -> None:
+        """Put a body in the batch, chunk by chunk."""
+        self._batch += self.session.take()
+        self._transfer = transfer
+
+    def send_file(self, sender: FileSender) -> None:
+        """Write the batch, and after it a body by sendfile, for whose time the transport is its own."""
+        self.flush()
+        self.transport.unregisterProducer()
+        self._paused = False
+        self._sender = sender
+        sender.start(self._file_sent)
+
+    def _read_on(self, transfer: Transfer) -> None:
+        chunk = transfer.read()
+        if isinstance(chunk, Deferred):
+            self.wait(chunk, self._append, self.fault)
+        else:
+            self._append(chunk)
+
+    def _append(self, chunk: bytes) -> None:
+        transfer = self._transfer
+        if transfer is None or self.lost:
+            return
+        self._batch.append(chunk)
+        self._batched += len(chunk)
+        if transfer.done:
+            self._transfer = None
+            transfer.finish()
+        if self._batched >= CHUNK:
+            self.flush()
+
+    def _file_sent(self, sender: FileSender) -> None:
+        self.octets_out += sender.octets
+        if not sender.whole:
+            self.abort()
+            return
+        self._sender = None
+        self.transport.registerProducer(self, True)
+        self._batch.append(sender.end)
+        sender.finish()
+        self.pump()
+
+    # Failures.
+
+    def fault(self, failure: Failure) -> None:
+        """End the connection after a fault; within a message without a word, so that no client takes it for whole."""
+        if isinstance(failure.value, MessageTruncated):
+            log.warn(
+                "{peer} {user}: {reason}", event="truncated", peer=self.peer, user=self.user, reason=str(failure.value)
+            )
+        else:
+            log.failure(
+                "fault in the session of {user} from {peer}", failure, event="fault", peer=self.peer, user=self.user
+            )
+        if self.lost:
+            return
+        if self._transfer is None and self._sender is None and not self._closing:
+            self._batch += (*self.session.take(), err(TemporaryFailure()))
+            self.close()
+        else:
+            self.abort()
+
+    def translate(self, failure: Failure) -> Refusal:
+        """Return what the client hears of a failure; the operator hears the rest."""
+        refusal = refusal_for(failure.value)
+        if isinstance(failure.value, StoreError):
+            log.warn(
+                "{peer} {user}: {reason}", event="store", peer=self.peer, user=self.user, reason=str(failure.value)
+            )
+        elif refusal is None:
+            log.failure(
+                "fault under the session of {user} from {peer}", failure, event="fault", peer=self.peer, user=self.user
+            )
+        return refusal or TemporaryFailure()

@@ -1,0 +1,188 @@
+"""A listener: the policy of a port, its limits, and the factory of its connections."""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IAddress, IDelayedCall, IOpenSSLServerConnectionCreator, IReactorTime
+from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.logger import Logger
+from zope.interface import Interface
+
+from mailserver.errors import TemporaryFailure
+from mailserver.interfaces import IMechanism, IOracle
+from mailserver.net.protocol import POP3Server
+from mailserver.net.stamp import make_stamp, stamp_host
+from mailserver.net.throttle import Throttle
+from mailserver.protocol.pop3 import Policy, Session
+from mailserver.protocol.wire import err
+from mailserver.sasl import MECHANISMS
+
+log = Logger()
+
+SWEEP_SECONDS = 5.0
+"""How often the timers are looked at: one sweep costs less than a timer per connection, and nobody counts 5 seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client may take of the server. The reasons stand in etc/mailserver.toml."""
+
+    login_seconds: float = 180
+    idle_seconds: float = 600
+    failure_delay_seconds: float = 2
+    failures_per_connection: int = 3
+    connections: int = 10_000
+    connections_per_address: int = 200
+
+
+class POP3ServerFactory(ServerFactory):
+    """Builds the connections of one listener over `portal`, any cred portal; everything else has a default.
+
+    `tls` lets STLS be offered. `cleartext` is "tls", "loopback" or "always": where a password may cross an unencrypted
+    line. `mechanisms` names SASL mechanisms in their order; empty means all that the portal's checkers can serve.
+    Listeners of one service share a `throttle`, so that a guesser gains nothing by changing ports.
+    """
+
+    noisy = False
+
+    def __init__(  # noqa: PLR0913 - settings, named where they are given, each with a default
+        self,
+        portal: Portal,
+        *,
+        clock: IReactorTime | None = None,
+        hostname: str | None = None,
+        tls: IOpenSSLServerConnectionCreator | None = None,
+        cleartext: str = "tls",
+        limits: Limits | None = None,
+        mechanisms: Sequence[str] = (),
+        listener: str = "pop3",
+        throttle: Throttle | None = None,
+        oracle: IOracle | None = None,
+    ) -> None:
+        self.portal = portal
+        self.clock = clock if clock is not None else _running_reactor()
+        self.tls = tls
+        self.limits = limits or Limits()
+        self.listener = listener
+        self.throttle = throttle or Throttle(self.clock, self.limits.failure_delay_seconds)
+        self.oracle = oracle
+        self._stamp_host = stamp_host(hostname or socket.getfqdn())
+        self._policy = Policy(
+            hostname=self._stamp_host,
+            stls=tls is not None,
+            cleartext=cleartext == "always",
+            user=self._can_take(IUsernamePassword),
+            mechanisms=tuple(m for m in _chosen(mechanisms) if self._can_take(m.credentials)),
+            failures=self.limits.failures_per_connection,
+        )
+        self._loopback_policy = self._policy if cleartext == "tls" else replace(self._policy, cleartext=True)
+        self._connections: set[POP3Server] = set()
+        self._by_address: Counter[str] = Counter()
+        self._sweeping: IDelayedCall | None = None
+        self._drained: Deferred[None] | None = None
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        """Build a connection for the client at `addr`, or one that turns it away."""
+        peer = peer_host(addr)
+        full = len(self._connections) >= self.limits.connections
+        if full or (peer and self._by_address[peer] >= self.limits.connections_per_address):
+            log.info(
+                "turned away {peer}: {reason}",
+                event="pop3.turned_away",
+                listener=self.listener,
+                peer=peer,
+                reason="limits.connections" if full else "limits.connections_per_address",
+            )
+            return _TurnedAway()
+        connection = POP3Server(self, peer)
+        self._connections.add(connection)
+        self._by_address[peer] += 1
+        if self._sweeping is None:
+            self._sweeping = self.clock.callLater(SWEEP_SECONDS, self._sweep)
+        return connection
+
+    def session(self, peer: str, *, tls: bool) -> Session:
+        """Return a session, with the greeting that this client is due."""
+        stamp = make_stamp(self._stamp_host) if self._can_take(IUsernameHashedPassword) else b""
+        return Session(self._loopback_policy if is_loopback(peer) else self._policy, stamp, tls=tls)
+
+    def ask(self, request: object) -> Deferred[object]:
+        """Carry a SASL exchange's question to the oracle."""
+        return fail(TemporaryFailure()) if self.oracle is None else self.oracle.ask(request)
+
+    def ended(self, connection: POP3Server) -> None:
+        """Forget a connection that was lost."""
+        self._connections.discard(connection)
+        self._by_address[connection.peer] -= 1
+        if not self._by_address[connection.peer]:
+            del self._by_address[connection.peer]
+        if self._drained is not None and not self._connections:
+            self._drained.callback(None)
+            self._drained = None
+
+    def drain(self) -> Deferred[None]:
+        """Close every session as soon as nothing is under way in it; fires when the last has gone."""
+        if not self._connections:
+            return succeed(None)
+        self._drained = Deferred()
+        for connection in tuple(self._connections):
+            connection.drain()
+        return self._drained or succeed(None)
+
+    def abort(self) -> None:
+        """Drop every connection. What QUIT has begun to remove is still removed."""
+        for connection in tuple(self._connections):
+            connection.abort()
+
+    def _sweep(self) -> None:
+        self._sweeping = self.clock.callLater(SWEEP_SECONDS, self._sweep) if self._connections else None
+        now = self.clock.seconds()
+        for connection in tuple(self._connections):
+            connection.check(now)
+
+    def _can_take(self, credentials: type[Interface]) -> bool:
+        """Tell whether some checker takes such credentials now: a chain of checkers may change its mind."""
+        checker = self.portal.checkers.get(credentials)
+        return checker is not None and credentials in checker.credentialInterfaces
+
+
+class _TurnedAway(Protocol):
+    """A connection over the limits: one line, and the end."""
+
+    def connectionMade(self) -> None:
+        """Say so, and close."""
+        if self.transport is not None:
+            self.transport.write(err(TemporaryFailure(b"too many connections")))
+            self.transport.loseConnection()
+
+
+def peer_host(addr: IAddress | None) -> str:
+    """Return a client's address without its port; a.b.c.d for ::ffff:a.b.c.d; "" over a Unix socket."""
+    host = getattr(addr, "host", "")  # IAddress promises none, and UNIXAddress has none
+    return host[7:] if host.startswith("::ffff:") and "." in host else host
+
+
+def is_loopback(peer: str) -> bool:
+    """Tell whether a client is on this machine; over a Unix socket it is."""
+    return not peer or peer.startswith("127.") or peer == "::1"
+
+
+def _chosen(names: Sequence[str]) -> list[IMechanism]:
+    known = {mechanism.name.decode("ascii"): mechanism for mechanism in MECHANISMS}
+    unknown = [name for name in names if name.upper() not in known]
+    if unknown:
+        raise ValueError(f"unknown SASL mechanism {unknown[0]!r}; known are {', '.join(known)}")
+    return [known[name.upper()] for name in names] or list(MECHANISMS)
+
+
+def _running_reactor() -> IReactorTime:
+    from twisted.internet import reactor  # an embedder that names no clock has installed its reactor by now
+
+    return IReactorTime(reactor)

@@ -1,0 +1,208 @@
+"""The POP3 protocol: how each of the session's effects is performed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.mail.interfaces import IMailboxPOP3
+from twisted.python.failure import Failure
+from zope.interface import Interface
+
+from mailserver.errors import AuthenticationFailed, StoreError
+from mailserver.interfaces import IBody, IMaildrop, Mind
+from mailserver.net.compat import adapt
+from mailserver.net.connection import Connection
+from mailserver.net.transfer import SENDFILE_LEAST, FileSender, Transfer
+from mailserver.protocol.effects import Close, Commit, Effect, Login, Retrieve, Sasl, StartTLS, State, Turn
+from mailserver.protocol.pop3 import Session
+
+if TYPE_CHECKING:
+    from mailserver.net.listener import POP3ServerFactory
+
+log = Logger()
+
+
+class POP3Server(Connection[Session]):
+    """One POP3 connection. What it needs of the world comes from its factory."""
+
+    def __init__(self, factory: POP3ServerFactory, peer: str) -> None:
+        super().__init__(factory.clock, peer)
+        self.factory: POP3ServerFactory = factory
+        self.since = self.active
+        self.retrieved = self.deleted = 0
+        self._maildrop: IMaildrop | None = None
+        self._logout: Callable[[], object] | None = None
+        self._committing = False
+
+    def begin(self, *, tls: bool) -> Session:
+        """Return the session that the listener's policy gives this client."""
+        return self.factory.session(self.peer, tls=tls)
+
+    def perform(self, effect: Effect) -> None:
+        """Begin to do what the session asked for."""
+        self._performers[type(effect)](self, effect)
+
+    def allowed_seconds(self) -> float:
+        """Before the login the time counts from the connection on: a slow guesser gains nothing by noise."""
+        limits = self.factory.limits
+        if self.session.state is State.AUTHORIZATION:
+            return limits.login_seconds - (self.active - self.since)
+        return limits.idle_seconds
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Give everything back."""
+        self.factory.ended(self)
+        super().connectionLost(reason)
+
+    def leave(self) -> None:
+        """Log out, and say in one line what the session did. A commit that has begun goes on: QUIT was read."""
+        if self._logout is None or self._committing:
+            return
+        logout, self._logout = self._logout, None
+        logout()
+        log.info(
+            "session of {user} from {peer}: {retrieved} retrieved, {deleted} deleted, "
+            "{octets_in} octets in, {octets_out} out, {seconds:.3f} s",
+            event="pop3.session",
+            listener=self.factory.listener,
+            user=self.user,
+            peer=self.peer,
+            tls=self.session.tls,
+            retrieved=self.retrieved,
+            deleted=self.deleted,
+            octets_in=self.octets_in,
+            octets_out=self.octets_out,
+            seconds=self.clock.seconds() - self.since,
+        )
+
+    # The effects.
+
+    def _close(self, _: Close) -> None:
+        self.close()
+
+    def _turn(self, _: Turn) -> None:
+        self.after(0, self.session.turned)
+
+    def _start_tls(self, _: StartTLS) -> None:
+        self.flush()
+        self.plain = False
+        self.transport.startTLS(self.factory.tls)
+        self.session.tls_started()
+
+    def _sasl(self, effect: Sasl) -> None:
+        self.wait(self.factory.ask(effect.request), self.session.answered, self._refused)
+
+    def _login(self, effect: Login) -> None:
+        self.user = _printable(effect.credentials.username)
+        mind = Mind(self.peer, self.session.tls, self.factory.listener)
+        login = self.factory.portal.login(effect.credentials, mind, IMaildrop, IMailboxPOP3)
+        login.addCallback(self._take_avatar)
+        self.wait(login, self._logged_in, lambda failure: self._login_failed(failure, effect))
+
+    def _take_avatar(self, login: tuple[type[Interface], Any, Callable[[], object]]) -> IMaildrop | Deferred[IMaildrop]:
+        interface, avatar, self._logout = login
+        return avatar if interface is IMaildrop else adapt(avatar, self.clock)
+
+    def _logged_in(self, maildrop: IMaildrop) -> None:
+        if self.lost:
+            self.leave()
+            return
+        self._maildrop = maildrop
+        self.factory.throttle.succeeded(self.user)
+        self.session.login_ok(maildrop.messages)
+
+    def _login_failed(self, failure: Failure, effect: Login) -> None:
+        refusal = self.translate(failure)
+        if not isinstance(refusal, AuthenticationFailed):
+            self.session.refused(refusal)
+            return
+        log.info(
+            "failed login of {user} from {peer} by {mechanism}",
+            event="pop3.login_failed",
+            listener=self.factory.listener,
+            user=self.user,
+            peer=self.peer,
+            tls=self.session.tls,
+            mechanism=effect.mechanism.decode("ascii"),
+        )
+        seconds = self.factory.throttle.failed(self.peer, self.user)
+        if not self.lost:
+            self.after(seconds, lambda: self.session.refused(refusal))
+
+    def _commit(self, effect: Commit) -> None:
+        self._committing = True
+        commit = self._drop.commit(effect.numbers).addBoth(self._committed)
+        self.wait(commit, lambda left: self._updated(len(effect.numbers), left), self._refused)
+
+    def _committed(self, result: Any) -> Any:
+        self._committing = False
+        return result
+
+    def _updated(self, marked: int, left: int) -> None:
+        self.deleted = marked - left
+        self.session.committed(left)
+        if self.lost:
+            self.leave()
+
+    def _refused(self, failure: Failure) -> None:
+        self.session.refused(self.translate(failure))
+        if self.lost:
+            self.leave()
+
+    @property
+    def _drop(self) -> IMaildrop:
+        if self._maildrop is None:
+            raise RuntimeError("no maildrop is open")
+        return self._maildrop
+
+    def _retrieve(self, effect: Retrieve) -> None:
+        try:
+            body = self._drop.fetch(effect.number)
+        except StoreError:
+            self._refused(Failure())
+            return
+        if isinstance(body, Deferred):
+            self.wait(body, lambda opened: self._send(effect, opened), self._refused)
+        else:
+            self._send(effect, body)
+
+    def _send(self, effect: Retrieve, body: IBody) -> None:
+        if self.lost:
+            body.close()
+            return
+        row = self.session.messages[effect.number - 1]
+        self.session.opened()
+        direct = self.plain and row.wire and effect.lines is None and row.octets >= SENDFILE_LEAST
+        fileno = body.fileno() if direct else None
+        if fileno is None:
+            self.send(Transfer(body, lambda octets: self._sent(effect, octets), wire=row.wire, lines=effect.lines))
+        else:
+            self.send_file(
+                FileSender(self.transport, body, fileno, row.octets, lambda octets: self._sent(effect, octets))
+            )
+
+    def _sent(self, effect: Retrieve, octets: int) -> None:
+        if effect.lines is None:
+            self.retrieved += 1
+            self._drop.sent(effect.number, octets)
+        self.session.sent()
+
+    _performers: ClassVar[dict[type[Effect], Callable[[POP3Server, Any], None]]] = {
+        Close: _close,
+        Turn: _turn,
+        StartTLS: _start_tls,
+        Sasl: _sasl,
+        Login: _login,
+        Commit: _commit,
+        Retrieve: _retrieve,
+    }
+
+
+def _printable(name: bytes) -> str:
+    """Return a client's user name as the log may show it: nothing in it can break a line or drive a terminal."""
+    text = name.decode("utf-8", "backslashreplace")
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

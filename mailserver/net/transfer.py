@@ -1,0 +1,147 @@
+"""A message on its way out: stored octets in, the body of a multi-line response out."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import termios
+from collections.abc import Callable
+
+from twisted.internet import tcp
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IFileDescriptor, IPullProducer
+from zope.interface import implementer
+
+from mailserver.interfaces import IBody
+from mailserver.protocol.wire import TERMINATION, Stuffer, TopCut
+
+CHUNK = 256 * 1024
+"""Octets of one read. A message up to this size leaves with the batch of replies round it, in one write."""
+
+TOP_CHUNK = 16 * 1024
+"""Octets of one read for TOP: headers and a few lines seldom need more."""
+
+SENDFILE_LEAST = 64 * 1024
+"""Octets from which sendfile is worth its own road; below it one read joins the batch."""
+
+
+class Transfer:
+    """RETR or TOP in progress: `read` gives the next chunk of the response, termination line included, until `done`."""
+
+    __slots__ = ("_body", "_cut", "_finished", "_octets", "_stuffer", "done")
+
+    def __init__(self, body: IBody, finished: Callable[[int], object], *, wire: bool, lines: int | None = None) -> None:
+        self._body = body
+        self._finished = finished
+        self._stuffer = None if wire else Stuffer()
+        self._cut = None if lines is None else TopCut(lines)
+        self._octets = 0
+        self.done = False
+
+    def read(self) -> bytes | Deferred[bytes]:
+        """Return the next chunk, which may be empty. May answer at once. Errors: MessageTruncated."""
+        data = self._body.read(CHUNK if self._cut is None else TOP_CHUNK)
+        return data.addCallback(self._encode) if isinstance(data, Deferred) else self._encode(data)
+
+    def finish(self) -> None:
+        """Close the body and tell how many octets the message had, as LIST counts them."""
+        self._body.close()
+        self._finished(self._octets if self._stuffer is None else self._stuffer.octets)
+
+    def close(self) -> None:
+        """Give up."""
+        self._body.close()
+
+    def _encode(self, data: bytes) -> bytes:
+        if not data:
+            self.done = True
+            return TERMINATION if self._stuffer is None else self._stuffer.end()
+        if self._stuffer is None:
+            self._octets += len(data)
+        else:
+            data = self._stuffer.feed(data)
+        if self._cut is None:
+            return data
+        data = self._cut.feed(data)
+        if self._cut.done:
+            self.done = True
+            data += TERMINATION
+        return data
+
+
+@implementer(IPullProducer)
+class FileSender:
+    """Sends a message in wire form from its file to a plain socket by sendfile: its octets never pass through Python.
+
+    The transport drives it as a pull producer, so it resumes whenever what was written before has left.
+    """
+
+    end = TERMINATION
+
+    def __init__(
+        self, transport: tcp.Connection, body: IBody, fileno: int, size: int, finished: Callable[[int], object]
+    ) -> None:
+        self.octets = 0
+        """Octets that the socket took so far."""
+        self._transport = transport
+        self._body = body
+        self._fileno = fileno
+        self._size = size
+        self._finished = finished
+        self._begun = False
+        self._stopped: Callable[[FileSender], object] | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of the message was sent; a file may have been cut short meanwhile."""
+        return self.octets == self._size
+
+    def start(self, stopped: Callable[[FileSender], object]) -> None:
+        """Take over the transport, which must have no producer, until `stopped` is called."""
+        self._stopped = stopped
+        self._transport.registerProducer(self, False)
+
+    def resumeProducing(self) -> None:
+        """Send what the socket takes, and ask to be called when it takes more."""
+        if not self._begun:  # registerProducer calls at once; the status line must leave first
+            self._begun = True
+            self._transport.startWriting()
+            return
+        try:
+            count = os.sendfile(
+                self._transport.fileno(), self._fileno, self.octets, min(CHUNK, self._size - self.octets)
+            )
+        except BlockingIOError:
+            self._transport.startWriting()
+            return
+        except ConnectionError:
+            count = 0  # the client has gone
+        self.octets += count
+        if count and not self.whole:
+            self._transport.startWriting()
+        else:
+            self._transport.unregisterProducer()
+            if self._stopped is not None:
+                self._stopped(self)
+
+    def stopProducing(self) -> None:
+        """Do nothing: the connection closes the body when it is lost."""
+
+    def finish(self) -> None:
+        """Close the body and tell how many octets the message had."""
+        self._body.close()
+        self._finished(self.octets)
+
+    def close(self) -> None:
+        """Give up."""
+        self._stopped = None
+        self._body.close()
+
+
+def unsent_octets(transport: object) -> int:
+    """Return how many octets the kernel holds that the peer has not acknowledged; 0 where there is no socket."""
+    if not IFileDescriptor.providedBy(transport):
+        return 0
+    (count,) = struct.unpack("i", fcntl.ioctl(transport.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"))
+    return int(count)
