@@ -1,5 +1,52 @@
 """Maildrops: where messages lie, under what lock, and in what order. It knows no protocol."""
 
-from mailserver.store.memory import MemoryStore
+from __future__ import annotations
 
-__all__ = ["MemoryStore"]
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Any, Literal
+
+from mailserver.interfaces import IStore
+from mailserver.store.maildir import MaildirStore
+from mailserver.store.memory import MemoryStore
+from mailserver.store.template import Template
+
+__all__ = ["MaildirStore", "MemoryStore", "needs_home", "open_store"]
+
+Seen = Literal["never", "retr"]
+IO = Literal["auto", "threads"]
+
+
+def _maildir(path: str, reactor: Any, seen: Seen, io: IO) -> IStore:
+    return MaildirStore(path, reactor, seen=seen, io=io)
+
+
+def _memory(path: str, _reactor: Any, _seen: Seen, _io: IO) -> IStore:
+    if path:
+        raise ValueError("the store memory: takes no path")
+    return MemoryStore()
+
+
+_SCHEMES: dict[str, Callable[[str, Any, Seen, IO], IStore]] = {"maildir": _maildir, "memory": _memory}
+"""A new store adds its line here."""
+
+
+def open_store(url: str, reactor: Any, *, seen: Seen = "never", io: IO = "auto") -> IStore:
+    """The store of a URL such as ``maildir:{home}/Maildir`` or ``memory:``. Errors: ValueError, for the operator."""
+    scheme, path = _split(url)
+    return _SCHEMES[scheme](path, reactor, seen, io)
+
+
+def needs_home(url: str) -> bool:
+    """Whether the URL's maildrops lie in the users' homes, so that only checkers that know these can serve it."""
+    scheme, path = _split(url)
+    return scheme == "maildir" and Template(path).needs_home
+
+
+def _split(url: str) -> tuple[str, str]:
+    scheme, colon, path = url.partition(":")
+    if not colon or scheme not in _SCHEMES:
+        near = get_close_matches(scheme, _SCHEMES, 1)
+        hint = f"did you mean {near[0]}:?" if near else f"known are {', '.join(f'{name}:' for name in _SCHEMES)}"
+        raise ValueError(f"the store {url!r} has an unknown scheme; {hint}")
+    return scheme, path

@@ -25,9 +25,9 @@ class Measure:
             return
         self.size += len(chunk)
         self._bare += chunk.count(b"\n") - chunk.count(b"\r\n")
-        if chunk[0] == 0x0A and self._last.endswith(b"\r"):
+        if chunk.startswith(b"\n") and self._last.endswith(b"\r"):
             self._bare -= 1
-        self._dotted = self._dotted or b"\n." in chunk or (chunk[0] == 0x2E and self._last.endswith(b"\n"))
+        self._dotted = self._dotted or b"\n." in chunk or (chunk.startswith(b".") and self._last.endswith(b"\n"))
         self._last = chunk[-2:] if len(chunk) > 1 else self._last[-1:] + chunk
 
     @property

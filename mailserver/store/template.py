@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from difflib import get_close_matches
 from string import Formatter
@@ -59,7 +58,8 @@ class Template:
     def anchor(self, user: User) -> bytes:
         """The directory that must exist before a maildrop is made for `user`: his home, or the literal beginning."""
         literal, name = self._parts[0]
-        return os.fsencode(_values(user)["home"] if name == "home" and not literal else os.path.dirname(literal))
+        home = user.home if name == "home" and not literal else None
+        return _octets(home or literal[: literal.rindex("/") + 1])
 
 
 def own_path(url: str, user: User) -> bytes:
@@ -96,4 +96,8 @@ def _root(path: str, user: User) -> bytes:
     path = path.rstrip("/") + "/"
     if not path.startswith("/") or "/../" in path or "/./" in path or "\0" in path:
         raise NoMaildrop(f"the maildrop of {user.name!r} would be {path!r}, which is not an absolute path")
-    return os.fsencode(path)
+    return _octets(path)
+
+
+def _octets(path: str) -> bytes:
+    return path.encode("utf-8", "surrogateescape")  # whatever the locale: names are UTF-8, as on the wire

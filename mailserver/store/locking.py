@@ -1,0 +1,46 @@
+"""The lock of a maildrop: flock on a file of its own, which holds across processes and dies with its holder.
+
+The file is never unlinked: two sessions could then hold locks on two files of one name.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from mailserver.errors import MaildropInUse
+
+NAME = b"mailserver-lock"
+
+_RECORD = 128
+"""Octets of the holder's line: it is written over the last one in a single call, so it has a fixed length."""
+
+
+def lock(root: bytes, owner: str) -> int:
+    """Take the lock of the maildrop at `root`, or raise MaildropInUse; never waits. The descriptor is the lock."""
+    path = root + NAME
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = _holder(descriptor)
+        os.close(descriptor)
+        raise MaildropInUse(f"{os.fsdecode(root)} is locked by {holder}") from None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    _sign(descriptor, owner)
+    return descriptor
+
+
+def _sign(descriptor: int, owner: str) -> None:
+    line = f"pid {os.getpid()} {owner}".encode("ascii", "backslashreplace")
+    try:
+        os.pwrite(descriptor, line[: _RECORD - 1].ljust(_RECORD - 1) + b"\n", 0)
+    except OSError:
+        return  # a full disk has no room for the name, but the lock is held
+
+
+def _holder(descriptor: int) -> str:
+    text = os.pread(descriptor, _RECORD, 0).decode("ascii", "backslashreplace").strip()
+    return repr(text) if text else "a session without a name"

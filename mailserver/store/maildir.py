@@ -1,0 +1,137 @@
+"""The Maildir store: one maildrop per user under a path template, served as any delivery agent leaves it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Literal
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mailserver.errors import MaildropInUse, StoreError
+from mailserver.interfaces import IMaildrop, IStore, User
+from mailserver.store import opening
+from mailserver.store.cache import IndexCache
+from mailserver.store.disk import Disk
+from mailserver.store.locking import lock
+from mailserver.store.maildrop import Context, Maildrop
+from mailserver.store.template import Template, own_path
+
+_THREADS = 8
+"""Scans and commits at a time: enough to keep a disk's queue busy, and few enough not to starve the reactor of the GIL."""
+
+_REPORTS = 10_000
+"""Notes that are remembered as told: each is told once while it is among them."""
+
+
+@implementer(IStore)
+class MaildirStore:
+    """Maildrops under `template`, such as ``{home}/Maildir``, in which ``{home} {user} {local} {domain}`` are the user's.
+
+    `seen` "retr" sets the S flag of what was retrieved. `io` "auto" lets bounded work run on the reactor thread, "threads"
+    none. `clock` tells the time in nanoseconds, as file systems do.
+    """
+
+    log = Logger()
+
+    def __init__(  # noqa: PLR0913  # settings by keyword, each with its default
+        self,
+        template: str,
+        reactor: Any,
+        *,
+        seen: Literal["never", "retr"] = "never",
+        io: Literal["auto", "threads"] = "auto",
+        threads: int = _THREADS,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._template = Template(template)
+        self._disk = Disk(reactor, threads, "maildir")
+        self._clock = clock
+        self._cache = IndexCache()
+        self._told: OrderedDict[tuple[bytes, str], None] = OrderedDict()
+        self._context = Context(self._disk, io == "auto", seen == "retr", self._report)
+        self.needs_home = self._template.needs_home
+
+    def start(self) -> Deferred[None]:
+        """Start the threads; without it they start with the first work."""
+        self._disk.start()
+        return succeed(None)
+
+    def stop(self) -> Deferred[None]:
+        """Finish the commits under way and end the threads."""
+        return self._disk.stop()
+
+    def open(self, user: User, owner: str) -> Deferred[IMaildrop]:
+        """At once when the maildrop did not change since its last login; else from a thread.
+
+        To cancel the Deferred gives the lock back as soon as it was taken; the work goes on, and serves the next login.
+        """
+        try:
+            root, anchor = self._place(user)
+            held = self._lock(root, owner) if self._context.at_once else None
+        except StoreError as error:
+            return fail(self._refused(error))
+        index = None if held is None else opening.unchanged(root, self._cache)
+        if held is not None and index is not None:
+            return succeed(Maildrop(self._context, root, held, index))
+        opened = self._disk.run(opening.thoroughly, root, anchor, owner, held, self._clock, undo=_unlock)
+        return opened.addCallbacks(self._opened, self._failed, (root,))
+
+    def _place(self, user: User) -> tuple[bytes, bytes]:
+        """The maildrop's root, and the directory that must exist already."""
+        if user.mail is None:
+            return self._template.path(user), self._template.anchor(user)
+        root = own_path(user.mail, user)
+        return root, root[: root.rindex(b"/", 0, -1) + 1]
+
+    def _lock(self, root: bytes, owner: str) -> int | None:
+        """The lock; None when the maildrop is still to be made."""
+        try:
+            return lock(root, owner)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise opening.unavailable(error) from error
+
+    def _opened(self, opened: opening.Opened, root: bytes) -> IMaildrop:
+        for note in opened.notes:
+            self._report(root, note)
+        if opened.identity is not None:
+            self._cache.put(root, opened.identity, opened.found)
+        return Maildrop(self._context, root, opened.lock, opened.found)
+
+    def _failed(self, failure: Failure) -> Failure:
+        if isinstance(failure.value, StoreError):
+            self._refused(failure.value)
+        return failure
+
+    def _refused(self, error: StoreError) -> StoreError:
+        """A lock that is held is an everyday matter and told each time, with its holder; a fault is told once."""
+        if isinstance(error, MaildropInUse):
+            self.log.info("{error}", event="store.in_use", error=str(error))
+        elif self._is_news(b"", str(error)):
+            self.log.error("{error}", event="store.unavailable", error=str(error))
+        return error
+
+    def _report(self, root: bytes, note: str) -> None:
+        if self._is_news(root, note):
+            self.log.warn("{maildrop}: {note}", event="store.note", maildrop=os.fsdecode(root), note=note)
+
+    def _is_news(self, root: bytes, text: str) -> bool:
+        told = self._told
+        if (root, text) in told:
+            told.move_to_end((root, text))
+            return False
+        told[root, text] = None
+        if len(told) > _REPORTS:
+            told.popitem(last=False)
+        return True
+
+
+def _unlock(opened: opening.Opened) -> None:
+    os.close(opened.lock)

@@ -1,0 +1,158 @@
+"""A locked Maildir, as one session sees it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NoReturn, cast
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mailserver.errors import MaildropUnavailable, MessageGone
+from mailserver.interfaces import IBody, IMaildrop
+from mailserver.store import journal, names
+from mailserver.store.body import FileBody, ThreadedBody
+from mailserver.store.disk import Disk
+from mailserver.store.files import open_message
+from mailserver.store.index import Index
+from mailserver.store.scan import PREFIX, matching
+from mailserver.store.settle import Lesson, settle
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the maildrops of a store share."""
+
+    disk: Disk
+    at_once: bool
+    """Whether bounded work may touch the disk on the reactor thread."""
+    marks_seen: bool
+    report: Callable[[bytes, str], None]
+    """Tells the operator once of a maildrop's root and what is the matter there."""
+
+
+@implementer(IMaildrop)
+class Maildrop:
+    """Holds the lock, a descriptor, until it was committed or released."""
+
+    __slots__ = ("_context", "_index", "_lesson", "_lock", "_moved", "_root", "messages")
+
+    def __init__(self, context: Context, root: bytes, lock: int, index: Index) -> None:
+        self._context = context
+        self._root = root
+        self._lock = lock
+        self._index = index
+        self._moved: dict[int, bytes] | None = None  # where messages were found again, by index
+        self._lesson: Lesson | None = None  # most sessions learn nothing
+        self.messages = index.snapshot
+
+    def fetch(self, number: int) -> IBody | Deferred[IBody]:
+        """Answers at once when the message lies where it was listed, and the disk may be touched here."""
+        index = number - 1
+        size = self._index.sizes[index]
+        if self._context.at_once:
+            try:
+                return FileBody(open_message(self._root + self._name(index), size), size)
+            except FileNotFoundError:
+                pass  # another program renamed it: a thread looks for it
+            except (OSError, MessageGone) as error:
+                raise self._gone(index, error) from error
+        found = self._context.disk.run(self._find, index, size, undo=_close)
+        return found.addCallbacks(self._found, self._not_found, (index, size), errbackArgs=(index,))
+
+    def sent(self, number: int, octets: int) -> None:
+        """What differs from the row is written down when the session ends."""
+        index = number - 1
+        if octets != self.messages.octets[index]:
+            self._learn().mends[self.messages.uidls[index]] = octets
+        name = self._name(index)
+        if self._context.marks_seen and names.seen(name[PREFIX:]) is not None:
+            self._learn().seen[self._key(index)] = name
+
+    def commit(self, numbers: Sequence[int]) -> Deferred[int]:
+        """At once when there is nothing to delete; else from a thread, and cancelling does not stop it."""
+        if self._lock < 0:
+            return fail(MaildropUnavailable(f"{os.fsdecode(self._root)} is no longer locked"))
+        if numbers:
+            return self._end(numbers)
+        self.release()
+        return succeed(0)
+
+    def release(self) -> None:
+        """At once, unless something was learned: then the lock is held until a thread has written it down."""
+        if self._lock < 0:
+            return
+        if self._lesson is None and self._context.at_once:
+            lock, self._lock = self._lock, -1
+            os.close(lock)
+        else:
+            self._end(()).addErrback(self._unsettled)
+
+    def _name(self, index: int) -> bytes:
+        return (self._moved and self._moved.get(index)) or self._index.names[index]
+
+    def _key(self, index: int) -> bytes:
+        return names.key(self._index.names[index][PREFIX:], self.messages.uidls[index])
+
+    def _learn(self) -> Lesson:
+        if self._lesson is None:
+            self._lesson = Lesson()
+        return self._lesson
+
+    def _gone(self, index: int, cause: Exception) -> MessageGone:
+        """The message cannot be had: the next session is to look at it anew."""
+        self._learn().mends[self.messages.uidls[index]] = None
+        self._context.report(self._root, str(cause))
+        return cause if isinstance(cause, MessageGone) else MessageGone(str(cause))
+
+    def _find(self, index: int, size: int) -> tuple[bytes, int]:
+        """In a thread: where the message is now, and its descriptor."""
+        name = self._name(index)
+        try:
+            return name, open_message(self._root + name, size)
+        except FileNotFoundError:
+            moved = matching(self._root, {self._key(index)})
+            if not moved:
+                raise
+        return moved[-1], open_message(self._root + moved[-1], size)
+
+    def _found(self, found: tuple[bytes, int], index: int, size: int) -> IBody:
+        name, descriptor = found
+        if name != self._index.names[index]:
+            self._moved = {**(self._moved or {}), index: name}
+        body = FileBody(descriptor, size)
+        return body if self._context.at_once else ThreadedBody(body, self._context.disk.run)
+
+    def _not_found(self, failure: Failure, index: int) -> NoReturn:
+        failure.trap(OSError, MessageGone)
+        raise self._gone(index, cast("Exception", failure.value))
+
+    def _end(self, numbers: Sequence[int]) -> Deferred[int]:
+        lock, self._lock = self._lock, -1
+        return self._context.disk.run(self._finish, lock, numbers, self._lesson).addCallback(self._ended)
+
+    def _finish(self, lock: int, numbers: Sequence[int], lesson: Lesson | None) -> tuple[int, list[str]]:
+        """In a thread: delete, write down what was learned, unlock. Returns how many are left, and notes."""
+        try:
+            keys = {self._key(number - 1) for number in numbers}
+            left = journal.commit(self._root, keys) if keys else 0
+            return left, settle(self._root, lesson, keys) if lesson is not None else []
+        finally:
+            os.close(lock)
+
+    def _ended(self, result: tuple[int, list[str]]) -> int:
+        left, notes = result
+        for note in notes:
+            self._context.report(self._root, note)
+        return left
+
+    def _unsettled(self, failure: Failure) -> None:
+        """Nobody waits for a release, so its faults end here."""
+        self._context.report(self._root, f"what a session learned was lost: {failure.value}")
+
+
+def _close(found: tuple[bytes, int]) -> None:
+    os.close(found[1])

@@ -1,0 +1,115 @@
+"""Opening a maildrop: the short way for one that did not change, and the thorough one for all others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+from mailserver.errors import MaildropUnavailable
+from mailserver.store import index, journal
+from mailserver.store.cache import IndexCache
+from mailserver.store.files import Identity, identity, make_below, read_whole
+from mailserver.store.index import Index
+from mailserver.store.locking import lock
+from mailserver.store.scan import DIRECTORIES, Scan, directory_times, scan
+
+SMALL = 64 * 1024
+"""Octets of an index that may be read and parsed on the reactor thread: some 500 messages, half a millisecond."""
+
+
+class Opened(NamedTuple):
+    """A locked maildrop, as a thread hands it over."""
+
+    lock: int
+    found: Index
+    identity: Identity | None
+    """Of the index file; None when it could not be written."""
+    notes: list[str]
+    """What the operator should know."""
+
+
+def unchanged(root: bytes, cache: IndexCache) -> Index | None:
+    """The index of a maildrop that did not change since; None when only `thoroughly` can tell. Bounded work."""
+    try:
+        if os.access(root + journal.NAME, os.F_OK):
+            return None
+        status = os.lstat(root + index.NAME)
+        key = identity(status)
+        found = cache.get(root, key)
+        if found is None and status.st_size <= SMALL:
+            found = index.decode(read_whole(root + index.NAME))
+            if found is not None:
+                cache.put(root, key, found)
+        if found is not None and directory_times(root) == found[:2]:
+            return found
+    except OSError:
+        return None  # the thorough way meets it again, and says what it is
+    return None
+
+
+def thoroughly(root: bytes, anchor: bytes, owner: str, held: int | None, clock: Callable[[], int]) -> Opened:
+    """Lock, finish what a crash left, and bring the index up to date. For a thread: without a bound.
+
+    `held` is the lock, when it was taken already. Whatever goes wrong, it is released.
+    """
+    if held is None:
+        held = make(root, anchor, owner)
+    try:
+        return _refresh(root, held, clock)
+    except OSError as error:
+        os.close(held)
+        raise unavailable(error) from error
+    except BaseException:
+        os.close(held)
+        raise
+
+
+def unavailable(error: OSError) -> MaildropUnavailable:
+    """What the operator hears of a maildrop that cannot be opened."""
+    return MaildropUnavailable(f"{error}: the maildrop and what lies in it must belong to uid {os.geteuid()}, writable")
+
+
+def make(root: bytes, anchor: bytes, owner: str) -> int:
+    """Make what is missing of the Maildir below `anchor`, which must exist, and lock it."""
+    try:
+        make_below(anchor, root)
+        return lock(root, owner)
+    except OSError as error:
+        raise unavailable(error) from error
+
+
+def _refresh(root: bytes, held: int, clock: Callable[[], int]) -> Opened:
+    notes = []
+    for directory in (*DIRECTORIES, b"tmp/"):
+        make_below(root, root + directory[:-1])
+    left = journal.recover(root)
+    if left is not None:
+        notes.append(f"finished the deletions of an earlier session, {left} messages could not be removed")
+    data = _read_index(root)
+    known = index.decode(data)
+    if known is not None and known[:2] == directory_times(root):
+        return Opened(held, known, identity(os.lstat(root + index.NAME)), notes)
+    scanned = scan(root, index.decode_rows(data), clock)
+    if scanned.skipped:
+        notes.append(f"{scanned.skipped} entries are not regular files and were skipped")
+    return _written(root, held, scanned, notes)
+
+
+def _read_index(root: bytes) -> bytes:
+    try:
+        return read_whole(root + index.NAME)
+    except OSError:
+        return b""  # none yet, or one that we cannot use: it is replaced
+
+
+def _written(root: bytes, held: int, scanned: Scan, notes: list[str]) -> Opened:
+    data = index.encode(scanned.rows, scanned.new_time, scanned.cur_time)
+    written = None
+    try:
+        written = index.write(root, data)
+    except OSError as error:
+        notes.append(f"the index cannot be written, so every login reads the directories: {error}")
+    found = index.decode(data)
+    assert found is not None  # noqa: S101  # it was encoded two lines above
+    return Opened(held, found, written, notes)
