@@ -1,6 +1,7 @@
 """Who may log in, and to which maildrop: cred's checkers, portal and realm. It knows no protocol."""
 
+from mailserver.auth.oracle import make_oracle
 from mailserver.auth.password_file import PasswordFile
 from mailserver.auth.portal import MailboxRealm, make_portal
 
-__all__ = ["MailboxRealm", "PasswordFile", "make_portal"]
+__all__ = ["MailboxRealm", "PasswordFile", "make_oracle", "make_portal"]

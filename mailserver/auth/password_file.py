@@ -57,6 +57,8 @@ class PasswordFile:
         return execute(self._start, reactor)
 
     def _start(self, reactor: Any) -> None:
+        if self._pool is not None:
+            return
         self._file.load()
         self._reactor = reactor
         self._pool = HashPool(reactor)

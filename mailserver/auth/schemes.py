@@ -166,7 +166,8 @@ def _libpass(name: str) -> Callable[[bytes], Read]:
 def _bcrypt(text: bytes) -> Read:
     from bcrypt import checkpw
 
-    match = re.fullmatch(rb"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}", text)
+    # A salt's last letter carries two bits; with any other one no password matches, and the library raises an error.
+    match = re.fullmatch(rb"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}", text)
     if not match:
         raise ValueError
     rounds = _rounds(1 << int(match[1]))

@@ -21,9 +21,6 @@ KNOWN_FIELDS = frozenset({"nopassword", "allow_nets", "userdb_mail", "userdb_quo
 LOCAL = (ip_network("127.0.0.1"), ip_network("::1"))
 """What ``local`` in ``allow_nets`` means: the realm counts a Unix socket as these two addresses."""
 
-DOVECOT_MARKS = {":~/": ":{home}/", "%h": "{home}", "%u": "{user}", "%n": "{local}", "%d": "{domain}"}
-"""How Dovecot's mail locations name the parts of an account, and how our store URLs do."""
-
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -104,7 +101,7 @@ def _read_entry(fields: list[bytes], ignored: set[str]) -> tuple[Entry, str]:
     if uid or gid:
         ignored.add("uid and gid")
     extras = _read_extra(extra, ignored)
-    user = User(text, os.fsdecode(home) or None, _mail_url(extras), _networks(extras))
+    user = User(text, os.fsdecode(home) or None, extras.get("userdb_mail") or None, _networks(extras))
     if "nopassword" in extras:
         if stored:
             return Entry(user), "nopassword goes with an empty password only"
@@ -128,13 +125,6 @@ def _read_extra(extra: bytes, ignored: set[str]) -> dict[str, str]:
         else:
             raise LineError("its last field is not a list of NAME=VALUE")
     return fields
-
-
-def _mail_url(extras: dict[str, str]) -> str | None:
-    mail = extras.get("userdb_mail", "")
-    for theirs, ours in DOVECOT_MARKS.items():
-        mail = mail.replace(theirs, ours)
-    return mail or None
 
 
 def _networks(extras: dict[str, str]) -> Networks:

@@ -1,0 +1,27 @@
+"""APOP's stamp (RFC 1939 section 7): what the greeting holds, and the client mixes with its secret."""
+
+from __future__ import annotations
+
+import re
+import time
+from secrets import token_hex
+
+MAX_HOST = 255
+"""Octets, as long as a host name can be; with the rest of the greeting it is well under RFC 2449's 512."""
+
+
+def stamp_host(hostname: str) -> bytes:
+    """The host name as a stamp can hold it: letters, digits, "-" and ".", since mpop, for one, refuses others."""
+    try:
+        ascii_name = hostname.encode("idna")
+    except UnicodeError:
+        ascii_name = hostname.encode("ascii", "replace")
+    return re.sub(rb"[^A-Za-z0-9.-]", b"-", ascii_name)[:MAX_HOST] or b"localhost"
+
+
+def make_stamp(host: bytes) -> bytes:
+    """A new stamp for this host (from `stamp_host`): no other connection had it, and nobody can foretell it.
+
+    The clock's digits make it unique even where a random generator fails; the random ones make it unpredictable.
+    """
+    return b"<%d.%b@%b>" % (time.time_ns(), token_hex(16).encode("ascii"), host)
