@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
@@ -120,11 +120,19 @@ class CertificateStore:
 
     def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: N803, ARG002 - Twisted's
         """A connection for one client's handshake."""
-        connection = SSL.Connection(self.loaded.default, None)
-        # OpenSSL may call back into the first context after the choice of another (a second ClientHello), and neither
-        # OpenSSL nor the connection would keep its Python half alive if the certificates were swapped in between.
-        connection.set_app_data(self.loaded)
-        return connection
+        return _Connection(self.loaded)
+
+
+class _Connection(SSL.Connection):
+    """A connection that keeps alive what its handshake began with.
+
+    OpenSSL may call back into the first context after another was chosen (at a second ClientHello); the connection itself
+    would keep only the chosen one, and the first would be gone if the certificates were swapped in between.
+    """
+
+    def __init__(self, loaded: Contexts) -> None:
+        self.loaded = loaded
+        super().__init__(loaded.default, None)
 
 
 def _wildcard(name: bytes) -> bytes:
@@ -189,7 +197,7 @@ def _use(context: SSL.Context, pair: Pair) -> None:
 
 
 def _choose_context(connection: SSL.Connection) -> None:
-    loaded: Contexts = connection.get_app_data()
+    loaded = cast(_Connection, connection).loaded  # OpenSSL's callbacks know no types; all connections are ours
     connection.set_context(loaded.choose(connection.get_servername()))
 
 
