@@ -103,7 +103,9 @@ class _Reader:
         values = {}
         for name, value in data.items():
             if name not in fields:
-                self.problems.append(((*key, name), f'unknown setting "{_dotted((*key, name))}"{_near(name, fields)}'))
+                self.problems.append(
+                    ((*key, name), f'unknown setting "{_dotted((*key, name))}"{near_miss(name, fields)}')
+                )
                 continue
             try:
                 values[name] = self._value(hints[name], value, (*key, name), fields[name].metadata)
@@ -133,7 +135,7 @@ class _Reader:
 def _choice(value: object, choices: tuple[str, ...]) -> str:
     if isinstance(value, str) and value in choices:
         return value
-    raise _Misfit(f"must be one of {', '.join(choices)}{_near(str(value), choices)}")
+    raise _Misfit(f"must be one of {', '.join(choices)}{near_miss(str(value), choices)}")
 
 
 def _number(value: object, kind: type, minimum: float) -> float:
@@ -150,7 +152,8 @@ def _network(value: str) -> Network:
         raise _Misfit(f'holds "{value}", which is no network such as 192.0.2.0/24') from None
 
 
-def _near(name: str, known: Iterable[str]) -> str:
+def near_miss(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown `name`: the known one that was probably meant, if there is one."""
     matches = difflib.get_close_matches(name, list(known), n=1)
     return f'; did you mean "{matches[0]}"?' if matches else ""
 

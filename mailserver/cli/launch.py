@@ -1,0 +1,139 @@
+"""What ``twist mailserver`` and ``twistd mailserver`` run: the flags, and the service as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
+from twisted.cred.strcred import AuthOptionMixin
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python import usage
+from twisted.python.failure import Failure
+
+from mailserver.cli.failures import report
+from mailserver.config import Config, ConfigError, Key
+from mailserver.config_file import Flag, load
+from mailserver.service import MailService
+
+_FLAGS: dict[str, Key] = {
+    "hostname": ("hostname",),
+    "workers": ("workers",),
+    "user": ("user",),
+    "tls-certificate": ("tls", "certificate"),
+    "tls-key": ("tls", "key"),
+    "tls-profile": ("tls", "profile"),
+    "cleartext": ("auth", "cleartext"),
+    "store": ("store", "url"),
+    "seen": ("store", "seen"),
+    "io": ("store", "io"),
+}
+
+
+class Options(usage.Options, AuthOptionMixin):
+    """The flags. Each stands for a setting of mailserver.toml, and wins over it."""
+
+    synopsis = "[--config FILE] [--pop3 ENDPOINT] [--auth KIND:ARGUMENT] ..."
+    longdesc = "A POP3 and POP3S server. All settings, with their reasons: etc/mailserver.toml."
+    supportedInterfaces = (  # noqa: N815 - Twisted's name
+        IUsernamePassword,
+        IUsernameHashedPassword,
+    )
+    optParameters: Sequence[Sequence[Any]] = (  # noqa: N815 - Twisted's name
+        ("config", "c", None, "The settings: a TOML file."),
+        ("hostname", None, None, "The name in the greeting."),
+        ("workers", "w", None, "Processes that serve; 0: one per core."),
+        ("user", "u", None, "Started as root: become this user after binding."),
+        ("tls-certificate", None, None, "PEM file: the certificate and its chain."),
+        ("tls-key", None, None, "PEM file: the certificate's private key."),
+        ("tls-profile", None, None, "modern, intermediate or old."),
+        ("cleartext", None, None, "Passwords without TLS: tls (none), loopback or always."),
+        ("store", None, None, "The maildrops, such as maildir:{home}/Maildir."),
+        ("seen", None, None, "Whether RETR marks a message as seen: never or retr."),
+        ("io", None, None, "Disk work: auto, or threads for slow file systems."),
+    )
+
+    def __init__(self) -> None:
+        usage.Options.__init__(self)
+        self._lists: dict[str, list[str]] = {}
+
+    def opt_pop3(self, endpoint: str) -> None:
+        """Serve POP3 here, such as tcp:110; repeatable."""
+        self._lists.setdefault("pop3", []).append(endpoint)
+
+    def opt_pop3s(self, endpoint: str) -> None:
+        """Serve POP3 in TLS here, such as tcp:995; repeatable."""
+        self._lists.setdefault("pop3s", []).append(endpoint)
+
+    def opt_auth(self, description: str) -> None:
+        """Users and passwords, such as passwd-file:FILE; repeatable, asked in this order."""
+        self._lists.setdefault("auth", []).append(description)
+
+    def settings(self) -> Config:
+        """The settings of the file and the flags. Errors: ConfigError."""
+        flags = {key: Flag(f"--{name}", self[name]) for name, key in _FLAGS.items() if self[name] is not None}
+        workers = self["workers"]
+        if workers is not None and workers.isdecimal():
+            flags["workers",] = Flag("--workers", int(workers))
+        for name, values in self._lists.items():
+            key = ("auth", "checkers") if name == "auth" else ("listen", name)
+            flags[key] = Flag(f"--{name}", values)
+        return load(self["config"], flags)
+
+
+def makeService(options: Options) -> Program:
+    """What twist and twistd start; a wrong configuration ends the process here, with 78."""
+    from twisted.internet import reactor
+
+    try:
+        return Program(MailService(options.settings(), reactor), reactor)
+    except ConfigError:
+        raise SystemExit(report(Failure(), sys.stderr)) from None
+
+
+class Program(Service):
+    """The service as a process of its own: its signals, its limits, and its exit status."""
+
+    def __init__(self, mail: MailService, reactor: Any) -> None:
+        self._mail = mail
+        self._reactor = reactor
+        self._status: int | None = None
+
+    def privilegedStartService(self) -> None:
+        """Bind early: twistd calls it before it gives up root for its own --uid; twist never does."""
+        self._mail.privilegedStartService()
+
+    def startService(self) -> None:
+        """Start. What fails at once ends the process before its reactor runs; what fails later, stops the reactor."""
+        Service.startService(self)
+        raise_descriptor_limit()
+        self._mail.startService()
+        self._mail.serving.addErrback(self._failed)
+        if self._status is not None:
+            raise SystemExit(self._status)
+        signal.signal(signal.SIGHUP, lambda _number, _frame: self._reactor.callFromThread(self._mail.reload))
+
+    def stopService(self) -> Deferred[None]:
+        """Drain and stop."""
+        Service.stopService(self)
+        return self._mail.stopService()
+
+    def _failed(self, failure: Failure) -> None:
+        if failure.check(CancelledError):
+            return  # stopped while it started
+        self._status = report(failure, sys.stderr)
+        if self._reactor.running:
+            # twist and twistd end with 0 whatever stopped their reactor, and it swallows SystemExit: this is the way out.
+            self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, self._status)
+            self._reactor.stop()
+
+
+def raise_descriptor_limit() -> None:
+    """Allow as many descriptors as the kernel lets us: a session holds its socket and its maildrop's lock."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

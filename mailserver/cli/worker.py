@@ -1,0 +1,105 @@
+"""One of `mailserver.workers`' processes: it adopts the ports of its parent and serves.
+
+Descriptor 0 brings one line of JSON that says what to do, and then nothing: its end is the parent's end. Descriptor 1 takes
+the log, as one event of JSON a line. The sockets follow from `FIRST_SOCKET` on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.main import CONNECTION_DONE
+from twisted.logger import Logger, globalLogBeginner, jsonFileLogObserver
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mailserver.cli.failures import report
+from mailserver.config_file import decode
+from mailserver.serving import Server
+from mailserver.workers import FIRST_SOCKET, SERVING
+
+log = Logger()
+
+
+@implementer(IReadDescriptor)
+class Lifeline:
+    """Watches a descriptor that brings nothing but its end."""
+
+    def __init__(self, descriptor: int, ended: Callable[[], object]) -> None:
+        self._descriptor = descriptor
+        self._ended = ended
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._descriptor
+
+    def logPrefix(self) -> str:
+        """For Twisted's own log lines."""
+        return "lifeline"
+
+    def doRead(self) -> Any:  # an exception, as Twisted's own descriptors return; the interface says Failure
+        """It can be read: at its end."""
+        return CONNECTION_DONE
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Tell of the end; the reactor's own shutdown says ConnectionLost here, and is none."""
+        if reason.check(ConnectionDone):
+            self._ended()
+
+
+async def serve(spec: dict[str, Any], reactor: Any) -> None:
+    """Adopt the sockets and serve, until the reactor stops. Errors: ConfigError."""
+    server = Server(decode(spec["config"]), reactor)
+    await server.start()
+    ports = []
+    for descriptor, (kind, proxied) in enumerate(spec["sockets"], FIRST_SOCKET):
+        with socket.socket(fileno=descriptor) as adopted:  # Twisted takes a duplicate
+            factory = server.factory(kind, proxied=proxied)
+            ports.append(reactor.adoptStreamPort(adopted.fileno(), adopted.family, factory))
+
+    async def stop() -> None:
+        for port in ports:
+            await port.stopListening()
+        await server.stop()
+
+    reactor.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(stop()))
+    signal.signal(signal.SIGHUP, lambda _number, _frame: reactor.callFromThread(server.reload))
+    log.info("worker {number} serves (pid {pid})", event=SERVING, number=spec["number"], pid=os.getpid())
+
+
+def main() -> int:
+    """Serve until SIGTERM or the parent's end; answers the exit status."""
+    from twisted.internet import reactor as installed
+
+    reactor: Any = installed
+    spec = json.loads(sys.stdin.buffer.readline())
+    # The log is a duplicate: standard output itself becomes part of it, so that no print garbles the JSON.
+    output = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    globalLogBeginner.beginLoggingTo([jsonFileLogObserver(output, recordSeparator="")])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, too, who then says SIGTERM
+    problems: list[Failure] = []
+
+    def failed(failure: Failure) -> None:
+        problems.append(failure)
+        reactor.stop()
+
+    def begin() -> None:
+        reactor.addReader(Lifeline(0, reactor.stop))
+        Deferred.fromCoroutine(serve(spec, reactor)).addErrback(failed)
+
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    return report(problems[0], sys.__stderr__) if problems else os.EX_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

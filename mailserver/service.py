@@ -1,0 +1,201 @@
+"""The service: it binds its ports, becomes the user that serves, and serves alone or through workers.
+
+    service = MailService(Config(...), reactor)
+    service.startService()
+    service.serving.addCallback(...)
+
+It listens itself rather than through StreamServerEndpointService, which only logs a failed bind. Nothing is accepted before
+all is bound, root is given up and everything was read; where one of these fails, nothing is left listening.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from twisted.application.service import Service
+from twisted.internet.address import UNIXAddress
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IAddress, IListeningPort, IProtocol, IProtocolFactory
+from twisted.internet.protocol import ServerFactory
+from twisted.internet.tcp import Port
+from twisted.logger import Logger
+
+from mailserver.config import Config, ConfigError
+from mailserver.privileges import become
+from mailserver.serving import Server
+from mailserver.workers import Workers
+
+log = Logger()
+
+_REMEDIES: Final = {
+    errno.EADDRINUSE: "it is in use: stop who has it (ss -ltnp shows him), or choose another",
+    errno.EACCES: "that needs root: start as root with --user, or choose a port above 1023, as in tcp:10110",
+    errno.EADDRNOTAVAIL: "this machine has no such address: see ip address",
+}
+
+
+class Gate(ServerFactory):
+    """Holds a port's place until there is something to serve with."""
+
+    noisy = False
+    inner: IProtocolFactory | None = None
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    def logPrefix(self) -> str:
+        """For Twisted's own log lines."""
+        return self._kind
+
+    def open(self, inner: IProtocolFactory) -> None:
+        """From now on, connections are `inner`'s."""
+        self.inner = inner
+        inner.doStart()
+
+    def buildProtocol(self, addr: IAddress) -> IProtocol | None:  # type: ignore[override]  # IProtocolFactory's types
+        """As `inner` does; nothing before there is one."""
+        return None if self.inner is None else self.inner.buildProtocol(addr)
+
+    def stopFactory(self) -> None:
+        """Stop `inner` with us."""
+        if self.inner is not None:
+            self.inner.doStop()
+
+
+@dataclass(frozen=True, slots=True)
+class Socket:
+    """A bound port that accepts nothing yet."""
+
+    kind: str
+    proxied: bool
+    port: Port
+    gate: Gate
+
+
+class MailService(Service):
+    """The whole server. With more than one worker it starts processes, and with `user` it changes who this process is.
+
+    `serving` fires with the ports once connections are accepted; it fails with ConfigError, whose text says what to do.
+    """
+
+    serving: Deferred[Sequence[IListeningPort]]
+
+    def __init__(self, config: Config, reactor: Any) -> None:
+        self._config = config
+        self._reactor = reactor
+        self._binding: Deferred[list[Socket]] | None = None
+        self._sockets: list[Socket] = []
+        self._server: Server | Workers | None = None
+
+    def privilegedStartService(self) -> None:
+        """Bind early: twistd calls this before it gives up root for its own --uid. Elsewhere `startService` binds."""
+        self._binding = Deferred.fromCoroutine(bind(self._config, self._reactor))
+
+    def startService(self) -> None:
+        """Start; `serving` tells the outcome."""
+        Service.startService(self)
+        self.serving = Deferred.fromCoroutine(self._start())
+
+    def stopService(self) -> Deferred[None]:
+        """Take no more connections, drain, and let go of everything."""
+        Service.stopService(self)
+        self.serving.cancel()
+        return Deferred.fromCoroutine(self._stop())
+
+    def reload(self) -> None:
+        """SIGHUP: read certificates and users again."""
+        if self._server is not None:
+            self._server.reload()
+
+    async def _start(self) -> Sequence[IListeningPort]:
+        try:
+            self._sockets = await (self._binding or bind(self._config, self._reactor))
+            become(self._config.user)
+            server = Server(self._config, self._reactor)
+            await server.start()
+            self._server = server
+            if self._config.workers != 1:
+                await self._hand_to_workers(server)
+            else:
+                self._accept(server)
+        except BaseException:
+            await self._stop()
+            raise
+        return [each.port for each in self._sockets]
+
+    def _accept(self, server: Server) -> None:
+        for each in self._sockets:
+            each.gate.open(server.factory(each.kind, proxied=each.proxied))
+            self._reactor.addReader(each.port)
+            log.info(
+                "{kind} is served on {address}",
+                event="service.listening",
+                kind=each.kind,
+                address=spoken(each.port.getHost()),
+            )
+
+    async def _hand_to_workers(self, server: Server) -> None:
+        """The workers make servers of their own: this one has shown that they can."""
+        await server.stop(0)
+        for each in self._sockets:
+            if isinstance(each.port.getHost(), UNIXAddress):
+                raise ConfigError([f"listen.{each.kind}: a Unix socket is served by one process: set workers = 1"])
+        self._server = workers = Workers(
+            self._config, self._reactor, [(each.kind, each.proxied, each.port) for each in self._sockets]
+        )
+        await workers.start()
+
+    async def _stop(self) -> None:
+        sockets, self._sockets = self._sockets, []
+        server, self._server = self._server, None
+        for each in sockets:
+            await maybeDeferred(each.port.stopListening)
+        if server is not None:
+            await server.stop()
+
+
+async def bind(config: Config, reactor: Any) -> list[Socket]:
+    """Bind all the ports, and accept nothing yet. Errors: ConfigError with all of them, and then none is bound."""
+    bound: list[Socket] = []
+    problems: list[str] = []
+    for kind, endpoints in (("pop3", config.listen.pop3), ("pop3s", config.listen.pop3s)):
+        for endpoint in endpoints:
+            try:
+                bound.append(await _bind_one(kind, endpoint, reactor))
+            except CannotListenError as error:
+                problems.append(f'listen.{kind}: cannot listen on "{endpoint}": {_remedy(error.socketError)}')
+            except (ValueError, TypeError, KeyError, IndexError) as error:  # what Twisted's parsers of endpoints raise
+                problems.append(f'listen.{kind}: "{endpoint}" is not an endpoint such as tcp:110 ({error})')
+    if problems:
+        for each in bound:
+            await maybeDeferred(each.port.stopListening)
+        raise ConfigError(problems)
+    return bound
+
+
+async def _bind_one(kind: str, endpoint: str, reactor: Any) -> Socket:
+    gate = Gate(kind)
+    direct = endpoint.removeprefix("haproxy:")
+    port = await serverFromString(reactor, direct).listen(gate)
+    reactor.removeReader(port)
+    return Socket(kind, direct != endpoint, port, gate)
+
+
+def _remedy(error: object) -> str:
+    if isinstance(error, OSError) and error.errno is not None:
+        return _REMEDIES.get(error.errno, os.strerror(error.errno))
+    return str(error)
+
+
+def spoken(address: IAddress) -> str:
+    """An address as people write it."""
+    host, port = getattr(address, "host", None), getattr(address, "port", None)
+    if host is None:
+        return str(getattr(address, "name", address))
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
