@@ -60,9 +60,10 @@ class HashPool:
         while self._queue and self._busy < self._threads:
             self._busy += 1
             result, work, args = self._queue.popleft()
-            deferToThreadPool(self._reactor, self._pool, work, *args).addBoth(self._finished).addBoth(result.callback)
+            deferToThreadPool(self._reactor, self._pool, work, *args).addBoth(self._finished, result)
 
-    def _finished(self, outcome: Any) -> Any:
+    def _finished(self, outcome: Any, result: Deferred[Any]) -> None:
         self._busy -= 1
         self._pump()
-        return outcome
+        if not result.called:  # it was, if its client has gone meanwhile
+            result.callback(outcome)

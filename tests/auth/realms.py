@@ -1,0 +1,56 @@
+"""Realms and stores that are no more than a test of authentication needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.cred.portal import IRealm
+from twisted.internet.defer import Deferred, fail, succeed
+from zope.interface import implementer
+
+from mailserver.interfaces import IStore, User
+
+
+@implementer(IRealm)
+class NameRealm:
+    """The avatar is the avatar id."""
+
+    def requestAvatar(self, avatarId: Any, mind: object, *interfaces: Any) -> Any:  # noqa: N803 - IRealm names it so
+        return avatarId
+
+
+class Maildrop:
+    """An avatar that counts its logouts."""
+
+    def __init__(self) -> None:
+        self.released = 0
+
+    def release(self) -> None:
+        self.released += 1
+
+
+@implementer(IStore)
+class Store:
+    """Opens an empty maildrop for everybody, and notes for whom; or fails with `trouble`."""
+
+    def __init__(self, trouble: Exception | None = None) -> None:
+        self.opened: list[tuple[User, str]] = []
+        self._trouble = trouble
+
+    def start(self) -> Deferred[None]:
+        return succeed(None)
+
+    def stop(self) -> Deferred[None]:
+        return succeed(None)
+
+    def open(self, user: User, owner: str) -> Deferred[Any]:
+        if self._trouble is not None:
+            return fail(self._trouble)
+        self.opened.append((user, owner))
+        return succeed(Maildrop())
+
+
+class HomeStore(Store):
+    """One whose URL holds ``{home}``."""
+
+    needs_home = True
