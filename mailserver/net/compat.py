@@ -125,7 +125,7 @@ class MailboxBody:
     __slots__ = ("_file",)
 
     def __init__(self, file: Any) -> None:
-        self._file = file.buffer if isinstance(file, io.TextIOWrapper) else file
+        self._file = file.detach() if isinstance(file, io.TextIOWrapper) else file
 
     def read(self, limit: int) -> bytes:
         """As IBody; always at once."""

@@ -238,7 +238,7 @@ class _Preamble(Protocol):
         self._stop_waiting()
         transport = self._connection()
         peer = getattr(transport.getPeer(), "host", "a Unix socket")
-        log.warn("PROXY header expected, but {peer} {why}", event="proxy.refused", peer=peer, why=why)  # noqa: G010 - twisted.logger has no `warning`
+        log.warn("PROXY header expected, but {peer} {why}", event="proxy.refused", peer=peer, why=why)
         transport.abortConnection()
 
     def _stop_waiting(self) -> None:

@@ -128,7 +128,7 @@ class CertificateWatch:
         for pair in self._store.loaded.pairs:
             left = pair.expires - self._now()
             if left < EXPIRY_WARNING:
-                log.warn(  # noqa: G010 - twisted.logger has no `warning`
+                log.warn(
                     _EXPIRED if left < 0 else _EXPIRING,
                     event="tls.expiring",
                     file=pair.files.certificate,

@@ -30,7 +30,9 @@ def write_pair(folder: Path, stem: str, names: Iterable[str], **options: object)
 
 
 def connect(
-    store: CertificateStore, name: bytes | None = None, configure: Callable[[SSL.Context], object] = lambda context: None
+    store: CertificateStore,
+    name: bytes | None = None,
+    configure: Callable[[SSL.Context], object] = lambda context: None,
 ) -> SSL.Connection:
     """A pyOpenSSL client that shook hands with the store; SSL.Error from whichever side refused."""
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)

@@ -103,7 +103,9 @@ def _dsa_key(files: CertificateFiles) -> None:
         (_dsa_key, "a.key", "of this type"),
     ],
 )
-def test_what_is_wrong_is_said_with_file_reason_and_remedy(tmp_path: Path, spoil: object, file: str, reason: str) -> None:
+def test_what_is_wrong_is_said_with_file_reason_and_remedy(
+    tmp_path: Path, spoil: object, file: str, reason: str
+) -> None:
     files = write_pair(tmp_path, "a", ["a"])
     spoil(files)
     with pytest.raises(CertificateError) as caught:

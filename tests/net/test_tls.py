@@ -145,7 +145,9 @@ def test_rsa_and_ecdsa_serve_one_name_together(tmp_path: Path, asked: bytes | No
 
 def test_each_key_type_is_sent_with_its_own_chain(tmp_path: Path) -> None:
     ecdsa, with_rsa = write_pair(tmp_path, "e", ["a"]), write_pair(tmp_path, "r", ["a"], key=rsa_key())
-    Path(ecdsa.certificate).write_bytes(Path(ecdsa.certificate).read_bytes() * 2)  # itself, as an issuer: enough to count
+    Path(ecdsa.certificate).write_bytes(
+        Path(ecdsa.certificate).read_bytes() * 2
+    )  # itself, as an issuer: enough to count
     store = CertificateStore([ecdsa, with_rsa])
     for ciphers, length in ((b"ECDHE-ECDSA-AES128-GCM-SHA256", 2), (b"ECDHE-RSA-AES128-GCM-SHA256", 1)):
         chain = connect(store, b"a", _only(SSL.TLS1_2_VERSION, ciphers)).get_peer_cert_chain(as_cryptography=True)
@@ -287,14 +289,17 @@ class OverRealSocketsTests(TestCase):
 
     timeout = 20
 
+    def _folder(self) -> Path:
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        return folder
+
     async def _listen(self, *, greet: bool, wrap: bool) -> int:
         from twisted.internet import reactor
 
         self.reactor = reactor
-        folder = Path(self.mktemp())
-        folder.mkdir()
         factory = Factory.forProtocol(_Greeter)
-        factory.greet, factory.store = greet, _store(folder)
+        factory.greet, factory.store = greet, _store(self._folder())
         serving = TLSMemoryBIOFactory(factory.store, False, factory) if wrap else factory
         port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(serving)
         self.addCleanup(port.stopListening)
@@ -319,9 +324,9 @@ class OverRealSocketsTests(TestCase):
             return TLSMemoryBIOFactory(CertificateOptions(), True, plain)
 
         client = await self._client(port, wrapped)
-        self.assertEqual(await client.until(b"\r\n"), b"+OK\r\n")
+        assert await client.until(b"\r\n") == b"+OK\r\n"
         client.transport.write(b"hello\r\n")
-        self.assertEqual(await client.until(b"\r\n"), b"secret hello\r\n")
+        assert await client.until(b"\r\n") == b"secret hello\r\n"
         client.transport.loseConnection()
         await client.lost
 
@@ -329,10 +334,10 @@ class OverRealSocketsTests(TestCase):
         port = await self._listen(greet=False, wrap=False)
         client = await self._client(port)
         client.transport.write(b"STLS\r\n")
-        self.assertEqual(await client.until(b"\r\n"), b"+OK go\r\n")
+        assert await client.until(b"\r\n") == b"+OK go\r\n"
         client.transport.startTLS(CertificateOptions())
         client.transport.write(b"hello\r\n")
-        self.assertEqual(await client.until(b"\r\n"), b"secret hello\r\n")
+        assert await client.until(b"\r\n") == b"secret hello\r\n"
         client.transport.loseConnection()
         await client.lost
 
@@ -341,13 +346,13 @@ class OverRealSocketsTests(TestCase):
         if program is None:
             self.skipTest("the openssl program is not installed")
         port = await self._listen(greet=True, wrap=True)
-        ticket = str(Path(self.mktemp()).absolute())
+        ticket = str(self._folder() / "ticket")
         for version in ("-tls1_2", "-tls1_3"):
             command = [program, "s_client", "-connect", f"127.0.0.1:{port}", "-alpn", "pop3", version, "-no_ign_eof"]
             for session, expected in (("-sess_out", b"New, TLSv1."), ("-sess_in", b"Reused, TLSv1.")):
                 output = await deferToThread(_one_greeting, [*command, session, ticket])
-                self.assertIn(expected, output)
-                self.assertIn(b"ALPN protocol: pop3", output)
+                assert expected in output
+                assert b"ALPN protocol: pop3" in output
 
 
 def _one_greeting(command: list[str]) -> bytes:
