@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.mail.interfaces import IMailboxPOP3
@@ -15,7 +16,6 @@ from zope.interface.verify import verifyObject
 from mailserver.errors import MessageGone
 from mailserver.interfaces import IBody, IMaildrop
 from mailserver.net.compat import ROWS, adapt
-import pytest
 
 
 @implementer(IMailboxPOP3)
