@@ -116,33 +116,24 @@ class MailService(Service):
     async def _start(self) -> Sequence[IListeningPort]:
         try:
             self._sockets = await (self._binding or bind(self._config, self._reactor))
-            become(self._config.user)
-            server = Server(self._config, self._reactor)
-            await server.start()
-            self._server = server
-            if self._config.workers != 1:
-                await self._hand_to_workers(server)
-            else:
-                self._accept(server)
+            await (self._serve() if self._config.workers == 1 else self._employ())
         except BaseException:
             await self._stop()
             raise
         return [each.port for each in self._sockets]
 
-    def _accept(self, server: Server) -> None:
+    async def _serve(self) -> None:
+        server = Server(self._config, self._reactor)
+        become(self._config.user)
+        await server.start()
+        self._server = server
         for each in self._sockets:
             each.gate.open(server.factory(each.kind, proxied=each.proxied))
             self._reactor.addReader(each.port)
-            log.info(
-                "{kind} is served on {address}",
-                event="service.listening",
-                kind=each.kind,
-                address=spoken(each.port.getHost()),
-            )
+            self._tell(each)
 
-    async def _hand_to_workers(self, server: Server) -> None:
-        """The workers make servers of their own: this one has shown that they can."""
-        await server.stop(0)
+    async def _employ(self) -> None:
+        """This process accepts nothing, and stays who it is: the workers become `user` each."""
         for each in self._sockets:
             if isinstance(each.port.getHost(), UNIXAddress):
                 raise ConfigError([f"listen.{each.kind}: a Unix socket is served by one process: set workers = 1"])
@@ -150,6 +141,12 @@ class MailService(Service):
             self._config, self._reactor, [(each.kind, each.proxied, each.port) for each in self._sockets]
         )
         await workers.start()
+        for each in self._sockets:
+            self._tell(each)
+
+    def _tell(self, bound: Socket) -> None:
+        address = spoken(bound.port.getHost())
+        log.info("{kind} is served on {address}", event="service.listening", kind=bound.kind, address=address)
 
     async def _stop(self) -> None:
         sockets, self._sockets = self._sockets, []

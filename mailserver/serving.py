@@ -1,18 +1,18 @@
 """What serves, made from the settings: the store, the portal, the certificates, and a factory for each kind of listener.
 
-All of it reads files, so it is made by the user that serves.
+A process makes one of it, alone or as one of many workers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import socket
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial
 from typing import Any, Final, cast
 
 from twisted.cred.checkers import ICredentialsChecker
-from twisted.cred.portal import Portal
 from twisted.cred.strcred import InvalidAuthType, findCheckerFactories, findCheckerFactory
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.defer import gatherResults, maybeDeferred
@@ -21,10 +21,10 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from mailserver.auth import MailboxRealm, make_portal
+from mailserver.auth import MailboxRealm, make_oracle, make_portal
 from mailserver.config import Config, ConfigError
 from mailserver.config_file import near_miss
-from mailserver.interfaces import IStartable, IUsers
+from mailserver.interfaces import IStartable, IStore, IUsers
 from mailserver.net import POP3ServerFactory
 from mailserver.net.certificates import CertificateError, CertificateFiles
 from mailserver.net.haproxy import ProxyFactory
@@ -46,25 +46,32 @@ log = Logger()
 
 
 class Server:
-    """One process's share of the work. `start` it, ask it for factories, and `stop` it."""
+    """One process's share of the work: make it, `start` it, ask it for factories, and `stop` it. Errors: ConfigError.
+
+    Make it before root is given up, for it imports plugins and codecs, which the serving user need not be able to read.
+    Start it after, for then it reads the files that it will read again.
+    """
 
     def __init__(self, config: Config, reactor: Any) -> None:
         self._config = config
         self._reactor = reactor
-        self._startables: list[IStartable] = []
-        self._stops: list[Callable[[], object]] = []
-        self._factories: list[POP3ServerFactory] = []
+        self._hostname = config.hostname or socket.getfqdn()
+        self._checkers = [make_checker(description) for description in config.auth.checkers]
+        self._store = make_store(config, self._checkers, reactor)
+        self._portal = make_portal(MailboxRealm(self._store, self._checkers), self._checkers)
+        self._oracle = make_oracle(self._checkers)
+        self._throttle = Throttle(reactor, config.limits.failure_delay_seconds)
         self._certificates: CertificateStore | None = None
         self._watch: CertificateWatch | None = None
-        self._portal: Portal
-        self._throttle = Throttle(reactor, config.limits.failure_delay_seconds)
+        self._factories: list[POP3ServerFactory] = []
+        self._stops: list[Callable[[], object]] = []
 
     async def start(self) -> None:
         """Read and check everything. Errors: ConfigError, and then nothing of it is left running."""
         try:
             self._load_certificates()
-            checkers = [await self._start_checker(description) for description in self._config.auth.checkers]
-            self._portal = make_portal(await self._open_realm(checkers), checkers)
+            await self._start_checkers()
+            await self._start_store()
         except BaseException:
             await self.stop(0)
             raise
@@ -78,13 +85,14 @@ class Server:
             served = POP3ServerFactory(
                 self._portal,
                 clock=self._reactor,
-                hostname=config.hostname or None,
+                hostname=self._hostname,
                 tls=self._certificates,
                 cleartext=config.auth.cleartext,
                 limits=Limits(**{item.name: getattr(config.limits, item.name) for item in fields(Limits)}),
                 mechanisms=config.auth.mechanisms,
                 listener=kind,
                 throttle=self._throttle,
+                oracle=self._oracle,
             )
         self._factories.append(served)
         wrapped: IProtocolFactory = served
@@ -96,8 +104,10 @@ class Server:
         """SIGHUP: read certificates and users again; what is broken is logged, and the old state stays."""
         if self._watch is not None:
             self._watch.reload()
-        for checker in self._startables:
-            maybeDeferred(checker.reload).addErrback(lambda failure: log.failure("a checker's reload failed", failure))
+        for checker in self._checkers:
+            if IStartable.providedBy(checker):
+                reloaded = cast(IStartable, checker).reload()
+                reloaded.addErrback(lambda failure: log.failure("a checker could not reload", failure))
         log.info("certificates and users are read again", event="service.reload")
 
     async def stop(self, seconds: float = DRAIN_SECONDS) -> None:
@@ -126,28 +136,26 @@ class Server:
         self._watch.start()
         self._stops.append(self._watch.stop)
 
-    async def _start_checker(self, description: str) -> ICredentialsChecker:
-        checker = make_checker(description)
-        if IStartable.providedBy(checker):
-            with _told(
-                "auth.checkers", Exception
-            ):  # whatever a checker's start raises is for the operator (IStartable)
-                await checker.start(self._reactor)
-            self._startables.append(checker)
-            self._stops.append(checker.stop)
-        return checker
+    async def _start_checkers(self) -> None:
+        for checker in self._checkers:
+            if IStartable.providedBy(checker):
+                with _told("auth.checkers", Exception):  # whatever a start raises is for the operator (IStartable)
+                    await checker.start(self._reactor)
+                self._stops.append(checker.stop)
 
-    async def _open_realm(self, checkers: list[ICredentialsChecker]) -> MailboxRealm:
-        settings = self._config.store
-        with _told("store.url", ValueError):
-            store = open_store(settings.url, self._reactor, seen=settings.seen, io=settings.io)
-        users = [checker for checker in checkers if IUsers.providedBy(checker)]
-        if needs_home(settings.url) and not users:
-            raise ConfigError(["store.url: no checker knows the {home} of users: use {user}, or a passwd-file"])
+    async def _start_store(self) -> None:
         with _told("store.url", Exception):  # as with a checker (IStore)
-            await store.start()
-        self._stops.append(store.stop)
-        return MailboxRealm(store, users)
+            await self._store.start()
+        self._stops.append(self._store.stop)
+
+
+def make_store(config: Config, checkers: Sequence[ICredentialsChecker], reactor: Any) -> IStore:
+    """The store of the settings, if these checkers can serve it. Errors: ConfigError."""
+    settings = config.store
+    with _told("store.url", ValueError):
+        if needs_home(settings.url) and not any(map(IUsers.providedBy, checkers)):
+            raise ConfigError(["store.url: no checker knows the {home} of users: use {user}, or a passwd-file"])
+        return open_store(settings.url, reactor, seen=settings.seen, io=settings.io)
 
 
 def make_checker(description: str) -> ICredentialsChecker:

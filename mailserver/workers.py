@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
 from twisted.internet.interfaces import IDelayedCall, IFileDescriptor
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger, eventFromJSON, globalLogPublisher
@@ -53,19 +53,10 @@ class Workers:
         self._stopped: Deferred[None] | None = None
 
     def start(self) -> Deferred[None]:
-        """Start them all; fires when all serve. Errors: ConfigError when one cannot."""
-        if not os.access(sys.executable, os.X_OK):
-            text = (
-                f"workers: the user that serves may not run {sys.executable}: install where he may, or set workers = 1"
-            )
-            raise ConfigError([text])
+        """Start one and, when it serves, the others: so what is wrong is said once. Errors: ConfigError."""
         self._started = Deferred()
-        self._reactor.callWhenRunning(self._start_all)
+        self._reactor.callWhenRunning(self._spawn, 1)
         return self._started
-
-    def _start_all(self) -> None:
-        for number in range(1, (self._config.workers or len(os.sched_getaffinity(0))) + 1):
-            self._spawn(number)
 
     def reload(self) -> None:
         """Pass SIGHUP on."""
@@ -101,8 +92,10 @@ class Workers:
 
     def told_serving(self) -> None:
         """A worker accepts connections."""
-        if self._started is not None and all(worker.serves for worker in self._workers):
+        if self._started is not None:
             started, self._started = self._started, None
+            for number in range(2, (self._config.workers or len(os.sched_getaffinity(0))) + 1):
+                self._spawn(number)
             started.callback(None)
 
     def told_ended(self, worker: Worker, failure: Failure) -> None:
@@ -112,7 +105,8 @@ class Workers:
             self._check_stopped()
         elif self._started is not None:
             started, self._started = self._started, None
-            started.errback(ConfigError([f"workers: worker {worker.number} cannot serve: {failure.getErrorMessage()}"]))
+            told = isinstance(failure.value, ProcessTerminated) and failure.value.exitCode == os.EX_CONFIG
+            started.errback(ConfigError([] if told else [f"workers: none can serve: {failure.getErrorMessage()}"]))
         else:
             self._replace(worker, failure)
 
@@ -147,7 +141,6 @@ class Worker(ProcessProtocol):
         self._log = b""
         self.number = number
         self.pid = 0
-        self.serves = False
         self.since = now
 
     def connectionMade(self) -> None:
@@ -163,7 +156,6 @@ class Worker(ProcessProtocol):
             event["worker"] = self.number
             globalLogPublisher(event)
             if event.get("event") == SERVING:
-                self.serves = True
                 self._owner.told_serving()
 
     def processEnded(self, reason: Failure) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TextIO
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -14,16 +13,13 @@ from mailserver.config import ConfigError
 log = Logger()
 
 
-def report(failure: Failure, output: TextIO | None) -> int:
-    """Tell the operator, in `output` and in the log; answers the exit status."""
-    output = output or sys.stderr
+def report(failure: Failure) -> int:
+    """Tell the operator, on the real standard error and in the log; answers the exit status."""
     error = failure.value
     if not isinstance(error, ConfigError):
-        failure.printTraceback(output)
         log.failure("the service failed to start", failure, event="service.fault")
         return os.EX_SOFTWARE
     for problem in error.problems:
-        output.write(f"mailserver: {problem}\n")
+        print(f"mailserver: {problem}", file=sys.__stderr__, flush=True)
         log.error("{problem}", event="service.config", problem=problem)
-    output.flush()
     return os.EX_CONFIG

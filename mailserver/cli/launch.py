@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -93,7 +92,7 @@ def makeService(options: Options) -> Program:
     try:
         return Program(MailService(options.settings(), reactor), reactor)
     except ConfigError:
-        raise SystemExit(report(Failure(), sys.stderr)) from None
+        raise SystemExit(report(Failure())) from None
 
 
 class Program(Service):
@@ -126,7 +125,7 @@ class Program(Service):
     def _failed(self, failure: Failure) -> None:
         if failure.check(CancelledError):
             return  # stopped while it started
-        self._status = report(failure, sys.stderr)
+        self._status = report(failure)
         if self._reactor.running:
             # twist and twistd end with 0 whatever stopped their reactor, and it swallows SystemExit: this is the way out.
             self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, self._status)

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.main import CONNECTION_DONE
@@ -24,10 +24,11 @@ from zope.interface import implementer
 
 from mailserver.cli.failures import report
 from mailserver.config_file import decode
+from mailserver.privileges import become
 from mailserver.serving import Server
 from mailserver.workers import FIRST_SOCKET, SERVING
 
-log = Logger()
+log = Logger("mailserver.cli.worker")  # run by -m, this module is called __main__
 
 
 @implementer(IReadDescriptor)
@@ -58,7 +59,9 @@ class Lifeline:
 
 async def serve(spec: dict[str, Any], reactor: Any) -> None:
     """Adopt the sockets and serve, until the reactor stops. Errors: ConfigError."""
-    server = Server(decode(spec["config"]), reactor)
+    config = decode(spec["config"])
+    server = Server(config, reactor)
+    become(config.user)
     await server.start()
     ports = []
     for descriptor, (kind, proxied) in enumerate(spec["sockets"], FIRST_SOCKET):
@@ -68,7 +71,7 @@ async def serve(spec: dict[str, Any], reactor: Any) -> None:
 
     async def stop() -> None:
         for port in ports:
-            await port.stopListening()
+            await maybeDeferred(port.stopListening)
         await server.stop()
 
     reactor.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(stop()))
@@ -98,7 +101,7 @@ def main() -> int:
 
     reactor.callWhenRunning(begin)
     reactor.run()
-    return report(problems[0], sys.__stderr__) if problems else os.EX_OK
+    return report(problems[0]) if problems else os.EX_OK
 
 
 if __name__ == "__main__":

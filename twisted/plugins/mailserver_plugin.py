@@ -1,6 +1,6 @@
-"""What Twisted finds of us: the ``mailserver`` command of twist and twistd, and our kinds of ``--auth``.
+"""The ``mailserver`` command of twist and twistd.
 
-Every start of any Twisted program may import this file, so it names the real modules by strings.
+Every Twisted program that lists its commands imports this file, so the service is named by strings.
 """
 
 from twisted.application.service import ServiceMaker

@@ -1,0 +1,8 @@
+"""Our kinds of ``--auth``, for every Twisted program that has this option.
+
+Apart from the command, because only programs that look for checkers need to import what these need.
+"""
+
+from mailserver.auth.plugins import PasswordFileFactory
+
+passwd_file = PasswordFileFactory()
