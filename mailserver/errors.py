@@ -135,7 +135,7 @@ class MessageTruncated(StoreError):
     """A body came up short after its transfer began; the connection ends without the final dot."""
 
 
-def refusal_for(error: BaseException) -> Refusal | None:
+def refusal_for(error: BaseException | None) -> Refusal | None:
     """What the client hears of `error`; None when it is a fault of ours, which the caller logs."""
     if isinstance(error, Refusal):
         return error

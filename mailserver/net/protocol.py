@@ -89,7 +89,7 @@ class POP3Server(Connection[Session]):
 
     def _start_tls(self, _: StartTLS) -> None:
         self.flush()
-        self.plain = False
+        self.plain = self._direct = False
         self.transport.startTLS(self.factory.tls)
         self.session.tls_started()
 

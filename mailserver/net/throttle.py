@@ -28,12 +28,12 @@ class Throttle:
         self._first = first_seconds
         self._failures: OrderedDict[object, tuple[int, float]] = OrderedDict()
 
-    def failed(self, address: str, user: bytes) -> float:
+    def failed(self, address: str, user: str) -> float:
         """Record a failure; return the seconds to wait before it is answered. The first of a kind waits the first delay."""
         count = max(self._count(_network(address)), self._count(user))
         return min(LONGEST_SECONDS, self._first * 2.0 ** min(count - 1, 10))
 
-    def succeeded(self, user: bytes) -> None:
+    def succeeded(self, user: str) -> None:
         """Forget the name's failures. The address's stay: a guesser may own an account too."""
         if self._failures:
             self._failures.pop(user, None)

@@ -16,7 +16,7 @@ from mailserver.credentials import Credentials
 from mailserver.errors import AuthenticationFailed, BadCommand, Refusal, WrongProtocol
 from mailserver.interfaces import Ask, Challenge, IExchange, IMechanism, SaslContext, Step
 from mailserver.protocol.effects import MOVES, Close, Commit, Effect, Login, Retrieve, Sasl, StartTLS, State, Turn
-from mailserver.protocol.pop3_commands import run
+from mailserver.protocol.pop3_commands import TABLES, run
 from mailserver.protocol.wire import COMMAND_LIMIT, SASL_LIMIT, TERMINATION, LineBuffer, err, ok
 from mailserver.snapshot import Snapshot
 
@@ -66,6 +66,7 @@ class Session:
         "state",
         "tls",
         "user",
+        "verbs",
     )
 
     def __init__(self, policy: Policy, stamp: bytes = b"", *, tls: bool = False) -> None:
@@ -74,6 +75,8 @@ class Session:
         """APOP's, with its angle brackets (RFC 1939 section 7); b"" where APOP is not to be had."""
         self.tls = tls
         self.state = State.AUTHORIZATION
+        self.verbs = TABLES[self.state]
+        """The table of the state's commands, the only ones that can be reached."""
         self.user: bytes | None = None
         self.messages = NOTHING
         self.deleted: set[int] = set()
@@ -230,6 +233,7 @@ class Session:
         if state not in MOVES[self.state]:
             raise RuntimeError(f"{self.state} does not lead to {state}")
         self.state = state
+        self.verbs = TABLES[state]
 
     def _answers(self, *effects: type[Effect]) -> None:
         if not isinstance(self._open, effects):

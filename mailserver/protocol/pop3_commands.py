@@ -65,7 +65,7 @@ def command(
 def run(session: Session, line: bytes) -> Effect | None:
     """Run one command line. Errors: a Refusal, which leaves the session as it was."""
     verb, _, rest = line.partition(b" ")
-    found = TABLES[session.state].get(verb.upper())
+    found = session.verbs.get(verb.upper())
     if found is None:
         raise BadCommand(b"not now" if any(verb.upper() in table for table in TABLES.values()) else None)
     if found.verbatim:
