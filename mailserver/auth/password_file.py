@@ -73,8 +73,8 @@ class PasswordFile:
         return succeed(None)
 
     def reload(self) -> Deferred[None]:
-        """Read the file again, changed or not."""
-        return self._file.refresh(self._reactor)
+        """Read the file again if it has changed; before the start there is nothing to do."""
+        return succeed(None) if self._pool is None else self._when_fresh(succeed, None)
 
     @property
     def credentialInterfaces(self) -> tuple[type[Interface], ...]:

@@ -70,9 +70,10 @@ class WatchedTable:
         try:
             reading = read_file(self.path, b"")
         except OSError as error:
+            user = _user_named(os.geteuid())
             raise PasswordFileError(
                 f"cannot read the passwd-file {self.path}: {error.strerror}; it must be a file that the user "
-                f"{_self()} can read: create it, or give access (chgrp and chmod g+r, or setfacl -m u:{_self()}:r)"
+                f"{user} can read: create it, or give access (chgrp and chmod g+r, or setfacl -m u:{user}:r)"
             ) from None
         self._judge(reading)
         if not self.table.entries:
@@ -113,7 +114,7 @@ class WatchedTable:
         self._keep(str(cast(OSError, failure.value).strerror))
 
     def _judge(self, reading: Reading) -> None:
-        young = 0 <= self._wall() - reading.stamp[0] / 1e9 < YOUNG_SECONDS
+        young = abs(self._wall() - reading.stamp[0] / 1e9) < YOUNG_SECONDS
         table = reading.table
         if table is not None and self.table.entries and young and not reading.complete:
             self._stamp = None
@@ -175,8 +176,8 @@ def _stamp(status: os.stat_result) -> Stamp:
     return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
 
-def _self() -> str:
+def _user_named(uid: int) -> str:
     try:
-        return pwd.getpwuid(os.geteuid()).pw_name
+        return pwd.getpwuid(uid).pw_name
     except KeyError:
-        return str(os.geteuid())
+        return str(uid)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hashlib import md5
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.cred.checkers import ICredentialsChecker
@@ -49,7 +50,7 @@ class CheckerContract:
         return self.portal.login(credentials, None)
 
     async def refused(self, credentials: Any) -> None:
-        with self.assertRaises(UnauthorizedLogin):
+        with pytest.raises(UnauthorizedLogin):
             await self.login(credentials)
 
     def announces(self, interface: Any) -> bool:

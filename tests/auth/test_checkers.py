@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from twisted.cred.checkers import FilePasswordDB, InMemoryUsernamePasswordDatabaseDontUse
@@ -36,7 +36,7 @@ class PlainFileTests(CheckerContract, TestCase):
 class SlowFileTests(PlainFileTests):
     at_once = False
     scheme = "PBKDF2"
-    users = {
+    users: ClassVar = {
         b"alice": PASSWORDS["utf8"],
         "jörg@example.org".encode(): PASSWORDS["long"],
         b"octets": PASSWORDS["octets"],
@@ -77,7 +77,7 @@ class TwistedFileTests(CheckerContract, TestCase):
 class TwistedMemoryByNameTests(CheckerContract, TestCase):
     """``memory:`` of strcred, whose table is of text where credentials are octets."""
 
-    users = {b"alice": b"tanstaaf", b"octets": "wörter".encode()}
+    users: ClassVar = {b"alice": b"tanstaaf", b"octets": "wörter".encode()}
 
     def make(self, users: dict[bytes, bytes]) -> Any:
         return makeChecker("memory:" + ":".join(text.decode() for user in users.items() for text in user))
@@ -91,5 +91,5 @@ class TwistedUnixTests(TestCase):
         portal = make_portal(NameRealm(), [makeChecker("unix")])
         for name in (b"root", b"nobody-of-this-name", b"\xff"):
             for password in (b"not this one", b"\xff\xfe", b"a\0b"):
-                with self.assertRaises(UnauthorizedLogin):
+                with pytest.raises(UnauthorizedLogin):
                     await portal.login(Password(name, password), None)

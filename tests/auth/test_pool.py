@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 
+import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, gatherResults
 from twisted.trial.unittest import TestCase
@@ -30,13 +31,13 @@ class HashPoolTests(TestCase):
         assert await self.pool.run(threading.get_ident) != threading.get_ident()
 
     async def test_errors_come_too_and_the_pool_goes_on(self) -> None:
-        with self.assertRaises(ZeroDivisionError):
+        with pytest.raises(ZeroDivisionError):
             await self.pool.run(divmod, 1, 0)
         assert await self.pool.run(divmod, 7, 2) == (3, 1)
 
     async def test_what_waits_has_an_end(self) -> None:
         accepted = [self.pool.run(self.work, number) for number in range(3)]
-        with self.assertRaises(TemporaryFailure):
+        with pytest.raises(TemporaryFailure):
             await self.pool.run(self.work, 3)
         self.gate.set()
         assert await gatherResults(accepted) == [0, 1, 2]
@@ -45,7 +46,7 @@ class HashPoolTests(TestCase):
     async def test_who_has_gone_is_not_served(self) -> None:
         first, second, third = (self.pool.run(self.work, number) for number in range(3))
         second.cancel()
-        with self.assertRaises(CancelledError):
+        with pytest.raises(CancelledError):
             await second
         self.gate.set()
         assert await gatherResults([first, third]) == [0, 2]
@@ -54,10 +55,10 @@ class HashPoolTests(TestCase):
     async def test_a_thread_is_busy_until_it_ends_though_nobody_waits_for_it(self) -> None:
         first = self.pool.run(self.work, 0)
         first.cancel()
-        with self.assertRaises(CancelledError):
+        with pytest.raises(CancelledError):
             await first
         waiting = [self.pool.run(self.work, number) for number in (1, 2)]
-        with self.assertRaises(TemporaryFailure):
+        with pytest.raises(TemporaryFailure):
             await self.pool.run(self.work, 3)
         self.gate.set()
         assert await gatherResults(waiting) == [1, 2]
@@ -68,8 +69,8 @@ class HashPoolTests(TestCase):
         first, second = pool.run(self.work, 0), pool.run(self.work, 1)
         self.gate.set()
         pool.stop()
-        with self.assertRaises(TemporaryFailure):
+        with pytest.raises(TemporaryFailure):
             await second
         assert await first == 0
-        with self.assertRaises(TemporaryFailure):
+        with pytest.raises(TemporaryFailure):
             await pool.run(self.work, 2)

@@ -1,0 +1,269 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError
+from twisted.internet.task import Clock
+from twisted.trial.unittest import TestCase
+from zope.interface.verify import verifyObject
+
+from mailserver.auth import PasswordFile
+from mailserver.auth.schemes import Secret
+from mailserver.auth.scram import ScramKeys, derive, read_keys
+from mailserver.auth.table import Entry, Table
+from mailserver.auth.watch import PasswordFileError
+from mailserver.credentials import Apop, Password
+from mailserver.interfaces import IStartable, IUsers, IVerifiers, User
+from tests.auth.contract import STAMP, digest
+from tests.auth.vectors import PASSWORDS, SECRETS
+
+LINES = b"alice:{PLAIN}tanstaaf::::/home/alice\nbob:" + SECRETS["PBKDF2"]["utf8"] + b"\n"
+
+
+class PasswordFileCase(TestCase):
+    timeout = 20
+
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp())
+        self.clock = Clock()
+
+    async def started(self, data: bytes = LINES) -> PasswordFile:
+        self.path.write_bytes(data)
+        checker = PasswordFile(str(self.path), seconds=self.clock.seconds)
+        await checker.start(reactor)
+        self.addCleanup(checker.stop)
+        return checker
+
+    async def refused(self, checker: PasswordFile, credentials: Any) -> None:
+        with pytest.raises(UnauthorizedLogin):
+            await checker.requestAvatarId(credentials)
+
+
+class CheckerTests(PasswordFileCase):
+    async def test_it_provides_its_interfaces(self) -> None:
+        checker = await self.started()
+        for interface in (IUsers, IVerifiers, IStartable):
+            verifyObject(interface, checker)
+
+    async def test_digests_are_announced_while_some_secret_is_the_password_itself(self) -> None:
+        checker = await self.started()
+        assert checker.credentialInterfaces == (IUsernamePassword, IUsernameHashedPassword)
+        self.path.write_bytes(LINES.splitlines(keepends=True)[1])
+        await checker.reload()
+        assert checker.credentialInterfaces == (IUsernamePassword,)
+
+    def test_before_the_start_all_is_announced_that_may_come_to_be(self) -> None:
+        assert PasswordFile("/none").credentialInterfaces == (IUsernamePassword, IUsernameHashedPassword)
+
+    async def test_a_changed_file_counts_at_the_next_login(self) -> None:
+        checker = await self.started()
+        self.path.write_bytes(b"alice:{PLAIN}another\n")
+        await self.refused(checker, Password(b"alice", b"tanstaaf"))
+        assert await checker.requestAvatarId(Password(b"alice", b"another")) == b"alice"
+        await self.refused(checker, Password(b"bob", PASSWORDS["utf8"]))
+
+    async def test_a_fast_secret_is_verified_at_once(self) -> None:
+        checker = await self.started()
+        assert self.successResultOf(checker.requestAvatarId(Password(b"alice", b"tanstaaf"))) == b"alice"
+
+    async def test_a_slow_secret_is_verified_in_a_thread_once(self) -> None:
+        checker = await self.started()
+        first = checker.requestAvatarId(Password(b"bob", PASSWORDS["utf8"]))
+        self.assertNoResult(first)
+        assert await first == b"bob"
+        assert self.successResultOf(checker.requestAvatarId(Password(b"bob", PASSWORDS["utf8"]))) == b"bob"
+
+    async def test_a_remembered_password_is_forgotten_in_time(self) -> None:
+        checker = await self.started()
+        await checker.requestAvatarId(Password(b"bob", PASSWORDS["utf8"]))
+        self.clock.advance(3600)
+        again = checker.requestAvatarId(Password(b"bob", PASSWORDS["utf8"]))
+        self.assertNoResult(again)
+        assert await again == b"bob"
+
+    async def test_a_remembered_password_is_forgotten_with_its_secret(self) -> None:
+        checker = await self.started()
+        await checker.requestAvatarId(Password(b"bob", PASSWORDS["utf8"]))
+        self.path.write_bytes(b"bob:" + SECRETS["PBKDF2"]["octets"] + b"\n")
+        await self.refused(checker, Password(b"bob", PASSWORDS["utf8"]))
+        assert await checker.requestAvatarId(Password(b"bob", PASSWORDS["octets"])) == b"bob"
+
+    async def test_a_client_that_has_gone_ends_its_login(self) -> None:
+        checker = await self.started()
+        login = checker.requestAvatarId(Password(b"bob", PASSWORDS["utf8"]))
+        login.cancel()
+        with pytest.raises(CancelledError):
+            await login
+
+    async def test_nopassword_takes_any_password_that_can_be_one(self) -> None:
+        checker = await self.started(b"guest:::::::nopassword\n")
+        for password in (b"", b"anything"):
+            assert await checker.requestAvatarId(Password(b"guest", password)) == b"guest"
+        await self.refused(checker, Password(b"guest", b"\0"))
+        await self.refused(checker, Apop(STAMP, b"guest", digest(b"")))
+
+    async def test_a_user_whose_secret_cannot_serve_is_refused(self) -> None:
+        checker = await self.started(LINES + b"carol:{NONE}x\n")
+        await self.refused(checker, Password(b"carol", b"x"))
+        await self.refused(checker, Apop(STAMP, b"carol", digest(b"x")))
+
+    async def test_a_digest_does_not_fit_a_hash(self) -> None:
+        checker = await self.started(LINES + b"carol:" + SECRETS["SHA"]["utf8"] + b"\n")
+        for name in (b"bob", b"carol", b"nobody"):
+            await self.refused(checker, Apop(STAMP, name, digest(PASSWORDS["utf8"])))
+
+    async def test_an_unknown_user_does_not_match_the_fake_secret(self) -> None:
+        checker = await self.started()
+        await self.refused(checker, Apop(STAMP, b"nobody", digest(checker._fake)))
+
+    async def test_a_file_without_secrets_refuses_everybody(self) -> None:
+        checker = await self.started(b"")
+        await self.refused(checker, Password(b"alice", b"tanstaaf"))
+
+    async def test_it_does_not_show_its_secrets(self) -> None:
+        checker = await self.started()
+        assert repr(checker) == f"PasswordFile({str(self.path)!r})"
+
+
+class EqualWorkTests(PasswordFileCase):
+    """Counted in verifications, since time on a busy machine proves nothing."""
+
+    async def table(self, **slow: bool) -> PasswordFile:
+        self.done: list[str] = []
+        checker = await self.started()
+        secrets = {name: Secret("X", b"", self.counts(name), is_slow) for name, is_slow in slow.items()}
+        entries = {name.encode(): Entry(User(name), secret) for name, secret in secrets.items()}
+        entries[b"broken"] = Entry(User("broken"))
+        decoy = next((secret for secret in secrets.values() if secret.slow), next(iter(secrets.values())))
+        checker._file.load()
+        checker._file.fresh = lambda: True  # type: ignore[method-assign]  # the table below is not that of the file
+        checker._file.table = Table(entries, decoy=decoy)
+        return checker
+
+    def counts(self, name: str) -> Callable[[bytes], bool]:
+        def verify(password: bytes) -> bool:
+            self.done.append(name)
+            return password == b"right"
+
+        return verify
+
+    async def work(self, checker: PasswordFile, name: bytes) -> list[str]:
+        self.done.clear()
+        await self.refused(checker, Password(name, b"wrong"))
+        return list(self.done)
+
+    async def test_a_slow_refusal_takes_one_verification_whoever_asks(self) -> None:
+        checker = await self.table(slow=True)
+        for name in (b"slow", b"nobody", b"broken"):
+            assert await self.work(checker, name) == ["slow"]
+
+    async def test_a_fast_users_refusal_takes_a_slow_verification_too(self) -> None:
+        checker = await self.table(fast=False, slow=True)
+        assert await self.work(checker, b"fast") == ["fast", "slow"]
+        assert await self.work(checker, b"nobody") == ["slow"]
+
+    async def test_a_fast_refusal_takes_one_fast_verification_at_least(self) -> None:
+        checker = await self.table(fast=False)
+        for name in (b"nobody", b"broken"):
+            assert await self.work(checker, name) == ["fast"]
+
+    async def test_a_right_guess_at_the_decoy_opens_nothing(self) -> None:
+        checker = await self.table(slow=True)
+        await self.refused(checker, Password(b"nobody", b"right"))
+        assert self.done == ["slow"]
+        assert len(checker._cache) == 0
+
+
+class LifeTests(PasswordFileCase):
+    async def test_a_start_without_a_file_fails(self) -> None:
+        checker = PasswordFile(str(self.path))
+        with pytest.raises(PasswordFileError):
+            await checker.start(reactor)
+        await checker.stop()
+
+    async def test_starting_twice_and_stopping_twice_is_harmless(self) -> None:
+        checker = await self.started()
+        await checker.start(reactor)
+        assert await checker.requestAvatarId(Password(b"bob", PASSWORDS["utf8"])) == b"bob"
+        await checker.stop()
+        await checker.stop()
+
+    async def test_a_checker_that_nobody_starts_starts_itself_if_it_knows_how(self) -> None:
+        self.path.write_bytes(LINES)
+        reactors: list[Any] = []
+
+        def find() -> Any:
+            reactors.append(reactor)
+            return reactor
+
+        checker = PasswordFile(str(self.path), find_reactor=find)
+        self.addCleanup(checker.stop)
+        assert await checker.requestAvatarId(Password(b"bob", PASSWORDS["utf8"])) == b"bob"
+        assert await checker.requestAvatarId(Password(b"alice", b"tanstaaf")) == b"alice"
+        assert reactors == [reactor]
+
+    def test_before_the_start_there_is_nothing_to_reload(self) -> None:
+        self.successResultOf(PasswordFile(str(self.path)).reload())
+
+    def test_else_it_is_a_fault(self) -> None:
+        with pytest.raises(RuntimeError):
+            PasswordFile(str(self.path)).requestAvatarId(Password(b"alice", b"tanstaaf"))
+
+
+class UsersTests(PasswordFileCase):
+    async def test_a_user_is_found_by_his_very_name(self) -> None:
+        checker = await self.started()
+        assert await checker.lookup("alice") == User("alice", "/home/alice")
+        for name in ("Alice", "nobody", "", "\udcff"):
+            assert await checker.lookup(name) is None
+
+    async def test_a_changed_file_counts_at_the_next_lookup(self) -> None:
+        checker = await self.started()
+        self.path.write_bytes(b"carol:{PLAIN}x\n")
+        assert await checker.lookup("carol") == User("carol")
+        assert await checker.lookup("alice") is None
+
+
+class VerifiersTests(PasswordFileCase):
+    async def test_the_mechanisms_are_those_of_the_stored_secrets(self) -> None:
+        scram = b"dave:" + SECRETS["SCRAM-SHA-256"]["utf8"] + b"\n"
+        for data, mechanisms in (
+            (LINES, {b"SCRAM-SHA-1", b"SCRAM-SHA-256"}),
+            (scram, {b"SCRAM-SHA-256"}),
+            (b"", set()),
+        ):
+            assert (await self.started(data)).mechanisms() == mechanisms
+
+    async def test_stored_keys_are_given_as_they_are(self) -> None:
+        stored = SECRETS["SCRAM-SHA-256"]["utf8"]
+        checker = await self.started(b"dave:" + stored + b"\n")
+        assert await checker.verifier(b"dave", b"SCRAM-SHA-256") == read_keys(stored.partition(b"}")[2])
+
+    async def test_a_clear_secret_gives_keys_with_the_same_salt_each_time(self) -> None:
+        checker = await self.started()
+        keys = await checker.verifier(b"alice", b"SCRAM-SHA-1")
+        assert isinstance(keys, ScramKeys)
+        assert keys == await checker.verifier(b"alice", b"SCRAM-SHA-1")
+        assert keys == derive(b"tanstaaf", keys.salt, keys.iterations, "sha1")
+
+    async def test_who_has_no_keys_gets_a_fake_that_looks_alike_each_time(self) -> None:
+        checker = await self.started()
+        real = await checker.verifier(b"alice", b"SCRAM-SHA-256")
+        for name in (b"nobody", b"bob", b"\xff"):
+            fake = await checker.verifier(name, b"SCRAM-SHA-256")
+            assert fake == await checker.verifier(name, b"SCRAM-SHA-256")
+            assert isinstance(fake, ScramKeys)
+            assert isinstance(real, ScramKeys)
+            assert (len(fake.salt), fake.iterations) == (len(real.salt), real.iterations)
+            assert fake.salt != real.salt
+
+    async def test_a_mechanism_it_does_not_serve_is_a_fault(self) -> None:
+        checker = await self.started()
+        with pytest.raises(KeyError):
+            await checker.verifier(b"alice", b"CRAM-MD5")

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import os
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from twisted.cred.checkers import ANONYMOUS, AllowAnonymousAccess, ICredentialsChecker
+from twisted.cred.credentials import Anonymous, IAnonymous, IUsernameHashedPassword, IUsernamePassword
+from twisted.cred.error import UnauthorizedLogin, UnhandledCredentials
+from twisted.cred.portal import IRealm
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import capturedLogs, formatEvent
+from twisted.mail.interfaces import IMailboxPOP3
+from twisted.trial.unittest import TestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from mailserver.auth import MailboxRealm, make_portal
+from mailserver.credentials import Apop, Password
+from mailserver.errors import MaildropInUse, PermanentFailure, TemporaryFailure
+from mailserver.interfaces import IMaildrop, IUsers, Mind, User
+from tests.auth.realms import HomeStore, Maildrop, NameRealm, Store
+
+MIND = Mind("192.0.2.1", tls=True, listener="pop3s")
+ALICE = Password(b"alice", b"tanstaaf")
+
+
+@implementer(ICredentialsChecker)
+class Answers:
+    """A checker that notes who asks, and then answers, raises or fails as it was told."""
+
+    def __init__(self, answer: Any, *interfaces: Any) -> None:
+        self.credentialInterfaces = list(interfaces or (IUsernamePassword,))
+        self.answer = answer
+        self.asked: list[Any] = []
+
+    def requestAvatarId(self, credentials: Any) -> Any:
+        self.asked.append(credentials)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@implementer(IUsers)
+class Knows:
+    """A user directory."""
+
+    def __init__(self, *users: User) -> None:
+        self.users = {user.name: user for user in users}
+
+    def lookup(self, name: str) -> Deferred[User | None]:
+        return succeed(self.users.get(name))
+
+
+class ChainTests(TestCase):
+    def login(self, *checkers: Any, credentials: Any = ALICE) -> Deferred[Any]:
+        return make_portal(NameRealm(), checkers).login(credentials, None)
+
+    def test_it_provides_its_interface(self) -> None:
+        for chain in make_portal(NameRealm(), []).checkers.values():
+            verifyObject(ICredentialsChecker, chain)
+
+    def test_checkers_are_asked_in_their_order_until_one_says_yes(self) -> None:
+        checkers = [
+            Answers(UnauthorizedLogin()),
+            Answers(fail(UnauthorizedLogin())),
+            Answers(b"alice"),
+            Answers(b"other"),
+        ]
+        assert self.successResultOf(self.login(*checkers)) == b"alice"
+        assert [checker.asked for checker in checkers] == [[ALICE], [ALICE], [ALICE], []]
+
+    def test_all_refusals_are_a_refusal(self) -> None:
+        self.failureResultOf(
+            self.login(Answers(UnauthorizedLogin()), Answers(UnhandledCredentials())), UnauthorizedLogin
+        )
+        self.failureResultOf(self.login(), UnauthorizedLogin)
+
+    def test_a_checker_that_chokes_on_octets_refuses(self) -> None:
+        choking = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+        assert self.successResultOf(self.login(Answers(choking), Answers(b"alice"))) == b"alice"
+
+    def test_a_fault_is_no_refusal_and_asks_nobody_else(self) -> None:
+        for fault in (KeyError("alice"), OSError(5, "disk"), TemporaryFailure()):
+            last = Answers(b"alice")
+            self.failureResultOf(self.login(Answers(fault), last), type(fault))
+            assert last.asked == []
+
+    def test_a_checker_may_answer_later(self) -> None:
+        answer: Deferred[bytes] = Deferred()
+        login = self.login(Answers(answer), Answers(b"alice"))
+        self.assertNoResult(login)
+        answer.errback(UnauthorizedLogin())
+        assert self.successResultOf(login) == b"alice"
+
+    def test_who_hangs_up_is_no_longer_asked_for(self) -> None:
+        gone: list[Any] = []
+        login = self.login(Answers(Deferred(gone.append)), Answers(b"alice"))
+        login.cancel()
+        self.failureResultOf(login)
+        assert len(gone) == 1
+
+    def test_only_those_who_serve_the_interface_now_are_asked(self) -> None:
+        digests = Answers(b"digests", IUsernamePassword, IUsernameHashedPassword)
+        portal = make_portal(NameRealm(), [Answers(b"passwords"), digests])
+        chain = portal.checkers[IUsernameHashedPassword]
+        apop = Apop(b"<1@h>", b"alice", b"0" * 32)
+        assert chain.credentialInterfaces == (IUsernameHashedPassword,)
+        assert self.successResultOf(portal.login(apop, None)) == b"digests"
+        digests.credentialInterfaces.remove(IUsernameHashedPassword)
+        assert chain.credentialInterfaces == ()
+        self.failureResultOf(portal.login(apop, None), UnauthorizedLogin)
+        digests.credentialInterfaces.append(IUsernameHashedPassword)
+        assert chain.credentialInterfaces == (IUsernameHashedPassword,)
+
+    def test_a_checkers_other_interfaces_are_served_too(self) -> None:
+        portal = make_portal(NameRealm(), [AllowAnonymousAccess()])
+        assert self.successResultOf(portal.login(Anonymous(), None)) == ANONYMOUS
+        assert portal.checkers[IAnonymous].credentialInterfaces == (IAnonymous,)
+
+    def test_what_can_be_no_name_or_password_is_asked_of_none(self) -> None:
+        checker = Answers(b"alice", IUsernamePassword, IUsernameHashedPassword)
+        for credentials in (
+            Password(b"../alice", b"x"),
+            Password(b"", b"x"),
+            Password(b"\xff", b"x"),
+            Password(b"alice", b"x\0y"),
+            Password(b"alice", b"x" * 5000),
+            Apop(b"<1@h>", b"a/b", b"0" * 32),
+        ):
+            self.failureResultOf(self.login(checker, credentials=credentials), UnauthorizedLogin)
+        assert checker.asked == []
+
+
+class MailboxRealmTests(TestCase):
+    def avatar(self, realm: MailboxRealm, avatar_id: Any = b"alice", mind: object = MIND) -> Deferred[Any]:
+        return realm.requestAvatar(avatar_id, mind, IMaildrop, IMailboxPOP3)
+
+    def test_it_provides_its_interface(self) -> None:
+        verifyObject(IRealm, MailboxRealm(Store()))
+
+    def test_the_avatar_is_the_users_maildrop_and_its_release_the_logout(self) -> None:
+        store, alice = Store(), User("alice", "/home/alice")
+        interface, maildrop, logout = self.successResultOf(self.avatar(MailboxRealm(store, [Knows(alice)])))
+        assert interface is IMaildrop
+        assert isinstance(maildrop, Maildrop)
+        logout()
+        assert maildrop.released == 1
+        assert store.opened == [(alice, f"pid {os.getpid()} pop3s 192.0.2.1")]
+
+    def test_a_portal_leads_from_credentials_to_the_maildrop(self) -> None:
+        portal = make_portal(MailboxRealm(Store()), [Answers(b"alice")])
+        assert self.successResultOf(portal.login(ALICE, MIND, IMaildrop))[0] is IMaildrop
+
+    def test_the_first_directory_that_knows_the_user_counts(self) -> None:
+        store, here = Store(), User("alice", "/here")
+        users = [object(), Knows(), Knows(here), Knows(User("alice", "/there"))]
+        self.successResultOf(self.avatar(MailboxRealm(store, users)))
+        assert store.opened[0][0] == here
+
+    def test_without_a_directory_the_name_must_do(self) -> None:
+        store = Store()
+        self.successResultOf(self.avatar(MailboxRealm(store)))
+        self.successResultOf(self.avatar(MailboxRealm(store), "text from a foreign checker"))
+        assert [user for user, _ in store.opened] == [User("alice"), User("text from a foreign checker")]
+
+    def test_a_store_that_needs_a_home_is_not_asked_without_one(self) -> None:
+        store = HomeStore()
+        for users in ([], [Knows(User("alice"))]):
+            with capturedLogs() as events:
+                self.failureResultOf(self.avatar(MailboxRealm(store, users)), PermanentFailure)
+            assert "write it into the sixth field" in formatEvent(events[0])
+            assert "{user} in the URL" in formatEvent(events[0])
+        assert store.opened == []
+
+    def test_a_mail_location_of_his_own_spares_him_a_home(self) -> None:
+        store, alice = HomeStore(), User("alice", mail="maildir:/srv/alice")
+        self.successResultOf(self.avatar(MailboxRealm(store, [Knows(alice)])))
+        assert store.opened[0][0] == alice
+
+    def test_what_is_no_name_never_reaches_the_store(self) -> None:
+        store = Store()
+        for avatar_id in (ANONYMOUS, b"", "", b"../alice", b"a/b", b"a\0b", b"\xff", "\udcff", b"x" * 256, None, 7):
+            with pytest.raises(UnauthorizedLogin):
+                self.avatar(MailboxRealm(store), avatar_id)
+        assert store.opened == []
+
+    def test_nor_does_what_a_directory_makes_of_a_name(self) -> None:
+        store, users = Store(), Knows()
+        users.users["alice"] = User("../../root")
+        self.failureResultOf(self.avatar(MailboxRealm(store, [users])), UnauthorizedLogin)
+        assert store.opened == []
+
+    def test_the_stores_errors_are_the_logins(self) -> None:
+        self.failureResultOf(self.avatar(MailboxRealm(Store(MaildropInUse("pid 1")))), MaildropInUse)
+
+    def test_other_avatars_are_not_to_be_had(self) -> None:
+        with pytest.raises(NotImplementedError):
+            MailboxRealm(Store()).requestAvatar(b"alice", MIND, IMailboxPOP3)
+
+    def test_a_user_with_networks_logs_in_from_these_alone(self) -> None:
+        networks = tuple(ip_network(each) for each in ("192.0.2.0/24", "2001:db8::/32", "::1/128"))
+        store = Store()
+        realm = MailboxRealm(store, [Knows(User("alice", networks=networks))])
+        for peer, allowed in {
+            "192.0.2.77": True,
+            "2001:db8::1": True,
+            "": True,  # over a Unix socket: counts as loopback
+            "192.0.3.1": False,
+            "2001:db9::1": False,
+            "fe80::1%eth0": False,
+        }.items():
+            login = self.avatar(realm, mind=Mind(peer, tls=False, listener="pop3"))
+            if allowed:
+                self.successResultOf(login)
+            else:
+                with capturedLogs() as events:
+                    self.failureResultOf(
+                        self.avatar(realm, mind=Mind(peer, tls=False, listener="pop3")), UnauthorizedLogin
+                    )
+                assert "may not log in from" in formatEvent(events[0])
+                self.failureResultOf(login, UnauthorizedLogin)
+
+    def test_a_unix_socket_is_not_any_network(self) -> None:
+        realm = MailboxRealm(Store(), [Knows(User("alice", networks=(ip_network("192.0.2.0/24"),)))])
+        self.failureResultOf(self.avatar(realm, mind=Mind("", tls=False, listener="pop3")), UnauthorizedLogin)
+
+    def test_a_peer_that_nobody_names_is_in_no_network(self) -> None:
+        everywhere = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+        realm = MailboxRealm(Store(), [Knows(User("alice", networks=everywhere))])
+        self.failureResultOf(self.avatar(realm, mind=None), UnauthorizedLogin)
+        self.successResultOf(self.avatar(MailboxRealm(Store()), mind=None))
