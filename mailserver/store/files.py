@@ -1,7 +1,7 @@
 """System calls by their purpose. The durable ones are the steps that a crash may fall between."""
 
 # Paths are octets here, which pathlib cannot hold.
-# ruff: noqa: PTH
+# ruff: noqa: PTH103, PTH104, PTH108, PTH116
 
 from __future__ import annotations
 

@@ -73,10 +73,10 @@ class Maildrop:
             self._learn().seen[self._key(index)] = name
 
     def commit(self, numbers: Sequence[int]) -> Deferred[int]:
-        """At once when there is nothing to delete; else from a thread, and cancelling does not stop it."""
+        """At once when there is nothing to write; else from a thread, and cancelling does not stop it."""
         if self._lock < 0:
             return fail(MaildropUnavailable(f"{os.fsdecode(self._root)} is no longer locked"))
-        if numbers:
+        if numbers or self._lesson is not None:
             return self._end(numbers)
         self.release()
         return succeed(0)
@@ -85,7 +85,7 @@ class Maildrop:
         """At once, unless something was learned: then the lock is held until a thread has written it down."""
         if self._lock < 0:
             return
-        if self._lesson is None and self._context.at_once:
+        if self._lesson is None:
             lock, self._lock = self._lock, -1
             os.close(lock)
         else:

@@ -56,7 +56,8 @@ def seen(name: bytes) -> bytes | None:
 def unique_ids(bases: Iterable[bytes]) -> dict[bytes, bytes]:
     """The unique-id of every base of one maildrop; different for different bases.
 
-    A hash begins with a comma, which no unique part contains, so that the two kinds never meet.
+    A hash begins with a comma, which no unique part contains, and that of a base is taken with its colon, as `key` has it:
+    so that no two kinds ever meet.
     """
     bases = list(bases)
     uniques = [unique_part(name) for name in bases]
@@ -65,7 +66,7 @@ def unique_ids(bases: Iterable[bytes]) -> dict[bytes, bytes]:
     taken: set[bytes] = set()
     shared = {unique for unique in uniques if unique in taken or taken.add(unique)}  # type: ignore[func-returns-value]
     return {
-        name: _hashed(name) if unique in shared else _octets_of(unique)
+        name: _hashed(name + b":") if unique in shared else _octets_of(unique)
         for name, unique in zip(bases, uniques, strict=True)
     }
 

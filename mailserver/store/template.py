@@ -94,8 +94,10 @@ def _check_name(name: str) -> None:
 
 def _root(path: str, user: User) -> bytes:
     path = path.rstrip("/") + "/"
-    if not path.startswith("/") or "/../" in path or "/./" in path or "\0" in path:
-        raise NoMaildrop(f"the maildrop of {user.name!r} would be {path!r}, which is not an absolute path")
+    if not path.startswith("/") or path == "/" or "/../" in path or "/./" in path or "\0" in path:
+        raise NoMaildrop(
+            f"the maildrop of {user.name!r} would be {path!r}, which is no absolute path to a directory of its own"
+        )
     return _octets(path)
 
 

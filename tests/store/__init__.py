@@ -1,0 +1,1 @@
+"""Maildrops: one contract for every store, and what is particular to each."""

@@ -1,0 +1,65 @@
+"""The lock, between processes and in one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mailserver.errors import MaildropInUse
+from mailserver.store.locking import NAME, lock
+
+HOLD = """
+import os, sys
+from mailserver.store.locking import lock
+held = lock(os.fsencode(sys.argv[1]), "the other process")
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> bytes:
+    return os.fsencode(tmp_path) + b"/"
+
+
+def test_another_process_holds_it_until_it_is_killed(root: bytes) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, os.fsdecode(root)],
+        cwd=Path(__file__).parents[2], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as other:  # fmt: skip
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"locked\n"
+        with pytest.raises(MaildropInUse, match=f"pid {other.pid} the other process"):
+            lock(root, "me")
+        other.kill()
+    os.close(lock(root, "me"))
+
+
+def test_a_child_does_not_inherit_it(root: bytes) -> None:
+    held = lock(root, "me")
+    assert not os.get_inheritable(held)
+    os.close(held)
+
+
+def test_the_file_stays_and_is_ours_alone(root: bytes) -> None:
+    os.close(lock(root, "a holder with a long name" * 20))
+    status = os.stat(root + NAME)
+    assert status.st_mode & 0o777 == 0o600
+    held = lock(root, "short\n\x1b[31m\xe9")
+    assert os.stat(root + NAME).st_ino == status.st_ino
+    with pytest.raises(MaildropInUse) as refused:
+        lock(root, "me")
+    assert str(refused.value).isprintable()
+    os.close(held)
+
+
+def test_a_holder_that_could_not_sign_is_still_a_holder(root: bytes) -> None:
+    held = lock(root, "me")
+    os.ftruncate(held, 0)
+    with pytest.raises(MaildropInUse, match="a session without a name"):
+        lock(root, "you")
+    os.close(held)

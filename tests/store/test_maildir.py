@@ -1,0 +1,496 @@
+"""What only a Maildir has: other programs, threads, and files that are not messages."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import ClassVar
+
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.logger import globalLogPublisher
+
+from mailserver.errors import MaildropInUse, MaildropUnavailable, MessageGone, MessageTruncated, PermanentFailure
+from mailserver.interfaces import User
+from mailserver.store import MaildirStore, index, scan, settle
+from mailserver.store.template import NoMaildrop
+from tests.store.contract import BARE, ONE, TWO, contents, on_the_wire
+from tests.store.maildirs import MaildirCase
+
+NAME = "1700000000.M1P1.host"
+
+
+class LoggedCase(MaildirCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.events: list[dict] = []
+        globalLogPublisher.addObserver(self.events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
+
+    def told(self, event: str) -> list[str]:
+        return [str(each.get("note", each.get("error"))) for each in self.events if each.get("event") == event]
+
+
+class Unchanged(MaildirCase):
+    async def settled(self, *messages: bytes) -> None:
+        for message in messages:
+            self.deliver("alice", message)
+        self.deliver("alice", b"", "cur/.hidden")
+        self.settle_down()
+        await self.reopen()
+
+    async def test_a_login_answers_at_once_and_shares_the_snapshot(self) -> None:
+        await self.settled(ONE, TWO)
+        found = []
+        for _ in range(2):
+            opened = self.store.open(self.user("alice"), "me")
+            assert opened.called
+            found.append((await opened).messages)
+            (await opened).release()
+        assert found[0] is found[1]
+
+    async def test_a_login_looks_at_no_message(self) -> None:
+        await self.settled(ONE)
+        (path,) = [path for path in self.files() if not path.name.startswith(".")]
+        path.write_bytes(TWO * 2)  # a change that only a look at the file itself could find
+        assert [octets for _, octets in await self.reopen()] == [len(ONE)]
+
+    async def test_another_process_s_index_is_read_at_once(self) -> None:
+        await self.settled(ONE, BARE)
+        opened = self.make().open(self.user("alice"), "me")
+        assert opened.called
+        maildrop = await opened
+        assert list(maildrop.messages.octets) == [len(ONE), on_the_wire(BARE)]
+        assert [row.wire for row in maildrop.messages] == [True, False]
+        maildrop.release()
+
+    async def test_a_big_index_is_loaded_off_the_reactor(self) -> None:
+        rows = [
+            index.Row(number, b"new/%d.M1P1.h" % number, b"%d.M1P1.h" % number, 9, 9, 0) for number in range(100_000)
+        ]
+        await self.settled()
+        index.write(self.octets(), index.encode(rows, *scan.directory_times(self.octets())))
+        opened = self.make().open(self.user("alice"), "me")
+        assert not opened.called
+        maildrop = await opened
+        assert len(maildrop.messages) == 100_000
+        assert maildrop.messages[99_999].uidl == b"99999.M1P1.h"
+        assert isinstance(maildrop.messages.uidls._values, list)  # split in the thread
+        maildrop.release()
+
+    async def test_threads_leave_the_disk_alone_here(self) -> None:
+        await self.settled(ONE)
+        self.store = self.make(io="threads")
+        opened = self.store.open(self.user("alice"), "me")
+        assert not opened.called
+        maildrop = await opened
+        fetched = maildrop.fetch(1)
+        assert isinstance(fetched, Deferred)
+        body = await fetched
+        read = body.read(10)
+        assert isinstance(read, Deferred)
+        assert body.fileno() is None
+        assert await read == ONE[:10]
+        body.close()
+        maildrop.release()
+
+
+class Changes(MaildirCase):
+    async def test_a_message_moved_and_flagged_under_the_session_is_found_again(self) -> None:
+        maildrop = await self.open("alice", ONE, TWO)
+        path = self.files()[0]
+        path.rename(self.root() / "cur" / f"{path.name}:2,S")
+        fetched = maildrop.fetch(1)
+        assert isinstance(fetched, Deferred)
+        assert await contents(await fetched) == ONE
+        assert await contents(maildrop.fetch(1)) == ONE  # where it was found is remembered
+        assert await maildrop.commit([1]) == 0
+        assert self.stored("alice") == [TWO]
+
+    async def test_the_unique_id_and_the_place_stay_when_it_moves(self) -> None:
+        self.deliver("alice", ONE)
+        self.deliver("alice", TWO)
+        before = await self.reopen()
+        path = self.files()[0]
+        path.rename(self.root() / "cur" / f"{path.name},S={len(ONE)}:2,FRS")
+        assert await self.reopen() == before
+        (self.root() / "mailserver-index").unlink()
+        assert await self.reopen() == before
+
+    async def test_both_copies_of_a_message_in_new_and_cur_are_one_and_go_together(self) -> None:
+        self.deliver("alice", ONE, f"new/{NAME}")
+        self.deliver("alice", TWO, f"cur/{NAME}:2,")
+        maildrop = await self.open()
+        assert len(maildrop.messages) == 1
+        assert await contents(maildrop.fetch(1)) == TWO
+        assert await maildrop.commit([1]) == 0
+        assert self.stored("alice") == []
+
+    async def test_only_one_of_those_that_share_a_unique_part_is_deleted(self) -> None:
+        self.deliver("alice", ONE, f"cur/{NAME},S={len(ONE)}:2,")
+        self.deliver("alice", TWO, f"cur/{NAME},S={len(TWO)}:2,")
+        maildrop = await self.open()
+        bodies = [await contents(maildrop.fetch(number)) for number in (1, 2)]
+        assert sorted(bodies) == sorted([ONE, TWO])
+        assert await maildrop.commit([1]) == 0
+        assert self.stored("alice") == [bodies[1]]
+
+    async def test_a_message_of_another_size_is_refused_once_and_measured_anew(self) -> None:
+        self.deliver("alice", ONE, f"new/{NAME},S=7,W=9")
+        maildrop = await self.open()
+        self.assertRaises(MessageGone, maildrop.fetch, 1)
+        await maildrop.commit([])
+        await self.store.stop()
+        self.store = self.make()
+        maildrop = await self.open()
+        assert maildrop.messages.octets[0] == len(ONE)
+        assert await contents(maildrop.fetch(1)) == ONE
+        maildrop.release()
+
+    async def test_a_wrong_count_of_octets_alone_is_mended(self) -> None:
+        self.deliver("alice", BARE, f"new/{NAME},S={len(BARE)},W=9")
+        self.settle_down()
+        maildrop = await self.open()
+        assert maildrop.messages.octets[0] == 9
+        assert await contents(maildrop.fetch(1)) == BARE
+        maildrop.sent(1, on_the_wire(BARE))
+        assert await maildrop.commit([]) == 0
+        await self.store.stop()
+        self.store = self.make()
+        opened = self.store.open(self.user("alice"), "me")
+        assert opened.called  # the mended row is no reason for a scan
+        assert (await opened).messages.octets[0] == on_the_wire(BARE)
+        (await opened).release()
+
+    async def test_a_body_that_becomes_short_is_truncated(self) -> None:
+        maildrop = await self.open("alice", ONE)
+        body = maildrop.fetch(1)
+        self.files()[0].write_bytes(ONE[:5])
+        assert body.read(100) == ONE[:5]
+        self.assertRaises(MessageTruncated, body.read, 100)
+        body.close()
+        self.assertRaises(MessageTruncated, body.read, 100)
+        maildrop.release()
+
+    async def test_a_body_that_grows_ends_where_it_was_listed(self) -> None:
+        maildrop = await self.open("alice", ONE)
+        body = maildrop.fetch(1)
+        assert os.pread(body.fileno(), 5, 0) == ONE[:5]
+        with self.files()[0].open("ab") as file:
+            file.write(TWO)
+        assert await contents(body) == ONE
+        assert body.fileno() is None
+        maildrop.release()
+
+    async def test_a_message_replaced_by_a_fifo_or_a_symlink_is_refused(self) -> None:
+        maildrop = await self.open("alice", ONE, TWO)
+        first, second = self.files()
+        first.unlink()
+        second.unlink()
+        os.mkfifo(first)
+        second.symlink_to("/etc/passwd")
+        self.assertRaises(MessageGone, maildrop.fetch, 1)
+        self.assertRaises(MessageGone, maildrop.fetch, 2)
+        maildrop.release()
+
+
+class Racy(MaildirCase):
+    async def test_a_directory_that_changed_just_before_its_scan_is_read_again(self) -> None:
+        now = 1_700_000_000_000_000_000
+        self.store = self.make(clock=lambda: now)
+        for age, seen in ((1_999_999_999, 2), (2_000_000_000, 1)):
+            name = f"user{age}"
+            self.deliver(name, ONE)
+            self.stamp(name, now - age)
+            await self.reopen(name)
+            self.deliver(name, TWO)
+            self.stamp(name, now - age)  # a delivery in the same tick of the clock
+            assert len(await self.reopen(name)) == seen
+
+    async def test_a_directory_from_the_future_is_never_trusted(self) -> None:
+        self.store = self.make(clock=lambda: 1_000)
+        for count in (1, 2, 3):
+            self.deliver("alice", ONE)
+            self.stamp("alice", 5_000_000_000)
+            assert len(await self.reopen()) == count
+
+    async def test_a_delivery_during_the_scan_is_seen(self) -> None:
+        self.deliver("alice", ONE)
+        self.stamp("alice", 1)
+        deliver = self.deliver
+
+        class KnownWhile(list[index.Row]):
+            """Read between the listing and the end of the scan."""
+
+            def __iter__(self) -> Iterator[index.Row]:
+                deliver("alice", TWO)
+                return super().__iter__()
+
+        found = scan.scan(self.octets(), KnownWhile(), time.time_ns)
+        assert len(found.rows) == 2
+        assert found.new_time == index.UNTRUSTED
+
+    def stamp(self, name: str, nanoseconds: int) -> None:
+        for directory in ("new", "cur"):
+            os.utime(self.root(name) / directory, ns=(nanoseconds, nanoseconds))
+
+
+class NotMessages(LoggedCase):
+    async def test_they_are_skipped_and_told_once(self) -> None:
+        self.deliver("alice", ONE)
+        new = self.root() / "new"
+        os.mkfifo(new / "fifo")
+        (new / "link").symlink_to("/etc/passwd")
+        (new / "folder").mkdir()
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(new / "socket"))
+        (new / ".hidden").write_bytes(TWO)
+        for _ in range(2):
+            assert len(await self.reopen()) == 1
+        assert self.told("store.note") == ["4 entries are not regular files and were skipped"]
+
+    async def test_a_message_that_cannot_be_read_is_refused_and_served_when_it_can(self) -> None:
+        if not os.geteuid():  # root reads everything
+            self.homes.chmod(0o777)
+            os.seteuid(65534)
+            self.addCleanup(os.seteuid, 0)
+        path = self.deliver("alice", ONE)
+        path.chmod(0)
+        maildrop = await self.open()
+        assert len(maildrop.messages) == 1
+        self.assertRaises(MessageGone, maildrop.fetch, 1)
+        self.assertRaises(MessageGone, maildrop.fetch, 1)
+        await maildrop.commit([])
+        assert len(self.told("store.note")) == 1
+        path.chmod(0o600)
+        maildrop = await self.open()
+        assert await contents(maildrop.fetch(1)) == ONE
+        maildrop.release()
+
+
+class Refusals(LoggedCase):
+    async def test_a_missing_home_is_named(self) -> None:
+        store = MaildirStore("{home}/Maildir", None)
+        self.addCleanup(store.stop)
+        error = self.failureResultOf(store.open(User("alice"), "me"), NoMaildrop).value
+        assert error.refusal is PermanentFailure
+
+    async def test_a_home_that_is_not_there_is_not_made(self) -> None:
+        store = MaildirStore("{home}/Maildir", reactor)
+        self.addCleanup(store.stop)
+        home = self.homes / "nobody"
+        for _ in range(2):
+            with self.assertRaises(MaildropUnavailable):
+                await store.open(User("nobody", home=str(home)), "me")
+        assert not home.exists()
+        (told,) = self.told("store.unavailable")
+        assert str(home) in told
+        assert f"uid {os.geteuid()}" in told
+
+    async def test_a_maildrop_in_use_is_told_with_its_holder(self) -> None:
+        maildrop = await self.open()
+        with self.assertRaises(MaildropInUse):
+            await self.store.open(self.user("alice"), "me")
+        assert f"pid {os.getpid()} the contract" in self.told("store.in_use")[0]
+        maildrop.release()
+
+    async def test_a_symlink_in_the_place_of_new_is_refused_and_the_lock_given_back(self) -> None:
+        self.deliver("bob", ONE)
+        (self.root() / "cur").mkdir(parents=True)
+        (self.root() / "new").symlink_to(self.root("bob") / "new")
+        for _ in range(2):
+            with self.assertRaises(MaildropUnavailable):
+                await self.open()
+
+    async def test_a_lock_that_is_a_symlink_is_refused(self) -> None:
+        self.root().mkdir(parents=True)
+        (self.root() / "mailserver-lock").symlink_to(self.homes / "elsewhere")
+        with self.assertRaises(MaildropUnavailable):
+            await self.open()
+        assert not (self.homes / "elsewhere").exists()
+
+    async def test_an_index_that_cannot_be_written_is_done_without(self) -> None:
+        self.deliver("alice", ONE)
+        (self.root() / "mailserver-index.tmp").mkdir()
+        for _ in range(2):
+            assert [octets for _, octets in await self.reopen()] == [len(ONE)]
+        assert len(self.told("store.note")) == 1
+
+    async def test_a_mail_location_of_the_user_s_own_wins(self) -> None:
+        self.deliver("elsewhere", ONE)
+        user = User("alice", home=str(self.homes / "elsewhere"), mail="maildir:~/Maildir")
+        maildrop = await self.store.open(user, "me")
+        assert len(maildrop.messages) == 1
+        maildrop.release()
+        user = User("alice", mail=f"maildir:{self.homes}/absent/Maildir")
+        with self.assertRaises(MaildropUnavailable):
+            await self.store.open(user, "me")
+
+
+class Leaving(MaildirCase):
+    """A client that goes while a thread works for it."""
+
+    options: ClassVar = {"threads": 1}
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.gate = threading.Event()
+
+    def hold(self) -> Deferred[bool]:
+        """Keep the only thread busy until the gate opens."""
+        return self.store._disk.run(self.gate.wait, 60)
+
+    async def test_a_cancelled_open_gives_the_lock_back(self) -> None:
+        held = self.hold()
+        opening_ = self.open_later()
+        opening_.cancel()
+        self.failureResultOf(opening_, CancelledError)
+        self.gate.set()
+        await held
+        await self.store._disk.run(int)  # the cancelled work is done before this is
+        (await self.open()).release()
+
+    async def test_an_avatar_that_comes_late_is_released(self) -> None:
+        held = self.hold()
+        opening_ = self.open_later()
+        opening_.addCallback(lambda maildrop: maildrop.release())
+        self.gate.set()
+        await held
+        await opening_
+        (await self.open()).release()
+
+    async def test_a_cancelled_open_that_fails_is_silent(self) -> None:
+        held = self.hold()
+        opening_ = self.store.open(User("alice", mail=f"maildir:{self.homes}/absent/Maildir"), "me")
+        opening_.cancel()
+        self.failureResultOf(opening_, CancelledError)
+        self.gate.set()
+        await held
+        await self.store._disk.run(int)
+
+    async def test_a_cancelled_fetch_closes_its_file(self) -> None:
+        maildrop = await self.open("alice", ONE)
+        path = self.files()[0]
+        path.rename(f"{path}:2,S")
+        held = self.hold()
+        before = len(os.listdir("/proc/self/fd"))
+        fetched = maildrop.fetch(1)
+        fetched.cancel()
+        self.failureResultOf(fetched, CancelledError)
+        self.gate.set()
+        await held
+        await self.store._disk.run(int)
+        assert len(os.listdir("/proc/self/fd")) == before
+        maildrop.release()
+
+    async def test_stop_waits_for_the_commit_under_way(self) -> None:
+        maildrop = await self.open("alice", ONE)
+        held = self.hold()
+        committed = maildrop.commit([1])
+        stopped = [self.store.stop(), self.store.stop()]
+        assert not any(each.called for each in stopped)
+        self.gate.set()
+        await held
+        assert await committed == 0
+        for each in stopped:
+            await each
+
+    async def test_a_session_that_outlives_the_store_still_commits(self) -> None:
+        maildrop = await self.open("alice", ONE)
+        await self.store.stop()
+        committed = maildrop.commit([1])
+        assert committed.called
+        assert await committed == 0
+
+    def open_later(self) -> Deferred:
+        opened = maybeDeferred(self.store.open, self.user("alice"), "me")
+        assert not opened.called
+        return opened
+
+
+class Seen(LoggedCase):
+    options: ClassVar = {"seen": "retr"}
+
+    async def session(self, sent: tuple[int, ...], deleted: tuple[int, ...] | None = ()) -> None:
+        maildrop = await self.open()
+        for number in sent:
+            maildrop.sent(number, maildrop.messages.octets[number - 1])
+        if deleted is None:
+            maildrop.release()
+            await self.store._disk.run(int)
+            await self.store.stop()
+        else:
+            await maildrop.commit(deleted)
+
+    def names(self) -> list[str]:
+        return [str(path.relative_to(self.root())) for path in self.files()]
+
+    async def test_what_was_sent_moves_to_cur_with_its_flag(self) -> None:
+        self.deliver("alice", ONE, f"new/{NAME}")
+        await self.session((1,))
+        assert self.names() == [f"cur/{NAME}:2,S"]
+
+    async def test_release_marks_too(self) -> None:
+        self.deliver("alice", ONE, f"new/{NAME}")
+        await self.session((1,), None)
+        assert self.names() == [f"cur/{NAME}:2,S"]
+
+    async def test_other_flags_stay_and_are_sorted(self) -> None:
+        self.deliver("alice", ONE, f"cur/{NAME},S={len(ONE)}:2,TF")
+        await self.session((1,))
+        assert self.names() == [f"cur/{NAME},S={len(ONE)}:2,FST"]
+
+    async def test_what_was_not_sent_and_what_is_of_another_kind_stays(self) -> None:
+        names = ["cur/1.a:2,FS", "cur/2.b:1,experimental", "new/3.c"]
+        for name in names:
+            self.deliver("alice", ONE, name)
+        await self.session((1, 2))
+        assert self.names() == sorted(names, reverse=True)[:1] + names[:2]
+
+    async def test_a_deleted_message_is_not_marked(self) -> None:
+        self.deliver("alice", ONE, "new/1.a")
+        self.deliver("alice", TWO, "new/2.b")
+        await self.session((1, 2), (1,))
+        assert self.names() == ["cur/2.b:2,S"]
+
+    async def test_a_message_moved_meanwhile_is_marked_where_it_is(self) -> None:
+        path = self.deliver("alice", ONE, "new/1.a")
+        maildrop = await self.open()
+        maildrop.sent(1, len(ONE))
+        path.rename(self.root() / "cur/1.a:2,F")
+        await maildrop.commit([])
+        await self.store.stop()
+        assert self.names() == ["cur/1.a:2,FS"]
+
+    async def test_a_name_that_is_taken_is_left_alone(self) -> None:
+        self.deliver("alice", ONE, "cur/1.a:2,S")
+        self.deliver("alice", ONE, "new/1.a")
+        maildrop = await self.open()
+        assert len(maildrop.messages) == 1
+        maildrop.release()
+        lesson = settle.Lesson()
+        lesson.seen[b"1.a"] = b"new/1.a"
+        assert settle.settle(self.octets(), lesson, frozenset()) == []
+        assert len(self.files()) == 2
+
+    async def test_a_failure_is_told_and_the_session_ends_well(self) -> None:
+        self.deliver("alice", ONE, "new/1.a")
+        maildrop = await self.open()
+        maildrop.sent(1, len(ONE) + 1)
+        (self.root() / "cur").rmdir()
+        (self.root() / "mailserver-index").unlink()
+        await maildrop.commit([])
+        await self.store.stop()
+        assert len(self.told("store.note")) == 2
+
+    async def test_a_damaged_index_is_not_mended(self) -> None:
+        maildrop = await self.open("alice", ONE)
+        maildrop.sent(1, len(ONE) + 1)
+        (self.root() / "mailserver-index").write_bytes(b"damage")
+        await maildrop.commit([])
+        await self.store.stop()
+        self.store = self.make()
+        assert [octets for _, octets in await self.reopen()] == [len(ONE)]

@@ -1,0 +1,42 @@
+"""The reference store."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import TestCase
+
+from mailserver.store import MemoryStore
+from tests.store.contract import ONE, TWO, StoreContract
+
+
+class MemoryContract(StoreContract, TestCase):
+    def setUp(self) -> None:
+        self.store = MemoryStore()
+
+    def tearDown(self) -> object:
+        return self.store.stop()
+
+    def deliver(self, name: str, message: bytes) -> None:
+        self.store.add(name, message)
+
+    def vanish(self, name: str, message: bytes) -> None:
+        maildrop = self.store.maildrop(name)
+        for uidl in [uidl for uidl, stored in maildrop.items() if stored == message]:
+            del maildrop[uidl]
+
+    def stored(self, name: str) -> list[bytes]:
+        return list(self.store.maildrop(name).values())
+
+
+def test_it_is_filled_by_name() -> None:
+    store = MemoryStore({"alice": [ONE, TWO], "bob": []})
+    assert list(store.maildrop("alice").values()) == [ONE, TWO]
+    assert list(store.maildrop("bob")) == []
+
+
+def test_its_bodies_have_no_descriptor() -> None:
+    store = MemoryStore({"alice": [ONE]})
+    opened: list[object] = []
+    from mailserver.interfaces import User
+
+    store.open(User("alice"), "me").addCallback(opened.append)
+    assert opened[0].fetch(1).fileno() is None
