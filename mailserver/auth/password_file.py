@@ -173,8 +173,15 @@ class PasswordFile:
         if secret and secret.scheme.encode("ascii") == mechanism:
             return succeed(read_keys(secret.text))
         clear = secret.clear if secret else None
+        if clear is None and not self._file.table.clear:
+            return succeed(self._salts.fake(name, mechanism, self._iterations(mechanism)))
         salt = self._salts.salt(name, mechanism)
         return self._in_pool(derive, self._fake if clear is None else clear, salt, ITERATIONS, DIGESTS[mechanism])
+
+    def _iterations(self, mechanism: bytes) -> int:
+        decoy = self._file.table.decoy
+        alike = decoy is not None and decoy.scheme.encode("ascii") == mechanism
+        return read_keys(decoy.text).iterations if decoy and alike else ITERATIONS
 
     def _in_pool(self, work: Callable[..., Any], *args: Any) -> Deferred[Any]:
         return cast(HashPool, self._pool).run(work, *args)

@@ -58,14 +58,16 @@ def read_table(data: bytes) -> Table:
     """The table that the octets of a file describe. Lines that are broken are left out and noted, and raise nothing."""
     entries: dict[bytes, Entry] = {}
     notes: list[str] = []
+    seen: set[bytes] = set()
     ignored: set[str] = set()
     for number, line in enumerate(data.split(b"\n"), 1):
         if not line.strip() or line.startswith(b"#"):
             continue
         fields = line.rstrip(b"\r").split(b":", 7) + [b""] * 7
         try:
-            if fields[0] in entries:
+            if fields[0] in seen:  # even a broken one: it may have restricted what this one would allow
                 raise LineError("a line before it names the same user")
+            seen.add(fields[0])
             entry, note = _read_entry(fields, ignored)
         except LineError as error:
             notes.append(f"{number}: {error}; the line is skipped")

@@ -87,7 +87,10 @@ class WatchedTable:
             self._keep(str(error.strerror))
             return True
         self._octets = now[2]
-        return now == self._stamp
+        if now != self._stamp:
+            return False
+        self._trouble = ""
+        return True
 
     def refresh(self, reactor: Any) -> Deferred[None]:
         """Read the file again; fires when it was judged. A large file is read in a thread, once for all who wait."""

@@ -263,6 +263,19 @@ class VerifiersTests(PasswordFileCase):
             assert (len(fake.salt), fake.iterations) == (len(real.salt), real.iterations)
             assert fake.salt != real.salt
 
+    async def test_among_stored_keys_a_fake_is_as_quick_and_has_their_iterations(self) -> None:
+        keys = b"9999," + SECRETS["SCRAM-SHA-1"]["utf8"].partition(b",")[2]
+        checker = await self.started(b"dave:{SCRAM-SHA-1}" + keys + b"\n")
+        real = self.successResultOf(checker.verifier(b"dave", b"SCRAM-SHA-1"))
+        fake = self.successResultOf(checker.verifier(b"nobody", b"SCRAM-SHA-1"))
+        assert fake == self.successResultOf(checker.verifier(b"nobody", b"SCRAM-SHA-1"))
+        for part in ("salt", "stored_key", "server_key"):
+            assert len(getattr(fake, part)) == len(getattr(real, part))
+            assert getattr(fake, part) != getattr(real, part)
+        assert fake.iterations == real.iterations == 9999
+        other = self.successResultOf(checker.verifier(b"nobody", b"SCRAM-SHA-256"))
+        assert (len(other.stored_key), other.iterations) == (32, 4096)
+
     async def test_a_mechanism_it_does_not_serve_is_a_fault(self) -> None:
         checker = await self.started()
         with pytest.raises(KeyError):

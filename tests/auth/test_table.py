@@ -50,6 +50,10 @@ def test_the_first_line_of_a_name_wins_and_the_other_is_noted() -> None:
     assert table.notes == ("2: a line before it names the same user; the line is skipped",)
 
 
+def test_a_second_line_does_not_stand_in_for_a_broken_first() -> None:
+    assert not read_table(b"alice:{PLAIN}one::::::allow_nets=?\nalice:{PLAIN}two\n").entries
+
+
 @pytest.mark.parametrize(
     ("line", "note"),
     [

@@ -105,6 +105,16 @@ class WatchedTableTests(TestCase):
         assert await self.refresh() == []
         assert self.clear() == b"two"
 
+    async def test_a_file_that_comes_back_unchanged_may_be_missed_again(self) -> None:
+        self.load()
+        away = self.path.with_name("away")
+        for _ in range(2):
+            self.path.rename(away)
+            assert len(await self.refresh()) == 1
+            away.rename(self.path)
+            assert await self.refresh() == []
+            assert self.file.fresh()
+
     async def test_a_directory_in_its_place_keeps_the_old_table(self) -> None:
         self.load()
         self.path.unlink()
