@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from hashlib import sha256
 
 from mailserver.errors import MaildropUnavailable, OutcomeUnknown
@@ -87,8 +88,9 @@ def _promise(root: bytes, keys: AbstractSet[bytes]) -> None:
 def _withdraw(root: bytes, cause: OSError) -> None:
     """Take back a promise that may not be durable."""
     where = os.fsdecode(root)
-    try:
+    with suppress(OSError):  # an orphan does no harm: the next commit writes over it
         unlink_if_there(root + NAME + b".tmp")
+    try:
         unlink_if_there(root + NAME)
     except OSError as error:
         raise OutcomeUnknown(f"the journal in {where} cannot be withdrawn: {error}") from cause

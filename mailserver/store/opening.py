@@ -85,7 +85,7 @@ def _refresh(root: bytes, held: int, clock: Callable[[], int]) -> Opened:
         make_below(root, root + directory[:-1])
     left = journal.recover(root)
     if left is not None:
-        notes.append(f"finished the deletions of an earlier session, {left} messages could not be removed")
+        notes.append(f"finished the deletions of an earlier session; {left} messages could not be removed")
     data = _read_index(root)
     known = index.decode(data)
     if known is not None and known[:2] == directory_times(root):

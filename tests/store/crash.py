@@ -47,12 +47,12 @@ def crash(directory: Path, step: int, *, torn: bool, recovering: bool) -> str:
     died = dying(lambda arm: (login if recovering else commit)(root, arm), step, torn=torn)
     promised = (maildrop / "mailserver-journal").exists()
     found = login(root)
-    print(json.dumps({
+    sys.stdout.write(json.dumps({
         "died": died, "step": step, "torn": torn, "recovering": recovering, "promised": promised, "found": found,
         "intact": all((maildrop / name).read_bytes() == name.encode() for name in found),
         "again": login(root) == found,
         "rest": sorted(path.name for path in maildrop.iterdir()),
-    }))  # fmt: skip
+    }) + "\n")  # fmt: skip
     return died
 
 

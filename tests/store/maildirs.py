@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 from twisted.internet import reactor
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from mailserver.interfaces import User
@@ -77,3 +78,14 @@ class MaildirCase(TestCase):
         maildrop = await self.open(name)
         maildrop.release()
         return [(row.uidl, row.octets) for row in maildrop.messages]
+
+
+class LoggedCase(MaildirCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.events: list[dict[str, Any]] = []
+        globalLogPublisher.addObserver(self.events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
+
+    def told(self, event: str) -> list[str]:
+        return [str(each.get("note", each.get("error"))) for each in self.events if each.get("event") == event]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
@@ -17,11 +19,15 @@ KEYS = st.sets(st.binary(min_size=1).filter(lambda key: b"\0" not in key), min_s
 
 @pytest.fixture
 def maildrop(tmp_path: Path) -> Path:
-    for name in ("new", "cur"):
-        (tmp_path / name).mkdir()
-    for name in ("new/1.a", "cur/2.b:2,S", "cur/3.c:2,"):
-        (tmp_path / name).write_bytes(b"x")
+    fill(tmp_path)
     return tmp_path
+
+
+def fill(path: Path) -> None:
+    for name in ("new", "cur"):
+        (path / name).mkdir()
+    for name in ("new/1.a", "cur/2.b:2,S", "cur/3.c:2,"):
+        (path / name).write_bytes(b"x")
 
 
 def root(path: Path) -> bytes:
@@ -98,34 +104,90 @@ def test_a_failure_after_the_promise_leaves_it_to_the_next_login(maildrop: Path)
     assert messages(maildrop) == ["2.b:2,S"]
 
 
-def in_a_child(work: object) -> None:
-    """Where limits and identities may be changed; its exception is ours."""
-    child = os.fork()
-    if not child:
-        try:
-            work()
-        except BaseException:
-            import traceback
-
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user, whom the directory refuses")
-def test_what_may_not_be_removed_is_counted_and_kept(maildrop: Path) -> None:
-    (maildrop / "cur").chmod(0o755)
-    maildrop.chmod(0o777)
-    (maildrop / "new").chmod(0o777)
-    for parent in maildrop.parents:
-        if parent.stat().st_uid == os.geteuid() and parent != Path("/tmp"):
-            parent.chmod(parent.stat().st_mode | 0o011)
-
-    def work() -> None:
+def test_what_may_not_be_removed_is_counted_and_kept() -> None:
+    with TemporaryDirectory() as directory:
+        fill(path := Path(directory))
+        path.chmod(0o777)
+        (path / "new").chmod(0o777)
         os.seteuid(65534)
-        assert journal.commit(root(maildrop), {b"1.a", b"2.b", b"3.c"}) == 2
+        try:
+            left = journal.commit(root(path), {b"1.a", b"2.b", b"3.c"})
+        finally:
+            os.seteuid(0)
+        assert left == 2
+        assert messages(path) == ["2.b:2,S", "3.c:2,"]
+        assert not (path / "mailserver-journal").exists()
 
-    in_a_child(work)
+
+def failing(monkeypatch: pytest.MonkeyPatch, call: str, error: int, on: int) -> None:
+    """Let call number `on` of this system call fail."""
+    function = getattr(os, call)
+    calls = iter(range(1, 1000))
+
+    def sometimes(*arguments: object) -> object:
+        if next(calls) == on:
+            raise OSError(error, os.strerror(error))
+        return function(*arguments)
+
+    monkeypatch.setattr(os, call, sometimes)
+
+
+def test_on_a_full_disk_the_index_makes_room(maildrop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (maildrop / "mailserver-index").write_bytes(b"a cache")
+    failing(monkeypatch, "write", errno.ENOSPC, on=1)
+    assert journal.commit(root(maildrop), {b"1.a"}) == 0
     assert messages(maildrop) == ["2.b:2,S", "3.c:2,"]
-    assert not (maildrop / "mailserver-journal").exists()
+    assert not (maildrop / "mailserver-index").exists()
+
+
+def test_on_a_full_disk_without_an_index_nothing_is_deleted(maildrop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, "write", errno.ENOSPC, on=1)
+    with pytest.raises(MaildropUnavailable):
+        journal.commit(root(maildrop), {b"1.a"})
+    assert len(messages(maildrop)) == 3
+    assert sorted(path.name for path in maildrop.iterdir()) == ["cur", "new"]
+
+
+@pytest.mark.parametrize("call", [1, 2])
+def test_a_promise_that_is_not_durable_is_withdrawn(maildrop: Path, monkeypatch: pytest.MonkeyPatch, call: int) -> None:
+    failing(monkeypatch, "fsync", errno.EIO, on=call)
+    with pytest.raises(MaildropUnavailable):
+        journal.commit(root(maildrop), {b"1.a"})
+    assert len(messages(maildrop)) == 3
+    assert sorted(path.name for path in maildrop.iterdir()) == ["cur", "new"]
+
+
+@pytest.mark.parametrize("call", [3, 4, 5])
+def test_deletions_that_are_not_durable_leave_the_outcome_open(
+    maildrop: Path, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    failing(monkeypatch, "fsync", errno.EIO, on=call)
+    with pytest.raises(OutcomeUnknown):
+        journal.commit(root(maildrop), {b"1.a"})
+    assert messages(maildrop) == ["2.b:2,S", "3.c:2,"]
+
+
+def test_a_file_that_moves_under_the_commit_is_followed(maildrop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unlink = os.unlink
+
+    def late(path: bytes) -> None:
+        if path.endswith(b"/1.a"):
+            (maildrop / "new" / "1.a").rename(maildrop / "cur" / "1.a:2,S")
+        unlink(path)
+
+    monkeypatch.setattr(os, "unlink", late)
+    assert journal.commit(root(maildrop), {b"1.a"}) == 0
+    assert messages(maildrop) == ["2.b:2,S", "3.c:2,"]
+
+
+def test_a_maildrop_that_never_rests_leaves_the_outcome_open(maildrop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unlink = os.unlink
+
+    def again(path: bytes) -> None:
+        unlink(path)
+        Path(os.fsdecode(path)).write_bytes(b"x")
+
+    monkeypatch.setattr(os, "unlink", again)
+    with pytest.raises(OutcomeUnknown, match="faster"):
+        journal.commit(root(maildrop), {b"1.a"})

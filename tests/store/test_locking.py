@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -47,10 +49,11 @@ def test_a_child_does_not_inherit_it(root: bytes) -> None:
 
 def test_the_file_stays_and_is_ours_alone(root: bytes) -> None:
     os.close(lock(root, "a holder with a long name" * 20))
-    status = os.stat(root + NAME)
+    file = Path(os.fsdecode(root + NAME))
+    status = file.stat()
     assert status.st_mode & 0o777 == 0o600
     held = lock(root, "short\n\x1b[31m\xe9")
-    assert os.stat(root + NAME).st_ino == status.st_ino
+    assert file.stat().st_ino == status.st_ino
     with pytest.raises(MaildropInUse) as refused:
         lock(root, "me")
     assert str(refused.value).isprintable()
@@ -63,3 +66,23 @@ def test_a_holder_that_could_not_sign_is_still_a_holder(root: bytes) -> None:
     with pytest.raises(MaildropInUse, match="a session without a name"):
         lock(root, "you")
     os.close(held)
+
+
+def test_a_full_disk_does_not_hinder_the_lock(root: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    held = lock(root, "me")
+    with pytest.raises(MaildropInUse):
+        lock(root, "you")
+    os.close(held)
+
+
+def test_a_file_system_without_locks_is_an_error(root: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without(*arguments: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", without)
+    with pytest.raises(OSError, match="no locks"):
+        lock(root, "me")

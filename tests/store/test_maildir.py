@@ -4,34 +4,21 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from typing import ClassVar
 
+import pytest
 from twisted.internet import reactor
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
-from twisted.logger import globalLogPublisher
+from twisted.internet.defer import Deferred
 
 from mailserver.errors import MaildropInUse, MaildropUnavailable, MessageGone, MessageTruncated, PermanentFailure
 from mailserver.interfaces import User
-from mailserver.store import MaildirStore, index, scan, settle
+from mailserver.store import MaildirStore, index, journal, maildir, scan
 from mailserver.store.template import NoMaildrop
 from tests.store.contract import BARE, ONE, TWO, contents, on_the_wire
-from tests.store.maildirs import MaildirCase
+from tests.store.maildirs import LoggedCase, MaildirCase
 
 NAME = "1700000000.M1P1.host"
-
-
-class LoggedCase(MaildirCase):
-    def setUp(self) -> None:
-        super().setUp()
-        self.events: list[dict] = []
-        globalLogPublisher.addObserver(self.events.append)
-        self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
-
-    def told(self, event: str) -> list[str]:
-        return [str(each.get("note", each.get("error"))) for each in self.events if each.get("event") == event]
 
 
 class Unchanged(MaildirCase):
@@ -141,7 +128,8 @@ class Changes(MaildirCase):
     async def test_a_message_of_another_size_is_refused_once_and_measured_anew(self) -> None:
         self.deliver("alice", ONE, f"new/{NAME},S=7,W=9")
         maildrop = await self.open()
-        self.assertRaises(MessageGone, maildrop.fetch, 1)
+        with pytest.raises(MessageGone):
+            maildrop.fetch(1)
         await maildrop.commit([])
         await self.store.stop()
         self.store = self.make()
@@ -170,9 +158,11 @@ class Changes(MaildirCase):
         body = maildrop.fetch(1)
         self.files()[0].write_bytes(ONE[:5])
         assert body.read(100) == ONE[:5]
-        self.assertRaises(MessageTruncated, body.read, 100)
+        with pytest.raises(MessageTruncated):
+            body.read(100)
         body.close()
-        self.assertRaises(MessageTruncated, body.read, 100)
+        with pytest.raises(MessageTruncated):
+            body.read(100)
         maildrop.release()
 
     async def test_a_body_that_grows_ends_where_it_was_listed(self) -> None:
@@ -192,8 +182,10 @@ class Changes(MaildirCase):
         second.unlink()
         os.mkfifo(first)
         second.symlink_to("/etc/passwd")
-        self.assertRaises(MessageGone, maildrop.fetch, 1)
-        self.assertRaises(MessageGone, maildrop.fetch, 2)
+        with pytest.raises(MessageGone):
+            maildrop.fetch(1)
+        with pytest.raises(MessageGone):
+            maildrop.fetch(2)
         maildrop.release()
 
 
@@ -261,8 +253,10 @@ class NotMessages(LoggedCase):
         path.chmod(0)
         maildrop = await self.open()
         assert len(maildrop.messages) == 1
-        self.assertRaises(MessageGone, maildrop.fetch, 1)
-        self.assertRaises(MessageGone, maildrop.fetch, 1)
+        with pytest.raises(MessageGone):
+            maildrop.fetch(1)
+        with pytest.raises(MessageGone):
+            maildrop.fetch(1)
         await maildrop.commit([])
         assert len(self.told("store.note")) == 1
         path.chmod(0o600)
@@ -283,7 +277,7 @@ class Refusals(LoggedCase):
         self.addCleanup(store.stop)
         home = self.homes / "nobody"
         for _ in range(2):
-            with self.assertRaises(MaildropUnavailable):
+            with pytest.raises(MaildropUnavailable):
                 await store.open(User("nobody", home=str(home)), "me")
         assert not home.exists()
         (told,) = self.told("store.unavailable")
@@ -292,7 +286,7 @@ class Refusals(LoggedCase):
 
     async def test_a_maildrop_in_use_is_told_with_its_holder(self) -> None:
         maildrop = await self.open()
-        with self.assertRaises(MaildropInUse):
+        with pytest.raises(MaildropInUse):
             await self.store.open(self.user("alice"), "me")
         assert f"pid {os.getpid()} the contract" in self.told("store.in_use")[0]
         maildrop.release()
@@ -302,13 +296,13 @@ class Refusals(LoggedCase):
         (self.root() / "cur").mkdir(parents=True)
         (self.root() / "new").symlink_to(self.root("bob") / "new")
         for _ in range(2):
-            with self.assertRaises(MaildropUnavailable):
+            with pytest.raises(MaildropUnavailable):
                 await self.open()
 
     async def test_a_lock_that_is_a_symlink_is_refused(self) -> None:
         self.root().mkdir(parents=True)
         (self.root() / "mailserver-lock").symlink_to(self.homes / "elsewhere")
-        with self.assertRaises(MaildropUnavailable):
+        with pytest.raises(MaildropUnavailable):
             await self.open()
         assert not (self.homes / "elsewhere").exists()
 
@@ -326,171 +320,47 @@ class Refusals(LoggedCase):
         assert len(maildrop.messages) == 1
         maildrop.release()
         user = User("alice", mail=f"maildir:{self.homes}/absent/Maildir")
-        with self.assertRaises(MaildropUnavailable):
+        with pytest.raises(MaildropUnavailable):
             await self.store.open(user, "me")
 
+    async def test_a_fault_of_ours_gives_the_lock_back(self) -> None:
+        self.store = self.make(clock=lambda: 1 // 0)
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError):
+                await self.open("alice", ONE)
 
-class Leaving(MaildirCase):
-    """A client that goes while a thread works for it."""
-
-    options: ClassVar = {"threads": 1}
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.gate = threading.Event()
-
-    def hold(self) -> Deferred[bool]:
-        """Keep the only thread busy until the gate opens."""
-        return self.store._disk.run(self.gate.wait, 60)
-
-    async def test_a_cancelled_open_gives_the_lock_back(self) -> None:
-        held = self.hold()
-        opening_ = self.open_later()
-        opening_.cancel()
-        self.failureResultOf(opening_, CancelledError)
-        self.gate.set()
-        await held
-        await self.store._disk.run(int)  # the cancelled work is done before this is
-        (await self.open()).release()
-
-    async def test_an_avatar_that_comes_late_is_released(self) -> None:
-        held = self.hold()
-        opening_ = self.open_later()
-        opening_.addCallback(lambda maildrop: maildrop.release())
-        self.gate.set()
-        await held
-        await opening_
-        (await self.open()).release()
-
-    async def test_a_cancelled_open_that_fails_is_silent(self) -> None:
-        held = self.hold()
-        opening_ = self.store.open(User("alice", mail=f"maildir:{self.homes}/absent/Maildir"), "me")
-        opening_.cancel()
-        self.failureResultOf(opening_, CancelledError)
-        self.gate.set()
-        await held
-        await self.store._disk.run(int)
-
-    async def test_a_cancelled_fetch_closes_its_file(self) -> None:
+    async def test_a_fault_at_release_is_told(self) -> None:
         maildrop = await self.open("alice", ONE)
-        path = self.files()[0]
-        path.rename(f"{path}:2,S")
-        held = self.hold()
-        before = len(os.listdir("/proc/self/fd"))
-        fetched = maildrop.fetch(1)
-        fetched.cancel()
-        self.failureResultOf(fetched, CancelledError)
-        self.gate.set()
-        await held
-        await self.store._disk.run(int)
-        assert len(os.listdir("/proc/self/fd")) == before
+        maildrop.sent(1, 5)
+        os.close(maildrop._lock)
         maildrop.release()
+        await self.store.stop()
+        assert "was lost" in self.told("store.note")[0]
 
-    async def test_stop_waits_for_the_commit_under_way(self) -> None:
+    async def test_only_so_many_notes_are_remembered(self) -> None:
+        self.patch(maildir, "_REPORTS", 2)
+        for note in ("a", "b", "a", "c", "b", "b", "a"):
+            self.store._report(b"/root/", note)
+        assert self.told("store.note") == ["a", "b", "c", "b", "a"]
+
+
+class Journalled(LoggedCase):
+    async def test_a_login_finishes_what_a_crash_left(self) -> None:
+        first = self.deliver("alice", ONE)
+        self.deliver("alice", TWO)
+        self.settle_down()
+        await self.reopen()
+        (self.root() / "mailserver-journal").write_bytes(journal.encode({first.name.encode()}))
+        assert [octets for _, octets in await self.reopen()] == [len(TWO)]
+        assert self.told("store.note") == [
+            "finished the deletions of an earlier session; 0 messages could not be removed"
+        ]
+
+    async def test_a_failed_commit_gives_the_lock_back(self) -> None:
         maildrop = await self.open("alice", ONE)
-        held = self.hold()
-        committed = maildrop.commit([1])
-        stopped = [self.store.stop(), self.store.stop()]
-        assert not any(each.called for each in stopped)
-        self.gate.set()
-        await held
-        assert await committed == 0
-        for each in stopped:
-            await each
-
-    async def test_a_session_that_outlives_the_store_still_commits(self) -> None:
-        maildrop = await self.open("alice", ONE)
-        await self.store.stop()
-        committed = maildrop.commit([1])
-        assert committed.called
-        assert await committed == 0
-
-    def open_later(self) -> Deferred:
-        opened = maybeDeferred(self.store.open, self.user("alice"), "me")
-        assert not opened.called
-        return opened
-
-
-class Seen(LoggedCase):
-    options: ClassVar = {"seen": "retr"}
-
-    async def session(self, sent: tuple[int, ...], deleted: tuple[int, ...] | None = ()) -> None:
-        maildrop = await self.open()
-        for number in sent:
-            maildrop.sent(number, maildrop.messages.octets[number - 1])
-        if deleted is None:
-            maildrop.release()
-            await self.store._disk.run(int)
-            await self.store.stop()
-        else:
-            await maildrop.commit(deleted)
-
-    def names(self) -> list[str]:
-        return [str(path.relative_to(self.root())) for path in self.files()]
-
-    async def test_what_was_sent_moves_to_cur_with_its_flag(self) -> None:
-        self.deliver("alice", ONE, f"new/{NAME}")
-        await self.session((1,))
-        assert self.names() == [f"cur/{NAME}:2,S"]
-
-    async def test_release_marks_too(self) -> None:
-        self.deliver("alice", ONE, f"new/{NAME}")
-        await self.session((1,), None)
-        assert self.names() == [f"cur/{NAME}:2,S"]
-
-    async def test_other_flags_stay_and_are_sorted(self) -> None:
-        self.deliver("alice", ONE, f"cur/{NAME},S={len(ONE)}:2,TF")
-        await self.session((1,))
-        assert self.names() == [f"cur/{NAME},S={len(ONE)}:2,FST"]
-
-    async def test_what_was_not_sent_and_what_is_of_another_kind_stays(self) -> None:
-        names = ["cur/1.a:2,FS", "cur/2.b:1,experimental", "new/3.c"]
-        for name in names:
-            self.deliver("alice", ONE, name)
-        await self.session((1, 2))
-        assert self.names() == sorted(names, reverse=True)[:1] + names[:2]
-
-    async def test_a_deleted_message_is_not_marked(self) -> None:
-        self.deliver("alice", ONE, "new/1.a")
-        self.deliver("alice", TWO, "new/2.b")
-        await self.session((1, 2), (1,))
-        assert self.names() == ["cur/2.b:2,S"]
-
-    async def test_a_message_moved_meanwhile_is_marked_where_it_is(self) -> None:
-        path = self.deliver("alice", ONE, "new/1.a")
-        maildrop = await self.open()
-        maildrop.sent(1, len(ONE))
-        path.rename(self.root() / "cur/1.a:2,F")
-        await maildrop.commit([])
-        await self.store.stop()
-        assert self.names() == ["cur/1.a:2,FS"]
-
-    async def test_a_name_that_is_taken_is_left_alone(self) -> None:
-        self.deliver("alice", ONE, "cur/1.a:2,S")
-        self.deliver("alice", ONE, "new/1.a")
-        maildrop = await self.open()
-        assert len(maildrop.messages) == 1
-        maildrop.release()
-        lesson = settle.Lesson()
-        lesson.seen[b"1.a"] = b"new/1.a"
-        assert settle.settle(self.octets(), lesson, frozenset()) == []
-        assert len(self.files()) == 2
-
-    async def test_a_failure_is_told_and_the_session_ends_well(self) -> None:
-        self.deliver("alice", ONE, "new/1.a")
-        maildrop = await self.open()
-        maildrop.sent(1, len(ONE) + 1)
-        (self.root() / "cur").rmdir()
-        (self.root() / "mailserver-index").unlink()
-        await maildrop.commit([])
-        await self.store.stop()
-        assert len(self.told("store.note")) == 2
-
-    async def test_a_damaged_index_is_not_mended(self) -> None:
-        maildrop = await self.open("alice", ONE)
-        maildrop.sent(1, len(ONE) + 1)
-        (self.root() / "mailserver-index").write_bytes(b"damage")
-        await maildrop.commit([])
-        await self.store.stop()
-        self.store = self.make()
-        assert [octets for _, octets in await self.reopen()] == [len(ONE)]
+        (self.root() / "mailserver-journal.tmp").mkdir()
+        with pytest.raises(MaildropUnavailable):
+            await maildrop.commit([1])
+        (self.root() / "mailserver-journal.tmp").rmdir()
+        assert await (await self.open()).commit([1]) == 0
+        assert self.stored("alice") == []

@@ -52,7 +52,7 @@ def test_the_path_stays_under_the_literal_beginning(text: st.SearchStrategy[str]
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "../x", "a/b", "/", "a\0", "a\n", "\x7f", "\x9b", "\ud800", "\udcff", "é" * 128, "x" * 256]
+    "name", ["", ".", "..", "../x", "a/b", "/", "a\0", "a\n", "\x7f", "\x9b", "\ud800", "é" * 128, "x" * 256]
 )
 def test_a_name_that_cannot_be_a_directory_is_refused(name: str) -> None:
     with pytest.raises(NoMaildrop) as refused:
