@@ -93,7 +93,8 @@ def _withdraw(root: bytes, cause: OSError) -> None:
     try:
         unlink_if_there(root + NAME)
     except OSError as error:
-        raise OutcomeUnknown(f"the journal in {where} cannot be withdrawn: {error}") from cause
+        if os.path.lexists(root + NAME):
+            raise OutcomeUnknown(f"the journal in {where} cannot be withdrawn: {error}") from cause
     raise MaildropUnavailable(f"nothing was deleted in {where}: {cause}") from cause
 
 

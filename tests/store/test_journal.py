@@ -191,3 +191,13 @@ def test_a_maildrop_that_never_rests_leaves_the_outcome_open(maildrop: Path, mon
     monkeypatch.setattr(os, "unlink", again)
     with pytest.raises(OutcomeUnknown, match="faster"):
         journal.commit(root(maildrop), {b"1.a"})
+
+
+def test_on_a_file_system_that_became_read_only_nothing_is_deleted(
+    maildrop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, "open", errno.EROFS, on=1)
+    failing(monkeypatch, "unlink", errno.EROFS, on=2)
+    with pytest.raises(MaildropUnavailable):
+        journal.commit(root(maildrop), {b"1.a"})
+    assert len(messages(maildrop)) == 3
