@@ -18,17 +18,17 @@ class Disk:
 
     def __init__(self, reactor: Any, threads: int, name: str) -> None:
         self._reactor = reactor  # provides IReactorCore and IReactorFromThreads; zope has no word for both
-        self._pool = ThreadPool(0, threads, name)
+        self._threads = threads
+        self._name = name
+        self._pool: ThreadPool | None = None
         self._running = 0
         self._waiting: list[Deferred[None]] = []
-        self._started = self._stopped = False
+        self._stopped = False
 
     def start(self) -> None:
-        """Start the threads; idempotent."""
-        if not self._started:
-            self._started = True
-            self._pool.start()
-            self._reactor.addSystemEventTrigger("during", "shutdown", self.stop)
+        """Start the threads, also after a `stop`; idempotent."""
+        self._stopped = False
+        self._threads_running()
 
     def stop(self) -> Deferred[None]:
         """Fires when all work is done and the threads have ended; idempotent. What comes later runs where it is asked."""
@@ -46,10 +46,10 @@ class Disk:
         """Answer `function(*arguments)` from a thread. When the answer was cancelled meanwhile, `undo` gets it."""
         if self._stopped:
             return maybeDeferred(function, *arguments)
-        self.start()
+        pool = self._threads_running()
         self._running += 1
         answer: Deferred[T] = Deferred()
-        deferToThreadPool(self._reactor, self._pool, function, *arguments).addBoth(self._finished, answer, undo)
+        deferToThreadPool(self._reactor, pool, function, *arguments).addBoth(self._finished, answer, undo)
         return answer
 
     def _finished(self, result: T | Failure, answer: Deferred[T], undo: Callable[[T], object] | None) -> None:
@@ -64,7 +64,14 @@ class Disk:
             for each in waiting:
                 each.callback(None)
 
+    def _threads_running(self) -> ThreadPool:
+        if self._pool is None:
+            self._pool = ThreadPool(0, self._threads, self._name)
+            self._pool.start()
+            self._reactor.addSystemEventTrigger("during", "shutdown", self.stop)
+        return self._pool
+
     def _end(self) -> None:
-        if self._started:
-            self._started = False
-            self._pool.stop()
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            pool.stop()

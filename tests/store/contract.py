@@ -84,6 +84,13 @@ class StoreContract:
         await self.store.start()
         (await self.open()).release()
 
+    async def test_a_store_that_was_stopped_may_start_again(self) -> None:
+        await self.store.start()
+        await self.store.stop()
+        await self.store.start()
+        assert len((maildrop := await self.open("alice", ONE)).messages) == 1
+        assert await maildrop.commit([1]) == 0
+
     async def test_a_new_user_has_an_empty_maildrop(self) -> None:
         maildrop = await self.open("newcomer")
         assert len(maildrop.messages) == 0
