@@ -58,8 +58,9 @@ class Disk:
             answer.callback(result)  # a Failure goes to the errbacks
         elif undo is not None and not isinstance(result, Failure):
             undo(result)
-        if self._stopped and not self._running:
-            self._end()
+        if self._waiting and not self._running:
+            if self._stopped:  # and not started again meanwhile
+                self._end()
             waiting, self._waiting = self._waiting, []
             for each in waiting:
                 each.callback(None)

@@ -83,6 +83,16 @@ class Leaving(MaildirCase):
         for each in stopped:
             await each
 
+    async def test_a_store_that_starts_while_it_stops_goes_on(self) -> None:
+        held = self.hold()
+        stopped = self.store.stop()
+        await self.store.start()
+        self.gate.set()
+        await held
+        await stopped
+        opened = self.open_later()
+        (await opened).release()
+
     async def test_a_session_that_outlives_the_store_still_commits(self) -> None:
         maildrop = await self.open("alice", ONE)
         await self.store.stop()
