@@ -30,6 +30,7 @@ from mailserver.net.certificates import CertificateError, CertificateFiles
 from mailserver.net.haproxy import ProxyFactory
 from mailserver.net.listener import Limits
 from mailserver.net.renewal import CertificateWatch
+from mailserver.net.stamp import stamp_host
 from mailserver.net.throttle import Throttle
 from mailserver.net.tls import CertificateStore
 from mailserver.store import needs_home, open_store
@@ -56,6 +57,7 @@ class Server:
         self._config = config
         self._reactor = reactor
         self._hostname = config.hostname or socket.getfqdn()
+        stamp_host(self._hostname)  # loads a codec, while Python's library can surely be read
         self._checkers = [make_checker(description) for description in config.auth.checkers]
         self._store = make_store(config, self._checkers, reactor)
         self._portal = make_portal(MailboxRealm(self._store, self._checkers), self._checkers)

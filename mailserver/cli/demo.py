@@ -1,0 +1,176 @@
+"""``make serve``: a server on this machine alone, with an account, a few messages and a certificate of its own.
+
+All it needs lies in one folder, made at the first run and used again by the next ones.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+import socket
+import stat
+import sys
+import tempfile
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Final
+
+from mailserver.net.certificates import self_signed
+
+ACCOUNT: Final = "demo"
+PORTS: Final = {"pop3": (110, 10110), "pop3s": (995, 10995)}
+
+CONFIG: Final = """\
+# Written anew by each `make serve`. Your own begins best from etc/mailserver.toml.
+hostname = "localhost"
+user = "{user}"
+
+[listen]
+pop3 = ["tcp:{pop3}:interface=127.0.0.1"]
+pop3s = ["tcp:{pop3s}:interface=127.0.0.1"]
+
+[tls]
+certificate = "{var}/cert.pem"
+key = "{var}/key.pem"
+
+[auth]
+checkers = ["passwd-file:{var}/users"]
+cleartext = "loopback"
+"""
+
+MESSAGES: Final = (
+    ("Welcome", "This message lies in a Maildir, as your own mail server would deliver it.\n"),
+    (
+        "A line that begins with a dot",
+        ".this line begins with a dot, and arrives with one dot.\n.\nThat was not the end.\n",
+    ),
+    ("Grüße", "Not every octet is ASCII: naïve café, 你好.\n"),
+)
+
+
+def main() -> None:
+    """Set up, say how to use it, and become the server."""
+    link = Path("var")
+    link.mkdir(exist_ok=True)
+    owner = serving_user(link)
+    var = reachable(link, owner).resolve()
+    password = furnish(var)
+    ports = {kind: choose_port(*candidates) for kind, candidates in PORTS.items()}
+    user = owner.pw_name if os.geteuid() == 0 else ""
+    (var / "mailserver.toml").write_text(CONFIG.format(user=user, var=var, **ports), encoding="utf-8")
+    if os.geteuid() == 0:
+        give_all(var, owner)
+    sys.stdout.write(instructions(ports, password, var, owner.pw_name))
+    sys.stdout.flush()
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "twisted",
+        "--log-format=text",
+        "mailserver",
+        "--config",
+        f"{var}/mailserver.toml",
+    ]
+    os.execv(sys.executable, command)  # noqa: S606 - our own interpreter; so Ctrl-C and the exit status are the server's
+
+
+def serving_user(var: Path) -> pwd.struct_passwd:
+    """Who serves: we ourselves; when we are root, the owner of the folder, or nobody instead of root."""
+    uid = os.geteuid() or var.stat().st_uid
+    return pwd.getpwuid(uid) if uid else pwd.getpwnam("nobody")
+
+
+def reachable(link: Path, user: pwd.struct_passwd) -> Path:
+    """The folder, if the user can come to it; else one where he can, and the link leads there."""
+    if all(_enters(folder, user) for folder in link.resolve().parents):
+        return link
+    if any(link.iterdir()):
+        sys.exit(f"{user.pw_name} cannot come to {link.resolve()}: empty this folder, and it will be made elsewhere")
+    elsewhere = Path(tempfile.mkdtemp(prefix="mailserver-", dir="/var/tmp"))
+    link.rmdir()
+    link.symlink_to(elsewhere)
+    return link
+
+
+def _enters(folder: Path, user: pwd.struct_passwd) -> bool:
+    status = folder.stat()
+    return bool(status.st_mode & (stat.S_IXUSR if status.st_uid == user.pw_uid else stat.S_IXOTH))
+
+
+def furnish(var: Path) -> str:
+    """Make what is not there yet, and answer the account's password."""
+    var.chmod(0o700)
+    home = var / "mail" / ACCOUNT
+    if not (var / "users").exists():
+        password = secrets.token_urlsafe(9)
+        _write(var / "users", f"{ACCOUNT}:{{PLAIN}}{password}::::{home}\n".encode())
+    if not (var / "cert.pem").exists():
+        certificate, key = self_signed(["localhost", "127.0.0.1"], days=3650)
+        _write(var / "key.pem", key)
+        _write(var / "cert.pem", certificate)
+    if not home.exists():
+        for folder in ("tmp", "cur", "new"):
+            (home / "Maildir" / folder).mkdir(parents=True)
+        for number, (subject, text) in enumerate(MESSAGES, 1):
+            _write(home / "Maildir/new" / f"{1_750_000_000 + number}.M{number}P1.localhost", _message(subject, text))
+    return (var / "users").read_text(encoding="utf-8").partition("{PLAIN}")[2].partition(":")[0]
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.touch(mode=0o600)
+    path.write_bytes(data)
+
+
+def _message(subject: str, text: str) -> bytes:
+    message = EmailMessage()
+    message["From"] = "mailserver <postmaster@localhost>"
+    message["To"] = f"{ACCOUNT}@localhost"
+    message["Subject"] = subject
+    message["Date"] = format_datetime(datetime.now(UTC))
+    message.set_content(text, cte="8bit")
+    return message.as_bytes()
+
+
+def give_all(var: Path, user: pwd.struct_passwd) -> None:
+    """Give the folder and all in it to the user."""
+    for path in (var, *var.rglob("*")):
+        os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
+
+
+def choose_port(*candidates: int) -> int:
+    """The first of the ports that can be bound."""
+    for port in candidates:
+        with socket.socket() as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                trial.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    sys.exit(f"ports {' and '.join(map(str, candidates))} of 127.0.0.1 are in use: stop who has them (ss -ltnp)")
+
+
+def instructions(ports: dict[str, int], password: str, var: Path, user: str) -> str:
+    """What a newcomer needs to know."""
+    return f"""
+  Account    {ACCOUNT}
+  Password   {password}
+
+  POP3       127.0.0.1, port {ports["pop3"]} (STLS is offered)
+  POP3S      127.0.0.1, port {ports["pop3s"]} (TLS from the first byte; self-signed: {var}/cert.pem)
+
+  Fetch the first message:
+
+    curl pop3://{ACCOUNT}:{password}@127.0.0.1:{ports["pop3"]}/1
+
+  It serves as user {user}, from {var}. Ctrl-C stops it.
+
+"""
+
+
+if __name__ == "__main__":
+    main()
