@@ -50,8 +50,8 @@ class Maildrops(NamedTuple):
 
 MAILDROPS = {
     "small": Maildrops(100, "user%d", 20, 4000),
-    "bulk": Maildrops(4, "bulk%d", 2, 10_000_000),
-    "many": Maildrops(2, "many%d", 20_000, 2000),
+    "bulk": Maildrops(12, "bulk%d", 2, 10_000_000),  # more accounts than connections: a maildrop admits one session
+    "many": Maildrops(6, "many%d", 20_000, 2000),
     "idle": Maildrops(400, "idle%d", 20, 500),
 }
 
