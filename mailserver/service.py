@@ -167,6 +167,8 @@ async def bind(config: Config, reactor: Any) -> list[Socket]:
                 bound.append(await _bind_one(kind, endpoint, reactor))
             except CannotListenError as error:
                 problems.append(f'listen.{kind}: cannot listen on "{endpoint}": {_remedy(error.socketError)}')
+            except OSError as error:  # a Unix socket's lock file
+                problems.append(f'listen.{kind}: cannot listen on "{endpoint}": {error.strerror}')
             except (ValueError, TypeError, KeyError, IndexError) as error:  # what Twisted's parsers of endpoints raise
                 problems.append(f'listen.{kind}: "{endpoint}" is not an endpoint such as tcp:110 ({error})')
     if problems:
@@ -192,7 +194,7 @@ def _remedy(error: object) -> str:
 
 def spoken(address: IAddress) -> str:
     """An address as people write it."""
-    host, port = getattr(address, "host", None), getattr(address, "port", None)
-    if host is None:
-        return str(getattr(address, "name", address))
+    if isinstance(address, UNIXAddress):
+        return os.fsdecode(address.name or b"")
+    host, port = getattr(address, "host", ""), getattr(address, "port", "")
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
