@@ -6,8 +6,8 @@ import hmac
 from dataclasses import dataclass, field
 from hashlib import md5
 
-from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
-from zope.interface import implementer
+from twisted.cred.credentials import ICredentials, IUsernameHashedPassword, IUsernamePassword
+from zope.interface import Attribute, implementer
 
 
 @implementer(IUsernamePassword)
@@ -41,5 +41,21 @@ class Apop:
         return hmac.compare_digest(expected, self.digest)
 
 
-Credentials = Password | Apop
+class IKerberosIdentity(ICredentials):
+    """A principal that Kerberos has verified already; what is left to decide is which maildrop it may open."""
+
+    principal: str = Attribute("As Kerberos writes it: ``alice@EXAMPLE.ORG``.")
+    username: bytes = Attribute('The maildrop that is asked for; b"" for the principal\'s own.')
+
+
+@implementer(IKerberosIdentity)
+@dataclass(frozen=True, slots=True)
+class KerberosIdentity:
+    """How a KPOP session and SASL GSSAPI end: only the server makes it, after the ticket was verified."""
+
+    principal: str
+    username: bytes
+
+
+Credentials = Password | Apop | KerberosIdentity
 """What a session hands to the portal."""

@@ -78,6 +78,15 @@ class AuthenticationFailed(Refusal):
     text = b"authentication failed"
 
 
+class TicketRefused(AuthenticationFailed):
+    """Kerberos refused a ticket. `error_code` is RFC 4120's (section 7.5.9), 0 to 127; `detail` is for the log alone."""
+
+    def __init__(self, error_code: int, detail: str) -> None:
+        super().__init__()
+        self.error_code = error_code
+        self.detail = detail
+
+
 class InUse(Refusal):
     """Another session holds the maildrop's lock (RFC 2449 section 8.1.1)."""
 

@@ -196,3 +196,20 @@ class IMechanism(Interface):
 
     def begin(context: SaslContext) -> IExchange:
         """A new exchange."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A Kerberos ticket that was verified."""
+
+    principal: str
+    """The client's, with its realm."""
+    ap_rep: bytes | None
+    """The AP-REP (DER) for a client that asked for mutual authentication."""
+
+
+class IAcceptor(Interface):
+    """Verifies Kerberos tickets for KPOP; built in ``auth/``, given to ``net/``."""
+
+    def accept(ap_req: bytes) -> Deferred[Accepted]:
+        """Verify an AP-REQ (DER) off the reactor. Errors: TicketRefused; TemporaryFailure when too many wait."""
