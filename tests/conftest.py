@@ -1,0 +1,19 @@
+"""For all tests: a failure shows what the servers under test said."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import pytest
+
+from tests.servers import RUNNING
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        report.sections += [(f"log of server {server.pid}", server.log()) for server in RUNNING]
+    return report
