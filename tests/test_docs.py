@@ -1,0 +1,73 @@
+"""The pages: their links lead somewhere, their tables are true, and their programs run."""
+
+import ast
+import dataclasses
+import os
+import poplib
+import re
+import signal
+import subprocess
+import sys
+from contextlib import closing
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from mailserver import config
+
+ROOT = Path(__file__).parent.parent
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+PROGRAMS = re.findall(r"```python\n(.*?)```", (ROOT / "docs/embedding.md").read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_inside_the_project_leads_somewhere(page):
+    targets = re.findall(r"\]\(([^)#\s]+)", page.read_text())
+    assert [each for each in targets if "://" not in each and not (page.parent / each).exists()] == []
+
+
+def docstrings(cls_name):
+    """The text under each field of a class of config.py."""
+    tree = ast.parse(Path(config.__file__).read_text())
+    body = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cls_name).body
+    for field, text in pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+            yield field.target.id, text.value.value
+
+
+def rows(cls=config.Config, prefix=""):
+    """The rows of the table of settings."""
+    texts = dict(docstrings(cls.__name__))
+    for item in dataclasses.fields(cls):
+        if dataclasses.is_dataclass(item.default_factory):
+            yield from rows(item.default_factory, f"{item.name}.")
+        else:
+            default = {"()": "[]", "''": '""'}.get(repr(item.default), str(item.default))
+            yield f"| `{prefix}{item.name}` | `{default}` | {texts[item.name]} |"
+
+
+def test_the_table_of_settings_is_that_of_the_code():
+    shown = [line for line in (ROOT / "docs/configuration.md").read_text().splitlines() if line.startswith("| `")]
+    assert shown == [*rows(), *rows(config.Certificate, "tls.certificates.")], "the rows above belong into the table"
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=["portal", "service"])
+def test_a_program_of_the_page_on_embedding_serves(program):
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            port = int(process.stdout.readline().rpartition(" ")[2])
+            with closing(poplib.POP3("127.0.0.1", port, timeout=30)) as client:
+                client.user("alice")
+                client.pass_("wonderland")
+                assert client.stat()[0] in (0, 1)
+                client.quit()
+        finally:
+            process.send_signal(signal.SIGTERM)
+    assert process.returncode in (0, -signal.SIGTERM)

@@ -1,0 +1,113 @@
+"""What is shipped: the wheel and the sdist carry the plugin, and an installed wheel is found by twist."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import venv
+import zipfile
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+
+import mailserver
+
+ROOT = Path(__file__).parent.parent
+PLUGINS = {"twisted/plugins/mailserver_plugin.py", "twisted/plugins/mailserver_checkers.py"}
+LITTER = shutil.ignore_patterns(".*", "var", "build", "dist", "tests.*", "*.egg-info", "__pycache__", "dropin.cache")
+
+BUILD = """
+import sys
+from setuptools import build_meta
+print(getattr(build_meta, "build_" + sys.argv[1])(sys.argv[2]))
+"""
+
+
+def build(kind, source, target):
+    """Build with the backend alone, as a front end does: what it needs is installed, so no network."""
+    run = subprocess.run(
+        [sys.executable, "-c", BUILD, kind, target], cwd=source, capture_output=True, text=True, check=True
+    )
+    return target / run.stdout.split()[-1]
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory):
+    tree = shutil.copytree(ROOT, tmp_path_factory.mktemp("tree") / "tree", ignore=LITTER)
+    return build("sdist", tree, tmp_path_factory.mktemp("dist"))
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist, tmp_path_factory):
+    """Built from the sdist, so that what is missing there is missed."""
+    folder = tmp_path_factory.mktemp("unpacked")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder, filter="data")
+    return build("wheel", next(folder.iterdir()), sdist.parent)
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """A fresh environment with the wheel in it; its dependencies are those of the environment that runs the tests."""
+    folder = tmp_path_factory.mktemp("venv")
+    venv.create(folder, symlinks=True)
+    python = folder / "bin/python"
+    packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
+    pip = [sys.executable, "-m", "pip", f"--python={python}", "--disable-pip-version-check", "-q"]
+    subprocess.run([*pip, "install", "--no-deps", "--no-index", wheel], check=True)
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    return python
+
+
+def twist(python, *arguments):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [python, "-P", "-m", "twisted", "mailserver", *arguments]
+    run = subprocess.run(command, cwd=python.parent, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def test_the_wheel_holds_the_package_and_the_plugins_and_nothing_of_twisted_s_own(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {name for name in names if name.startswith("twisted/")} == PLUGINS
+    expected = {str(path.relative_to(ROOT)) for path in (ROOT / "mailserver").rglob("*.py")} | {"mailserver/py.typed"}
+    assert {name for name in names if name.startswith("mailserver/")} == expected
+
+
+def test_the_sdist_holds_what_a_packager_needs(sdist):
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    for name in (*PLUGINS, "LICENSE", "README.md", "Makefile", "etc/mailserver.toml", "tests/test_packaging.py"):
+        assert name in names
+
+
+def test_an_installed_wheel_is_a_command_of_twist(installed):
+    assert "--tls-certificate=" in twist(installed, "--help")
+    code = "import mailserver; print(mailserver.__file__)"
+    run = subprocess.run(
+        [installed, "-P", "-c", code], cwd=installed.parent, capture_output=True, text=True, check=True
+    )
+    assert Path(run.stdout).is_relative_to(installed.parent.parent)
+
+
+def test_an_installed_wheel_offers_its_checkers(installed):
+    assert "passwd-file" in twist(installed, "--help-auth")
+
+
+def test_the_version_stands_in_both_places():
+    settings = ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    assert settings["metadata"]["version"] == mailserver.__version__
+
+
+def test_every_package_is_listed():
+    settings = ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    listed = {line for line in settings["options"]["packages"].split() if line.startswith("mailserver")}
+    found = {
+        str(path.parent.relative_to(ROOT)).replace("/", ".") for path in (ROOT / "mailserver").rglob("__init__.py")
+    }
+    assert listed == found
