@@ -30,6 +30,9 @@ UNREAD_LIMIT = 64 * 1024
 CLOSING_SECONDS = 60
 """How long a connection that we closed may last without a byte leaving it: only the last replies are still owed."""
 
+CLOSING_OCTETS = 2 * 1024 * 1024
+"""Octets that a client may still send after we closed, and nobody reads: more is no accident of pipelining."""
+
 
 class Pumped(Protocol):
     """What a connection asks of its session."""
@@ -77,7 +80,7 @@ class Connection(TwistedProtocol, Generic[SessionT]):
         self._transfer: Transfer | None = None
         self._sender: FileSender | None = None
         self._batch: list[bytes] = []
-        self._batched = 0
+        self._batched = self._dropped = 0
         self._progress = (0, 0)
         self._pumping = self._waiting = self._paused = self._stopped = self._half_closed = self._closing = False
 
@@ -111,9 +114,12 @@ class Connection(TwistedProtocol, Generic[SessionT]):
 
     def dataReceived(self, data: bytes) -> None:
         """Feed the session. Only a line's end is activity: octets that dribble in keep nothing alive."""
+        self.octets_in += len(data)
+        if self._closing:
+            self._discard(len(data))
+            return
         if b"\n" in data:
             self.active = self.clock.seconds()
-        self.octets_in += len(data)
         self.session.feed(data)
         self.pump()
 
@@ -134,10 +140,13 @@ class Connection(TwistedProtocol, Generic[SessionT]):
     def readConnectionLost(self) -> None:
         """Answer all that the client sent before it half-closed, then close."""
         self._half_closed = True
-        self.pump()
+        if self._closing:
+            self.transport.loseConnection()
+        else:
+            self.pump()
 
     def writeConnectionLost(self) -> None:
-        """Do nothing: we never half-close."""
+        """Do nothing: the client closes, or is dropped."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 - Twisted's signature
         """Give everything back. What arrives for us later is given back when it comes."""
@@ -158,7 +167,7 @@ class Connection(TwistedProtocol, Generic[SessionT]):
             if progress != self._progress:
                 self._progress, self.active = progress, now
         allowed = self.allowed_seconds()
-        if now - self.active < (min(CLOSING_SECONDS, allowed) if self._closing else allowed):
+        if now - self.active < (CLOSING_SECONDS if self._closing else allowed):
             return
         if self._closing or self.session.busy:
             self.abort()
@@ -173,7 +182,8 @@ class Connection(TwistedProtocol, Generic[SessionT]):
             self.close()
 
     def abort(self) -> None:
-        """Drop the connection, and with it what is unsent."""
+        """Drop the connection, and with it what is unsent. Nothing runs, and nothing is written, after it."""
+        self._closing = True
         self.transport.abortConnection()
 
     # The pump.
@@ -249,12 +259,26 @@ class Connection(TwistedProtocol, Generic[SessionT]):
         self._closing = True
         self.active = self.clock.seconds()
         self.transport.unregisterProducer()  # TLS shuts down only without one
-        if self._direct:
-            self.transport.connectionLost(
-                connectionDone
-            )  # nothing is unsent: no need to wait for a turn of the reactor
+        if self.plain and self.session.unread and not self._half_closed:
+            self._hang_up()
+        elif self._direct:  # nothing is unsent: no need to wait for a turn of the reactor
+            self.transport.connectionLost(connectionDone)
         else:
             self.transport.loseConnection()
+
+    def _hang_up(self) -> None:
+        """Half-close, and let the client finish what it is saying.
+
+        A socket closed over octets that nobody read resets the connection, and a reset overtakes the last reply.
+        """
+        if self._stopped:
+            self.transport.resumeProducing()
+        self.transport.loseWriteConnection()
+
+    def _discard(self, octets: int) -> None:
+        self._dropped += octets
+        if self._dropped > CLOSING_OCTETS:
+            self.abort()
 
     # Waiting.
 
