@@ -14,11 +14,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IPushProducer, IReactorTime, ISSLTransport
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailserver.errors import MessageTruncated, Refusal, StoreError, TemporaryFailure, refusal_for
+from mailserver.errors import MaildropInUse, MessageTruncated, Refusal, StoreError, TemporaryFailure, refusal_for
 from mailserver.net.transfer import CHUNK, FileSender, Transfer, unsent_octets
 from mailserver.protocol.wire import err
 
@@ -380,9 +380,9 @@ class Connection(TwistedProtocol, Generic[SessionT]):
         """Return what the client hears of a failure; the operator hears the rest."""
         refusal = refusal_for(failure.value)
         if isinstance(failure.value, StoreError):
-            log.warn(
-                "{peer} {user}: {reason}", event="store", peer=self.peer, user=self.user, reason=str(failure.value)
-            )
+            level = LogLevel.info if isinstance(failure.value, MaildropInUse) else LogLevel.warn  # one is routine
+            reason = str(failure.value)
+            log.emit(level, "{peer} {user}: {reason}", event="store", peer=self.peer, user=self.user, reason=reason)
         elif refusal is None:
             log.failure(
                 "fault under the session of {user} from {peer}", failure, event="fault", peer=self.peer, user=self.user

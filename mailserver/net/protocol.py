@@ -62,8 +62,7 @@ class POP3Server(Connection[Session]):
         """Log out, and say in one line what the session did. A commit that has begun goes on: QUIT was read."""
         if self._logout is None or self._committing:
             return
-        logout, self._logout = self._logout, None
-        logout()
+        self._log_out()
         log.info(
             "session of {user} from {peer}: {retrieved} retrieved, {deleted} deleted, "
             "{octets_in} octets in, {octets_out} out, {seconds:.3f} s",
@@ -78,6 +77,14 @@ class POP3Server(Connection[Session]):
             octets_out=self.octets_out,
             seconds=self.clock.seconds() - self.since,
         )
+
+    def _log_out(self) -> None:
+        logout, self._logout = self._logout, None
+        try:
+            if logout is not None:
+                logout()
+        except Exception:  # noqa: BLE001 - a portal of somebody else's may raise what it likes; the rest must go on
+            log.failure("fault in the logout of {user} from {peer}", event="fault", peer=self.peer, user=self.user)
 
     # The effects.
 
@@ -116,6 +123,7 @@ class POP3Server(Connection[Session]):
         self.session.login_ok(maildrop.messages)
 
     def _login_failed(self, failure: Failure, effect: Login) -> None:
+        self._log_out()  # of an avatar that could not be adapted
         refusal = self.translate(failure)
         if not isinstance(refusal, AuthenticationFailed):
             self.session.refused(refusal)
@@ -134,8 +142,9 @@ class POP3Server(Connection[Session]):
             self.after(seconds, lambda: self.session.refused(refusal))
 
     def _commit(self, effect: Commit) -> None:
+        commit = self._drop.commit(effect.numbers)
         self._committing = True
-        commit = self._drop.commit(effect.numbers).addBoth(self._committed)
+        commit.addBoth(self._committed)
         self.wait(commit, lambda left: self._updated(len(effect.numbers), left), self._refused)
 
     def _committed(self, result: Any) -> Any:

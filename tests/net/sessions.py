@@ -76,7 +76,7 @@ class Realm:
         self.minds: list[object] = []
         self.held = False
 
-    def requestAvatar(self, avatarId: object, mind: object, *interfaces: object) -> Any:
+    def requestAvatar(self, avatar_id: object, mind: object, *interfaces: object) -> Any:
         self.minds.append(mind)
         if self.held:
             raise MaildropInUse("held by /home/alice")
