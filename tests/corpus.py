@@ -8,6 +8,12 @@ from typing import Final
 HEAD: Final = b"From: alice@example.org\nSubject: %b\n\n"
 BYTES: Final = bytes(range(256))
 
+
+def filled(size: int) -> bytes:
+    """A message of so many octets, whose last line has no end."""
+    return (HEAD % b"filled" + (b"f" * 59 + b"\n") * (size // 60))[: size - 1] + b"f"
+
+
 CORPUS: Final[dict[str, bytes]] = {
     "usual": HEAD % b"usual" + b"Hello,\n\nthis is a message.\n",
     "usual-crlf": (HEAD % b"usual-crlf" + b"Hello,\n\nthis is a message.\n").replace(b"\n", b"\r\n"),
@@ -46,9 +52,9 @@ CORPUS: Final[dict[str, bytes]] = {
     "long-line-unended": HEAD % b"long-line-unended" + b"y" * 100_000,
     "long-header": b"From: alice@example.org\nX-Long: " + b"z" * 100_000 + b"\n\nbody\n",
     "many-headers": b"".join(b"X-%d: header\n" % number for number in range(3000)) + b"\nbody\n",
-    # Just below, at and above the sizes of reads and writes: the dot falls on the chunk's edge.
+    # Just below, at and above the sizes of reads and writes: the line end or the dot falls on the chunk's edge.
     **{
-        f"edge-{edge // 1024}k{offset:+d}": b"%b\n.\n.." % (b"e" * (edge + offset)) + b"\n.tail"
+        f"edge-{edge // 1024}k{offset:+d}": filled(edge + offset) + b"\n.\n..\n.tail"
         for edge in (16 * 1024, 64 * 1024, 256 * 1024)
         for offset in (-3, -2, -1, 0)
     },

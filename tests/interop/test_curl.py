@@ -79,7 +79,6 @@ def test_it_deletes_a_message(clients: Clients, account: Account, road: str) -> 
         (("--login-options", "AUTH=PLAIN", "--sasl-ir"), r"AUTH PLAIN \S"),
         (("--login-options", "AUTH=LOGIN"), r"AUTH LOGIN\b"),
         (("--login-options", "AUTH=LOGIN", "--sasl-ir"), r"AUTH LOGIN \S"),
-        (("--login-options", "AUTH=+LOGIN"), r"USER user\d+"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -23,16 +23,14 @@ class Fetchmail:
         (clients.folder / "got").mkdir()
         self.agent = clients.file("agent", 'cd "${0%/*}" && echo >> count && cat > got/$(wc -l < count)\n')
 
-    def __call__(
-        self, *options: str, road: str = "plain", protocol: str = "POP3", settings: str = "", status: int = 0
-    ) -> Outcome:
+    def __call__(self, *options: str, road: str = "plain", protocol: str = "POP3", status: int = 0) -> Outcome:
         server = self.clients.server
         port = server.pop3s_port if road == "pop3s" else server.pop3_port
         tls = f'sslcertfile "{server.site.certificate}" sslcertck {"ssl" if road == "pop3s" else "sslproto TLS1.2+"}'
         rc = self.clients.file(
             "fetchmailrc",
-            f"poll localhost protocol {protocol} port {port} timeout 30 no dns {settings}\n"
-            f'user "{self.account.name}" password "{self.account.password}" bad-header accept\n'
+            f"poll localhost protocol {protocol} port {port} timeout 30 bad-header accept no dns\n"
+            f'user "{self.account.name}" password "{self.account.password}"\n'
             f'{"sslproto {}" if road == "plain" else tls} mda "sh {self.agent}"\n'.replace("{}", '""'),
         )
         arguments = ("--fetchmailrc", str(rc), "--nodetach", "--daemon", "0", "--nosyslog", "--invisible")

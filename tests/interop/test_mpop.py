@@ -95,4 +95,4 @@ def test_it_logs_in(mpop: Mpop, road: str, way: str) -> None:
 @pytest.mark.parametrize("way", ["user", "apop", "plain", "login"])
 def test_a_wrong_password_is_an_error(mpop: Mpop, way: str) -> None:
     mpop.account = Account(mpop.account.name, "wrong", mpop.account.maildir.parent)
-    assert "[AUTH]" in mpop("stls", f"--auth={way}", status=77).errors  # EX_NOPERM
+    assert "authentication failed" in mpop("stls", f"--auth={way}", status=77).errors  # EX_NOPERM
