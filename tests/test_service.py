@@ -1,0 +1,251 @@
+"""The service: as real processes under twist and twistd, and embedded in a reactor."""
+
+import os
+import pwd
+import signal
+import socket
+import ssl
+from pathlib import Path
+
+import pytest
+from twisted.internet import reactor
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.trial.unittest import TestCase
+
+from mailserver.config import ConfigError
+from mailserver.config_file import decode
+from mailserver.privileges import become
+from mailserver.service import MailService, bind, spoken
+from tests.rawpop3 import RawPOP3
+from tests.servers import TWIST, TWISTD, Server, Site
+
+PROGRAMS = pytest.mark.parametrize("program", [TWIST, TWISTD], ids=["twist", "twistd"])
+PLAIN_PORT = "tcp:0:interface=127.0.0.1"
+MESSAGE = b"Subject: hello\r\n\r\n.dot\r\nworld\r\n"
+
+
+@pytest.fixture
+def site():
+    with Site() as made:
+        made.alice = made.account("alice", "wonderland", messages=[MESSAGE])
+        yield made
+
+
+@PROGRAMS
+def test_a_message_is_fetched_over_every_listener_and_sigterm_ends_it(site, program):
+    with Server(site, program=program) as server:
+        for port, tls in ((server.pop3_port, None), (server.pop3s_port, site.client_tls())):
+            with RawPOP3(port, tls=tls) as client:
+                assert client.login("alice", "wonderland").fetch(b"RETR 1") == MESSAGE
+                client.quit()
+        assert server.stop() == -signal.SIGTERM
+
+
+def test_twisted_s_own_checkers_work(site):
+    (site.folder / "passwords").write_text("bob:builder\n")
+    site.account("bob", messages=[MESSAGE])
+    checkers = ["memory:alice:wonderland", f"file:{site.folder}/passwords"]
+    store = {"url": f"maildir:{site.folder}/mail/{{user}}/Maildir"}
+    with Server(site, auth={"checkers": checkers}, store=store) as server, RawPOP3(server.pop3_port) as client:
+        assert client.login("bob", "builder").ok(b"STAT").startswith(b"+OK 1 ")
+
+
+def test_a_finished_session_is_one_event_of_the_log(site):
+    with Server(site) as server, RawPOP3(server.pop3_port) as client:
+        client.login("alice", "wonderland").fetch(b"RETR 1")
+        client.quit()
+        server.stop()
+    (session,) = [event for event in server.events if "octets_in" in event]
+    assert (session["user"], session["retrieved"], session["deleted"]) == ("alice", 1, 0)
+
+
+def test_sighup_reads_users_and_certificates_again(site):
+    with Server(site) as server:
+        before = ssl.get_server_certificate(("127.0.0.1", server.pop3s_port))
+        site.renew()
+        site.account("bob", "builder")
+        server.reload()
+        server.wait_for("tls.loaded")
+        assert ssl.get_server_certificate(("127.0.0.1", server.pop3s_port)) != before
+        with RawPOP3(server.pop3_port) as client:
+            client.login("bob", "builder")
+
+
+def test_sigterm_ends_idle_sessions_and_lets_a_transfer_end(site):
+    site.alice.deliver(b"Subject: long\n\n" + b"x" * 70 + b"\n" * 20_000_000)
+    with Server(site) as server, RawPOP3(server.pop3_port) as idle, RawPOP3(server.pop3_port) as busy:
+        busy.login("alice", "wonderland").ok(b"RETR 2")
+        server.process.send_signal(signal.SIGTERM)
+        assert idle.rest().startswith(b"-ERR")
+        assert b"\r\n.\r\n-ERR " in busy.rest()
+        assert server.wait() == -signal.SIGTERM
+
+
+def test_without_tls_and_with_the_default_for_passwords_the_log_warns(site):
+    tables = {"listen": {"pop3s": []}, "tls": {"certificate": "", "key": ""}, "auth": {"cleartext": "tls"}}
+    with Server(site, **tables) as server:
+        assert server.wait_for("service.cleartext")
+
+
+def test_a_proxy_that_is_believed_names_the_client(site):
+    listen = {"pop3": [f"haproxy:{PLAIN_PORT}"]}
+    with Server(site, listen=listen, limits={"proxies": ["127.0.0.0/8"]}) as server:
+        with socket.create_connection(("127.0.0.1", server.pop3_port)) as client, client.makefile("rb") as lines:
+            client.sendall(b"PROXY TCP4 127.9.9.9 127.0.0.1 1 110\r\n")
+            assert lines.readline().startswith(b"+OK")
+            client.sendall(b"USER alice\r\nPASS wonderland\r\nQUIT\r\n")
+            assert lines.readlines()[-1].startswith(b"+OK")
+        server.stop()
+        assert any(event.get("peer") == "127.9.9.9" for event in server.events)
+
+
+WRONG = {
+    "settings": (
+        {"store": {"seen": "nevr"}, "workers": "many"},
+        ["store.seen must be one of", "workers must be a whole"],
+    ),
+    "kind": ({"auth": {"checkers": ["passwd-fil:x"]}}, ['no kind of checker is called "passwd-fil"; did you mean']),
+    "users": ({"auth": {"checkers": ["passwd-file:/nowhere"]}}, ["cannot read the passwd-file /nowhere"]),
+    "tls": ({"tls": {"certificate": "/nowhere", "key": "/nowhere"}}, ["tls: /nowhere: no such file"]),
+    "store": ({"store": {"url": "maildri:/tmp"}}, ["store.url: ", "did you mean maildir:?"]),
+    "endpoint": ({"listen": {"pop3": [PLAIN_PORT, "tcp:x"], "pop3s": ["udp:1"]}}, ['"tcp:x" is not', '"udp:1" is not']),
+    "user": ({"user": "nobody-of-this-name"}, ['there is no user "nobody-of-this-name"']),
+    "late": ({"workers": 2, "auth": {"checkers": ["passwd-file:/nowhere"]}}, ["cannot read the passwd-file /nowhere"]),
+}
+
+
+@PROGRAMS
+@pytest.mark.parametrize(("settings", "said"), WRONG.values(), ids=WRONG)
+def test_what_cannot_be_served_is_told_and_ends_with_78(site, program, settings, said):
+    server = Server(site, program=program, **settings)
+    server.launch()
+    assert server.wait() == os.EX_CONFIG
+    errors = [event["text"] for event in server.events if event["text"].startswith("mailserver: ")]
+    for text in said:
+        assert any(text in error for error in errors), server.log()
+    assert "Traceback" not in server.log()
+
+
+@PROGRAMS
+def test_a_port_in_use_ends_with_78_and_nothing_left_listening(site, program):
+    path = site.folder / "pop3.sock"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        endpoint = f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
+        server = Server(site, program=program, listen={"pop3": [f"unix:{path}", endpoint], "pop3s": []})
+        server.launch()
+        assert server.wait() == os.EX_CONFIG
+    assert f'cannot listen on "{endpoint}": it is in use' in server.log()
+    assert not path.exists()
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+
+
+@pytest.fixture
+def nobody(site):
+    """A user who owns the site, but nothing of root's."""
+    entry = pwd.getpwnam("nobody")
+    for path in (site.folder, *site.folder.rglob("*")):
+        os.chown(path, entry.pw_uid, entry.pw_gid)
+    return entry
+
+
+@needs_root
+@PROGRAMS
+def test_started_by_root_it_serves_as_the_user_it_is_told(site, nobody, program):
+    with Server(site, user="nobody", program=program) as server, RawPOP3(server.pop3_port) as client:
+        assert client.login("alice", "wonderland").fetch(b"RETR 1") == MESSAGE
+        status = Path(f"/proc/{server.pid}/status").read_text()
+        assert f"Uid:\t{nobody.pw_uid}\t{nobody.pw_uid}\t{nobody.pw_uid}" in status
+        assert f"Gid:\t{nobody.pw_gid}\t{nobody.pw_gid}\t{nobody.pw_gid}" in status
+
+
+@needs_root
+def test_a_key_that_the_serving_user_cannot_read_is_told_with_the_remedy(site, nobody):
+    os.chown(site.key, 0, 0)
+    server = Server(site, user="nobody")
+    server.launch()
+    assert server.wait() == os.EX_CONFIG
+    assert f"{site.key}: user {nobody.pw_uid} may not read it" in server.log()
+    assert "setfacl" in server.log()
+
+
+def test_a_user_that_nobody_knows_or_that_we_already_are():
+    become("")
+    become(pwd.getpwuid(os.geteuid()).pw_name)
+    with pytest.raises(ConfigError, match="adduser --system"):
+        become("nobody-of-this-name")
+
+
+def test_only_root_becomes_another_user(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    with pytest.raises(ConfigError, match="only root can become root"):
+        become("root")
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        (IPv4Address("TCP", "127.0.0.1", 110), "127.0.0.1:110"),
+        (IPv6Address("TCP", "::1", 110), "[::1]:110"),
+        (UNIXAddress(b"/run/pop3"), "/run/pop3"),
+    ],
+)
+def test_an_address_is_spoken_as_people_write_it(address, text):
+    assert spoken(address) == text
+
+
+def config(**tables):
+    listen = {"pop3": [PLAIN_PORT]}
+    auth = {"checkers": ["memory:alice:wonderland"], "cleartext": "always"}
+    return decode({"listen": listen, "auth": auth, "store": {"url": "memory:"}, **tables})
+
+
+class EmbeddedTests(TestCase):
+    async def test_it_listens_on_all_endpoints_before_it_says_so(self):
+        service = MailService(config(listen={"pop3": [PLAIN_PORT, PLAIN_PORT]}), reactor)
+        service.startService()
+        self.addCleanup(service.stopService)
+        ports = await service.serving
+        for port in ports:
+            with socket.create_connection(("127.0.0.1", port.getHost().port)):
+                pass
+        assert len(ports) == 2
+
+    async def test_twistd_may_bind_before_it_starts(self):
+        service = MailService(config(), reactor)
+        service.privilegedStartService()
+        service.startService()
+        self.addCleanup(service.stopService)
+        assert len(await service.serving) == 1
+
+    async def test_one_endpoint_that_fails_leaves_none_bound(self):
+        path = Path(self.mktemp())
+        with pytest.raises(ConfigError) as caught:
+            await bind(config(listen={"pop3": [f"unix:{path}", "tcp:nonsense", "unix:/nowhere/at/all"]}), reactor)
+        assert len(caught.value.problems) == 2
+        assert path not in path.parent.glob("*")
+
+    async def test_a_mechanism_that_nobody_knows_is_told(self):
+        auth = {"checkers": ["memory:alice:wonderland"], "mechanisms": ["PLIAN"]}
+        service = MailService(config(auth=auth), reactor)
+        service.startService()
+        with pytest.raises(ConfigError, match="PLIAN"):
+            await service.serving
+        await service.stopService()
+
+    async def test_homes_that_nobody_knows_are_told(self):
+        service = MailService(config(store={}), reactor)
+        service.startService()
+        with pytest.raises(ConfigError, match="no checker knows the"):
+            await service.serving
+
+    async def test_a_checker_with_arguments_that_do_not_fit_is_told_without_them(self):
+        service = MailService(config(auth={"checkers": ["memory:odd-secret"]}), reactor)
+        service.startService()
+        with pytest.raises(ConfigError) as caught:
+            await service.serving
+        assert "odd-secret" not in str(caught.value)
+
+    async def test_a_service_that_does_not_serve_yet_has_nothing_to_reload(self):
+        MailService(config(), reactor).reload()

@@ -1,0 +1,250 @@
+"""Workers, as real processes: they share the ports, are replaced when they die, and end with their parent."""
+
+import os
+import pwd
+import re
+import select
+import signal
+from pathlib import Path
+
+import pytest
+from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailserver.cli.worker import Lifeline
+from mailserver.config import ConfigError
+from mailserver.config_file import decode
+from mailserver.serving import DRAIN_SECONDS
+from mailserver.workers import LONGEST_DELAY, STEADY_SECONDS, Workers
+from tests.rawpop3 import RawPOP3
+from tests.servers import START_SECONDS, TWIST, TWISTD, Server, Site
+
+PROGRAMS = pytest.mark.parametrize("program", [TWIST, TWISTD], ids=["twist", "twistd"])
+MESSAGE = b"Subject: hello\r\n\r\nworld\r\n"
+
+
+@pytest.fixture
+def site():
+    with Site() as made:
+        made.account("alice", "wonderland", messages=[MESSAGE])
+        yield made
+
+
+def pids(server, count):
+    """The workers that said that they serve, in the order of their doing so."""
+
+    def told():
+        return re.findall(r"worker \d+ serves \(pid (\d+)\)", server.log())
+
+    server._wait(lambda: len(told()) >= count, START_SECONDS, f"{count} workers")
+    return [int(pid) for pid in told()]
+
+
+def fetch(server):
+    with RawPOP3(server.pop3_port) as client:
+        assert client.login("alice", "wonderland").fetch(b"RETR 1") == MESSAGE
+        client.quit()
+
+
+def gone(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+@PROGRAMS
+def test_all_workers_serve_and_sigterm_ends_all(site, program):
+    with Server(site, workers=2, program=program) as server:
+        fetch(server)
+        assert len(workers := pids(server, 2)) == 2
+        assert server.stop() == -signal.SIGTERM
+        assert all(map(gone, workers))
+
+
+def test_a_worker_that_is_killed_is_replaced_and_the_port_stays_open(site):
+    server = Server(site, workers=2)
+    server.start()
+    first, second = pids(server, 2)
+    os.kill(first, signal.SIGKILL)
+    third = pids(server, 3)[2]
+    assert third not in (first, second)
+    os.kill(second, signal.SIGSTOP)  # so that it is the new one who answers
+    fetch(server)
+    os.kill(second, signal.SIGCONT)
+    assert server.stop() == -signal.SIGTERM
+    assert gone(second)
+    assert gone(third)
+
+
+def test_sighup_reaches_all_workers(site):
+    with Server(site, workers=2) as server:
+        pids(server, 2)
+        site.renew()
+        server.reload()
+        server.wait_for("tls.loaded", 2)
+        assert {event["worker"] for event in server.told("tls.loaded")} == {1, 2}
+
+
+def test_the_log_of_a_worker_is_in_the_log_of_the_parent(site):
+    with Server(site, workers=2) as server:
+        fetch(server)
+        server.stop()
+        (session,) = [event for event in server.events if "octets_in" in event]
+        assert session["worker"] in (1, 2)
+        assert session["user"] == "alice"
+
+
+def test_workers_do_not_outlive_a_parent_that_was_killed(site):
+    server = Server(site, workers=2)
+    server.start()
+    workers = pids(server, 2)
+    watched = [os.pidfd_open(pid) for pid in workers]
+    server.process.kill()
+    for descriptor in watched:
+        ended(descriptor)
+    server.wait()
+    assert all(map(gone, workers))
+
+
+def ended(descriptor):
+    """Wait for the end of the process behind a pidfd."""
+    with os.fdopen(descriptor):
+        assert select.select([descriptor], [], [], START_SECONDS)[0], "the worker lives on"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_workers_become_the_user_and_the_parent_can_still_replace_them(site):
+    nobody = pwd.getpwnam("nobody")
+    for path in (site.folder, *site.folder.rglob("*")):
+        os.chown(path, nobody.pw_uid, nobody.pw_gid)
+    server = Server(site, workers=2, user="nobody")
+    server.start()
+    os.kill(pids(server, 2)[0], signal.SIGKILL)
+    for pid in pids(server, 3)[1:]:
+        assert f"Uid:\t{nobody.pw_uid}\t{nobody.pw_uid}" in Path(f"/proc/{pid}/status").read_text()
+    fetch(server)
+    server.stop()
+
+
+class ReactorOfProcesses(Clock):
+    """A clock that remembers what was to be spawned."""
+
+    def __init__(self):
+        super().__init__()
+        self.spawned = []
+
+    def callWhenRunning(self, function, *arguments):
+        function(*arguments)
+
+    def spawnProcess(self, protocol, *_arguments, **_options):
+        protocol.makeConnection(ProcessOfNobody())
+        self.spawned.append(protocol)
+
+
+class ProcessOfNobody:
+    """A process that takes note of its signals; `gone`: one that has ended already."""
+
+    pid = 1
+    gone = False
+
+    def __init__(self):
+        self.signals = []
+
+    def write(self, data):
+        self.written = data
+
+    def signalProcess(self, name):
+        if self.gone:
+            raise ProcessExitedAlready
+        self.signals.append(name)
+
+
+def dies(worker):
+    worker.processEnded(Failure(ProcessTerminated(9)))
+
+
+class ReplacementTests(SynchronousTestCase):
+    def setUp(self):
+        self.reactor = ReactorOfProcesses()
+        config = decode({"workers": 2, "listen": {"pop3": ["tcp:0"]}, "auth": {"checkers": ["unix"]}})
+        self.workers = Workers(config, self.reactor, [])
+        self.started = self.workers.start()
+
+    def serve(self):
+        self.workers.told_serving()
+        self.successResultOf(self.started)
+
+    def test_the_others_start_when_the_first_serves(self):
+        assert len(self.reactor.spawned) == 1
+        self.serve()
+        self.workers.told_serving()
+        assert len(self.reactor.spawned) == 2
+
+    def test_a_first_that_cannot_serve_ends_the_start(self):
+        dies(self.reactor.spawned[0])
+        assert "none can serve" in str(self.failureResultOf(self.started, ConfigError).value)
+
+    def test_a_first_that_told_its_reasons_needs_no_further_words(self):
+        self.reactor.spawned[0].processEnded(Failure(ProcessTerminated(os.EX_CONFIG)))
+        assert self.failureResultOf(self.started, ConfigError).value.problems == ()
+
+    def test_who_dies_young_is_replaced_later_and_later(self):
+        self.serve()
+        delays = []
+        for _ in range(8):
+            dies(self.reactor.spawned[-1])
+            (call,) = self.reactor.getDelayedCalls()
+            delays.append(call.getTime() - self.reactor.seconds())
+            self.reactor.advance(delays[-1])
+        assert delays == [0, 1, 2, 4, 8, 16, LONGEST_DELAY, LONGEST_DELAY]
+        self.flushLoggedErrors()
+
+    def test_who_dies_old_is_replaced_at_once(self):
+        self.serve()
+        for _ in range(3):
+            self.reactor.advance(STEADY_SECONDS)
+            dies(self.reactor.spawned[-1])
+            self.reactor.advance(0)
+        assert len(self.reactor.spawned) == 5
+
+    def test_who_does_not_stop_in_time_is_killed(self):
+        self.serve()
+        stopped = self.workers.stop()
+        self.reactor.advance(DRAIN_SECONDS + 5)
+        assert [worker.transport.signals for worker in self.reactor.spawned] == [["TERM", "KILL"]] * 2
+        for worker in self.reactor.spawned:
+            dies(worker)
+        self.successResultOf(stopped)
+
+    def test_who_was_to_be_replaced_is_not_when_all_stop(self):
+        self.serve()
+        for worker in list(self.reactor.spawned):
+            dies(worker)
+        self.successResultOf(self.workers.stop())
+        assert self.reactor.getDelayedCalls() == []
+
+    def test_a_signal_to_a_process_that_has_just_ended_is_nothing(self):
+        self.reactor.spawned[0].transport.gone = True
+        self.workers.reload()
+        assert self.reactor.spawned[0].transport.signals == []
+
+    def test_a_clean_end_without_being_asked_is_replaced_too(self):
+        self.serve()
+        self.reactor.spawned[0].processEnded(Failure(ProcessDone(0)))
+        self.reactor.advance(0)
+        assert len(self.reactor.spawned) == 3
+
+
+def test_a_lifeline_tells_of_its_end_and_of_nothing_else():
+    told = []
+    line = Lifeline(7, lambda: told.append("ended"))
+    line.connectionLost(Failure(CONNECTION_LOST))
+    assert told == []
+    line.connectionLost(Failure(line.doRead()))
+    assert told == ["ended"]
+    assert (line.fileno(), line.logPrefix(), line.doRead()) == (7, "lifeline", CONNECTION_DONE)
