@@ -6,20 +6,22 @@ import socket
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IAddress, IDelayedCall, IOpenSSLServerConnectionCreator, IReactorTime
-from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import Interface
 
 from mailserver.errors import TemporaryFailure
 from mailserver.interfaces import IMechanism, IOracle
 from mailserver.net.protocol import POP3Server
 from mailserver.net.stamp import make_stamp, stamp_host
-from mailserver.net.throttle import Throttle
+from mailserver.net.throttle import Throttle, network
 from mailserver.protocol.pop3 import Policy, Session
 from mailserver.protocol.wire import err
 from mailserver.sasl import MECHANISMS
@@ -28,6 +30,9 @@ log = Logger()
 
 SWEEP_SECONDS = 5.0
 """How often the timers are looked at: one sweep costs less than a timer per connection, and nobody counts 5 seconds."""
+
+TURNED_AWAY_SECONDS = 10
+"""How long a client over the limits may take to hear so: over TLS the line waits for a handshake that may never come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +89,23 @@ class POP3ServerFactory(ServerFactory):
         )
         self._loopback_policy = self._policy if cleartext == "tls" else replace(self._policy, cleartext=True)
         self._connections: set[POP3Server] = set()
+        self._turned_away: set[_TurnedAway] = set()
         self._by_address: Counter[str] = Counter()
         self._sweeping: IDelayedCall | None = None
-        self._drained: Deferred[None] | None = None
+        self._drains: list[Deferred[None]] = []
+
+    def stopFactory(self) -> None:
+        """Stop the timer, unless connections outlive the last port."""
+        self._rest()
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """Build a connection for the client at `addr`, or one that turns it away."""
         peer = peer_host(addr)
+        address = network(peer)
+        if self._drains:
+            return _TurnedAway(self, b"the server is stopping")
         full = len(self._connections) >= self.limits.connections
-        if full or (peer and self._by_address[peer] >= self.limits.connections_per_address):
+        if full or (peer and self._by_address[address] >= self.limits.connections_per_address):
             log.info(
                 "turned away {peer}: {reason}",
                 event="pop3.turned_away",
@@ -100,12 +113,11 @@ class POP3ServerFactory(ServerFactory):
                 peer=peer,
                 reason="limits.connections" if full else "limits.connections_per_address",
             )
-            return _TurnedAway()
+            return _TurnedAway(self, b"too many connections")
         connection = POP3Server(self, peer)
         self._connections.add(connection)
-        self._by_address[peer] += 1
-        if self._sweeping is None:
-            self._sweeping = self.clock.callLater(SWEEP_SECONDS, self._sweep)
+        self._by_address[address] += 1
+        self._wake()
         return connection
 
     def session(self, peer: str, *, tls: bool) -> Session:
@@ -120,32 +132,60 @@ class POP3ServerFactory(ServerFactory):
     def ended(self, connection: POP3Server) -> None:
         """Forget a connection that was lost."""
         self._connections.discard(connection)
-        self._by_address[connection.peer] -= 1
-        if not self._by_address[connection.peer]:
-            del self._by_address[connection.peer]
-        if self._drained is not None and not self._connections:
-            self._drained.callback(None)
-            self._drained = None
+        address = network(connection.peer)
+        self._by_address[address] -= 1
+        if not self._by_address[address]:
+            del self._by_address[address]
+        if not self._connections:
+            drains, self._drains = self._drains, []
+            for drained in drains:
+                drained.callback(None)
+            self._rest()
 
     def drain(self) -> Deferred[None]:
-        """Close every session as soon as nothing is under way in it; fires when the last has gone."""
+        """Close every session as soon as nothing is under way in it; fires when the last has gone.
+
+        Who comes before that is turned away.
+        """
         if not self._connections:
             return succeed(None)
-        self._drained = Deferred()
+        drained = Deferred[None]()
+        self._drains.append(drained)
         for connection in tuple(self._connections):
             connection.drain()
-        return self._drained or succeed(None)
+        return drained
 
     def abort(self) -> None:
         """Drop every connection. What QUIT has begun to remove is still removed."""
         for connection in tuple(self._connections):
             connection.abort()
+        for stranger in self._turned_away:
+            stranger.transport.abortConnection()
+
+    def turned_away(self, connection: _TurnedAway, *, gone: bool) -> None:
+        """Remember, or forget, a client over the limits who may take his time."""
+        (self._turned_away.discard if gone else self._turned_away.add)(connection)
+        self._rest() if gone else self._wake()
+
+    def _wake(self) -> None:
+        if self._sweeping is None:
+            self._sweeping = self.clock.callLater(SWEEP_SECONDS, self._sweep)
+
+    def _rest(self) -> None:
+        """Leave no timer behind. While a port listens it waits for the next client: that costs less than a new one."""
+        if self._sweeping is not None and not (self.numPorts or self._connections or self._turned_away):
+            self._sweeping.cancel()
+            self._sweeping = None
 
     def _sweep(self) -> None:
-        self._sweeping = self.clock.callLater(SWEEP_SECONDS, self._sweep) if self._connections else None
+        self._sweeping = None
         now = self.clock.seconds()
         for connection in tuple(self._connections):
             connection.check(now)
+        for stranger in tuple(self._turned_away):
+            stranger.check(now)
+        if self._connections or self._turned_away:
+            self._wake()
 
     def _can_take(self, credentials: type[Interface]) -> bool:
         """Tell whether some checker takes such credentials now: a chain of checkers may change its mind."""
@@ -156,11 +196,27 @@ class POP3ServerFactory(ServerFactory):
 class _TurnedAway(Protocol):
     """A connection over the limits: one line, and the end."""
 
+    transport: Any  # as POP3Server's
+
+    def __init__(self, factory: POP3ServerFactory, reason: bytes) -> None:
+        self._factory = factory
+        self._reason = reason
+        self._since = factory.clock.seconds()
+
     def connectionMade(self) -> None:
         """Say so, and close."""
-        if self.transport is not None:
-            self.transport.write(err(TemporaryFailure(b"too many connections")))
-            self.transport.loseConnection()
+        self._factory.turned_away(self, gone=False)
+        self.transport.write(err(TemporaryFailure(self._reason)))
+        self.transport.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 - Twisted's signature
+        """Be forgotten."""
+        self._factory.turned_away(self, gone=True)
+
+    def check(self, now: float) -> None:
+        """Wait no longer than is fair."""
+        if now - self._since >= TURNED_AWAY_SECONDS:
+            self.transport.abortConnection()
 
 
 def peer_host(addr: IAddress | None) -> str:

@@ -30,7 +30,7 @@ class Throttle:
 
     def failed(self, address: str, user: str) -> float:
         """Record a failure; return the seconds to wait before it is answered. The first of a kind waits the first delay."""
-        count = max(self._count(_network(address)), self._count(user))
+        count = max(self._count(network(address)), self._count(user))
         return min(LONGEST_SECONDS, self._first * 2.0 ** min(count - 1, 10))
 
     def succeeded(self, user: str) -> None:
@@ -48,7 +48,7 @@ class Throttle:
         return count
 
 
-def _network(address: str) -> str:
+def network(address: str) -> str:
     """Fold an IPv6 address to its customer's network; other names, a Unix socket's empty one included, stay."""
     if ":" not in address:
         return address

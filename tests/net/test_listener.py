@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+from hashlib import md5
+from typing import Any
+
+import pytest
+from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
+from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.ssl import CertificateOptions
+from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+from mailserver.net import POP3ServerFactory
+from mailserver.net.listener import TURNED_AWAY_SECONDS, Limits, is_loopback, peer_host
+from tests.net.sessions import GREETING, Maildrop, SocketCase, Talk, make_factory, portal_of
+
+ALICE = IPv4Address("TCP", "192.0.2.1", 1)
+BOB = IPv4Address("TCP", "192.0.2.2", 1)
+LOCAL = IPv4Address("TCP", "127.0.0.1", 1)
+TOO_MANY = b"-ERR [SYS/TEMP] too many connections\r\n"
+STOPPING = b"-ERR [SYS/TEMP] the server is stopping\r\n"
+
+
+@pytest.fixture
+def events() -> Any:
+    found: list[dict[str, Any]] = []
+    globalLogPublisher.addObserver(found.append)
+    yield found
+    globalLogPublisher.removeObserver(found.append)
+
+
+def v6(host: str) -> IPv6Address:
+    return IPv6Address("TCP", host, 1)
+
+
+def turned_away(factory: POP3ServerFactory, peer: Any) -> bool:
+    talk = Talk(factory, peer, logged_in=False)
+    if talk.wire.value() == GREETING:
+        talk.lose()
+        return False
+    assert talk.wire.value() == TOO_MANY
+    assert talk.wire.disconnecting
+    talk.lose()
+    return True
+
+
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [
+        (ALICE, "192.0.2.1"),
+        (v6("::ffff:192.0.2.1"), "192.0.2.1"),
+        (v6("::ffff:0:1"), "::ffff:0:1"),
+        (v6("2001:db8::1"), "2001:db8::1"),
+        (UNIXAddress(None), ""),
+        (None, ""),
+        (HostnameAddress(b"h", 1), ""),
+    ],
+)
+def test_the_peer_is_named_by_its_address(address: Any, host: str) -> None:
+    assert peer_host(address) == host
+
+
+@pytest.mark.parametrize(("peer", "loopback"), [("", True), ("127.1.2.3", True), ("::1", True), ("128.0.0.1", False)])
+def test_who_is_on_this_machine(peer: str, loopback: bool) -> None:
+    assert is_loopback(peer) is loopback
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "counted"),
+    [
+        (ALICE, ALICE, True),
+        (ALICE, BOB, False),
+        (ALICE, v6("::ffff:192.0.2.1"), True),
+        (v6("2001:db8::1"), v6("2001:db8::2"), True),
+        (v6("2001:db8:0:1::1"), v6("2001:db8:0:2::1"), False),
+        (UNIXAddress(None), UNIXAddress(None), False),
+    ],
+)
+def test_an_address_has_so_many_connections(first: Any, second: Any, counted: bool) -> None:
+    factory = make_factory(limits=Limits(connections_per_address=1))
+    talk = Talk(factory, first)
+    assert turned_away(factory, second) is counted
+    talk.lose()
+    assert not turned_away(factory, second)
+    assert not factory._by_address
+    assert not factory._connections
+
+
+def test_a_listener_has_so_many_connections(events: list[dict[str, Any]]) -> None:
+    factory = make_factory(limits=Limits(connections=1))
+    talk = Talk(factory, ALICE)
+    assert turned_away(factory, BOB)
+    talk.lose()
+    assert not turned_away(factory, BOB)
+    (told,) = [each for each in events if each.get("event") == "pop3.turned_away"]
+    assert (told["peer"], told["reason"], told["listener"]) == ("192.0.2.2", "limits.connections", "pop3")
+
+
+def test_who_is_turned_away_may_not_hang_on() -> None:
+    factory = make_factory(limits=Limits(connections=0))
+    talk = Talk(factory, ALICE, logged_in=False)
+    talk.clock.pump([5] * 3)
+    assert TURNED_AWAY_SECONDS < 15
+    assert talk.wire.disconnected
+    talk.lose()
+    assert talk.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize(
+    ("cleartext", "peer", "allowed"),
+    [
+        ("tls", LOCAL, False),
+        ("tls", ALICE, False),
+        ("loopback", LOCAL, True),
+        ("loopback", UNIXAddress(None), True),
+        ("loopback", ALICE, False),
+        ("always", ALICE, True),
+    ],
+)
+def test_where_a_password_may_cross_the_line(cleartext: str, peer: Any, allowed: bool) -> None:
+    talk = Talk(make_factory(cleartext=cleartext), peer, logged_in=False)
+    talk.heard()
+    talk.say(b"CAPA\r\n")
+    rows = talk.heard().split(b"\r\n")
+    assert (b"USER" in rows) is allowed
+    assert (b"SASL PLAIN LOGIN" in rows) is allowed
+    assert b"STLS" not in rows
+    talk.say(b"USER alice\r\n")
+    assert talk.heard().startswith(b"+OK") is allowed
+
+
+@pytest.mark.parametrize(
+    ("mechanisms", "line"),
+    [((), b"SASL PLAIN LOGIN"), (("LOGIN",), b"SASL LOGIN"), (("login", "PLAIN"), b"SASL LOGIN PLAIN")],
+)
+def test_mechanisms_are_announced_in_the_order_given(mechanisms: tuple[str, ...], line: bytes) -> None:
+    talk = Talk(make_factory(mechanisms=mechanisms), logged_in=False)
+    talk.say(b"CAPA\r\n")
+    assert line in talk.heard().split(b"\r\n")
+
+
+def test_an_unknown_mechanism_is_named_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="unknown SASL mechanism 'NTLM'; known are PLAIN, LOGIN"):
+        make_factory(mechanisms=["PLAIN", "NTLM"])
+
+
+def test_a_stamp_is_given_while_a_checker_can_use_it() -> None:
+    class Moody:
+        credentialInterfaces: Any = ()  # noqa: N815 - cred's name
+
+        def requestAvatarId(self, credentials: Any) -> Any:
+            return fail(AssertionError)
+
+    portal, checker = portal_of(Maildrop(())), Moody()
+    del portal.checkers[IUsernameHashedPassword]
+    factory = POP3ServerFactory(portal, clock=Clock(), hostname="h", cleartext="always")
+    greetings = [Talk(factory, logged_in=False).heard()]
+    portal.checkers[IUsernameHashedPassword] = checker
+    for interfaces in ((IUsernamePassword,), (IUsernameHashedPassword,), (IUsernameHashedPassword,), ()):
+        checker.credentialInterfaces = interfaces
+        greetings.append(Talk(factory, logged_in=False).heard())
+    assert [b"<" in greeting for greeting in greetings] == [False, False, True, True, False]
+    assert greetings[2] != greetings[3]
+
+
+def test_apop_logs_in_with_the_stamp_of_its_own_greeting() -> None:
+    factory = POP3ServerFactory(portal_of(Maildrop(())), clock=Clock(), hostname="h")
+    talk = Talk(factory, ALICE, logged_in=False)
+    stamp = talk.heard().split()[-1]
+    talk.say(b"APOP alice %b\r\n" % md5(stamp + b"secret").hexdigest().encode())
+    assert talk.heard() == b"+OK maildrop has 0 messages (0 octets)\r\n"
+
+
+def test_a_question_without_an_oracle_is_a_temporary_failure() -> None:
+    refused: list[Any] = []
+    make_factory().ask(object()).addErrback(refused.append)
+    assert refused[0].value.code == b"SYS/TEMP"
+
+
+def test_draining_closes_the_idle_now_and_the_busy_when_they_are_done() -> None:
+    opening: Deferred[Any] = Deferred()
+    maildrop = Maildrop([b"a\r\n"])
+    body = maildrop.fetch(1)
+    maildrop.answer = lambda _: opening
+    factory = make_factory(maildrop)
+    busy, idle = Talk(factory), Talk(factory, logged_in=False)
+    idle.heard()
+    busy.say(b"RETR 1\r\nNOOP\r\n")
+    fired: list[str] = []
+    factory.drain().addCallback(lambda _: fired.append("first"))
+    assert idle.heard() == STOPPING
+    assert idle.closed
+    assert not busy.closed
+    newcomer = Talk(factory, logged_in=False)
+    assert newcomer.heard() == STOPPING
+    assert newcomer.closed
+    newcomer.lose()
+    factory.drain().addCallback(lambda _: fired.append("second"))
+    assert idle.heard() == b""
+    opening.callback(body)
+    assert busy.heard() == b"+OK 3 octets\r\na\r\n.\r\n+OK\r\n" + STOPPING
+    assert busy.closed
+    idle.lose()
+    assert fired == []
+    busy.lose()
+    assert fired == ["first", "second"]
+    assert Talk(factory, logged_in=False).heard() == GREETING
+
+
+def test_draining_nobody_is_done_at_once() -> None:
+    fired: list[None] = []
+    make_factory().drain().addCallback(fired.append)
+    assert fired == [None]
+
+
+def test_abort_drops_everybody_and_what_quit_began_goes_on() -> None:
+    committing: Deferred[int] = Deferred()
+    maildrop = Maildrop([b"a\r\n"])
+    maildrop.commits = lambda: committing
+    factory = make_factory(maildrop, limits=Limits(connections=1))
+    talk, stranger = Talk(factory), Talk(factory, logged_in=False)
+    talk.say(b"DELE 1\r\nQUIT\r\n")
+    factory.abort()
+    assert talk.wire.disconnected
+    assert stranger.wire.disconnected
+    talk.lose()
+    assert maildrop.told == [("commit", [1])]
+    committing.callback(0)
+    assert maildrop.told == [("commit", [1]), "release"]
+
+
+def test_a_factory_needs_a_portal_only() -> None:
+    from twisted.internet import reactor
+
+    factory = POP3ServerFactory(portal_of(Maildrop(())))
+    assert factory.clock is reactor
+
+
+class OverSocketsTests(SocketCase):
+    async def test_who_is_turned_away_over_tls_hears_so_or_is_dropped(self) -> None:
+        clock = Clock()
+        factory = make_factory(clock=clock, limits=Limits(connections=0))
+        port = self.listen(TLSMemoryBIOFactory(self.certificates(), False, factory), factory)
+        polite = await self.connect(port)
+        polite.transport.startTLS(CertificateOptions())
+        assert await polite.ended == TOO_MANY
+        silent = await self.connect(port)
+        while len(self.servers) < 2:
+            await self.turn()
+        clock.pump([5] * 3)
+        assert await silent.ended == b""
+
+    async def test_idle_sessions_drain_over_sockets_and_no_timer_is_left(self) -> None:
+        factory = make_factory(clock=self.reactor)
+        port = self.listen(factory)
+        clients = [await self.connect(port) for _ in range(3)]
+        for client in clients:
+            await client.until(GREETING.__eq__)
+        await factory.drain()
+        assert [await client.ended for client in clients] == [GREETING + STOPPING] * 3
