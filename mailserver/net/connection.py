@@ -118,7 +118,7 @@ class Connection(TwistedProtocol, Generic[SessionT]):
         if self._closing:
             self._discard(len(data))
             return
-        if b"\n" in data:
+        if b"\n" in data and not (self._paused or self.session.busy):
             self.active = self.clock.seconds()
         self.session.feed(data)
         self.pump()
@@ -153,17 +153,25 @@ class Connection(TwistedProtocol, Generic[SessionT]):
         self.lost = True
         if self._later is not None and self._later.active():
             self._later.cancel()
-        for body in (self._transfer, self._sender):
-            if body is not None:
-                body.close()
-        self.leave()
+        if self._sender is not None:
+            self.octets_out += self._sender.octets
+        try:
+            for body in (self._transfer, self._sender):
+                if body is not None:
+                    body.close()
+        finally:
+            self.leave()
 
     # What the factory calls.
 
     def check(self, now: float) -> None:
-        """Close a session whose time is up, without a word (RFC 1939 section 3). A transfer is idle if no byte leaves."""
-        if self._paused or self._closing or self._sender is not None:
-            progress = self.octets_out, unsent_octets(self.transport)
+        """Close a session whose time is up, without a word (RFC 1939 section 3). It is not idle while bytes leave."""
+        written = self.octets_out + (0 if self._sender is None else self._sender.octets)
+        if self._progress != (
+            written,
+            0,
+        ):  # else all had left, and nothing was written since: no need to ask the kernel
+            progress = written, unsent_octets(self.transport)
             if progress != self._progress:
                 self._progress, self.active = progress, now
         allowed = self.allowed_seconds()
@@ -345,10 +353,13 @@ class Connection(TwistedProtocol, Generic[SessionT]):
             self.flush()
 
     def _file_sent(self, sender: FileSender) -> None:
-        self.octets_out += sender.octets
         if not sender.whole:
-            self.abort()
+            if sender.error is None:
+                self.fault(Failure(MessageTruncated(f"a message ended after {sender.octets} octets, before its size")))
+            else:
+                self.abort()  # the client has gone
             return
+        self.octets_out += sender.octets
         self._sender = None
         self._direct = True
         self.transport.registerProducer(self, True)

@@ -84,6 +84,8 @@ class FileSender:
     ) -> None:
         self.octets = 0
         """Octets that the socket took so far."""
+        self.error: OSError | None = None
+        """What ended it early; None where the file was too short."""
         self._transport = transport
         self._body = body
         self._fileno = fileno
@@ -115,8 +117,9 @@ class FileSender:
         except BlockingIOError:
             self._transport.startWriting()
             return
-        except ConnectionError:
-            count = 0  # the client has gone
+        except OSError as error:
+            self.error = error
+            count = 0
         self.octets += count
         if count and not self.whole:
             self._transport.startWriting()
