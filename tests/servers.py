@@ -86,6 +86,7 @@ class Site:
         self.users = self.folder / "users"
         self.certificate = self.folder / "cert.pem"
         self.key = self.folder / "key.pem"
+        self.accounts: list[Account] = []
         self.secrets: set[bytes] = set()
         self._names = names
         self.users.touch(mode=0o600)
@@ -110,13 +111,14 @@ class Site:
     def account(
         self, name: str, password: str = "", *, secret: str = "", extra: str = "", messages: Iterable[bytes] = ()
     ) -> Account:
-        """Add a user; `secret` is the passwd-file's form of the password, which is {PLAIN} and so allows APOP."""
+        """Add a user, of whom a running server learns; `secret` is the passwd-file's form of the password, which is {PLAIN} and so allows APOP."""
         password = password or f"sesame of {name}"
         home = self.folder / "mail" / name
         with self.users.open("a", encoding="utf-8") as file:
             file.write(f"{name}:{secret or '{PLAIN}' + password}::::{home}::{extra}\n")
         self.hide(name, password)
         account = Account(name, password, home)
+        self.accounts.append(account)
         for message in messages:
             account.deliver(message)
         return account

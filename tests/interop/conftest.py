@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from tests.interop.clients import Clients
 from tests.servers import RUNNING, Account, Server, Site
-
-USERS = 100
 
 
 @pytest.fixture(scope="package")
@@ -20,31 +20,30 @@ def site() -> Iterator[Site]:
 
 
 @pytest.fixture(scope="package")
-def pool(site: Site) -> Iterator[Account]:
-    """Users whom no test had yet; the server knows them from its start."""
-    return iter([site.account(f"user{number}") for number in range(USERS)])
-
-
-@pytest.fixture(scope="package")
 def foreign(site: Site) -> Account:
     """A user whose name and password are not ASCII."""
     return site.account("grüße@bücher.example", "pässwort, 密码")
 
 
 @pytest.fixture(scope="package")
-def server(site: Site, pool: Iterator[Account], foreign: Account) -> Iterator[Server]:
+def server(site: Site, foreign: Account) -> Iterator[Server]:
     with Server(site) as server:
         yield server
 
 
 @pytest.fixture
-def account(pool: Iterator[Account]) -> Account:
-    return next(pool)
+def account(site: Site) -> Iterator[Account]:
+    """A user whom no test had yet; the server learns of him when he logs in."""
+    account = site.account(f"user{len(site.accounts)}")
+    yield account
+    shutil.rmtree(account.maildir)
 
 
 @pytest.fixture
-def clients(server: Server, tmp_path: Path) -> Clients:
-    return Clients(server, tmp_path)
+def clients(server: Server) -> Iterator[Clients]:
+    """Their home is not pytest's folder, which would keep all of their mail after the tests."""
+    with TemporaryDirectory(prefix="mailserver-clients-") as folder:
+        yield Clients(server, Path(folder))
 
 
 @pytest.fixture(autouse=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.corpus import CORPUS, SMALL, canonical, top
@@ -14,12 +12,9 @@ ROADS = ("plain", "stls", "pop3s")
 
 
 @pytest.fixture(scope="module")
-def reader(pool: Iterator[Account]) -> Account:
+def reader(site: Site) -> Account:
     """Whose maildrop is the corpus, which the tests of this module only read."""
-    account = next(pool)
-    for message in CORPUS.values():
-        account.deliver(message)
-    return account
+    return site.account("reader", messages=CORPUS.values())
 
 
 def connect(server: Server, road: str) -> RawPOP3:
@@ -137,6 +132,25 @@ def test_a_second_session_waits_for_the_first(server: Server, account: Account) 
             assert second.command(b"PASS " + account.password.encode()).startswith(b"-ERR [IN-USE] ")
         first.quit()
     enter(server, account).quit()
+
+
+def test_who_has_quit_may_come_back_at_once_to_another_worker(site: Site, account: Account) -> None:
+    account.deliver(CORPUS["usual"])
+    with Server(site, workers=2) as server:
+        for _ in range(100):
+            enter(server, account).quit()
+
+
+@pytest.mark.parametrize("store", [{"io": "threads"}, {"seen": "retr"}], ids=str)
+def test_every_message_arrives_from_a_store_set_otherwise(store: dict[str, str]) -> None:
+    with Site() as site, Server(site, store=store) as server:
+        alice = site.account("alice", messages=CORPUS.values())
+        with enter(server, alice) as client:
+            bodies = client.pipeline([b"RETR %d" % number for number in range(1, len(CORPUS) + 1)])
+            assert bodies == [canonical(message) for message in CORPUS.values()]
+            client.quit()
+        seen = [path for path in (alice.maildir / "cur").iterdir() if path.name.endswith(":2,S")]
+        assert len(seen) == (len(CORPUS) if "seen" in store else 0)
 
 
 def test_commands_behind_stls_in_the_clear_are_dropped(server: Server, account: Account) -> None:
