@@ -89,7 +89,9 @@ def _sasl_capability(session: Session) -> bytes | None:
 
 
 def _stls_capability(session: Session) -> bytes | None:
-    return b"STLS" if session.policy.stls and not session.tls else None
+    """RFC 2595 section 4: announced in the AUTHORIZATION state only, unlike all the others."""
+    offered = session.policy.stls and not session.tls and session.state is AUTHORIZATION
+    return b"STLS" if offered else None
 
 
 def _check_cleartext(session: Session) -> None:
