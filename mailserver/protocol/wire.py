@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 from mailserver.errors import LineTooLong, Refusal
 
@@ -131,7 +132,7 @@ class TopCut:
     def __init__(self, lines: int) -> None:
         self.done = False
         """Whether all that TOP asks for has passed; a message may end before."""
-        self._lines = lines
+        self._lines = min(lines, sys.maxsize)  # `split` takes no more, and clients ask for "all" by any number
         self._in_body = False
         self._tail = b"\r\n"  # the last octets of the headers; a message may begin with the blank line
 
