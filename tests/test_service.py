@@ -177,6 +177,16 @@ def test_a_user_that_nobody_knows_or_that_we_already_are():
         become("nobody-of-this-name")
 
 
+def test_root_gives_up_groups_before_the_group_and_the_user_last(monkeypatch):
+    nobody = pwd.getpwnam("nobody")
+    calls = []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    for name in ("initgroups", "setgid", "setuid"):
+        monkeypatch.setattr(os, name, lambda *given, name=name: calls.append((name, *given)))
+    become("nobody")
+    assert calls == [("initgroups", "nobody", nobody.pw_gid), ("setgid", nobody.pw_gid), ("setuid", nobody.pw_uid)]
+
+
 def test_only_root_becomes_another_user(monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
     with pytest.raises(ConfigError, match="only root can become root"):

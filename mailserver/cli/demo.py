@@ -12,6 +12,7 @@ import socket
 import stat
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import format_datetime
@@ -22,6 +23,7 @@ from mailserver.net.certificates import self_signed
 
 ACCOUNT: Final = "demo"
 PORTS: Final = {"pop3": (110, 10110), "pop3s": (995, 10995)}
+"""The ports of each kind, the first that can be bound is taken: those below 1024 are root's."""
 
 CONFIG: Final = """\
 # Written anew by each `make serve`. Your own begins best from etc/mailserver.toml.
@@ -51,19 +53,19 @@ MESSAGES: Final = (
 )
 
 
-def main() -> None:
+def main(ports: Mapping[str, Sequence[int]] = PORTS) -> None:
     """Set up, say how to use it, and become the server."""
     link = Path("var")
     link.mkdir(exist_ok=True)
     owner = serving_user(link)
     var = reachable(link, owner).resolve()
     password = furnish(var)
-    ports = {kind: choose_port(*candidates) for kind, candidates in PORTS.items()}
+    chosen = {kind: choose_port(candidates) for kind, candidates in ports.items()}
     user = owner.pw_name if os.geteuid() == 0 else ""
-    (var / "mailserver.toml").write_text(CONFIG.format(user=user, var=var, **ports), encoding="utf-8")
+    (var / "mailserver.toml").write_text(CONFIG.format(user=user, var=var, **chosen), encoding="utf-8")
     if os.geteuid() == 0:
         give_all(var, owner)
-    sys.stdout.write(instructions(ports, password, var, owner.pw_name))
+    sys.stdout.write(instructions(chosen, password, var, owner.pw_name))
     sys.stdout.flush()
     command = [
         sys.executable,
@@ -141,7 +143,7 @@ def give_all(var: Path, user: pwd.struct_passwd) -> None:
         os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
 
 
-def choose_port(*candidates: int) -> int:
+def choose_port(candidates: Sequence[int]) -> int:
     """The first of the ports that can be bound."""
     for port in candidates:
         with socket.socket() as trial:
@@ -150,11 +152,11 @@ def choose_port(*candidates: int) -> int:
                 trial.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
+            return int(trial.getsockname()[1])
     sys.exit(f"ports {' and '.join(map(str, candidates))} of 127.0.0.1 are in use: stop who has them (ss -ltnp)")
 
 
-def instructions(ports: dict[str, int], password: str, var: Path, user: str) -> str:
+def instructions(ports: Mapping[str, int], password: str, var: Path, user: str) -> str:
     """What a newcomer needs to know."""
     return f"""
   Account    {ACCOUNT}
