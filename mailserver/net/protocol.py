@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 log = Logger()
 
+LOGGED_NAME = 256
+"""Octets of a user name that the log and the memory of failures keep: SASL lets 48 KiB through, and nobody is called so."""
+
 
 class POP3Server(Connection[Session]):
     """One POP3 connection. What it needs of the world comes from its factory."""
@@ -213,5 +216,5 @@ class POP3Server(Connection[Session]):
 
 def _printable(name: bytes) -> str:
     """Return a client's user name as the log may show it: nothing in it can break a line or drive a terminal."""
-    text = name.decode("utf-8", "backslashreplace")
+    text = name[:LOGGED_NAME].decode("utf-8", "backslashreplace")
     return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
