@@ -178,11 +178,15 @@ class Server:
         return self.process.pid
 
     def start(self) -> None:
-        """Start, and wait until connections are accepted."""
+        """Start, and wait until connections are accepted, by all of the workers."""
         self.launch()
-        expected = {kind for kind, endpoints in self.settings["listen"].items() if endpoints}
-        self._wait(lambda: self._ended or expected <= self.ports.keys(), START_SECONDS, "the server to listen")
-        assert expected <= self.ports.keys(), f"the server ended instead of listening:\n{self.log()}"
+        self._wait(lambda: self._ended or self._serves(), START_SECONDS, "the server to listen")
+        assert self._serves(), f"the server ended instead of listening:\n{self.log()}"
+
+    def _serves(self) -> bool:
+        listen, workers = self.settings["listen"], self.settings.get("workers", 1)
+        expected = {kind for kind, endpoints in listen.items() if endpoints}
+        return expected <= self.ports.keys() and (workers < 2 or len(self.told("worker.serving")) >= workers)
 
     def launch(self) -> None:
         """Start, and do not wait: for a server that is to end with an error."""
