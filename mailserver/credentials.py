@@ -17,6 +17,8 @@ class Password:
 
     username: bytes
     password: bytes = field(repr=False)
+    second: bytes = field(default=b"", repr=False)
+    """The password in SASLprep's spelling, to be tried after the one that was typed; b"" where there is no other."""
 
     def checkPassword(self, password: bytes) -> bool:
         """Whether `password`, the stored one, is the one given; in time that does not tell where they differ."""
@@ -41,6 +43,82 @@ class Apop:
         return hmac.compare_digest(expected, self.digest)
 
 
+@implementer(IUsernameHashedPassword)
+@dataclass(frozen=True, slots=True)
+class CramMd5:
+    """RFC 2195: `digest` is the hexadecimal HMAC-MD5 of `challenge` under the shared secret.
+
+    The names are those of Twisted's CramMD5Credentials.
+    """
+
+    username: bytes
+    challenge: bytes
+    response: bytes = field(repr=False)
+
+    def checkPassword(self, password: bytes) -> bool:
+        """Whether the response was made with `password`; in constant time."""
+        expected = hmac.digest(password, self.challenge, "md5").hex().encode("ascii")
+        return hmac.compare_digest(expected, self.response)
+
+
+class IVerifiedIdentity(ICredentials):
+    """A user who gave proof of himself within a SASL exchange; what is left is whether he has an account."""
+
+    username: bytes = Attribute("Who he is.")
+
+
+@implementer(IVerifiedIdentity)
+@dataclass(frozen=True, slots=True)
+class VerifiedIdentity:
+    """How SCRAM, DIGEST-MD5, EXTERNAL and the bearer tokens end well: only the server makes it, after the proof."""
+
+    username: bytes
+
+
+@implementer(ICredentials)
+@dataclass(frozen=True, slots=True)
+class Unproven:
+    """How they end otherwise. No checker takes it: so it is refused, delayed and counted as a wrong password is."""
+
+    username: bytes
+
+
+class IActingFor(ICredentials):
+    """Credentials of one user who asks for the maildrop of another."""
+
+    credentials: ICredentials = Attribute("His own.")
+    username: bytes = Attribute("Who he is.")
+    authzid: bytes = Attribute("For whom he acts: SASL's authorization identity.")
+
+
+@implementer(IActingFor)
+@dataclass(frozen=True, slots=True)
+class ActingFor:
+    """What an authorization identity makes of credentials. A checker that does not know it cannot take it by mistake."""
+
+    credentials: Password | VerifiedIdentity
+    authzid: bytes
+
+    @property
+    def username(self) -> bytes:
+        """Who gives proof of himself: whose password it is that may be guessed."""
+        return self.credentials.username
+
+
+class IBearerToken(ICredentials):
+    """A token of OAuth 2.0 (RFC 6750)."""
+
+    token: bytes = Attribute("As in the Authorization field, without the scheme.")
+
+
+@implementer(IBearerToken)
+@dataclass(frozen=True, slots=True)
+class BearerToken:
+    """A token, and nothing else: it says itself whose it is. It is a question to the oracle, too."""
+
+    token: bytes = field(repr=False)
+
+
 class IKerberosIdentity(ICredentials):
     """A principal that Kerberos has verified already; what is left to decide is which maildrop it may open."""
 
@@ -57,5 +135,5 @@ class KerberosIdentity:
     username: bytes
 
 
-Credentials = Password | Apop | KerberosIdentity
+Credentials = Password | Apop | CramMd5 | VerifiedIdentity | Unproven | ActingFor | KerberosIdentity
 """What a session hands to the portal."""

@@ -9,7 +9,7 @@ are the hot road; the check for that stays inside ``net/``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
@@ -126,8 +126,11 @@ class IVerifiers(Interface):
     def mechanisms() -> frozenset[bytes]:
         """The SASL mechanisms for which some stored secret can answer `verifier` now."""
 
-    def verifier(name: bytes, mechanism: bytes) -> Deferred[object]:
-        """What `mechanism` needs of `name`'s secret; for an unknown user a fake, the same each time."""
+    def verifier(name: bytes, mechanism: bytes, realm: bytes = b"") -> Deferred[object]:
+        """What `mechanism` needs of `name`'s secret; for an unknown user a fake, the same each time.
+
+        `ScramKeys` for SCRAM, whatever `realm` is; for DIGEST-MD5 the MD5 of name, `realm` and password (RFC 2831).
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,20 @@ class VerifierOf:
 
     username: bytes
     mechanism: bytes
+    realm: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class ScramKeys:
+    """What proves a password, and what proves to the client that the server knew it (RFC 5802 section 3).
+
+    Neither is the password.
+    """
+
+    salt: bytes
+    iterations: int
+    stored_key: bytes = field(repr=False)
+    server_key: bytes = field(repr=False)
 
 
 class IOracle(Interface):
@@ -151,6 +168,14 @@ class SaslContext:
 
     hostname: bytes
     tls: bool
+    nonce: bytes = b""
+    """Octets that nobody can foresee, new for each exchange, of letters and digits; b"" where there are none."""
+    bindings: Mapping[bytes, bytes] = field(default_factory=dict)
+    """TLS channel bindings by their registered names (RFC 5056), ``tls-exporter`` and the like; made when looked up."""
+    identities: tuple[bytes, ...] = ()
+    """Whom the client's certificate names, once TLS has verified it; the first is who he is by default."""
+    offered: frozenset[bytes] = frozenset()
+    """The mechanisms that this client could have read in CAPA."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,3 +238,41 @@ class IAcceptor(Interface):
 
     def accept(ap_req: bytes) -> Deferred[Accepted]:
         """Verify an AP-REQ (DER) off the reactor. Errors: TicketRefused; TemporaryFailure when too many wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class GssToken:
+    """A request to the oracle: take a GSS-API context a step further. It is answered by `GssProgress`."""
+
+    token: bytes = field(repr=False)
+    context: object = None
+    """What the last `GssProgress` gave; None begins a context."""
+    bindings: bytes = b""
+    """Channel bindings (RFC 5056), with their prefix; b"": none."""
+
+
+@dataclass(frozen=True, slots=True)
+class GssProgress:
+    """How far a GSS-API context has come."""
+
+    context: object
+    token: bytes = field(repr=False)
+    """For the client; b"" when there is none."""
+    principal: str | None = None
+    """The client's, with its realm, once the context is established."""
+
+
+@dataclass(frozen=True, slots=True)
+class GssWrap:
+    """A request to the oracle: the token that carries `message`, unencrypted (RFC 2743, GSS_Wrap)."""
+
+    message: bytes
+    context: object
+
+
+@dataclass(frozen=True, slots=True)
+class GssUnwrap:
+    """A request to the oracle: the message that a token carries (RFC 2743, GSS_Unwrap)."""
+
+    token: bytes = field(repr=False)
+    context: object

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
+from hashlib import md5
 from typing import Any, cast
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -20,6 +21,7 @@ from mailserver.auth.scram import DIGESTS, ITERATIONS, ScramSalts, derive, read_
 from mailserver.auth.table import Entry
 from mailserver.auth.watch import WatchedTable
 from mailserver.interfaces import IStartable, IUsers, IVerifiers, User
+from mailserver.saslprep import prepared
 
 UNKNOWN = Entry(User(""))
 """Stands in for a user who is not there, so that nothing is skipped for him."""
@@ -45,7 +47,7 @@ class PasswordFile:
         self._find_reactor = find_reactor
         self._cache = VerifiedPasswords(seconds)
         self._salts = ScramSalts()
-        self._fake = secrets.token_bytes(16)
+        self._fake = secrets.token_hex(16).encode("ascii")
         self._reactor: Any = None
         self._pool: HashPool | None = None
 
@@ -93,13 +95,17 @@ class PasswordFile:
         return self._when_fresh(self._lookup, name)
 
     def mechanisms(self) -> frozenset[bytes]:
-        """SCRAM, as far as the file's secrets go."""
+        """SCRAM and DIGEST-MD5, as far as the file's secrets go."""
         table = self._file.table
-        return frozenset(name for name in DIGESTS if table.clear or name.decode("ascii") in table.schemes)
+        if table.clear:
+            return frozenset({*DIGESTS, b"DIGEST-MD5"})
+        return frozenset(name for name in DIGESTS if name.decode("ascii") in table.schemes)
 
-    def verifier(self, name: bytes, mechanism: bytes) -> Deferred[object]:
-        """The `ScramKeys` of a user. Errors: KeyError for another mechanism than `mechanisms`."""
-        return self._when_fresh(self._verifier, name, mechanism)
+    def verifier(self, name: bytes, mechanism: bytes, realm: bytes = b"") -> Deferred[object]:
+        """The `ScramKeys` of a user, or his MD5. Errors: KeyError for another mechanism than `mechanisms`."""
+        if mechanism == b"DIGEST-MD5":
+            return self._when_fresh(self._digest_key, name, realm)
+        return self._when_fresh(self._scram_keys, name, mechanism)
 
     def _when_fresh(self, ask: Callable[..., Deferred[Any]], *args: Any) -> Deferred[Any]:
         if self._pool is None:
@@ -168,15 +174,23 @@ class PasswordFile:
             raise UnauthorizedLogin
         return name
 
-    def _verifier(self, name: bytes, mechanism: bytes) -> Deferred[object]:
+    def _digest_key(self, name: bytes, realm: bytes) -> Deferred[bytes]:
         secret = self._entry(name).secret
-        if secret and secret.scheme.encode("ascii") == mechanism:
-            return succeed(read_keys(secret.text))
-        clear = secret.clear if secret else None
-        if clear is None and not self._file.table.clear:
-            return succeed(self._salts.fake(name, mechanism, self._iterations(mechanism)))
+        password = self._fake if secret is None or secret.clear is None else secret.clear
+        key = md5(b"%b:%b:%b" % (name, realm, prepared(password)), usedforsecurity=False)
+        return succeed(key.digest())
+
+    def _scram_keys(self, name: bytes, mechanism: bytes) -> Deferred[object]:
+        secret = self._entry(name).secret
+        stored = read_keys(secret.text) if secret and secret.scheme.encode("ascii") == mechanism else None
+        if not self._file.table.clear:
+            return succeed(stored or self._salts.fake(name, mechanism, self._iterations(mechanism)))
+        password = prepared(secret.clear) if secret and secret.clear else self._fake
         salt = self._salts.salt(name, mechanism)
-        return self._in_pool(derive, self._fake if clear is None else clear, salt, ITERATIONS, DIGESTS[mechanism])
+        derived = self._in_pool(derive, password, salt, ITERATIONS, DIGESTS[mechanism])
+        return derived.addCallback(
+            lambda keys: stored or keys
+        )  # an answer without that work would say who is stored so
 
     def _iterations(self, mechanism: bytes) -> int:
         decoy = self._file.table.decoy

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hmac
 from binascii import a2b_base64
-from dataclasses import dataclass, field
 from hashlib import new as new_digest
 from hashlib import pbkdf2_hmac
 from pathlib import Path
 from secrets import token_bytes
+
+from mailserver.interfaces import ScramKeys
 
 ITERATIONS = 4096
 """Where nothing stored says otherwise: RFC 5802's least, Dovecot's default, and what most clients expect."""
@@ -20,18 +21,8 @@ DIGESTS = {b"SCRAM-SHA-1": "sha1", b"SCRAM-SHA-256": "sha256"}
 """The hash of each mechanism (RFC 5802, RFC 7677)."""
 
 
-@dataclass(frozen=True, slots=True)
-class ScramKeys:
-    """What proves a password, and what proves to the client that the server knew it. Neither is the password."""
-
-    salt: bytes
-    iterations: int
-    stored_key: bytes = field(repr=False)
-    server_key: bytes = field(repr=False)
-
-
 def derive(password: bytes, salt: bytes, iterations: int, digest: str) -> ScramKeys:
-    """The keys of `password`, verbatim: neither Dovecot nor we apply SASLprep. Takes milliseconds: not for the reactor."""
+    """The keys of `password`, verbatim: whether SASLprep applies is the caller's. Takes milliseconds: not for the reactor."""
     salted = pbkdf2_hmac(digest, password, salt, iterations)
     client_key = hmac.digest(salted, b"Client Key", digest)
     stored_key = new_digest(digest, client_key, usedforsecurity=True).digest()

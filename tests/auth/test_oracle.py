@@ -8,9 +8,9 @@ from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from mailserver.auth import PasswordFile, make_oracle
-from mailserver.auth.scram import ScramKeys, derive, read_keys
+from mailserver.auth.scram import derive, read_keys
 from mailserver.errors import AuthenticationFailed
-from mailserver.interfaces import IOracle, VerifierOf
+from mailserver.interfaces import IOracle, ScramKeys, VerifierOf
 from tests.auth.vectors import SECRETS
 
 STORED = SECRETS["SCRAM-SHA-1"]["utf8"]

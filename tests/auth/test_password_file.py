@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import md5
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ from zope.interface.verify import verifyObject
 
 from mailserver.auth import PasswordFile
 from mailserver.auth.schemes import Secret
-from mailserver.auth.scram import ScramKeys, derive, read_keys
+from mailserver.auth.scram import derive, read_keys
 from mailserver.auth.table import Entry, Table
 from mailserver.auth.watch import PasswordFileError
 from mailserver.credentials import Apop, Password
-from mailserver.interfaces import IStartable, IUsers, IVerifiers, User
+from mailserver.interfaces import IStartable, IUsers, IVerifiers, ScramKeys, User
 from tests.auth.contract import STAMP, digest
 from tests.auth.vectors import PASSWORDS, SECRETS
 
@@ -234,7 +235,7 @@ class VerifiersTests(PasswordFileCase):
     async def test_the_mechanisms_are_those_of_the_stored_secrets(self) -> None:
         scram = b"dave:" + SECRETS["SCRAM-SHA-256"]["utf8"] + b"\n"
         for data, mechanisms in (
-            (LINES, {b"SCRAM-SHA-1", b"SCRAM-SHA-256"}),
+            (LINES, {b"SCRAM-SHA-1", b"SCRAM-SHA-256", b"DIGEST-MD5"}),
             (scram, {b"SCRAM-SHA-256"}),
             (b"", set()),
         ):
@@ -275,6 +276,32 @@ class VerifiersTests(PasswordFileCase):
         assert fake.iterations == real.iterations == 9999
         other = self.successResultOf(checker.verifier(b"nobody", b"SCRAM-SHA-256"))
         assert (len(other.stored_key), other.iterations) == (32, 4096)
+
+    async def test_beside_clear_secrets_stored_keys_take_the_same_work(self) -> None:
+        checker = await self.started(LINES + b"dave:" + SECRETS["SCRAM-SHA-1"]["utf8"] + b"\n")
+        stored = read_keys(SECRETS["SCRAM-SHA-1"]["utf8"].partition(b"}")[2])
+        work: list[Any] = []
+        in_pool = checker._in_pool
+        checker._in_pool = lambda *args: work.append(args[0]) or in_pool(*args)
+        for name in (b"dave", b"alice", b"bob", b"nobody"):
+            keys = await checker.verifier(name, b"SCRAM-SHA-1")
+            assert (keys == stored) is (name == b"dave")
+        assert work == [derive] * 4
+
+    async def test_clients_hash_the_prepared_password_so_a_clear_secret_is_prepared(self) -> None:
+        checker = await self.started("erin:{PLAIN}I\u00adX\u2168\n".encode())
+        keys = await checker.verifier(b"erin", b"SCRAM-SHA-1")
+        assert isinstance(keys, ScramKeys)
+        assert keys == derive(b"IXIX", keys.salt, keys.iterations, "sha1")
+        assert await checker.verifier(b"erin", b"DIGEST-MD5", b"r") == md5(b"erin:r:IXIX").digest()
+
+    async def test_a_digest_key_is_bound_to_the_realm(self) -> None:
+        checker = await self.started()
+        assert await checker.verifier(b"alice", b"DIGEST-MD5", b"h") == md5(b"alice:h:tanstaaf").digest()
+        for name in (b"bob", b"nobody"):
+            fake = await checker.verifier(name, b"DIGEST-MD5", b"h")
+            assert fake == await checker.verifier(name, b"DIGEST-MD5", b"h")
+            assert fake != await checker.verifier(name, b"DIGEST-MD5", b"i")
 
     async def test_a_mechanism_it_does_not_serve_is_a_fault(self) -> None:
         checker = await self.started()
