@@ -276,3 +276,41 @@ class GssUnwrap:
 
     token: bytes = field(repr=False)
     context: object
+
+
+@dataclass(frozen=True, slots=True)
+class GssToken:
+    """A request to the oracle: take a GSS-API context a step further. It is answered by `GssProgress`."""
+
+    token: bytes = field(repr=False)
+    context: object = None
+    """What the last `GssProgress` gave; None begins a context."""
+    bindings: bytes = b""
+    """Channel bindings (RFC 5056), with their prefix; b"": none."""
+
+
+@dataclass(frozen=True, slots=True)
+class GssProgress:
+    """How far a GSS-API context has come."""
+
+    context: object
+    token: bytes = field(repr=False)
+    """For the client; b"" when there is none."""
+    principal: str | None = None
+    """The client's, with its realm, once the context is established."""
+
+
+@dataclass(frozen=True, slots=True)
+class GssWrap:
+    """A request to the oracle: the token that carries `message`, unencrypted (RFC 2743, GSS_Wrap)."""
+
+    message: bytes
+    context: object
+
+
+@dataclass(frozen=True, slots=True)
+class GssUnwrap:
+    """A request to the oracle: the message that a token carries (RFC 2743, GSS_Unwrap)."""
+
+    token: bytes = field(repr=False)
+    context: object
