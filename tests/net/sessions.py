@@ -54,7 +54,7 @@ class Maildrop:
         path = self.folder / str(number)
         if not path.exists():
             path.write_bytes(data)
-        return self.answer(FileBody(os.open(path, os.O_RDONLY), self.messages.octets[number - 1]))
+        return self.answer(FileBody(os.open(path, os.O_RDONLY), len(data)))
 
     def sent(self, number: int, octets: int) -> None:
         self.told.append(("sent", number, octets))
