@@ -267,6 +267,8 @@ class Connection(TwistedProtocol, Generic[SessionT]):
         self._closing = True
         self.active = self.clock.seconds()
         self.transport.unregisterProducer()  # TLS shuts down only without one
+        if self._stopped:
+            self.transport.resumeProducing()  # the client's own goodbye is still to be read
         if self.plain and self.session.unread and not self._half_closed:
             self._hang_up()
         elif self._direct:  # nothing is unsent: no need to wait for a turn of the reactor
@@ -279,8 +281,6 @@ class Connection(TwistedProtocol, Generic[SessionT]):
 
         A socket closed over octets that nobody read resets the connection, and a reset overtakes the last reply.
         """
-        if self._stopped:
-            self.transport.resumeProducing()
         self.transport.loseWriteConnection()
 
     def _discard(self, octets: int) -> None:
@@ -354,10 +354,11 @@ class Connection(TwistedProtocol, Generic[SessionT]):
 
     def _file_sent(self, sender: FileSender) -> None:
         if not sender.whole:
-            if sender.error is None:
-                self.fault(Failure(MessageTruncated(f"a message ended after {sender.octets} octets, before its size")))
-            else:
+            if isinstance(sender.error, (ConnectionError, TimeoutError)):
                 self.abort()  # the client has gone
+            else:
+                why = sender.error or "its file is too short"
+                self.fault(Failure(MessageTruncated(f"a message ends after {sender.octets} octets: {why}")))
             return
         self.octets_out += sender.octets
         self._sender = None

@@ -100,7 +100,7 @@ def open_files() -> set[str]:
     names = set()
     for entry in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # the listing's own
-            names.add(os.readlink(entry))
+            names.add(str(entry.readlink()))
     return names
 
 
@@ -190,6 +190,7 @@ class SendfileTests(SocketCase):
         client = await self.begun()
         await client.ended
         assert b"broken" not in client.received
+        assert len(self.named("truncated")) == 1
         assert not client.received.endswith(b".\r\n")
 
     async def test_the_session_goes_on_with_back_pressure_after_sendfile(self) -> None:

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from mailserver.net.connection import UNREAD_LIMIT, Connection
+from mailserver.net.transfer import CHUNK
+from tests.net.sessions import GREETING, HELLO, LOGIN, Client, Maildrop, SocketCase, Talk, make_factory
+
+SMALL = b"x" * 10_000 + b"\r\n"
+
+
+def test_pipelined_commands_are_answered_in_one_write() -> None:
+    talk = Talk(make_factory(Maildrop([b"a\r\n", b".b\n"])))
+    talk.say(b"STAT\r\nLIST\r\nUIDL 1\r\nRETR 1\r\nTOP 2 0\r\nRETR 2\r\nNOOP\r\n")
+    assert len(talk.wire.writes) == 1
+    talk.heard()
+    talk.say(b"NOOP\r\n" * 10_000)
+    assert talk.wire.writes == [b"+OK\r\n" * 10_000]
+
+
+def test_a_batch_is_flushed_before_it_grows_large() -> None:
+    talk = Talk(make_factory(Maildrop([SMALL])))
+    talk.say(b"RETR 1\r\n" * 60)
+    sizes = [len(write) for write in talk.wire.writes]
+    assert sum(sizes) > 2 * CHUNK
+    assert len(sizes) == 3
+    assert all(CHUNK <= size < CHUNK + 2 * len(SMALL) for size in sizes[:-1])
+
+
+def test_a_client_that_does_not_read_stops_the_commands_then_the_reading() -> None:
+    talk = Talk(make_factory())
+    talk.wire.hold()
+    talk.say(b"NOOP\r\n")
+    talk.say(b"x" * (UNREAD_LIMIT - 6))
+    assert talk.wire.producerState == "producing"
+    talk.say(b"\r\n")
+    assert talk.wire.producerState == "paused"
+    assert talk.heard() == b""
+    talk.wire.go()
+    assert talk.wire.producerState == "producing"
+    assert talk.heard().startswith(b"+OK\r\n-ERR")
+
+
+def test_input_waits_while_an_effect_is_open_and_reading_stops_above_the_limit() -> None:
+    opening: Deferred[Any] = Deferred()
+    maildrop = Maildrop([b"a\r\n"])
+    body = maildrop.fetch(1)
+    maildrop.answer = lambda _: opening
+    talk = Talk(make_factory(maildrop))
+    talk.say(b"RETR 1\r\n" + b"NOOP\r\n" * 11_000)
+    assert talk.heard() == b""
+    assert talk.wire.producerState == "paused"
+    opening.callback(body)
+    assert talk.heard() == b"+OK 3 octets\r\na\r\n.\r\n" + b"+OK\r\n" * 11_000
+    assert talk.wire.producerState == "producing"
+
+
+def test_ten_thousand_answers_at_once_do_not_recurse() -> None:
+    talk = Talk(make_factory(Maildrop([b"a\r\n"])))
+    talk.say(b"RETR 1\r\n" * 8_000)
+    assert talk.heard() == b"+OK 3 octets\r\na\r\n.\r\n" * 8_000
+
+
+def test_a_lost_connection_gives_back_its_maildrop_even_if_a_body_will_not_close() -> None:
+    class Stuck:
+        def read(self, limit: int) -> Any:
+            return Deferred()
+
+        def close(self) -> None:
+            raise RuntimeError("stuck")
+
+    maildrop = Maildrop([b"a\r\n"])
+    maildrop.answer = lambda _: Stuck()
+    talk = Talk(make_factory(maildrop))
+    talk.say(b"RETR 1\r\n")
+    with pytest.raises(RuntimeError, match="stuck"):
+        talk.lose()
+    assert maildrop.told == ["release"]
+
+
+def test_what_a_subclass_must_give() -> None:
+    connection: Any = Connection(make_factory().clock, "")
+    for missing in (
+        lambda: connection.begin(tls=False),
+        lambda: connection.perform(None),
+        connection.allowed_seconds,
+        connection.leave,
+    ):
+        with pytest.raises(NotImplementedError):
+            missing()
+    connection.stopProducing()
+    connection.writeConnectionLost()
+
+
+class Recorded:
+    """A socket that counts what is sent through it, and can refuse it."""
+
+    def __init__(self, real: socket.socket, taken: list[Any]) -> None:
+        self.real = real
+        self.taken = taken
+        self.sent: list[int] = []
+
+    def send(self, data: bytes) -> int:
+        take = self.taken.pop(0) if self.taken else len(data)
+        if isinstance(take, OSError):
+            raise take
+        self.sent.append(self.real.send(data[:take]))
+        return self.sent[-1]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+
+class DirectTests(SocketCase):
+    """Writes to the socket itself."""
+
+    async def begun(self, *taken: Any) -> tuple[Client, Any, Recorded]:
+        client = await self.connect(self.listen(make_factory(Maildrop([SMALL]))))
+        await client.until(GREETING.__eq__)
+        server = self.servers[0]
+        server.transport.socket = recorded = Recorded(server.transport.socket, list(taken))
+        return client, server, recorded
+
+    async def test_a_session_is_a_send_for_each_batch_and_a_close(self) -> None:
+        client, server, recorded = await self.begun()
+        client.transport.write(LOGIN + b"QUIT\r\n")
+        await client.ended
+        assert len(recorded.sent) == 1
+        assert server.lost
+        assert client.received.endswith(b"+OK signing off\r\n")
+
+    async def order(self, *taken: Any) -> Recorded:
+        client, server, recorded = await self.begun(*taken)
+        client.transport.write(LOGIN + b"RETR 1\r\nNOOP\r\n")
+        await client.until(lambda data: data.endswith(b".\r\n+OK\r\n"))
+        assert not server._direct
+        client.transport.write(b"NOOP\r\n" * 3 + b"QUIT\r\n")
+        await client.ended
+        assert client.received.endswith(b"\r\n.\r\n+OK\r\n" + b"+OK\r\n" * 3 + b"+OK signing off\r\n")
+        assert client.received.count(SMALL) == 1
+        return recorded
+
+    async def test_a_partial_send_leaves_the_rest_to_the_transport(self) -> None:
+        assert (await self.order(5)).sent[0] == 5
+
+    async def test_a_full_socket_leaves_all_to_the_transport(self) -> None:
+        await self.order(BlockingIOError(errno.EAGAIN, "full"))
+
+    async def test_commands_that_come_while_the_transport_holds_data_are_answered_after_it(self) -> None:
+        client, server, _ = await self.begun(5)
+        server.dataReceived(LOGIN)
+        server.dataReceived(b"NOOP\r\n")
+        assert server.transport._tempDataLen > 0
+        await client.until(HELLO.__ne__)
+        await client.until(lambda data: data.endswith(b"octets)\r\n+OK\r\n"))
+
+    async def test_a_broken_socket_ends_the_session_as_a_lost_one(self) -> None:
+        broken = BrokenPipeError(errno.EPIPE, "gone")
+        client, server, _ = await self.begun(broken, broken, broken)
+        client.transport.write(LOGIN)
+        while not server.lost:
+            await self.turn()
+        assert server.factory._connections == set()
+        assert not self.named("fault")
+
+    async def test_a_full_socket_and_quit_at_once_lose_nothing(self) -> None:
+        client, _, _ = await self.begun(7)
+        client.transport.write(LOGIN + b"RETR 1\r\nQUIT\r\n")
+        await client.ended
+        assert client.received.endswith(SMALL + b".\r\n+OK signing off\r\n")
+
+    async def test_a_commit_answered_from_outside_closes_at_once(self) -> None:
+        committing: Deferred[int] = Deferred()
+        client, server, _ = await self.begun()
+        server.factory.portal.realm.maildrop.commits = lambda: committing
+        client.transport.write(LOGIN + b"QUIT\r\n")
+        while not server._committing:
+            await self.turn()
+        committing.callback(0)
+        assert server.lost
+        assert (await client.ended).endswith(b"+OK signing off\r\n")
+
+    async def test_the_sweep_and_the_drain_close_at_once(self) -> None:
+        client, server, _ = await self.begun()
+        server.factory.clock.pump([5] * 40)
+        assert server.lost
+        assert await client.ended == GREETING
+        second = await self.connect(client.transport.getPeer().port)
+        await second.until(GREETING.__eq__)
+        drained = server.factory.drain()
+        assert drained.called
+        assert (await second.ended).endswith(b"the server is stopping\r\n")
+
+    async def test_an_aborted_connection_writes_nothing_more(self) -> None:
+        opening: Deferred[Any] = Deferred()
+        client, server, recorded = await self.begun()
+        maildrop = server.factory.portal.realm.maildrop
+        body = maildrop.fetch(1)
+        maildrop.answer = lambda _: opening
+        client.transport.write(LOGIN + b"RETR 1\r\nNOOP\r\n")
+        await client.until(lambda data: data.endswith(b"octets)\r\n"))
+        server.abort()
+        sent = len(recorded.sent)
+        opening.callback(body)
+        assert len(recorded.sent) == sent
+        await client.ended
