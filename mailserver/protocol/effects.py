@@ -56,6 +56,11 @@ class Retrieve:
 
 
 @dataclass(frozen=True, slots=True)
+class Sending:
+    """What `opened` makes of Retrieve, inside the session: +OK has been said, so no refusal can follow."""
+
+
+@dataclass(frozen=True, slots=True)
 class Commit:
     """Remove these messages for good and release the maildrop. Answers: `committed`, `refused`."""
 

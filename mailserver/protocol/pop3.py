@@ -15,7 +15,19 @@ from dataclasses import dataclass
 from mailserver.credentials import Credentials
 from mailserver.errors import AuthenticationFailed, BadCommand, Refusal, WrongProtocol
 from mailserver.interfaces import Ask, Challenge, IExchange, IMechanism, SaslContext, Step
-from mailserver.protocol.effects import MOVES, Close, Commit, Effect, Login, Retrieve, Sasl, StartTLS, State, Turn
+from mailserver.protocol.effects import (
+    MOVES,
+    Close,
+    Commit,
+    Effect,
+    Login,
+    Retrieve,
+    Sasl,
+    Sending,
+    StartTLS,
+    State,
+    Turn,
+)
 from mailserver.protocol.pop3_commands import TABLES, run
 from mailserver.protocol.wire import COMMAND_LIMIT, SASL_LIMIT, TERMINATION, LineBuffer, err, ok
 from mailserver.snapshot import Snapshot
@@ -43,6 +55,7 @@ NOTHING = Snapshot((), (), ())
 TLS_HELLO = b"\x16\x03"
 """How a TLS client begins that took a plain port for a TLS one: it would wait for an answer to an unfinished line."""
 GOODBYE = b"signing off"
+SENDING = Sending()
 
 
 class Session:
@@ -83,7 +96,7 @@ class Session:
         self.deleted_octets = 0
         self._buffer = LineBuffer()
         self._pending: Effect | None = None  # what `next` returns next
-        self._open: Effect | None = None  # returned, and not yet answered
+        self._open: Effect | Sending | None = None  # returned, and not yet answered
         self._exchange: IExchange | None = None
         self._mechanism = b""
         self._listing: Iterator[bytes] | None = None
@@ -121,8 +134,9 @@ class Session:
                 self._list_on(self._listing)
             elif not self._read():
                 return None
-        self._open, self._pending = self._pending, None
-        return self._open
+        effect, self._pending = self._pending, None
+        self._open = effect
+        return effect
 
     # The answers to effects: exactly one for each.
 
@@ -135,11 +149,12 @@ class Session:
 
     def answered(self, value: object) -> None:
         """Hand the oracle's answer to the exchange."""
-        self._answers(Sasl)
-        if self._exchange is None:
+        exchange = self._exchange
+        if not isinstance(self._open, Sasl) or exchange is None:
             raise RuntimeError("no exchange has asked")
+        self._open = None
         try:
-            self._pending = self._advance(self._exchange.answer(value))
+            self._pending = self._advance(exchange.answer(value))
         except Refusal as refusal:
             self._refuse(refusal)
 
@@ -155,12 +170,13 @@ class Session:
         effect = self._open
         if not isinstance(effect, Retrieve):
             raise RuntimeError("no message is to be announced")  # noqa: TRY004 - a bug in the caller, not a type
+        self._open = SENDING
         octets = self.messages.octets[effect.number - 1]
         self.reply(b"%d octets" % octets if effect.lines is None else b"top of message follows")
 
     def sent(self) -> None:
         """Go on after a message was written whole."""
-        self._answers(Retrieve)
+        self._answers(Sending)
 
     def committed(self, left: int) -> None:
         """End the UPDATE state, in which `left` messages could not be removed."""
@@ -235,7 +251,7 @@ class Session:
         self.state = state
         self.verbs = TABLES[state]
 
-    def _answers(self, *effects: type[Effect]) -> None:
+    def _answers(self, *effects: type[Effect | Sending]) -> None:
         if not isinstance(self._open, effects):
             raise RuntimeError(f"{effects} answered while {self._open!r} is open")  # noqa: TRY004 - as above
         self._open = None

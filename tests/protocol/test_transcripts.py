@@ -23,10 +23,10 @@ from pathlib import Path
 import pytest
 
 from mailserver import errors
+from mailserver.interfaces import VerifierOf
 from mailserver.protocol.effects import Close, Commit, Effect, Login, Retrieve, Sasl
 from mailserver.protocol.pop3 import Policy
-from mailserver.sasl import MECHANISMS
-from tests.protocol.world import OracleMechanism, Settings, World
+from tests.protocol.world import MECHANISMS, OracleMechanism, Settings, World
 
 WAYS = {"lock-step": 2, "as-written": 1}
 FOLDER = Path(__file__).parent / "transcripts"
@@ -157,8 +157,8 @@ def describe(effect: Effect) -> str:
             return f"Commit {list(numbers)}"
         case Retrieve(number, lines):
             return f"Retrieve {number}" if lines is None else f"Retrieve {number} {lines}"
-        case Sasl(request):
-            return f"Sasl {request}"
+        case Sasl(VerifierOf(username)):
+            return f"Sasl {username!r}"
         case _:
             return type(effect).__name__
 

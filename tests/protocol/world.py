@@ -14,6 +14,8 @@ from mailserver.interfaces import Ask, Challenge, Done, IExchange, IMechanism, S
 from mailserver.protocol.effects import Close, Commit, Effect, Login, Retrieve, Sasl, StartTLS, Turn
 from mailserver.protocol.pop3 import Policy, Session
 from mailserver.protocol.wire import Stuffer, TopCut
+from mailserver.sasl.login import LoginMechanism
+from mailserver.sasl.plain import PlainMechanism
 from mailserver.snapshot import Message, Snapshot
 from tests.corpus import canonical
 
@@ -57,6 +59,10 @@ class Riddle:
             raise AuthenticationFailed
         self.known = value
         return Challenge(b"")
+
+
+MECHANISMS: tuple[IMechanism, ...] = (PlainMechanism(), LoginMechanism())
+"""Those that the dialogs offer, whatever others there are."""
 
 
 @dataclass
