@@ -1,0 +1,1 @@
+"""The exchanges, each against the vectors of its RFC."""

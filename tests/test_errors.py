@@ -1,0 +1,95 @@
+"""Refusals, store errors, and what a client hears of either."""
+
+import re
+
+import pytest
+from twisted.cred.error import LoginDenied, LoginFailed, UnauthorizedLogin, UnhandledCredentials
+
+from mailserver import errors
+from mailserver.errors import AuthenticationFailed, Refusal, StoreError, TemporaryFailure, refusal_for
+
+
+def family(base):
+    """The class and all below it."""
+    return [base, *(each for child in base.__subclasses__() for each in family(child))]
+
+
+def made(kind):
+    """One of this class."""
+    return kind(37, "for the log alone") if kind is errors.TicketRefused else kind()
+
+
+OURS = [kind for kind in family(Refusal) if kind.__module__.startswith("mailserver.")]
+CODES = {b"", b"AUTH", b"IN-USE", b"SYS/TEMP", b"SYS/PERM"}
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_a_refusal_is_one_ascii_line_that_fits_rfc_2449(kind):
+    line = made(kind).line
+    assert re.fullmatch(rb"(?:\[[A-Z]+(?:[-/][A-Z]+)?\] )?[\x21-\x5a\x5c-\x7e][\x20-\x7e]*", line)
+    assert len(b"-ERR %b\r\n" % line) <= 512
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_its_code_is_a_registered_one(kind):
+    assert kind.code in CODES
+    assert made(kind).line.startswith(b"[%b] " % kind.code if kind.code else kind.text)
+
+
+def test_a_text_of_its_own_keeps_the_code():
+    assert TemporaryFailure(b"too many connections").line == b"[SYS/TEMP] too many connections"
+    assert Refusal(b"").line == b""
+
+
+def test_it_shows_what_the_client_hears_and_its_class():
+    shown = "AuthenticationFailed(b'[AUTH] authentication failed')"
+    assert repr(AuthenticationFailed()) == str(AuthenticationFailed()) == shown
+    assert AuthenticationFailed().args == ()
+
+
+def test_what_kerberos_said_is_for_the_log_alone():
+    refused = errors.TicketRefused(37, "clock skew of 400 s")
+    assert refused.line == AuthenticationFailed().line
+    assert (refused.error_code, refused.detail) == (37, "clock skew of 400 s")
+    assert "skew" not in repr(refused)
+
+
+def test_only_what_cannot_go_on_is_fatal():
+    assert {kind for kind in OURS if kind.fatal} == {errors.LineTooLong, errors.WrongProtocol}
+
+
+@pytest.mark.parametrize("kind", family(StoreError))
+def test_of_a_store_error_the_client_hears_the_refusal_alone(kind):
+    refusal = refusal_for(kind("/var/mail/alice: no space left on device"))
+    assert type(refusal) is kind.refusal
+    assert b"alice" not in refusal.line
+
+
+@pytest.mark.parametrize(
+    ("error", "refusal"),
+    [
+        (errors.MaildropInUse, errors.InUse),
+        (errors.MaildropUnavailable, errors.TemporaryFailure),
+        (errors.MaildropCorrupt, errors.PermanentFailure),
+        (errors.OutcomeUnknown, errors.TemporaryFailure),
+        (errors.MessageGone, errors.MessageUnavailable),
+        (errors.MessageTruncated, errors.TemporaryFailure),
+    ],
+)
+def test_which_refusal_stands_for_which_store_error(error, refusal):
+    assert error.refusal is refusal
+
+
+@pytest.mark.parametrize("kind", [UnauthorizedLogin, LoginFailed, LoginDenied, UnhandledCredentials])
+def test_every_failed_login_of_cred_sounds_the_same(kind):
+    assert refusal_for(kind("no user alice")).line == AuthenticationFailed().line
+
+
+def test_a_refusal_is_passed_on_as_it_is():
+    refusal = Refusal(b"text")
+    assert refusal_for(refusal) is refusal
+
+
+@pytest.mark.parametrize("error", [None, OSError("/etc/shadow"), KeyError("alice"), KeyboardInterrupt()])
+def test_a_fault_of_ours_is_nothing_the_client_hears(error):
+    assert refusal_for(error) is None
