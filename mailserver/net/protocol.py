@@ -32,6 +32,8 @@ LOGGED_NAME = 256
 class POP3Server(Connection[Session]):
     """One POP3 connection. What it needs of the world comes from its factory."""
 
+    __slots__ = ("_committing", "_logout", "_maildrop", "deleted", "factory", "retrieved", "since")
+
     def __init__(self, factory: POP3ServerFactory, peer: str) -> None:
         super().__init__(factory.clock, peer)
         self.factory: POP3ServerFactory = factory
