@@ -230,6 +230,34 @@ def test_a_fault_in_a_command_ends_the_connection_without_its_text(events: list[
     assert event["log_failure"].check(RuntimeError)
 
 
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_store_that_answers_nonsense_is_a_fault(gone: bool, events: list[dict[str, Any]]) -> None:
+    opening: Deferred[Any] = Deferred()
+    maildrop = Maildrop([b"a"])
+    maildrop.answer = lambda _: opening
+    talk = Talk(make_factory(maildrop))
+    talk.say(b"RETR 1\r\n")
+    talk.heard()
+    if gone:
+        talk.lose()
+    opening.callback(None)  # no body
+    assert named(events, "fault")
+    assert talk.closed is not gone
+    assert b"AttributeError" not in talk.heard()
+
+
+def test_a_row_that_cannot_be_mended_is_a_fault_after_the_whole_message() -> None:
+    def broken(number: int, octets: int) -> None:
+        raise RuntimeError("/var/mail")
+
+    maildrop = Maildrop([b"a\r\n"])
+    maildrop.sent = broken  # type: ignore[method-assign]
+    talk = Talk(make_factory(maildrop))
+    talk.say(b"RETR 1\r\nNOOP\r\n")
+    assert talk.heard() == b"+OK 3 octets\r\na\r\n.\r\n" + TEMPORARY
+    assert talk.closed
+
+
 def test_the_store_hears_what_was_sent_whole_and_of_top_nothing() -> None:
     maildrop = Maildrop([b"a\n.b"])
     talk = Talk(make_factory(maildrop))

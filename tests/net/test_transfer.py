@@ -193,6 +193,20 @@ class SendfileTests(SocketCase):
         assert len(self.named("truncated")) == 1
         assert not client.received.endswith(b".\r\n")
 
+    async def test_a_socket_that_breaks_in_the_middle_is_no_news(self) -> None:
+        for broken in (BrokenPipeError(errno.EPIPE, "gone"), TimeoutError(errno.ETIMEDOUT, "gone")):
+            taken: list[Any] = [BlockingIOError(errno.EAGAIN, "full"), broken]
+
+            def refused(*_: object, taken: list[Any] = taken) -> int:
+                raise taken.pop(0)
+
+            self.patch(os, "sendfile", refused)
+            client = await self.begun()
+            await client.ended
+            assert not taken
+        assert not self.named("truncated")
+        assert not self.named("fault")
+
     async def test_the_session_goes_on_with_back_pressure_after_sendfile(self) -> None:
         client = await self.begun(commands=b"RETR 1\r\nNOOP\r\n")
         await client.until(lambda data: data.endswith(b".\r\n+OK\r\n"))
