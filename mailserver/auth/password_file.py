@@ -177,8 +177,8 @@ class PasswordFile:
     def _digest_key(self, name: bytes, realm: bytes) -> Deferred[bytes]:
         secret = self._entry(name).secret
         password = self._fake if secret is None or secret.clear is None else secret.clear
-        key = md5(b"%b:%b:%b" % (name, realm, prepared(password)), usedforsecurity=False)
-        return succeed(key.digest())
+        parts = map(_latin1, (name, realm, prepared(password)))
+        return succeed(md5(b":".join(parts), usedforsecurity=False).digest())
 
     def _scram_keys(self, name: bytes, mechanism: bytes) -> Deferred[object]:
         secret = self._entry(name).secret
@@ -199,6 +199,14 @@ class PasswordFile:
 
     def _in_pool(self, work: Callable[..., Any], *args: Any) -> Deferred[Any]:
         return cast(HashPool, self._pool).run(work, *args)
+
+
+def _latin1(octets: bytes) -> bytes:
+    """UTF-8 in ISO 8859-1 where it can be (RFC 2831 section 2.1.2.1)."""
+    try:
+        return octets.decode("utf-8").encode("latin-1")
+    except UnicodeError:
+        return octets
 
 
 def _refuse() -> Deferred[Any]:

@@ -295,6 +295,13 @@ class VerifiersTests(PasswordFileCase):
         assert keys == derive(b"IXIX", keys.salt, keys.iterations, "sha1")
         assert await checker.verifier(b"erin", b"DIGEST-MD5", b"r") == md5(b"erin:r:IXIX").digest()
 
+    async def test_a_digest_key_is_of_iso_8859_1_where_that_can_be(self) -> None:
+        checker = await self.started("jörg:{PLAIN}grün\nzoë:{PLAIN}密码\n".encode())
+        key = await checker.verifier("jörg".encode(), b"DIGEST-MD5", b"r")
+        assert key == md5("jörg:r:grün".encode("latin-1")).digest()
+        key = await checker.verifier("zoë".encode(), b"DIGEST-MD5", b"r")
+        assert key == md5("zoë".encode("latin-1") + ":r:密码".encode()).digest()
+
     async def test_a_digest_key_is_bound_to_the_realm(self) -> None:
         checker = await self.started()
         assert await checker.verifier(b"alice", b"DIGEST-MD5", b"h") == md5(b"alice:h:tanstaaf").digest()
