@@ -14,8 +14,7 @@ from typing import Any, Final, cast
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.strcred import InvalidAuthType, findCheckerFactories, findCheckerFactory
-from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.internet.defer import gatherResults, maybeDeferred
+from twisted.internet.defer import DeferredList, maybeDeferred
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -115,10 +114,9 @@ class Server:
     async def stop(self, seconds: float = DRAIN_SECONDS) -> None:
         """End idle sessions, wait at most `seconds` for the others, and let go of everything."""
         factories, self._factories = self._factories, []
-        drained = gatherResults([factory.drain() for factory in factories], consumeErrors=True)
-        try:
-            await drained.addTimeout(seconds, self._reactor)
-        except DeferredTimeout:
+        drains = [factory.drain().addTimeout(seconds, self._reactor) for factory in factories]
+        outcomes = await DeferredList(drains, consumeErrors=True)
+        if not all(drained for drained, _ in outcomes):
             log.warn("sessions still under way after {seconds} s are cut", event="service.cut", seconds=seconds)
             for factory in factories:
                 factory.abort()

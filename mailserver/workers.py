@@ -60,13 +60,15 @@ class Workers:
 
     def reload(self) -> None:
         """Pass SIGHUP on."""
-        self._signal("HUP")
+        for worker in self._workers:
+            worker.reload()
 
     def stop(self) -> Deferred[None]:
         """Let them drain; fires when the last has gone. Who takes too long is killed."""
         self._stopped = Deferred()
         for call in self._waiting:
-            call.cancel()
+            if call.active():
+                call.cancel()
         self._signal("TERM")
         # A worker bounds its own drain; what is on top covers the end of its threads.
         killer = self._reactor.callLater(DRAIN_SECONDS + 5, self._signal, "KILL")
@@ -139,6 +141,7 @@ class Worker(ProcessProtocol):
         self._owner = workers
         self._spec = spec
         self._log = b""
+        self._serving = self._outdated = False
         self.number = number
         self.pid = 0
         self.since = now
@@ -156,11 +159,20 @@ class Worker(ProcessProtocol):
             event["worker"] = self.number
             globalLogPublisher(event)
             if event.get("event") == SERVING:
+                self._serving = True
+                if self._outdated:
+                    self.signal("HUP")
                 self._owner.told_serving()
 
     def processEnded(self, reason: Failure) -> None:
         """It has gone, for whatever reason."""
         self._owner.told_ended(self, reason)
+
+    def reload(self) -> None:
+        """SIGHUP, when it serves: until then the signal would end it, and it may have read the old files."""
+        self._outdated = True
+        if self._serving:
+            self.signal("HUP")
 
     def signal(self, name: str) -> None:
         """Send a signal, if there is still somebody to get it."""

@@ -186,7 +186,8 @@ class Server:
     def _serves(self) -> bool:
         listen, workers = self.settings["listen"], self.settings.get("workers", 1)
         expected = {kind for kind, endpoints in listen.items() if endpoints}
-        return expected <= self.ports.keys() and (workers < 2 or len(self.told("worker.serving")) >= workers)
+        serving = re.findall(r"worker \d+ serves", self.log())
+        return expected <= self.ports.keys() and (workers < 2 or len(serving) >= workers)
 
     def launch(self) -> None:
         """Start, and do not wait: for a server that is to end with an error."""

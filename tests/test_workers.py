@@ -228,8 +228,32 @@ class ReplacementTests(SynchronousTestCase):
         self.successResultOf(self.workers.stop())
         assert self.reactor.getDelayedCalls() == []
 
+    def test_who_replaced_another_is_waited_for_too(self):
+        self.serve()
+        dies(self.reactor.spawned[0])
+        self.reactor.advance(0)
+        self.flushLoggedErrors()
+        stopped = self.workers.stop()
+        dies(self.reactor.spawned[1])
+        self.assertNoResult(stopped)
+        assert self.reactor.spawned[2].transport.signals == ["TERM"]
+        dies(self.reactor.spawned[2])
+        self.successResultOf(stopped)
+
+    def test_who_does_not_serve_yet_hears_of_a_reload_when_he_does(self):
+        worker = self.reactor.spawned[0]
+        self.workers.reload()
+        assert worker.transport.signals == []
+        worker.outReceived(b'{"event": "worker.serving"}\n')
+        self.successResultOf(self.started)
+        assert worker.transport.signals == ["HUP"]
+        self.workers.reload()
+        assert worker.transport.signals == ["HUP", "HUP"]
+
     def test_a_signal_to_a_process_that_has_just_ended_is_nothing(self):
-        self.reactor.spawned[0].transport.gone = True
+        worker = self.reactor.spawned[0]
+        worker.outReceived(b'{"event": "worker.serving"}\n')
+        worker.transport.gone = True
         self.workers.reload()
         assert self.reactor.spawned[0].transport.signals == []
 

@@ -1,0 +1,48 @@
+"""The end of a process's share of the work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.testing import StringTransport
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import TestCase
+
+from mailserver.config_file import decode
+from mailserver.serving import Server
+
+SETTINGS = {
+    "hostname": "mail.example.org",
+    "listen": {"pop3": ["tcp:0"]},
+    "auth": {"checkers": ["memory:alice:wonderland"], "cleartext": "always"},
+    "store": {"url": "memory:"},
+}
+
+
+class DeafTransport(StringTransport):
+    """To a client that reads nothing, so that it can only be aborted."""
+
+    aborted = False
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+
+
+class DrainTests(TestCase):
+    async def test_a_session_that_does_not_end_in_time_is_cut_and_all_else_is_let_go(self) -> None:
+        told: list[dict[str, Any]] = []
+        globalLogPublisher.addObserver(told.append)
+        self.addCleanup(globalLogPublisher.removeObserver, told.append)
+        server = Server(decode(SETTINGS), reactor)
+        await server.start()
+        connection = server.factory("pop3", proxied=False).buildProtocol(None)
+        transport = DeafTransport()
+        connection.makeConnection(transport)
+        self.addCleanup(lambda: [call.cancel() for call in reactor.getDelayedCalls()])  # its limits of time
+        let_go: list[str] = []
+        server._stops.insert(0, lambda: let_go.append("the last"))
+        await server.stop(0.01)
+        assert transport.aborted
+        assert let_go == ["the last"]
+        assert [event["event"] for event in told if "event" in event] == ["service.cut"]
