@@ -169,7 +169,7 @@ async def bind(config: Config, reactor: Any) -> list[Socket]:
                 problems.append(f'listen.{kind}: cannot listen on "{endpoint}": {_remedy(error.socketError)}')
             except OSError as error:  # a Unix socket's lock file
                 problems.append(f'listen.{kind}: cannot listen on "{endpoint}": {error.strerror}')
-            except (ValueError, TypeError, KeyError, IndexError) as error:  # what Twisted's parsers of endpoints raise
+            except (ValueError, TypeError, LookupError, OverflowError) as error:  # what Twisted's endpoints raise
                 problems.append(f'listen.{kind}: "{endpoint}" is not an endpoint such as tcp:110 ({error})')
     if problems:
         for each in bound:
@@ -188,7 +188,7 @@ async def _bind_one(kind: str, endpoint: str, reactor: Any) -> Socket:
 
 def _remedy(error: object) -> str:
     if isinstance(error, OSError) and error.errno is not None:
-        return _REMEDIES.get(error.errno, os.strerror(error.errno))
+        return _REMEDIES.get(error.errno) or error.strerror or str(error)  # a resolver's errno is not the kernel's
     return str(error)
 
 

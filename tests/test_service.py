@@ -109,6 +109,8 @@ WRONG = {
     "tls": ({"tls": {"certificate": "/nowhere", "key": "/nowhere"}}, ["tls: /nowhere: no such file"]),
     "store": ({"store": {"url": "maildri:/tmp"}}, ["store.url: ", "did you mean maildir:?"]),
     "endpoint": ({"listen": {"pop3": [PLAIN_PORT, "tcp:x"], "pop3s": ["udp:1"]}}, ['"tcp:x" is not', '"udp:1" is not']),
+    "port": ({"listen": {"pop3": ["tcp:65536"]}}, ['"tcp:65536" is not an endpoint']),
+    "interface": ({"listen": {"pop3": ["tcp:0:interface=no such"]}}, ['cannot listen on "tcp:0:interface=no such": ']),
     "user": ({"user": "nobody-of-this-name"}, ['there is no user "nobody-of-this-name"']),
     "late": ({"workers": 2, "auth": {"checkers": ["passwd-file:/nowhere"]}}, ["cannot read the passwd-file /nowhere"]),
 }
