@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
+
+from tests.rawpop3 import RawPOP3
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -64,3 +68,9 @@ def eventually(met: Callable[[], bool], what: Callable[[], object], seconds: flo
     while not met():
         assert time.monotonic() < deadline, f"waited {seconds} s: {what()}"
         threading.Event().wait(_PAUSE)
+
+
+def reset(client: RawPOP3) -> None:
+    """Leave at once and for good; who only closes looks like one who half-closes, and is still owed his answers."""
+    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
+from collections.abc import Callable
 from random import Random
 from threading import RLock
 
@@ -38,7 +39,7 @@ class Doom:
         self._looks = random.randrange(300)
         self._lock = RLock()
 
-    def count(self, what: str, amount: int = 1) -> None:
+    def count(self, what: str, amount: int) -> None:
         """So much was seen."""
         with self._lock:
             if what == self._counted and not self.struck:
@@ -54,7 +55,7 @@ class Doom:
                     break
             for _ in range(self._looks):
                 journals(drop.account.maildir)
-        self.count("QUITs")
+        self.count("QUITs", 1)
 
     def strike(self) -> None:
         """Now."""
@@ -68,8 +69,8 @@ class Doom:
 class Client(RawPOP3):
     """A connection whose end is told from a wrong answer."""
 
-    def __init__(self, port: int, doom: Doom) -> None:
-        self._doom = doom
+    def __init__(self, port: int, count: Callable[[str, int], object] = lambda _what, _amount: None) -> None:
+        self._count = count
         try:
             super().__init__(port)
         except ConnectionError:
@@ -77,7 +78,7 @@ class Client(RawPOP3):
 
     def line(self) -> bytes:
         line = super().line()
-        self._doom.count("replies")
+        self._count("replies", 1)
         if line.startswith(b"-ERR [SYS/TEMP] the server is stopping"):  # a worker whose parent was killed
             raise Died
         return line
@@ -101,7 +102,7 @@ class Client(RawPOP3):
             self.close()
             raise Died
         self._data += data
-        self._doom.count("octets", len(data))
+        self._count("octets", len(data))
         return True
 
 
@@ -120,7 +121,7 @@ class User:
             for _ in range(SESSIONS):
                 if self._doom.struck:
                     return
-                with Client(port, self._doom) as client:
+                with Client(port, self._doom.count) as client:
                     self._session(client, self._random.choice(self._drops))
         except Died:
             return
