@@ -9,29 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
-from twisted.internet import tcp
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IPushProducer, IReactorTime, ISSLTransport
-from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IPushProducer, IReactorTime
 from twisted.internet.protocol import connectionDone
-from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailserver.errors import MaildropInUse, MessageTruncated, Refusal, StoreError, TemporaryFailure, refusal_for
-from mailserver.net.transfer import CHUNK, FileSender, Transfer, unsent_octets
+from mailserver.errors import MessageTruncated, TemporaryFailure
+from mailserver.net.failures import report
+from mailserver.net.outlet import CLOSING_SECONDS, Outlet
+from mailserver.net.transfer import CHUNK, FileSender, Transfer
 from mailserver.protocol.wire import err
-
-log = Logger()
 
 UNREAD_LIMIT = 64 * 1024
 """Octets of input that may wait while an effect is open or the client does not read; above it reading stops too."""
-
-CLOSING_SECONDS = 60
-"""How long a connection that we closed may last without a byte leaving it: only the last replies are still owed."""
-
-CLOSING_OCTETS = 2 * 1024 * 1024
-"""Octets that a client may still send after we closed, and nobody reads: more is no accident of pipelining."""
 
 
 class Pumped(Protocol):
@@ -59,57 +50,39 @@ SessionT = TypeVar("SessionT", bound=Pumped)
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
-class Connection(TwistedProtocol, Generic[SessionT]):
+class Connection(Outlet, Generic[SessionT]):
     """One connection; a subclass gives `begin`, `perform`, `allowed_seconds` and `leave`."""
 
-    __slots__ = (  # a quarter of an idle session's memory: a dict of more than 30 keys shares none with its class
+    __slots__ = (
         "_batch",
         "_batched",
-        "_closing",
-        "_direct",
-        "_dropped",
         "_half_closed",
         "_later",
         "_paused",
-        "_progress",
         "_pumping",
         "_sender",
         "_stopped",
         "_transfer",
         "_waiting",
-        "active",
-        "clock",
         "draining",
         "lost",
-        "octets_in",
-        "octets_out",
-        "peer",
-        "plain",
         "session",
-        "transport",
         "user",
     )
 
-    transport: Any  # ITCPTransport, ISSLTransport or a test's: what differs is probed once, in connectionMade
     session: SessionT
 
     def __init__(self, clock: IReactorTime, peer: str) -> None:
-        self.clock = clock
-        self.peer = peer
+        super().__init__(clock, peer)
         self.user = ""
-        self.active = clock.seconds()
-        self.octets_in = self.octets_out = 0
-        self.plain = False  # whether nothing stands between us and the socket: then sendfile may be used
         self.lost = False
         self.draining = False
-        self._direct = False  # plain, and the transport's own buffer is empty
         self._later: IDelayedCall | None = None
         self._transfer: Transfer | None = None
         self._sender: FileSender | None = None
         self._batch: list[bytes] = []
-        self._batched = self._dropped = 0
-        self._progress = (0, 0)
-        self._pumping = self._waiting = self._paused = self._stopped = self._half_closed = self._closing = False
+        self._batched = 0
+        self._pumping = self._waiting = self._paused = self._stopped = self._half_closed = False
 
     # What a subclass gives.
 
@@ -133,9 +106,7 @@ class Connection(TwistedProtocol, Generic[SessionT]):
 
     def connectionMade(self) -> None:
         """Greet."""
-        tls = ISSLTransport.providedBy(self.transport)
-        self.plain = self._direct = not tls and isinstance(self.transport, tcp.Connection)
-        self.session = self.begin(tls=tls)
+        self.session = self.begin(tls=self.probe())
         self.transport.registerProducer(self, True)
         self.pump()
 
@@ -143,7 +114,7 @@ class Connection(TwistedProtocol, Generic[SessionT]):
         """Feed the session. Only a line's end is activity: octets that dribble in keep nothing alive."""
         self.octets_in += len(data)
         if self._closing:
-            self._discard(len(data))
+            self.discard(len(data))
             return
         if b"\n" in data and not (self._paused or self.session.busy):
             self.active = self.clock.seconds()
@@ -193,14 +164,7 @@ class Connection(TwistedProtocol, Generic[SessionT]):
 
     def check(self, now: float) -> None:
         """Close a session whose time is up, without a word (RFC 1939 section 3). It is not idle while bytes leave."""
-        written = self.octets_out + (0 if self._sender is None else self._sender.octets)
-        if self._progress != (
-            written,
-            0,
-        ):  # else all had left, and nothing was written since: no need to ask the kernel
-            progress = written, unsent_octets(self.transport)
-            if progress != self._progress:
-                self._progress, self.active = progress, now
+        self.notice_progress(0 if self._sender is None else self._sender.octets, now)
         allowed = self.allowed_seconds()
         if now - self.active < (CLOSING_SECONDS if self._closing else allowed):
             return
@@ -215,11 +179,6 @@ class Connection(TwistedProtocol, Generic[SessionT]):
         if not (self.session.busy or self._closing):
             self._batch += (*self.session.take(), err(TemporaryFailure(b"the server is stopping")))
             self.close()
-
-    def abort(self) -> None:
-        """Drop the connection, and with it what is unsent. Nothing runs, and nothing is written, after it."""
-        self._closing = True
-        self.transport.abortConnection()
 
     # The pump.
 
@@ -264,23 +223,7 @@ class Connection(TwistedProtocol, Generic[SessionT]):
             data = b"".join(batch)
             self._batch, self._batched = [], 0
             self.octets_out += len(data)
-            self._write(data)
-
-    def _write(self, data: bytes) -> None:
-        """Write to the socket itself while the transport holds nothing back.
-
-        Its own way takes two more system calls and a turn of the reactor: a fifth of a session's CPU, measured.
-        """
-        if self._direct:
-            try:
-                sent = self.transport.getHandle().send(data)
-            except OSError:
-                sent = 0  # full, or broken: the transport finds out, and tells us
-            if sent == len(data):
-                return
-            self._direct = False
-            data = data[sent:]
-        self.transport.write(data)
+            self.write(data)
 
     def _limit_reading(self) -> None:
         much = self.session.unread > UNREAD_LIMIT
@@ -293,27 +236,9 @@ class Connection(TwistedProtocol, Generic[SessionT]):
         self.flush()
         self._closing = True
         self.active = self.clock.seconds()
-        self.transport.unregisterProducer()  # TLS shuts down only without one
         if self._stopped:
             self.transport.resumeProducing()  # the client's own goodbye is still to be read
-        if self.plain and self.session.unread and not self._half_closed:
-            self._hang_up()
-        elif self._direct:  # nothing is unsent: no need to wait for a turn of the reactor
-            self.transport.connectionLost(connectionDone)
-        else:
-            self.transport.loseConnection()
-
-    def _hang_up(self) -> None:
-        """Half-close, and let the client finish what it is saying.
-
-        A socket closed over octets that nobody read resets the connection, and a reset overtakes the last reply.
-        """
-        self.transport.loseWriteConnection()
-
-    def _discard(self, octets: int) -> None:
-        self._dropped += octets
-        if self._dropped > CLOSING_OCTETS:
-            self.abort()
+        self.hang_up(talking=bool(self.session.unread) and not self._half_closed)
 
     # Waiting.
 
@@ -399,14 +324,7 @@ class Connection(TwistedProtocol, Generic[SessionT]):
 
     def fault(self, failure: Failure) -> None:
         """End the connection after a fault; within a message without a word, so that no client takes it for whole."""
-        if isinstance(failure.value, MessageTruncated):
-            log.warn(
-                "{peer} {user}: {reason}", event="truncated", peer=self.peer, user=self.user, reason=str(failure.value)
-            )
-        else:
-            log.failure(
-                "fault in the session of {user} from {peer}", failure, event="fault", peer=self.peer, user=self.user
-            )
+        report(failure, self.peer, self.user)
         if self.lost:
             return
         if self._transfer is None and self._sender is None and not self._closing:
@@ -414,16 +332,3 @@ class Connection(TwistedProtocol, Generic[SessionT]):
             self.close()
         else:
             self.abort()
-
-    def translate(self, failure: Failure) -> Refusal:
-        """Return what the client hears of a failure; the operator hears the rest."""
-        refusal = refusal_for(failure.value)
-        if isinstance(failure.value, StoreError):
-            level = LogLevel.info if isinstance(failure.value, MaildropInUse) else LogLevel.warn  # one is routine
-            reason = str(failure.value)
-            log.emit(level, "{peer} {user}: {reason}", event="store", peer=self.peer, user=self.user, reason=reason)
-        elif refusal is None:
-            log.failure(
-                "fault under the session of {user} from {peer}", failure, event="fault", peer=self.peer, user=self.user
-            )
-        return refusal or TemporaryFailure()

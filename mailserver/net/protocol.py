@@ -16,6 +16,7 @@ from mailserver.errors import AuthenticationFailed, StoreError
 from mailserver.interfaces import IBody, IMaildrop, Mind
 from mailserver.net.compat import adapt
 from mailserver.net.connection import Connection
+from mailserver.net.failures import translate
 from mailserver.net.transfer import SENDFILE_LEAST, FileSender, Transfer
 from mailserver.protocol.effects import Close, Commit, Effect, Login, Retrieve, Sasl, StartTLS, State, Turn
 from mailserver.protocol.pop3 import Session
@@ -129,7 +130,7 @@ class POP3Server(Connection[Session]):
 
     def _login_failed(self, failure: Failure, effect: Login) -> None:
         self._log_out()  # of an avatar that could not be adapted
-        refusal = self.translate(failure)
+        refusal = translate(failure, self.peer, self.user)
         if not isinstance(refusal, AuthenticationFailed):
             self.session.refused(refusal)
             return
@@ -163,7 +164,7 @@ class POP3Server(Connection[Session]):
             self.leave()
 
     def _refused(self, failure: Failure) -> None:
-        self.session.refused(self.translate(failure))
+        self.session.refused(translate(failure, self.peer, self.user))
         if self.lost:
             self.leave()
 

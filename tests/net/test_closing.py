@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from mailserver.errors import MessageTruncated
-from mailserver.net.connection import CLOSING_OCTETS, CLOSING_SECONDS
+from mailserver.net.outlet import CLOSING_OCTETS, CLOSING_SECONDS
 from tests.net.sessions import GREETING, LOGIN, Client, Maildrop, SocketCase, Talk, make_factory
 
 

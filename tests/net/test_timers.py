@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from mailserver.net.connection import CLOSING_SECONDS
 from mailserver.net.listener import SWEEP_SECONDS, Limits
+from mailserver.net.outlet import CLOSING_SECONDS
 from tests.net.sessions import LOGIN, Maildrop, SocketCase, Talk, make_factory
 
 

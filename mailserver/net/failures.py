@@ -1,0 +1,29 @@
+"""What a failure means: a refusal for the client, and a line for the operator."""
+
+from __future__ import annotations
+
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
+
+from mailserver.errors import MaildropInUse, MessageTruncated, Refusal, StoreError, TemporaryFailure, refusal_for
+
+log = Logger()
+
+
+def translate(failure: Failure, peer: str, user: str) -> Refusal:
+    """Return what the client hears; the operator hears the rest."""
+    refusal = refusal_for(failure.value)
+    if isinstance(failure.value, StoreError):
+        level = LogLevel.info if isinstance(failure.value, MaildropInUse) else LogLevel.warn  # one is routine
+        log.emit(level, "{peer} {user}: {reason}", event="store", peer=peer, user=user, reason=str(failure.value))
+    elif refusal is None:
+        log.failure("fault under the session of {user} from {peer}", failure, event="fault", peer=peer, user=user)
+    return refusal or TemporaryFailure()
+
+
+def report(failure: Failure, peer: str, user: str) -> None:
+    """Tell the operator why a connection ends."""
+    if isinstance(failure.value, MessageTruncated):
+        log.warn("{peer} {user}: {reason}", event="truncated", peer=peer, user=user, reason=str(failure.value))
+    else:
+        log.failure("fault in the session of {user} from {peer}", failure, event="fault", peer=peer, user=user)
