@@ -1,0 +1,154 @@
+"""The ``oauth2:`` checker: whose a bearer token is, by the issuer's public keys or by asking the issuer."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.defer import Deferred, execute, succeed
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from mailserver.auth.introspection import Introspection
+from mailserver.auth.oauth_settings import OAuthFileError, OAuthSettings, owner, read_settings
+from mailserver.credentials import IBearerToken
+from mailserver.interfaces import IStartable
+
+if TYPE_CHECKING:
+    from joserfc.jwk import KeySet
+
+MAX_REMEMBERED = 10_000
+"""Tokens whose owner the issuer has told; some 2 MB."""
+
+log = Logger()
+
+
+@implementer(ICredentialsChecker, IStartable)
+class OAuthTokens:
+    """A checker of bearer tokens, by the settings in a file. `start` it before its first login."""
+
+    credentialInterfaces = (IBearerToken,)  # noqa: N815 - ICredentialsChecker names it so
+
+    def __init__(self, path: str, *, wall: Callable[[], float] = time.time) -> None:
+        self._path = path
+        self._wall = wall
+        self._issuer: _Issuer | None = None
+        self._reactor: Any = None
+
+    def __repr__(self) -> str:
+        return f"OAuthTokens({self._path!r})"
+
+    def start(self, reactor: Any) -> Deferred[None]:
+        """Read the files. Errors: OAuthFileError."""
+        self._reactor = reactor
+        return execute(self._load)
+
+    def _load(self) -> None:
+        self._issuer = _Issuer(read_settings(self._path), self._reactor)
+
+    def stop(self) -> Deferred[None]:
+        """Close the connections to the issuer."""
+        issuer, self._issuer = self._issuer, None
+        return succeed(None) if issuer is None else issuer.stop()
+
+    def reload(self) -> Deferred[None]:
+        """Read the files again, for an issuer changes its keys; while they are broken the old ones stay."""
+        old = self._issuer
+        if old is None:
+            return succeed(None)
+        try:
+            self._load()
+        except OAuthFileError as error:
+            log.warn("{reason}; the settings of before stay", event="auth.oauth", reason=str(error))
+            return succeed(None)
+        return old.stop()
+
+    def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
+        """The name of the token's owner. Errors: UnauthorizedLogin, TemporaryFailure."""
+        if self._issuer is None:
+            raise RuntimeError(f"{self!r} was not started")
+        return Deferred.fromCoroutine(self._issuer.owner(credentials.token, self._wall()))
+
+
+class _Issuer:
+    """What one reading of the files has made: replaced as a whole."""
+
+    def __init__(self, settings: OAuthSettings, reactor: Any) -> None:
+        self._settings = settings
+        self._keys = _read_keys(settings.keys) if settings.keys else None
+        self._introspection = Introspection(settings, reactor) if settings.introspection else None
+        self._memory = _Remembered(settings.cache_seconds)
+
+    def stop(self) -> Deferred[None]:
+        return succeed(None) if self._introspection is None else self._introspection.stop()
+
+    async def owner(self, token: bytes, now: float) -> bytes | tuple[()]:
+        if self._keys is not None and token.count(b".") == 2:  # noqa: PLR2004 - a JWT's three parts (RFC 7515)
+            claims = _verified(token, self._keys, self._settings.algorithms)
+            name = None if claims is None or "exp" not in claims else owner(self._settings, claims, now)
+        elif self._introspection is not None:
+            name = self._memory.owner(token, now)
+            if name is None:
+                claims = await self._introspection.claims(token)
+                name = None if claims is None else owner(self._settings, claims, now)
+                if claims is not None and name is not None:
+                    self._memory.remember(token, name, claims, now)
+        else:
+            name = None
+        if name is None:
+            raise UnauthorizedLogin
+        return name
+
+
+class _Remembered:
+    """Whose the tokens are that the issuer has spoken of; under hashes, with a key that outlives no process."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._key = secrets.token_bytes(32)
+        self._known: OrderedDict[bytes, tuple[bytes, float]] = OrderedDict()
+
+    def owner(self, token: bytes, now: float) -> bytes | None:
+        name, until = self._known.get(self._hash(token), (b"", 0.0))
+        return name if now < until else None
+
+    def remember(self, token: bytes, name: bytes, claims: Mapping[str, Any], now: float) -> None:
+        until = min(now + self._seconds, claims.get("exp", now + self._seconds))
+        self._known[self._hash(token)] = name, until
+        if len(self._known) > MAX_REMEMBERED:
+            self._known.popitem(last=False)
+
+    def _hash(self, token: bytes) -> bytes:
+        return blake2b(token, key=self._key, digest_size=32).digest()
+
+
+def _read_keys(path: str) -> KeySet:
+    """The public keys of a JWK Set. Errors: OAuthFileError."""
+    from joserfc.errors import JoseError
+    from joserfc.jwk import KeySet
+
+    try:
+        return KeySet.import_key_set(json.loads(Path(path).read_bytes()))
+    except OSError as error:
+        raise OAuthFileError(f"{path}: cannot be read: {error.strerror}") from None
+    except (JoseError, ValueError, LookupError, TypeError):
+        raise OAuthFileError(f"{path}: is no JWK Set (RFC 7517)") from None
+
+
+def _verified(token: bytes, keys: KeySet, algorithms: tuple[str, ...]) -> Mapping[str, object] | None:
+    """The claims of a JWT that was signed by one of the keys, in one of these ways; else None."""
+    from joserfc import jwt
+    from joserfc.errors import JoseError
+
+    try:
+        return jwt.decode(token, keys, algorithms=algorithms).claims
+    except (JoseError, ValueError, RecursionError):
+        return None
