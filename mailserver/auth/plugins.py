@@ -11,6 +11,7 @@ from twisted.cred.strcred import ICheckerFactory, InvalidAuthArgumentString
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
+from mailserver.auth.kerberos_password import KerberosPassword
 from mailserver.auth.password_file import PasswordFile
 
 HELP = """
@@ -42,6 +43,51 @@ class PasswordFileFactory:
         if not argstring.strip():
             raise InvalidAuthArgumentString("passwd-file needs the location of the file: passwd-file:/path")
         return PasswordFile(argstring, find_reactor=_installed_reactor)
+
+
+KERBEROS_HELP = """
+Passwords that a Kerberos KDC checks. The keytab, with a pop/ key of this
+server, is what tells the KDC from one that only plays it.
+
+  kerberos-password:/etc/mailserver/pop.keytab
+  kerberos-password:/etc/mailserver/pop.keytab:realm=EXAMPLE.ORG
+
+Options: realm=   of the principals; default: krb5.conf's default_realm
+         domain=  users log in as user@domain, and are the principals user
+         host=    use the key of pop/host only; default: the first pop/ key
+See docs/kerberos.md.
+"""
+
+
+@implementer(ICheckerFactory, IPlugin)
+class KerberosPasswordFactory:
+    """Makes a `KerberosPassword` of ``kerberos-password:/path[:realm=...][:domain=...][:host=...]``."""
+
+    authType = "kerberos-password"
+    authHelp = KERBEROS_HELP
+    argStringFormat = "Location of a keytab, and options."
+    credentialInterfaces = (IUsernamePassword,)
+
+    def generateChecker(self, argstring: str) -> KerberosPassword:
+        """The checker; its keytab is read when it starts."""
+        keytab, *words = argstring.strip().split(":")
+        options = dict.fromkeys(("realm", "domain", "host"), "")
+        for key, _, value in (word.partition("=") for word in words):
+            if key not in options or not value:
+                raise InvalidAuthArgumentString(f'kerberos-password: "{key}" is none of realm=, domain= and host=')
+            options[key] = value
+        if not keytab:
+            raise InvalidAuthArgumentString("kerberos-password needs a keytab: kerberos-password:/path")
+        try:
+            return KerberosPassword(
+                keytab,
+                realm=options["realm"],
+                domain=options["domain"],
+                host=options["host"],
+                find_reactor=_installed_reactor,
+            )
+        except ValueError as error:
+            raise InvalidAuthArgumentString(f"kerberos-password: {error}") from None
 
 
 def _installed_reactor() -> Any:

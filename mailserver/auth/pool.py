@@ -23,11 +23,18 @@ MAX_WAITING = 100
 class HashPool:
     """Runs functions in `THREADS` threads. One that is waiting is dropped when its Deferred is cancelled."""
 
-    def __init__(self, reactor: IReactorFromThreads, threads: int = THREADS, waiting: int = MAX_WAITING) -> None:
+    def __init__(
+        self,
+        reactor: IReactorFromThreads,
+        threads: int = THREADS,
+        waiting: int = MAX_WAITING,
+        *,
+        name: str = "passwords",
+    ) -> None:
         self._reactor = reactor
         self._threads = threads
         self._limit = waiting
-        self._pool = ThreadPool(0, threads, "passwords")
+        self._pool = ThreadPool(0, threads, name)
         self._queue: deque[tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...]]] = deque()
         self._busy = 0
 

@@ -11,13 +11,14 @@ from twisted.cred.checkers import ICredentialsChecker, InMemoryUsernamePasswordD
 from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin, UnhandledCredentials
 from twisted.cred.portal import IRealm, Portal
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from mailserver.auth.names import user_name
 from mailserver.auth.schemes import plausible
+from mailserver.credentials import IKerberosIdentity
 from mailserver.errors import PermanentFailure
 from mailserver.interfaces import IMaildrop, IStore, IUsers, Mind, User
 
@@ -32,6 +33,11 @@ LOOPBACK = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 HOMELESS = (
     "{user} gave the right password, but the store's URL needs a home directory and none is known: "
     "write it into the sixth field of the user's line in the passwd-file, or use {{user}} in the URL"
+)
+
+UNLISTED = (
+    "{user} proved who he is, but no checker knows a home directory of his, which the store's URL needs: "
+    "write a line for him into the passwd-file, or use {{user}} in the URL"
 )
 
 log = Logger()
@@ -82,8 +88,7 @@ class Chain:
 
     def requestAvatarId(self, credentials: Any) -> Deferred[Any]:
         """The avatar id by the first checker that knows one. What can be nobody's name or password is asked of none."""
-        name = getattr(credentials, "username", None)
-        if (name is not None and user_name(name) is None) or not plausible(getattr(credentials, "password", b"")):
+        if not _names_somebody(credentials) or not plausible(getattr(credentials, "password", b"")):
             raise UnauthorizedLogin
         return self._ask(0, credentials)
 
@@ -98,6 +103,13 @@ class Chain:
     def _refused(self, failure: Failure, following: int, credentials: Any) -> Deferred[Any]:
         failure.trap(*REFUSED)
         return self._ask(following, credentials)
+
+
+def _names_somebody(credentials: Any) -> bool:
+    name = getattr(credentials, "username", None)
+    if name == b"" and IKerberosIdentity.providedBy(credentials):
+        return True  # whose principal he is: its own maildrop is meant
+    return name is None or user_name(name) is not None
 
 
 @implementer(IRealm)
@@ -123,8 +135,14 @@ class MailboxRealm:
 
     def _find(self, name: str, first: int) -> Deferred[User]:
         if first == len(self._users):
-            return succeed(User(name))
+            return self._unknown(name)
         return self._users[first].lookup(name).addCallback(self._found, name, first)
+
+    def _unknown(self, name: str) -> Deferred[User]:
+        if self._needs_home and self._users:  # the users are listed, and he is none of them
+            log.error(UNLISTED, event="auth.unlisted", user=name)
+            return fail(UnauthorizedLogin())
+        return succeed(User(name))
 
     def _found(self, user: User | None, name: str, index: int) -> User | Deferred[User]:
         return self._find(name, index + 1) if user is None else user

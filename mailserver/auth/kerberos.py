@@ -1,0 +1,144 @@
+"""Kerberos at the door: a ticket is verified, and then it is decided whose maildrop its principal may open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, NoReturn, cast
+
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.defer import Deferred, execute, succeed
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mailserver.auth.kerberos_map import DENIED, PrincipalMap
+from mailserver.auth.keytab import check_keytab, service_host
+from mailserver.auth.krb5 import Krb5
+from mailserver.auth.krb5_pool import Krb5Pool
+from mailserver.auth.libkrb5 import KerberosError
+from mailserver.auth.names import user_name
+from mailserver.auth.replay_cache import check_replay_cache
+from mailserver.credentials import IKerberosIdentity
+from mailserver.errors import TicketRefused
+from mailserver.interfaces import Accepted, IAcceptor, IStartable
+
+THREADS: Final = 2
+"""A verification takes 0.1 ms: one thread would do, were it not for a file system that hangs now and then."""
+
+MAX_WAITING: Final = 64
+"""Some 6 ms of work, or whatever a hanging file system makes of it: then those who come hear at once that it hangs."""
+
+log = Logger()
+
+
+@implementer(IAcceptor, IStartable)
+class KerberosAcceptor:
+    """Verifies tickets with any ``pop/`` key of a keytab and no other, or with those of one `host`.
+
+    The keytab is read for each ticket, so new keys count at once. A ticket's request is taken once: libkrb5's replay cache,
+    which all processes of this user share, sees to it.
+    """
+
+    def __init__(self, keytab: str, *, host: str = "", threads: int = THREADS, waiting: int = MAX_WAITING) -> None:
+        """Errors: ValueError for what is no host."""
+        self._keytab = keytab
+        self._host = service_host(host)
+        self._pool = Krb5Pool(threads, waiting)
+
+    def __repr__(self) -> str:
+        return f"KerberosAcceptor({self._keytab!r})"
+
+    def start(self, reactor: Any) -> Deferred[None]:
+        """Check library, keytab and replay cache, as the user that will serve. Errors: KerberosUnavailable."""
+        return self._pool.start(reactor, self._check)
+
+    def stop(self) -> Deferred[None]:
+        """End the threads; verifications that wait fail with TemporaryFailure."""
+        return execute(self._pool.stop)
+
+    def reload(self) -> Deferred[None]:
+        """Nothing is kept that could be out of date."""
+        return succeed(None)
+
+    def accept(self, ap_req: bytes) -> Deferred[Accepted]:
+        """Verify an AP-REQ in a thread. Errors: TicketRefused; TemporaryFailure when too many wait."""
+        return self._pool.run(self._accept, ap_req).addErrback(_refused)
+
+    def _check(self, krb5: Krb5) -> None:
+        check_keytab(krb5, self._keytab, self._host)
+        check_replay_cache(krb5)
+
+    def _accept(self, krb5: Krb5, ap_req: bytes) -> Accepted:
+        return Accepted(*krb5.accept(ap_req, self._keytab, self._host))
+
+
+def _refused(failure: Failure) -> NoReturn:
+    """Tell the operator why; the client hears no more than the error code."""
+    failure.trap(KerberosError)
+    error = cast(KerberosError, failure.value)
+    level = LogLevel.error if error.ours else LogLevel.info
+    log.emit(level, "ticket refused: {detail!r}", event="kerberos.refused", code=error.code, detail=str(error))
+    raise TicketRefused(error.code, str(error))
+
+
+@implementer(ICredentialsChecker, IStartable)
+class KerberosChecker:
+    """Says which maildrop a principal opens, for KPOP and SASL GSSAPI alike.
+
+    The rules come first. For a principal that fits none, krb5.conf's ``auth_to_local`` names the user; with `kuserok`, a
+    user's ``.k5login`` may let in others. Nobody becomes one of the users in `deny`.
+    """
+
+    credentialInterfaces = (IKerberosIdentity,)  # noqa: N815 - ICredentialsChecker names it so
+
+    def __init__(self, rules: Iterable[str] = (), *, deny: Iterable[str] = DENIED, kuserok: bool = False) -> None:
+        """Errors: ValueError, which names the rule."""
+        self._map = PrincipalMap(rules)
+        self._deny = frozenset(deny)
+        self._kuserok = kuserok
+        self._pool = Krb5Pool(1, MAX_WAITING)
+
+    def start(self, reactor: Any) -> Deferred[None]:
+        """Check that there is a libkrb5. Errors: KerberosUnavailable."""
+        return self._pool.start(reactor, lambda _: None)
+
+    def stop(self) -> Deferred[None]:
+        """End the thread."""
+        return execute(self._pool.stop)
+
+    def reload(self) -> Deferred[None]:
+        """The rules are those of the start; libkrb5 sees for itself when krb5.conf changes."""
+        return succeed(None)
+
+    def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
+        """The user, if the principal may act as this one. Errors: UnauthorizedLogin; TemporaryFailure."""
+        wanted = user_name(credentials.username) if credentials.username else ""
+        users = self._map.users(credentials.principal)
+        if users is not None or wanted is None:
+            return execute(self._decide, users or [], credentials.principal, wanted)
+        asked = self._pool.run(self._local_users, credentials.principal, wanted)
+        return asked.addCallback(self._decide, credentials.principal, wanted)
+
+    def _local_users(self, krb5: Krb5, principal: str, wanted: str) -> list[str]:
+        """The own user first. It may ask plugins, the system's users and their home directories."""
+        user = krb5.local_name(principal)
+        users = [] if user_name(user) is None else [cast(str, user)]
+        if self._kuserok and wanted and wanted not in users and krb5.user_ok(principal, wanted):
+            users.append(wanted)
+        return users
+
+    def _decide(self, users: Iterable[str], principal: str, wanted: str | None) -> bytes:
+        allowed = [user for user in users if user not in self._deny]
+        if wanted == "" and allowed:
+            return allowed[0].encode("utf-8")
+        if wanted is not None and wanted in allowed:
+            return wanted.encode("utf-8")
+        log.info(
+            "{principal!r} may not open the maildrop {user!r}, but {users}",
+            event="kerberos.unmapped",
+            principal=principal,
+            user=wanted or "",
+            users=allowed,
+        )
+        raise UnauthorizedLogin

@@ -1,0 +1,177 @@
+"""Passwords that a KDC checks, and a keytab that checks the KDC."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, NoReturn, cast
+
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import IUsernamePassword
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.defer import Deferred, execute, fail, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mailserver.auth.cache import VerifiedPasswords
+from mailserver.auth.kerberos_map import DENIED
+from mailserver.auth.keytab import check_keytab, service_host
+from mailserver.auth.krb5 import Krb5, UnprovenKdc
+from mailserver.auth.krb5_pool import Krb5Pool
+from mailserver.auth.libkrb5 import FIRST_ERROR, KerberosError, KerberosUnavailable
+from mailserver.auth.names import user_name
+from mailserver.auth.schemes import plausible
+from mailserver.errors import TemporaryFailure
+from mailserver.interfaces import IStartable
+
+THREADS: Final = 4
+"""They wait for the KDC more than they work: 5 ms a password when it is near."""
+
+MAX_WAITING: Final = 100
+"""As for hashes. A KDC that does not answer keeps a thread for some ten seconds, and a client gives up after thirty."""
+
+LIFETIME_SECONDS: Final = 600
+"""How long a right password is remembered: twice the interval of clients that poll every five minutes. A changed password, or
+a principal that was locked, is noticed so much later at most; a ticket would outlive them by hours.
+"""
+
+REFUSALS: Final = frozenset(
+    FIRST_ERROR + code
+    for code in (
+        1,  # the principal has expired
+        6,  # it does not exist
+        12,  # a policy forbids
+        18,  # it is locked
+        21,  # it is not valid yet
+        23,  # the password has expired
+        24,  # the password is wrong
+        25,  # more than a password is wanted
+        31,  # the password is wrong, for a principal without preauthentication
+        210,  # KRB5_PREAUTH_FAILED: no kind of preauthentication that a password can do
+    )
+)
+"""What means no. All else is trouble: of the KDC, of the network, of the clocks."""
+
+log = Logger()
+
+
+@implementer(ICredentialsChecker, IStartable)
+class KerberosPassword:
+    """A checker that logs in to Kerberos with the name and the password, and keeps nothing of what it gets.
+
+    A name is that of a principal in `realm`, by default krb5.conf's; with `domain`, the part before ``@domain`` is, and only
+    such names are. The keytab, which has a ``pop/`` key (of `host`, if that is given), tells the KDC from a spoofed one.
+    `start` it before its first login, or say by `find_reactor` how it starts itself.
+    """
+
+    credentialInterfaces = (IUsernamePassword,)  # noqa: N815 - ICredentialsChecker names it so
+
+    def __init__(  # noqa: PLR0913 - settings, each with its default
+        self,
+        keytab: str,
+        *,
+        realm: str = "",
+        domain: str = "",
+        host: str = "",
+        find_reactor: Callable[[], Any] | None = None,
+        seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Errors: ValueError for what is no host."""
+        self._keytab = keytab
+        self._realm = realm
+        self._domain = domain
+        self._host = service_host(host)
+        self._find_reactor = find_reactor
+        self._cache = VerifiedPasswords(seconds, LIFETIME_SECONDS)
+        self._pool = Krb5Pool(THREADS, MAX_WAITING)
+
+    def __repr__(self) -> str:
+        return f"KerberosPassword({self._keytab!r})"
+
+    def start(self, reactor: Any) -> Deferred[None]:
+        """Check library, keytab and realm, as the user that will serve. Errors: KerberosUnavailable."""
+        return self._pool.start(reactor, self._check)
+
+    def stop(self) -> Deferred[None]:
+        """End the threads and forget the verified passwords."""
+        self._cache.clear()
+        return execute(self._pool.stop)
+
+    def reload(self) -> Deferred[None]:
+        """Forget the verified passwords, which is what a SIGHUP after a change in Kerberos is good for."""
+        self._cache.clear()
+        return succeed(None)
+
+    def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
+        """The name, if the KDC takes the password. Errors: UnauthorizedLogin; TemporaryFailure."""
+        name, password = credentials.username, credentials.password
+        if self._pool.running:
+            return self._login(name, password)
+        return self._start_late().addCallback(lambda _: self._login(name, password))
+
+    def _login(self, name: bytes, password: bytes) -> Deferred[bytes | tuple[()]]:
+        principal = self._principal(name)
+        if principal is None or not password or not plausible(password):
+            return fail(UnauthorizedLogin())
+        if self._cache.knows(name, password, b""):
+            return succeed(name)
+        asked = self._pool.run(self._ask, principal, password)
+        return asked.addCallbacks(self._right, _wrong, (name, password), errbackArgs=(principal,))
+
+    def _principal(self, name: bytes) -> str | None:
+        """The principal of a name, or None. Of a name nobody has the realm, and so the KDC, to choose."""
+        text = user_name(name)
+        if text is None:
+            return None
+        user, _, domain = text.partition("@")
+        if domain != self._domain or user in DENIED:
+            return None
+        escaped = user.replace("\\", r"\\")
+        return f"{escaped}@{self._realm}" if self._realm else escaped
+
+    def _right(self, _: None, name: bytes, password: bytes) -> bytes:
+        self._cache.remember(name, password, b"")
+        return name
+
+    def _ask(self, krb5: Krb5, principal: str, password: bytes) -> None:
+        ours, _others = krb5.keys(self._keytab, self._host)
+        if not ours:
+            raise KerberosUnavailable(f"the keytab {self._keytab} has lost its keys")
+        krb5.check_password(principal, password, ours[0], self._keytab)
+
+    def _check(self, krb5: Krb5) -> None:
+        check_keytab(krb5, self._keytab, self._host)
+        if self._realm:
+            return
+        try:
+            krb5.default_realm()
+        except KerberosError as error:
+            raise KerberosUnavailable(
+                f"no realm is known ({error}): write default_realm into krb5.conf, or realm= behind the keytab"
+            ) from None
+
+    def _start_late(self) -> Deferred[None]:
+        if self._find_reactor is None:
+            return fail(RuntimeError(f"{self!r} was not started"))
+        reactor = self._find_reactor()
+        end = partial(reactor.addSystemEventTrigger, "during", "shutdown", self.stop)
+        return self.start(reactor).addCallback(lambda _: cast(None, end()))
+
+
+def _wrong(failure: Failure, principal: str) -> NoReturn:
+    """A no of the KDC's is a wrong password, whatever its reason; trouble is not."""
+    failure.trap(KerberosError, KerberosUnavailable)
+    error = failure.value
+    if isinstance(error, KerberosError) and error.number in REFUSALS and not isinstance(error, UnprovenKdc):
+        log.info(
+            "{principal!r} did not log in to Kerberos: {detail!r}",
+            event="kerberos.password.refused",
+            principal=principal,
+            detail=str(error),
+        )
+        raise UnauthorizedLogin
+    trouble = "the KDC could not prove that it is ours" if isinstance(error, UnprovenKdc) else "Kerberos is in trouble"
+    log.error("{trouble}: {detail!r}", event="kerberos.password.trouble", trouble=trouble, detail=str(error))
+    raise TemporaryFailure

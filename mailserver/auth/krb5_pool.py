@@ -1,0 +1,62 @@
+"""The threads in which libkrb5 is called: it locks files, and asks DNS, KDCs and plugins, for as long as these take."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.python.failure import Failure
+
+from mailserver.auth.krb5 import Krb5
+from mailserver.auth.pool import HashPool
+from mailserver.errors import TemporaryFailure
+
+
+class Krb5Pool:
+    """Runs functions of a `Krb5` in threads of its own, with an end to how many may wait.
+
+    A context of libkrb5 may be used by one thread alone: each makes its own when it first needs one, and it goes with the
+    thread.
+    """
+
+    def __init__(self, threads: int, waiting: int) -> None:
+        self._threads = threads
+        self._waiting = waiting
+        self._local = threading.local()
+        self._pool: HashPool | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started."""
+        return self._pool is not None
+
+    def start(self, reactor: IReactorFromThreads, check: Callable[[Krb5], object]) -> Deferred[None]:
+        """Get ready; threads appear as they are needed. If `check` fails, so does this, and no thread is left."""
+        if self._pool is not None:
+            return succeed(None)
+        self._pool = HashPool(reactor, self._threads, self._waiting, name="kerberos")
+        self._pool.start()
+        return self.run(check).addCallbacks(lambda _: None, self._failed)
+
+    def stop(self) -> None:
+        """End the threads and their contexts; what waits fails with TemporaryFailure. Idempotent."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.stop()
+
+    def run(self, work: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        """The result of ``work(krb5, *args)`` from a thread. Errors: those of `work`; TemporaryFailure when too many wait."""
+        return fail(TemporaryFailure()) if self._pool is None else self._pool.run(self._call, work, *args)
+
+    def _failed(self, failure: Failure) -> Failure:
+        self.stop()
+        return failure
+
+    def _call(self, work: Callable[..., Any], *args: Any) -> Any:
+        krb5 = getattr(self._local, "krb5", None)
+        if krb5 is None:
+            krb5 = self._local.krb5 = Krb5()
+        return work(krb5, *args)
