@@ -47,18 +47,23 @@ class PrincipalMap:
 
 def read_rule(text: str) -> Rule:
     """A rule of its text. Errors: ValueError."""
-    left, arrow, right = (part.strip() for part in text.rpartition("->"))
-    if not (arrow and left and right):
+    left, arrow, user = (part.strip() for part in text.rpartition("->"))
+    regex = left.removeprefix("~").strip()
+    if not (arrow and regex and user):
         raise ValueError(f'"{text}" is no rule such as "alice/admin@EXAMPLE.ORG -> alice" or "~ REGEX -> USER"')
-    if not left.startswith("~"):
-        if "@" not in left:
-            raise ValueError(f'"{text}": a principal is written with its realm, as in alice@EXAMPLE.ORG')
-        return Rule(re.compile(re.escape(left)), right.replace("\\", r"\\"))
+    if left.startswith("~"):
+        return _read_regex(text, regex, user)
+    if "@" not in left:
+        raise ValueError(f'"{text}": a principal is written with its realm, as in alice@EXAMPLE.ORG')
+    if user_name(user) is None:
+        raise ValueError(f'"{text}": {user} cannot be a user\'s name')
+    return Rule(re.compile(re.escape(left)), user.replace("\\", r"\\"))
+
+
+def _read_regex(text: str, regex: str, user: str) -> Rule:
     try:
-        pattern = re.compile(left[1:].strip())
-        pattern.sub(right, "")  # it reads the template, though nothing may match
-    except re.error as error:
+        pattern = re.compile(regex)
+        pattern.sub(user, "")  # it reads the template, though nothing may match
+    except (re.error, IndexError) as error:  # IndexError: a group that is not there, by its name
         raise ValueError(f'"{text}" is no rule: {error}') from None
-    except IndexError as error:  # an unknown group's name
-        raise ValueError(f'"{text}" is no rule: {error}') from None
-    return Rule(pattern, right)
+    return Rule(pattern, user)
