@@ -54,6 +54,10 @@ class Policy:
 NOTHING = Snapshot((), (), ())
 TLS_HELLO = b"\x16\x03"
 """How a TLS client begins that took a plain port for a TLS one: it would wait for an answer to an unfinished line."""
+LISTED_OCTETS = 16 * 1024
+"""Octets of listings, of one command or of many, after which the session gives way and the network writes: six octets of
+UIDL ask for megabytes."""
+
 GOODBYE = b"signing off"
 SENDING = Sending()
 
@@ -66,6 +70,7 @@ class Session:
         "_buffer",
         "_exchange",
         "_failures",
+        "_listed",
         "_listing",
         "_mechanism",
         "_open",
@@ -100,7 +105,7 @@ class Session:
         self._exchange: IExchange | None = None
         self._mechanism = b""
         self._listing: Iterator[bytes] | None = None
-        self._failures = self._bad_commands = 0
+        self._failures = self._bad_commands = self._listed = 0
         # The stamp names the host: a long name, said twice, would pass the 512 octets of RFC 2449 section 4.
         self._out = [ok(b"POP3 server ready %b" % stamp if stamp else b"%b POP3 server ready" % policy.hostname)]
 
@@ -216,9 +221,8 @@ class Session:
         self._out += (ok(text), *(b"%b\r\n" % row for row in rows), TERMINATION)
 
     def listing(self, blocks: Iterator[bytes], text: bytes) -> None:
-        """Answer with a multi-line response in blocks of whole lines; each after the second waits for another turn."""
+        """Answer with a multi-line response in blocks of whole lines. Much of it gives way to other sessions in between."""
         self.reply(text)
-        self._out.append(next(blocks, b""))
         self._listing = blocks
 
     def login(self, credentials: Credentials, mechanism: bytes) -> Login:
@@ -297,8 +301,11 @@ class Session:
         if block is None:
             self._listing = None
             self._out.append(TERMINATION)
-        else:
-            self._out.append(block)
+            return
+        self._out.append(block)
+        self._listed += len(block)
+        if self._listed >= LISTED_OCTETS:
+            self._listed = 0
             self._pending = Turn()
 
     def _refuse(self, refusal: Refusal) -> None:
