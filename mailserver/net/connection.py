@@ -1,13 +1,13 @@
 """A session over a Twisted transport: pumps it, writes once per batch of pipelined commands, keeps the time.
 
-`Connection` knows no protocol. It needs a session with `feed`, `next`, `take`, `busy` and `unread`, and a subclass that
-performs the session's effects.
+`Connection` knows no protocol. It pumps a core, such as a session, with `feed`, `next`, `take`, `busy` and `unread`, and
+needs a subclass that performs the core's effects.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IPushProducer, IReactorTime
@@ -15,18 +15,17 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailserver.errors import MessageTruncated, TemporaryFailure
+from mailserver.errors import MessageTruncated, Refusal, TemporaryFailure
 from mailserver.net.failures import report
 from mailserver.net.outlet import CLOSING_SECONDS, Outlet
 from mailserver.net.transfer import CHUNK, FileSender, Transfer
-from mailserver.protocol.wire import err
 
 UNREAD_LIMIT = 64 * 1024
 """Octets of input that may wait while an effect is open or the client does not read; above it reading stops too."""
 
 
-class Pumped(Protocol):
-    """What a connection asks of its session."""
+class Core(Protocol):
+    """What a connection asks of what it pumps."""
 
     @property
     def busy(self) -> bool:
@@ -45,12 +44,12 @@ class Pumped(Protocol):
     def take(self) -> list[bytes]:
         """Give away the replies."""
 
-
-SessionT = TypeVar("SessionT", bound=Pumped)
+    def last_words(self, refusal: Refusal) -> list[bytes]:
+        """Give away the replies, and what the client hears of a `refusal` that ends the connection."""
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
-class Connection(Outlet, Generic[SessionT]):
+class Connection(Outlet):
     """One connection; a subclass gives `begin`, `perform`, `allowed_seconds` and `leave`."""
 
     __slots__ = (
@@ -64,13 +63,13 @@ class Connection(Outlet, Generic[SessionT]):
         "_stopped",
         "_transfer",
         "_waiting",
+        "core",
         "draining",
         "lost",
-        "session",
         "user",
     )
 
-    session: SessionT
+    core: Core
 
     def __init__(self, clock: IReactorTime, peer: str) -> None:
         super().__init__(clock, peer)
@@ -86,8 +85,8 @@ class Connection(Outlet, Generic[SessionT]):
 
     # What a subclass gives.
 
-    def begin(self, *, tls: bool) -> SessionT:
-        """Return the session; `tls` tells whether the transport is TLS from its first byte."""
+    def begin(self, *, tls: bool) -> Core:
+        """Return what is pumped first; `tls` tells whether the transport is TLS from its first byte."""
         raise NotImplementedError
 
     def perform(self, effect: Any) -> None:
@@ -106,7 +105,7 @@ class Connection(Outlet, Generic[SessionT]):
 
     def connectionMade(self) -> None:
         """Greet."""
-        self.session = self.begin(tls=self.probe())
+        self.core = self.begin(tls=self.probe())
         self.transport.registerProducer(self, True)
         self.pump()
 
@@ -116,9 +115,9 @@ class Connection(Outlet, Generic[SessionT]):
         if self._closing:
             self.discard(len(data))
             return
-        if b"\n" in data and not (self._paused or self.session.busy):
+        if b"\n" in data and not (self._paused or self.core.busy):
             self.active = self.clock.seconds()
-        self.session.feed(data)
+        self.core.feed(data)
         self.pump()
 
     def pauseProducing(self) -> None:
@@ -163,21 +162,25 @@ class Connection(Outlet, Generic[SessionT]):
     # What the factory calls.
 
     def check(self, now: float) -> None:
-        """Close a session whose time is up, without a word (RFC 1939 section 3). It is not idle while bytes leave."""
+        """Close a session whose time is up. It is not idle while bytes leave."""
         self.notice_progress(0 if self._sender is None else self._sender.octets, now)
         allowed = self.allowed_seconds()
         if now - self.active < (CLOSING_SECONDS if self._closing else allowed):
             return
-        if self._closing or self.session.busy:
+        if self._closing or self.core.busy:
             self.abort()
         else:
-            self.close()
+            self.expire()
+
+    def expire(self) -> None:
+        """Close without a word (RFC 1939 section 3)."""
+        self.close()
 
     def drain(self) -> None:
         """Close now, or as soon as nothing is under way."""
         self.draining = True
-        if not (self.session.busy or self._closing):
-            self._batch += (*self.session.take(), err(TemporaryFailure(b"the server is stopping")))
+        if not (self.core.busy or self._closing):
+            self._batch += self.core.last_words(TemporaryFailure(b"the server is stopping"))
             self.close()
 
     # The pump.
@@ -195,17 +198,16 @@ class Connection(Outlet, Generic[SessionT]):
             self._pumping = False
 
     def _run(self) -> None:
-        session = self.session
         while not (self._paused or self._waiting or self._closing or self.lost):
             if self._transfer is not None:
                 self._read_on(self._transfer)
-            elif (effect := session.next()) is not None:
+            elif (effect := self.core.next()) is not None:
                 self.perform(effect)
             else:
                 break
         if self._closing or self.lost:
             return
-        if not (session.busy or self._paused):
+        if not (self.core.busy or self._paused):
             if self.draining:
                 self.drain()
                 return
@@ -215,10 +217,15 @@ class Connection(Outlet, Generic[SessionT]):
         self.flush()
         self._limit_reading()
 
+    def change(self, core: Core) -> None:
+        """Pump another core from now on. The replies of the one before leave together with its own."""
+        self._batch += self.core.take()
+        self.core = core
+
     def flush(self) -> None:
         """Write the batch: the replies so far and the bodies between them."""
         batch = self._batch
-        batch += self.session.take()
+        batch += self.core.take()
         if batch:
             data = b"".join(batch)
             self._batch, self._batched = [], 0
@@ -226,7 +233,7 @@ class Connection(Outlet, Generic[SessionT]):
             self.write(data)
 
     def _limit_reading(self) -> None:
-        much = self.session.unread > UNREAD_LIMIT
+        much = self.core.unread > UNREAD_LIMIT
         if much is not self._stopped:
             self._stopped = much
             (self.transport.pauseProducing if much else self.transport.resumeProducing)()
@@ -238,7 +245,7 @@ class Connection(Outlet, Generic[SessionT]):
         self.active = self.clock.seconds()
         if self._stopped:
             self.transport.resumeProducing()  # the client's own goodbye is still to be read
-        self.hang_up(talking=bool(self.session.unread) and not self._half_closed)
+        self.hang_up(talking=bool(self.core.unread) and not self._half_closed)
 
     # Waiting.
 
@@ -274,7 +281,7 @@ class Connection(Outlet, Generic[SessionT]):
 
     def send(self, transfer: Transfer) -> None:
         """Put a body in the batch, chunk by chunk."""
-        self._batch += self.session.take()
+        self._batch += self.core.take()
         self._transfer = transfer
 
     def send_file(self, sender: FileSender) -> None:
@@ -328,7 +335,7 @@ class Connection(Outlet, Generic[SessionT]):
         if self.lost:
             return
         if self._transfer is None and self._sender is None and not self._closing:
-            self._batch += (*self.session.take(), err(TemporaryFailure()))
+            self._batch += self.core.last_words(TemporaryFailure())
             self.close()
         else:
             self.abort()

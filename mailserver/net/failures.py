@@ -5,7 +5,15 @@ from __future__ import annotations
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from mailserver.errors import MaildropInUse, MessageTruncated, Refusal, StoreError, TemporaryFailure, refusal_for
+from mailserver.errors import (
+    MaildropInUse,
+    MessageTruncated,
+    Refusal,
+    StoreError,
+    TemporaryFailure,
+    TicketRefused,
+    refusal_for,
+)
 
 log = Logger()
 
@@ -16,6 +24,8 @@ def translate(failure: Failure, peer: str, user: str) -> Refusal:
     if isinstance(failure.value, StoreError):
         level = LogLevel.info if isinstance(failure.value, MaildropInUse) else LogLevel.warn  # one is routine
         log.emit(level, "{peer} {user}: {reason}", event="store", peer=peer, user=user, reason=str(failure.value))
+    elif isinstance(refusal, TicketRefused):
+        log.info("ticket from {peer} refused: {reason!r}", event="ticket", peer=peer, reason=refusal.detail)
     elif refusal is None:
         log.failure("fault under the session of {user} from {peer}", failure, event="fault", peer=peer, user=user)
     return refusal or TemporaryFailure()

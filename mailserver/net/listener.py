@@ -114,11 +114,15 @@ class POP3ServerFactory(ServerFactory):
                 reason="limits.connections" if full else "limits.connections_per_address",
             )
             return _TurnedAway(self, b"too many connections")
-        connection = POP3Server(self, peer)
+        connection = self.connection(peer)
         self._connections.add(connection)
         self._by_address[address] += 1
         self._wake()
         return connection
+
+    def connection(self, peer: str) -> POP3Server:
+        """Build a connection of this listener's kind."""
+        return POP3Server(self, peer)
 
     def session(self, peer: str, *, tls: bool) -> Session:
         """Return a session, with the greeting that this client is due."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.internet.defer import Deferred
@@ -12,13 +12,14 @@ from twisted.mail.interfaces import IMailboxPOP3
 from twisted.python.failure import Failure
 from zope.interface import Interface
 
+from mailserver.credentials import KerberosIdentity
 from mailserver.errors import AuthenticationFailed, StoreError
 from mailserver.interfaces import IBody, IMaildrop, Mind
 from mailserver.net.compat import adapt
-from mailserver.net.connection import Connection
+from mailserver.net.connection import Connection, Core
 from mailserver.net.failures import translate
 from mailserver.net.transfer import SENDFILE_LEAST, FileSender, Transfer
-from mailserver.protocol.effects import Close, Commit, Effect, Login, Retrieve, Sasl, StartTLS, State, Turn
+from mailserver.protocol.effects import Close, Commit, Login, Retrieve, Sasl, StartTLS, State, Turn
 from mailserver.protocol.pop3 import Session
 
 if TYPE_CHECKING:
@@ -30,27 +31,41 @@ LOGGED_NAME = 256
 """Octets of a user name that the log and the memory of failures keep: SASL lets 48 KiB through, and nobody is called so."""
 
 
-class POP3Server(Connection[Session]):
+class POP3Server(Connection):
     """One POP3 connection. What it needs of the world comes from its factory."""
 
-    __slots__ = ("_committing", "_logout", "_maildrop", "deleted", "factory", "retrieved", "since")
+    __slots__ = (
+        "_committing",
+        "_logout",
+        "_maildrop",
+        "deleted",
+        "factory",
+        "principal",
+        "retrieved",
+        "session",
+        "since",
+    )
+
+    session: Session
 
     def __init__(self, factory: POP3ServerFactory, peer: str) -> None:
         super().__init__(factory.clock, peer)
         self.factory: POP3ServerFactory = factory
         self.since = self.active
+        self.principal = ""
         self.retrieved = self.deleted = 0
         self._maildrop: IMaildrop | None = None
         self._logout: Callable[[], object] | None = None
         self._committing = False
 
-    def begin(self, *, tls: bool) -> Session:
+    def begin(self, *, tls: bool) -> Core:
         """Return the session that the listener's policy gives this client."""
-        return self.factory.session(self.peer, tls=tls)
+        self.session = self.factory.session(self.peer, tls=tls)
+        return self.session
 
-    def perform(self, effect: Effect) -> None:
+    def perform(self, effect: Any) -> None:
         """Begin to do what the session asked for."""
-        self._performers[type(effect)](self, effect)
+        self.performers[type(effect)](self, effect)
 
     def allowed_seconds(self) -> float:
         """Before the login the time counts from the connection on: a slow guesser gains nothing by noise."""
@@ -70,11 +85,13 @@ class POP3Server(Connection[Session]):
             return
         self._log_out()
         log.info(
-            "session of {user} from {peer}: {retrieved} retrieved, {deleted} deleted, "
+            "session of {who} from {peer}: {retrieved} retrieved, {deleted} deleted, "
             "{octets_in} octets in, {octets_out} out, {seconds:.3f} s",
             event="pop3.session",
             listener=self.factory.listener,
+            who=self._who,
             user=self.user,
+            principal=self.principal,
             peer=self.peer,
             tls=self.session.tls,
             retrieved=self.retrieved,
@@ -83,6 +100,10 @@ class POP3Server(Connection[Session]):
             octets_out=self.octets_out,
             seconds=self.clock.seconds() - self.since,
         )
+
+    @property
+    def _who(self) -> str:
+        return f"{self.user} ({self.principal})" if self.principal not in ("", self.user) else self.user
 
     def _log_out(self) -> None:
         logout, self._logout = self._logout, None
@@ -110,9 +131,12 @@ class POP3Server(Connection[Session]):
         self.wait(self.factory.ask(effect.request), self.session.answered, self._refused)
 
     def _login(self, effect: Login) -> None:
-        self.user = _printable(effect.credentials.username)
+        credentials = effect.credentials
+        if isinstance(credentials, KerberosIdentity):
+            self.principal = _printable(credentials.principal.encode("utf-8", "backslashreplace"))
+        self.user = _printable(credentials.username) or self.principal
         mind = Mind(self.peer, self.session.tls, self.factory.listener)
-        login = self.factory.portal.login(effect.credentials, mind, IMaildrop, IMailboxPOP3)
+        login = self.factory.portal.login(credentials, mind, IMaildrop, IMailboxPOP3)
         login.addCallback(self._take_avatar)
         self.wait(login, self._logged_in, lambda failure: self._login_failed(failure, effect))
 
@@ -135,10 +159,12 @@ class POP3Server(Connection[Session]):
             self.session.refused(refusal)
             return
         log.info(
-            "failed login of {user} from {peer} by {mechanism}",
+            "failed login of {who} from {peer} by {mechanism}",
             event="pop3.login_failed",
             listener=self.factory.listener,
+            who=self._who,
             user=self.user,
+            principal=self.principal,
             peer=self.peer,
             tls=self.session.tls,
             mechanism=effect.mechanism.decode("ascii"),
@@ -206,7 +232,7 @@ class POP3Server(Connection[Session]):
             self._drop.sent(effect.number, octets)
         self.session.sent()
 
-    _performers: ClassVar[dict[type[Effect], Callable[[POP3Server, Any], None]]] = {
+    performers: ClassVar[Mapping[type, Callable[[Any, Any], None]]] = {
         Close: _close,
         Turn: _turn,
         StartTLS: _start_tls,

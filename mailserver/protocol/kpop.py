@@ -89,6 +89,15 @@ class Preamble:
         out, self._out = self._out, []
         return out
 
+    def last_words(self, refusal: Refusal) -> list[bytes]:  # noqa: ARG002 - as the session's
+        """Give away the replies so far. There is no room for others: only a KRB-ERROR, which answers an AP-REQ."""
+        return self.take()
+
+    def expire(self) -> None:
+        """Tell a client that said nothing until its time was up what it may be missing: POP3's wait for a greeting."""
+        if not self._stage and not self._buffer:
+            self._out.append(WITHOUT_KERBEROS)
+
     def next(self) -> Effect | None:
         """Read pieces until one needs the world. None: it waits for octets, or the preamble is over."""
         while self._pending is None and self._stage < len(self._STAGES):

@@ -80,6 +80,7 @@ class Session:
         "deleted_octets",
         "messages",
         "policy",
+        "principal",
         "stamp",
         "state",
         "tls",
@@ -87,8 +88,10 @@ class Session:
         "verbs",
     )
 
-    def __init__(self, policy: Policy, stamp: bytes = b"", *, tls: bool = False) -> None:
+    def __init__(self, policy: Policy, stamp: bytes = b"", *, tls: bool = False, principal: str = "") -> None:
         self.policy = policy
+        self.principal = principal
+        """Whom a ticket has named before the session began (KPOP): then USER and PASS say no more than which maildrop."""
         self.stamp = stamp
         """APOP's, with its angle brackets (RFC 1939 section 7); b"" where APOP is not to be had."""
         self.tls = tls
@@ -129,6 +132,10 @@ class Session:
         """Give away the replies so far, to be written now."""
         out, self._out = self._out, []
         return out
+
+    def last_words(self, refusal: Refusal) -> list[bytes]:
+        """Give away the replies so far, and after them the refusal that ends the session."""
+        return [*self.take(), err(refusal)]
 
     def next(self) -> Effect | None:
         """Run commands until one needs the world. None: it waits for bytes, or for the answer to the open effect."""
@@ -210,6 +217,8 @@ class Session:
 
     def mechanisms(self) -> list[IMechanism]:
         """The SASL mechanisms that can be used now, in the policy's order."""
+        if self.principal:
+            return []
         return [m for m in self.policy.mechanisms if self.secure or not m.cleartext]
 
     def reply(self, text: bytes = b"") -> None:

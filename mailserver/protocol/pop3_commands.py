@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from mailserver.credentials import Apop, Password
+from mailserver.credentials import Apop, KerberosIdentity, Password
 from mailserver.errors import BadCommand, NoSuchMessage, Refusal, WrongProtocol
 from mailserver.protocol.effects import Effect, Retrieve, StartTLS, State
 from mailserver.snapshot import BLOCK
@@ -123,6 +123,8 @@ def password(session: Session, args: Sequence[bytes]) -> Effect:
     _check_cleartext(session)
     if session.user is None:
         raise BadCommand(b"USER first")
+    if session.principal:  # the ticket is the proof; what comes here, and be it somebody's password, stays unread
+        return session.login(KerberosIdentity(session.principal, session.user), b"KPOP")
     if not args[0]:
         raise BadCommand(b"PASS needs a password")  # to some directories an empty one is no login, and yet a success
     return session.login(Password(session.user, args[0]), b"USER")
@@ -142,6 +144,8 @@ def apop(session: Session, args: Sequence[bytes]) -> Effect:
 @command(b"AUTH", AUTHORIZATION, args=(0, 2), capability=_sasl_capability)
 def auth(session: Session, args: Sequence[bytes]) -> Effect | None:
     """RFC 5034. Without an argument it lists the mechanisms, as RFC 1734's clients (old Outlook) ask."""
+    if session.principal:
+        raise BadCommand
     if not args:
         session.lines([mechanism.name for mechanism in session.mechanisms()])
         return None

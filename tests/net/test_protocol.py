@@ -15,7 +15,19 @@ from tests.net.sessions import GREETING, LOGIN, Maildrop, Talk, make_factory
 
 FAILED = b"-ERR [AUTH] authentication failed\r\n"
 TEMPORARY = b"-ERR [SYS/TEMP] temporary failure, please try again later\r\n"
-FIELDS = {"user", "peer", "tls", "retrieved", "deleted", "octets_in", "octets_out", "seconds", "listener"}
+FIELDS = {
+    "user",
+    "who",
+    "principal",
+    "peer",
+    "tls",
+    "retrieved",
+    "deleted",
+    "octets_in",
+    "octets_out",
+    "seconds",
+    "listener",
+}
 
 
 @pytest.fixture

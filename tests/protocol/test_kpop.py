@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from mailserver.errors import TemporaryFailure
 from mailserver.protocol.effects import Close
 from mailserver.protocol.kpop import AP_REQ_LIMIT, KPOP_VERSION, SENDAUTH_VERSION, Accept, Preamble, TurnAway
 from tests.protocol import der
@@ -185,6 +186,27 @@ def test_a_refused_ticket_is_answered_by_a_krb_error_and_the_end(way):
     assert talk.effects == [Accept(AP_REQ), Close()]
     assert talk.send(HELLO + piece(AP_REQ)) == b""
     assert talk.effects == [Accept(AP_REQ), Close()]
+
+
+def test_a_client_that_said_nothing_until_its_time_was_up_is_told_what_it_may_be_missing():
+    preamble = Preamble()
+    preamble.expire()
+    assert preamble.take() == [NO_KERBEROS]
+
+
+@pytest.mark.parametrize("begun", [b"\0", piece(SENDAUTH_VERSION), HELLO, HELLO + b"\0\0\1\0"])
+def test_one_that_began_as_a_client_of_kpop_is_not(begun):
+    talk = Talk()
+    talk.send(begun)
+    talk.preamble.expire()
+    assert talk.preamble.take() == []
+
+
+def test_there_are_no_last_words_but_those_that_were_due():
+    preamble = Preamble()
+    preamble.feed(HELLO)
+    assert preamble.next() is None
+    assert preamble.last_words(TemporaryFailure()) == [b"\0"]
 
 
 def test_an_answer_that_nothing_asked_for_is_a_bug():

@@ -23,6 +23,7 @@ from pathlib import Path
 import pytest
 
 from mailserver import errors
+from mailserver.credentials import KerberosIdentity
 from mailserver.interfaces import VerifierOf
 from mailserver.protocol.effects import Close, Commit, Effect, Login, Retrieve, Sasl
 from mailserver.protocol.pop3 import Policy
@@ -97,6 +98,7 @@ SETTINGS: dict[str, Callable[[Settings, str], Settings]] = {
     "message": message,
     "many": many,
     "stamp": lambda settings, text: replace(settings, stamp=octets(text)),
+    "principal": lambda settings, text: replace(settings, principal=text),
     "tls": lambda settings, _: replace(settings, tls=True),
     "gone": lambda settings, text: replace(settings, gone=frozenset(map(int, text.split()))),
     "left": lambda settings, text: replace(settings, left=int(text)),
@@ -150,6 +152,8 @@ def match(kind: str, wanted: bytes, output: bytes) -> bytes:
 
 def describe(effect: Effect) -> str:
     match effect:
+        case Login(KerberosIdentity(principal, username), mechanism):
+            return f"Login {mechanism.decode()} {username!r} for {principal}"
         case Login(credentials, mechanism):
             secret = getattr(credentials, "password", b"") or getattr(credentials, "digest", b"")
             return f"Login {mechanism.decode()} {credentials.username!r} {secret!r}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from twisted.cred.credentials import IUsernamePassword
 from zope.interface import implementer
 
-from mailserver.credentials import Password
+from mailserver.credentials import Credentials, KerberosIdentity, Password
 from mailserver.errors import AuthenticationFailed, MessageUnavailable, Refusal
 from mailserver.interfaces import Ask, Challenge, Done, IExchange, IMechanism, SaslContext, Step, VerifierOf
 from mailserver.protocol.effects import Close, Commit, Effect, Login, Retrieve, Sasl, StartTLS, Turn
@@ -71,6 +71,7 @@ class Settings:
 
     policy: Policy = field(default_factory=lambda: Policy(b"mail.example.org", cleartext=True))
     stamp: bytes = b""
+    principal: str = ""
     tls: bool = False
     users: Mapping[bytes, bytes] = field(default_factory=lambda: {b"alice": b"secret"})
     messages: Sequence[bytes] = ()
@@ -87,7 +88,7 @@ class World:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings = settings or Settings()
-        self.session = Session(settings.policy, settings.stamp, tls=settings.tls)
+        self.session = Session(settings.policy, settings.stamp, tls=settings.tls, principal=settings.principal)
         self.effects: list[Effect] = []
         self.closed = False
         self.maildrop = Snapshot.of(
@@ -139,14 +140,19 @@ class World:
         return []
 
     def _login(self, effect: Login) -> list[bytes]:
-        secret = self.settings.users.get(effect.credentials.username)
-        if secret is None or not effect.credentials.checkPassword(secret):
+        if not self._may(effect.credentials):
             self.session.refused(AuthenticationFailed())
         elif self.settings.login_refusal is not None:
             self.session.refused(self.settings.login_refusal)
         else:
             self.session.login_ok(self.maildrop)
         return []
+
+    def _may(self, credentials: Credentials) -> bool:
+        if isinstance(credentials, KerberosIdentity):
+            return credentials.username == credentials.principal.partition("@")[0].encode()
+        secret = self.settings.users.get(credentials.username)
+        return secret is not None and credentials.checkPassword(secret)
 
     def _commit(self, effect: Commit) -> list[bytes]:
         if self.settings.commit_refusal is not None:

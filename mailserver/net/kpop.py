@@ -1,0 +1,123 @@
+"""KPOP: a POP3 connection that begins with a Kerberos ticket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, ClassVar, Final
+
+from twisted.cred.portal import Portal
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mailserver.errors import TicketRefused
+from mailserver.interfaces import Accepted, IAcceptor
+from mailserver.net.connection import Core
+from mailserver.net.failures import translate
+from mailserver.net.listener import POP3ServerFactory
+from mailserver.net.protocol import POP3Server
+from mailserver.protocol.kpop import Accept, Preamble, TurnAway
+from mailserver.protocol.krb_error import GENERIC
+from mailserver.protocol.pop3 import Session
+
+PREAMBLE_SECONDS: Final = 30
+"""From the connection to the acceptance. A client has its ticket before it connects, and two round trips are left."""
+
+log = Logger()
+
+
+class KPOPServer(POP3Server):
+    """One KPOP connection: the preamble, and after it the session.
+
+    A refused ticket is not counted as a wrong password is: nobody can guess a ticket, and one cron job whose ticket has
+    expired would slow down every user behind the same address.
+    """
+
+    __slots__ = ("_preamble", "_tls")
+
+    factory: KPOPServerFactory
+
+    def begin(self, *, tls: bool) -> Core:
+        """Return the preamble; the session follows when its principal is known."""
+        self._tls = tls
+        self._preamble = Preamble()
+        return self._preamble
+
+    def allowed_seconds(self) -> float:
+        """Until the acceptance the time counts from the connection on, as it does until the login."""
+        if self.core is self._preamble:
+            return PREAMBLE_SECONDS - (self.active - self.since)
+        return super().allowed_seconds()
+
+    def expire(self) -> None:
+        """Close; in the preamble not always without a word."""
+        if self.core is self._preamble:
+            self._preamble.expire()
+        super().expire()
+
+    # The preamble's effects.
+
+    def _accept(self, effect: Accept) -> None:
+        self.wait(self.factory.acceptor.accept(effect.ap_req), self._accepted, self._ticket_refused)
+
+    def _accepted(self, accepted: Accepted) -> None:
+        if self.lost:
+            return
+        rest = self._preamble.accepted(accepted.ap_rep)
+        self.session = self.factory.session_of(accepted.principal, tls=self._tls)
+        self.change(self.session)
+        self.session.feed(rest)
+
+    def _ticket_refused(self, failure: Failure) -> None:
+        refusal = translate(failure, self.peer, self.user)
+        code = refusal.error_code if isinstance(refusal, TicketRefused) else GENERIC
+        self._preamble.refused(code, self.clock.seconds(), *self.factory.server_name)
+
+    def _turn_away(self, effect: TurnAway) -> None:
+        log.info(
+            "no client of KPOP at {peer}: {reason}",
+            event="kpop.turned_away",
+            listener=self.factory.listener,
+            peer=self.peer,
+            reason=effect.reason,
+        )
+        self.close()
+
+    performers: ClassVar[Mapping[type, Callable[[Any, Any], None]]] = {
+        **POP3Server.performers,
+        Accept: _accept,
+        TurnAway: _turn_away,
+    }
+
+
+class KPOPServerFactory(POP3ServerFactory):
+    """Builds the connections of a KPOP listener: `acceptor` verifies tickets, and `portal` decides whom they let in where.
+
+    The `options` are those of `POP3ServerFactory`, but for those that are about passwords and SASL, which have no place
+    here. With `require_tls` a user is named after STLS only. `realm` is what a KRB-ERROR tells; no client is known to read it.
+    """
+
+    def __init__(
+        self,
+        portal: Portal,
+        acceptor: IAcceptor,
+        *,
+        require_tls: bool = False,
+        realm: str = "",
+        listener: str = "kpop",
+        **options: Any,
+    ) -> None:
+        super().__init__(portal, listener=listener, **options)
+        if require_tls and self.tls is None:
+            raise ValueError("KPOP that requires TLS needs a certificate")
+        self.acceptor = acceptor
+        self.server_name = realm.encode("utf-8"), (b"pop", self._stamp_host)
+        self._kpop_policy = replace(self._policy, cleartext=not require_tls, user=True, mechanisms=())
+
+    def connection(self, peer: str) -> POP3Server:
+        """Build a connection that begins with the preamble."""
+        return KPOPServer(self, peer)
+
+    def session_of(self, principal: str, *, tls: bool) -> Session:
+        """Return the session that follows a ticket of `principal`; its greeting has no stamp, for APOP is not to be had."""
+        return Session(self._kpop_policy, tls=tls, principal=principal)
