@@ -1,7 +1,7 @@
 """The map of the system: what its parts ask of one another.
 
-Everything that may wait returns a Deferred. Only `IMaildrop.fetch` and `IBody.read` may also answer at once, because they
-are the hot road; the check for that stays inside ``net/``.
+Everything that may wait returns a Deferred. Only `IMaildrop.fetch`, its envelopes and `IBody.read` may also answer at once,
+because they are hot or cheap; the check for that stays inside ``net/``.
 
 `net/` knows `IMaildrop`, `IBody`, `IMechanism`, `IExchange` and `IOracle`; `store/` implements `IStore`, `IMaildrop` and
 `IBody`; `auth/` implements `IUsers`, `IVerifiers` and `IOracle`, and its realm asks `IStore`.
@@ -9,7 +9,7 @@ are the hot road; the check for that stays inside ``net/``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
@@ -17,7 +17,18 @@ from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from mailserver.credentials import Credentials
+from mailserver.envelope import Envelope, Envelopes
 from mailserver.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account of many users (SDPS), and what is wanted of it."""
+
+    domain: str
+    """Of its users' addresses."""
+    user: str | None = None
+    """The one whose mail is wanted, as `Names.user` spells him; None: the mail of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +42,8 @@ class User:
     """A store URL of the user's own, over the configured one (passwd-file: ``userdb_mail``)."""
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
     """Where the user may log in from; empty: from anywhere (passwd-file: ``allow_nets``)."""
+    account: Account | None = None
+    """What makes it an account of many users (SDPS); the realm tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +84,9 @@ class IMaildrop(Interface):
         once): MessageGone.
         """
 
+    def envelope(number: int) -> Envelope | Deferred[Envelope]:
+        """Who sent message-number `number`, and to whom; may answer at once. Errors, also raised at once: MessageGone."""
+
     def sent(number: int, octets: int) -> None:
         """RETR sent the whole message, and counted `octets` on the wire.
 
@@ -85,6 +101,16 @@ class IMaildrop(Interface):
 
     def release() -> None:
         """Unlock without removing anything; idempotent, and harmless after `commit`. It is the avatar's logout."""
+
+
+class IEnvelopes(Interface):
+    """A maildrop that can be an account of many users provides it."""
+
+    def envelopes(account: str, user: str | None, user_of: Callable[[str], str]) -> Envelopes | Deferred[Envelopes]:
+        """All envelopes of the snapshot, and of these `user`'s share made ready; at once when both are known already.
+
+        What could not be read just now has an empty envelope. `user_of` tells whom of `account` a local part means.
+        """
 
 
 class IBody(Interface):

@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "mailserver"
 
-BASE = {"interfaces", "errors", "credentials", "snapshot", "saslprep"}
+BASE = {"interfaces", "errors", "credentials", "snapshot", "saslprep", "names", "envelope"}
 PURE = {"protocol", "sasl"}
 PARTS = {"net", "auth", "store"}
 TOP = {"config", "config_file", "privileges", "serving", "service", "workers", "cli"}

@@ -19,6 +19,7 @@ from twisted.mail.interfaces import IMailboxPOP3
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mailserver.envelope import Envelope, EnvelopeHeaders, read_envelope
 from mailserver.errors import MessageGone
 from mailserver.interfaces import IBody, IMaildrop
 from mailserver.snapshot import Snapshot
@@ -85,6 +86,10 @@ class MailboxMaildrop:
         if isinstance(file, Deferred):
             return file.addCallbacks(MailboxBody, _message_gone)
         return MailboxBody(file)
+
+    def envelope(self, number: int) -> Deferred[Envelope]:
+        """Read from the message, by the headers that are usual."""
+        return read_envelope(self.fetch(number), EnvelopeHeaders())
 
     def sent(self, number: int, octets: int) -> None:
         """Nothing: IMailboxPOP3 has no notion of it."""

@@ -61,6 +61,13 @@ class Sending:
 
 
 @dataclass(frozen=True, slots=True)
+class Envelope:
+    """Tell a message's envelope (SDPS). Answers: `enveloped`; or `refused`, after which the session is over."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Commit:
     """Remove these messages for good and release the maildrop. Answers: `committed`, `refused`."""
 
@@ -77,4 +84,4 @@ class Close:
     """Write the replies, then close. It has no answer: the session is over."""
 
 
-Effect = StartTLS | Sasl | Login | Retrieve | Commit | Turn | Close
+Effect = StartTLS | Sasl | Login | Retrieve | Envelope | Commit | Turn | Close

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mailserver.credentials import Apop, KerberosIdentity, Password
 from mailserver.errors import BadCommand, NoSuchMessage, Refusal, WrongProtocol
-from mailserver.protocol.effects import Effect, Retrieve, StartTLS, State
+from mailserver.protocol.effects import Effect, Envelope, Retrieve, StartTLS, State
 from mailserver.snapshot import BLOCK
 
 if TYPE_CHECKING:
@@ -257,6 +257,19 @@ def top(session: Session, args: Sequence[bytes]) -> Effect:
     if not args[1].isdigit():
         raise BadCommand(b"TOP needs a number of lines")
     return Retrieve(number, int(args[1]))
+
+
+def _sdps_capability(session: Session) -> bytes | None:
+    """Our own name for it: SDPS is older than CAPA."""
+    return b"X-SDPS" if session.policy.sdps else None
+
+
+@command(b"*ENV", TRANSACTION, args=(1, 1), capability=_sdps_capability)
+def envelope(session: Session, args: Sequence[bytes]) -> Effect:
+    """Demon's SDPS: the envelope of a message, in the third and fourth line of the answer."""
+    if not session.policy.sdps:
+        raise BadCommand
+    return Envelope(_number(session, args[0]))
 
 
 @command(b"DELE", TRANSACTION, args=(1, 1))

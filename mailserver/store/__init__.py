@@ -6,35 +6,39 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any, Literal
 
+from mailserver.envelope import EnvelopeHeaders
 from mailserver.interfaces import IStore
 from mailserver.store.maildir import MaildirStore
 from mailserver.store.memory import MemoryStore
+from mailserver.store.share import SharedStore
 from mailserver.store.template import Template
 
-__all__ = ["MaildirStore", "MemoryStore", "needs_home", "open_store"]
+__all__ = ["MaildirStore", "MemoryStore", "SharedStore", "needs_home", "open_store"]
 
 Seen = Literal["never", "retr"]
 IO = Literal["auto", "threads"]
 
 
-def _maildir(path: str, reactor: Any, seen: Seen, io: IO) -> IStore:
-    return MaildirStore(path, reactor, seen=seen, io=io)
+def _maildir(path: str, reactor: Any, seen: Seen, io: IO, headers: EnvelopeHeaders) -> IStore:
+    return MaildirStore(path, reactor, seen=seen, io=io, headers=headers)
 
 
-def _memory(path: str, _reactor: Any, _seen: Seen, _io: IO) -> IStore:
+def _memory(path: str, _reactor: Any, _seen: Seen, _io: IO, headers: EnvelopeHeaders) -> IStore:
     if path:
         raise ValueError("the store memory: takes no path")
-    return MemoryStore()
+    return MemoryStore(headers=headers)
 
 
-_SCHEMES: dict[str, Callable[[str, Any, Seen, IO], IStore]] = {"maildir": _maildir, "memory": _memory}
+_SCHEMES: dict[str, Callable[[str, Any, Seen, IO, EnvelopeHeaders], IStore]] = {"maildir": _maildir, "memory": _memory}
 """A new store adds its line here."""
 
 
-def open_store(url: str, reactor: Any, *, seen: Seen = "never", io: IO = "auto") -> IStore:
+def open_store(
+    url: str, reactor: Any, *, seen: Seen = "never", io: IO = "auto", headers: EnvelopeHeaders | None = None
+) -> IStore:
     """The store of a URL such as ``maildir:{home}/Maildir`` or ``memory:``. Errors: ValueError, for the operator."""
     scheme, path = _split(url)
-    return _SCHEMES[scheme](path, reactor, seen, io)
+    return _SCHEMES[scheme](path, reactor, seen, io, headers or EnvelopeHeaders())
 
 
 def needs_home(url: str) -> bool:

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mailserver.envelope import EnvelopeHeaders
 from mailserver.errors import MaildropInUse, StoreError
 from mailserver.interfaces import IMaildrop, IStore, User
 from mailserver.store import opening
@@ -34,7 +35,7 @@ class MaildirStore:
     """Maildrops under `template`, such as ``{home}/Maildir``, in which ``{home} {user} {local} {domain}`` are the user's.
 
     `seen` "retr" sets the S flag of what was retrieved. `io` "auto" lets bounded work run on the reactor thread, "threads"
-    none. `clock` tells the time in nanoseconds, as file systems do.
+    none. `clock` tells the time in nanoseconds, as file systems do. `headers` are those that hold the envelopes.
     """
 
     log = Logger()
@@ -48,13 +49,14 @@ class MaildirStore:
         io: Literal["auto", "threads"] = "auto",
         threads: int = _THREADS,
         clock: Callable[[], int] = time.time_ns,
+        headers: EnvelopeHeaders | None = None,
     ) -> None:
         self._template = Template(template)
         self._disk = Disk(reactor, threads, "maildir")
         self._clock = clock
         self._cache = IndexCache()
         self._told: OrderedDict[tuple[bytes, str], None] = OrderedDict()
-        self._context = Context(self._disk, io == "auto", seen == "retr", self._report)
+        self._context = Context(self._disk, io == "auto", seen == "retr", self._report, headers or EnvelopeHeaders())
         self.needs_home = self._template.needs_home
 
     def start(self) -> Deferred[None]:

@@ -11,15 +11,17 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mailserver.envelope import Envelope, EnvelopeHeaders, Envelopes, read_envelope
 from mailserver.errors import MaildropUnavailable, MessageGone
-from mailserver.interfaces import IBody, IMaildrop
-from mailserver.store import journal, names
+from mailserver.interfaces import IBody, IEnvelopes, IMaildrop
+from mailserver.store import envelopes, journal, names
 from mailserver.store.body import FileBody, ThreadedBody
 from mailserver.store.disk import Disk
 from mailserver.store.files import open_message
 from mailserver.store.index import Index
 from mailserver.store.scan import PREFIX, matching
 from mailserver.store.settle import Lesson, settle
+from mailserver.store.share import prepare
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +34,10 @@ class Context:
     marks_seen: bool
     report: Callable[[bytes, str], None]
     """Tells the operator once of a maildrop's root and what is the matter there."""
+    headers: EnvelopeHeaders
 
 
-@implementer(IMaildrop)
+@implementer(IMaildrop, IEnvelopes)
 class Maildrop:
     """Holds the lock, a descriptor, until it was committed or released."""
 
@@ -62,6 +65,19 @@ class Maildrop:
                 raise self._gone(index, error) from error
         found = self._context.disk.run(self._find, index, size, undo=_close)
         return found.addCallbacks(self._found, self._not_found, (index, size), errbackArgs=(index,))
+
+    def envelope(self, number: int) -> Deferred[Envelope]:
+        """Read from the message."""
+        return read_envelope(self.fetch(number), self._context.headers)
+
+    def envelopes(
+        self, account: str, user: str | None, user_of: Callable[[str], str]
+    ) -> Envelopes | Deferred[Envelopes]:
+        """At once when a session before it has asked, and nothing changed; else from a thread."""
+        known = self.messages.envelopes
+        if known is not None and (user is None or user in known.shares):
+            return known
+        return self._context.disk.run(self._read_envelopes, account, user, user_of).addCallback(self._enveloped)
 
     def sent(self, number: int, octets: int) -> None:
         """What differs from the row is written down when the session ends."""
@@ -129,6 +145,22 @@ class Maildrop:
     def _not_found(self, failure: Failure, index: int) -> NoReturn:
         failure.trap(OSError, MessageGone)
         raise self._gone(index, cast("Exception", failure.value))
+
+    def _read_envelopes(self, account: str, user: str | None, user_of: Callable[[str], str]) -> tuple[Envelopes, str]:
+        """In a thread. What was read whole serves the sessions after this one too."""
+        found, whole, note = self.messages.envelopes, True, ""
+        if found is None:
+            found, whole, note = envelopes.read(self._root, self._index, self._context.headers)
+        prepare(found, self.messages, account, user, user_of)
+        if whole:
+            self.messages.envelopes = found
+        return found, note
+
+    def _enveloped(self, read: tuple[Envelopes, str]) -> Envelopes:
+        found, note = read
+        if note:
+            self._context.report(self._root, note)
+        return found
 
     def _end(self, numbers: Sequence[int]) -> Deferred[int]:
         lock, self._lock = self._lock, -1

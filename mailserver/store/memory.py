@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
+from mailserver.envelope import HEAD_OCTETS, Envelope, EnvelopeHeaders, Envelopes
 from mailserver.errors import MaildropInUse, MaildropUnavailable, MessageGone
-from mailserver.interfaces import IMaildrop, IStore, User
+from mailserver.interfaces import IEnvelopes, IMaildrop, IStore, User
 from mailserver.snapshot import Message, Snapshot
 from mailserver.store.body import BytesBody
 from mailserver.store.measure import measure
+from mailserver.store.share import prepare
 
 
 @implementer(IStore)
@@ -20,7 +22,10 @@ class MemoryStore:
 
     needs_home = False
 
-    def __init__(self, maildrops: Mapping[str, Iterable[bytes]] | None = None) -> None:
+    def __init__(
+        self, maildrops: Mapping[str, Iterable[bytes]] | None = None, headers: EnvelopeHeaders | None = None
+    ) -> None:
+        self._headers = headers or EnvelopeHeaders()
         self._serial = 0
         self._maildrops: dict[str, dict[bytes, bytes]] = {}
         self._holders: dict[str, str] = {}
@@ -53,7 +58,7 @@ class MemoryStore:
         if holder is not None:
             return fail(MaildropInUse(f"the maildrop of {user.name!r} is held by {holder}"))
         self._holders[user.name] = owner
-        return succeed(_MemoryMaildrop(user.name, self.maildrop(user.name), self._holders))
+        return succeed(_MemoryMaildrop(user.name, self.maildrop(user.name), self._holders, self._headers))
 
 
 def _row(uidl: bytes, message: bytes) -> Message:
@@ -61,13 +66,16 @@ def _row(uidl: bytes, message: bytes) -> Message:
     return Message(uidl, measured.octets, measured.wire)
 
 
-@implementer(IMaildrop)
+@implementer(IMaildrop, IEnvelopes)
 class _MemoryMaildrop:
     """A session's hold on a maildrop: the lock is its name among the holders."""
 
-    __slots__ = ("_holders", "_locked", "_name", "_stored", "messages")
+    __slots__ = ("_headers", "_holders", "_locked", "_name", "_stored", "messages")
 
-    def __init__(self, name: str, stored: dict[bytes, bytes], holders: dict[str, str]) -> None:
+    def __init__(
+        self, name: str, stored: dict[bytes, bytes], holders: dict[str, str], headers: EnvelopeHeaders
+    ) -> None:
+        self._headers = headers
         self._name = name
         self._stored = stored
         self._holders = holders
@@ -79,6 +87,15 @@ class _MemoryMaildrop:
         if data is None:
             raise MessageGone(f"message {number} of {self._name!r} is no longer there")
         return BytesBody(data)
+
+    def envelope(self, number: int) -> Envelope:
+        return self._headers.read(self.fetch(number).read(HEAD_OCTETS))
+
+    def envelopes(self, account: str, user: str | None, user_of: Callable[[str], str]) -> Envelopes:
+        read = [self._headers.read(self._stored.get(uidl, b"")[:HEAD_OCTETS]) for uidl in self.messages.uidls]
+        found = Envelopes([each.sender for each in read], [b",".join(each.recipients) for each in read])
+        prepare(found, self.messages, account, user, user_of)
+        return found
 
     def sent(self, number: int, octets: int) -> None:
         """Rows in memory are never wrong, and there are no flags."""

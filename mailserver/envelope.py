@@ -1,0 +1,201 @@
+"""The envelope of a stored message: what SMTP said of it, as the headers of its last delivery tell.
+
+Headers above the topmost Received were written by this site when it took the message; whatever stands below, a stranger may
+have written. So nothing below is read, and of a message without a Received all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, maybeDeferred
+
+HEAD_OCTETS: Final = 64 * 1024
+"""Of a message's beginning, in which its envelope is looked for: the headers above Received have some hundred."""
+
+MAX_ADDRESS: Final = 320
+"""Octets of an address (RFC 5321 section 4.5.3.1); clients read the lines of *ENV into 512."""
+
+STEP_OCTETS: Final = 4096
+"""Of a message's beginning that are read at a time: the first step is nearly always enough."""
+
+_WHOLE: Final = re.compile(rb"\A\r?\n|\n\r?\n|(?:\A|\n)received[ \t]*:(?:[^\n]*\n[ \t])*[^\n]*\n[^ \t]", re.IGNORECASE)
+"""How the headers that count end: with a blank line, or with the topmost Received."""
+
+_BLANK: Final = re.compile(rb"\r?\n\r?\n")
+_FOLD: Final = re.compile(rb"\r?\n(?=[ \t])")
+_COMMENT: Final = re.compile(rb"\([^()]*\)")
+_FOR: Final = re.compile(rb"\sfor\s+(<[^<>]*>|[^\s;<>]+@[^\s;<>]+)", re.IGNORECASE)
+_ADDRESS: Final = re.compile(rb"(?!\.)[^\x00-\x20\x7f<>(),;:\\\"@]+(?:@(?!\.)[^\x00-\x20\x7f<>(),;:\\\"@]+)?")
+"""As clients can read it: no quotes, no source route, one "@" at most."""
+
+_LINE: Final = re.compile(rb"(?!\.)[^\x00-\x1f\x7f]{1,255}")
+"""A login's name that may stand on a line of its own: portals of others let in whom they like."""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """Who sent a message, and to whom it was delivered. Addresses are bare octets, fit for a line of their own."""
+
+    sender: bytes = b""
+    """b"" is the null sender of bounces; also where nothing tells."""
+    recipients: tuple[bytes, ...] = ()
+    """What is known of them; the first is the one that `*ENV` names. Some deliveries write a local part alone."""
+    account: bytes = b""
+    """The maildrop, as `*ENV` names it; b"" where it does not know its own name."""
+    user: bytes = b""
+    """Of an account of many users, the one whose mail is shown; b"" for all."""
+
+    def completed(self, login: bytes, host: bytes) -> Envelope:
+        """With whatever `*ENV` must name and nothing told: by the name of who logged in, and the server's."""
+        account = self.account or (login if _LINE.fullmatch(login) else b"-")
+        recipient = self.recipients[0] if self.recipients else account
+        if b"@" not in recipient:
+            domain = account.rpartition(b"@")[2] if b"@" in account else host
+            recipient = b"%b@%b" % (recipient, domain)
+        return replace(self, account=account, user=self.user or b"-", recipients=(recipient,))
+
+
+@dataclass(frozen=True, slots=True)
+class EnvelopeHeaders:
+    """Where this site's deliveries write the envelope. The first header that is there is believed, its topmost line alone."""
+
+    sender: Sequence[str] = ("Return-Path",)
+    recipient: Sequence[str] = ("X-Original-To", "Delivered-To", "X-Envelope-To", "Envelope-To", "Received")
+    """Received is read for its ``for`` clause."""
+
+    @property
+    def fingerprint(self) -> bytes:
+        """Tells one choice of headers from another."""
+        text = "\n".join([*map(str.lower, self.sender), "", *map(str.lower, self.recipient)])
+        return blake2b(text.encode("utf-8"), digest_size=16).digest()
+
+    def read(self, head: bytes) -> Envelope:
+        """The envelope that the beginning of a message tells."""
+        fields = dict(reversed(list(_own_fields(head))))
+        if b"received" in fields:
+            fields[b"received"] = _received_for(fields[b"received"])
+        return Envelope(self._sender(fields, head), self._recipients(fields))
+
+    def _sender(self, fields: Mapping[bytes, bytes], head: bytes) -> bytes:
+        for name in self.sender:
+            content = fields.get(name.lower().encode())
+            if content is not None:
+                return next(_addresses(content), b"")
+        if head.startswith(b"From "):  # of an mbox
+            return next(_addresses(head[5:].partition(b"\n")[0].partition(b" ")[0]), b"")
+        return b""
+
+    def _recipients(self, fields: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
+        for name in self.recipient:
+            recipients = tuple(_addresses(fields.get(name.lower().encode(), b"")))
+            if recipients:
+                return recipients
+        return ()
+
+
+def read_envelope(opened: Any, headers: EnvelopeHeaders) -> Deferred[Envelope]:
+    """The envelope of an `IBody`, or of a Deferred one, which is closed. Errors: the body's."""
+    return Deferred.fromCoroutine(_read_envelope(opened, headers))
+
+
+async def _read_envelope(opened: Any, headers: EnvelopeHeaders) -> Envelope:
+    body = await opened if isinstance(opened, Deferred) else opened
+    head = b""
+    try:
+        while chunk := await maybeDeferred(body.read, STEP_OCTETS):
+            head += chunk
+            if is_whole(head):
+                break
+    finally:
+        body.close()
+    return headers.read(head)
+
+
+def is_whole(head: bytes) -> bool:
+    """Whether so much of a message holds all the headers that count, or as much as is looked at."""
+    return len(head) >= HEAD_OCTETS or _WHOLE.search(head) is not None
+
+
+class Envelopes:
+    """The envelopes of a snapshot in columns, and which of an account's users they are for."""
+
+    __slots__ = ("_recipients", "_senders", "_users", "shares")
+
+    def __init__(self, senders: Sequence[bytes], recipients: Sequence[bytes]) -> None:
+        self._senders = senders
+        self._recipients = recipients
+        self._users: dict[str, list[int]] | None = None
+        self.shares: dict[str, Any] = {}
+        """What a store has made of the indexes of a user, for the sessions that follow."""
+
+    def __getitem__(self, index: int) -> Envelope:
+        recipients = self._recipients[index]
+        return Envelope(self._senders[index], tuple(recipients.split(b",")) if recipients else ())
+
+    def indexes(self, user: str, user_of: Callable[[str], str], account: str) -> Sequence[int]:
+        """The messages for `user`; without a recipient they are for the one who is called as the account is.
+
+        `user_of` tells whom a local part means. The first call reads all the rows.
+        """
+        if self._users is None:
+            self._users = self._sorted(user_of, account)
+        return self._users.get(user, ())
+
+    def _sorted(self, user_of: Callable[[str], str], account: str) -> dict[str, list[int]]:
+        users: dict[str, list[int]] = {}
+        known: dict[bytes, list[list[int]]] = {}  # most mail is for few recipients
+        for index, recipients in enumerate(self._recipients):
+            lists = known.get(recipients)
+            if lists is None:
+                names = {user_of(local_part(each)) for each in recipients.split(b",")} if recipients else {account}
+                lists = known[recipients] = [users.setdefault(name, []) for name in names]
+            for each in lists:
+                each.append(index)
+        return users
+
+
+def local_part(address: bytes) -> str:
+    """What stands before the "@", or all of it."""
+    return address.partition(b"@")[0].decode("utf-8", "backslashreplace")
+
+
+def _own_fields(head: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Names in lower case, and contents, of the headers down to the topmost Received."""
+    blank = _BLANK.search(head)
+    if blank is not None:
+        head = head[: blank.start()]
+    for line in _FOLD.sub(b"", head).split(b"\n"):
+        name, colon, content = line.partition(b":")
+        if not colon and not line.startswith(b"From "):
+            return  # a body that no blank line divides from the headers
+        name = name.strip(b" \t").lower()
+        yield name, content.strip()
+        if name == b"received":
+            return
+
+
+def _received_for(content: bytes) -> bytes:
+    """The ``for`` clause of a Received header (RFC 5321 section 4.4). It is the last: what the client said stands before."""
+    found: list[bytes] = _FOR.findall(_bare(content))
+    return found[-1] if found else b""
+
+
+def _bare(content: bytes) -> bytes:
+    """Without comments, the innermost first."""
+    while (bare := _COMMENT.sub(b"", content)) != content:
+        content = bare
+    return bare
+
+
+def _addresses(content: bytes) -> Iterator[bytes]:
+    for each in _bare(content).split(b","):
+        address = each.strip(b" \t\r")
+        if address.startswith(b"<") and address.endswith(b">"):
+            address = address[1:-1].strip(b" \t")
+        if len(address) <= MAX_ADDRESS and _ADDRESS.fullmatch(address):
+            yield address

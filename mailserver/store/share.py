@@ -1,0 +1,145 @@
+"""An account of many users (SDPS): all of its mail, or what of it is for one of them, as a maildrop.
+
+The lock, the files and the deletions are the account's. A share only counts other messages: its message-number 1 is the
+first that is for its user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import NamedTuple, cast
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mailserver.envelope import Envelope, Envelopes, local_part
+from mailserver.interfaces import Account, IBody, IEnvelopes, IMaildrop, IStore, User
+from mailserver.names import Names
+from mailserver.snapshot import Snapshot
+
+
+class Share(NamedTuple):
+    """Some messages of a snapshot."""
+
+    indexes: Sequence[int]
+    """Of the account's messages."""
+    messages: Snapshot
+
+
+NOTHING = Share((), Snapshot((), (), ()))
+
+
+def prepare(
+    envelopes: Envelopes, messages: Snapshot, account: str, user: str | None, user_of: Callable[[str], str]
+) -> None:
+    """Make `user`'s share ready, unless he has none. For a thread, where there are many messages."""
+    if user is None or user in envelopes.shares:
+        return
+    indexes = envelopes.indexes(user, user_of, account)
+    if indexes:
+        uidls, octets, wire = (messages.uidls, messages.octets, messages.wire)
+        own = Snapshot([uidls[i] for i in indexes], [octets[i] for i in indexes], bytes([wire[i] for i in indexes]))
+        envelopes.shares[user] = Share(indexes, own)
+
+
+@implementer(IStore)
+class SharedStore:
+    """A store in which users that have an `Account` are accounts of many users, as `names` reads these.
+
+    Its maildrops must provide IEnvelopes. Those of other users pass as they are.
+    """
+
+    def __init__(self, store: IStore, names: Names) -> None:
+        self._store = store
+        self._names = names
+        self.needs_home = bool(getattr(store, "needs_home", False))
+
+    def start(self) -> Deferred[None]:
+        """As the store."""
+        return self._store.start()
+
+    def stop(self) -> Deferred[None]:
+        """As the store."""
+        return self._store.stop()
+
+    def open(self, user: User, owner: str) -> Deferred[IMaildrop]:
+        """Lock the account's maildrop, and read what envelopes are not known yet."""
+        opened = self._store.open(user, owner)
+        if user.account is not None:
+            opened.addCallback(self._enveloped, user.name, user.account)
+        return opened
+
+    def _enveloped(self, maildrop: IMaildrop, name: str, account: Account) -> Deferred[IMaildrop]:
+        found = cast("IEnvelopes", maildrop).envelopes(name, account.user, self._names.user)
+        envelopes = found if isinstance(found, Deferred) else succeed(found)
+        return envelopes.addCallbacks(self._shared, _released, (maildrop, name, account), errbackArgs=(maildrop,))
+
+    def _shared(self, envelopes: Envelopes, maildrop: IMaildrop, name: str, account: Account) -> IMaildrop:
+        if account.user is None:
+            share = Share(range(len(maildrop.messages)), maildrop.messages)
+        else:
+            share = envelopes.shares.get(account.user, NOTHING)
+        return SharedMaildrop(
+            maildrop, share, envelopes=envelopes, name=name, account=account, user_of=self._names.user
+        )
+
+
+def _released(failure: Failure, maildrop: IMaildrop) -> Failure:
+    maildrop.release()
+    return failure
+
+
+@implementer(IMaildrop)
+class SharedMaildrop:
+    """A share of the account's maildrop, whose message-numbers it translates."""
+
+    __slots__ = ("_account", "_envelopes", "_indexes", "_maildrop", "_name", "_user_of", "messages")
+
+    def __init__(  # noqa: PLR0913 - what one login found, handed over by the store alone
+        self,
+        maildrop: IMaildrop,
+        share: Share,
+        *,
+        envelopes: Envelopes,
+        name: str,
+        account: Account,
+        user_of: Callable[[str], str],
+    ) -> None:
+        self._maildrop = maildrop
+        self._indexes, self.messages = share
+        self._envelopes = envelopes
+        self._name = name.encode("utf-8")
+        self._account = account
+        self._user_of = user_of
+
+    def fetch(self, number: int) -> IBody | Deferred[IBody]:
+        """As the account's."""
+        return self._maildrop.fetch(self._indexes[number - 1] + 1)
+
+    def envelope(self, number: int) -> Envelope:
+        """At once. Of several recipients it names the one whose share this is, or else one of the account."""
+        found = self._envelopes[self._indexes[number - 1]]
+        domain = b"@" + self._account.domain.encode("utf-8")
+        whole = [each if b"@" in each else each + domain for each in found.recipients] or [self._name + domain]
+        recipient = next(filter(self._belongs, whole), whole[0])
+        user = (self._account.user or "").encode("utf-8")
+        return replace(found, recipients=(recipient,), account=self._name, user=user)
+
+    def _belongs(self, recipient: bytes) -> bool:
+        if self._account.user is None:
+            return recipient.lower().endswith(b"@" + self._account.domain.encode("utf-8"))
+        return self._user_of(local_part(recipient)) == self._account.user
+
+    def sent(self, number: int, octets: int) -> None:
+        """As the account's."""
+        self._maildrop.sent(self._indexes[number - 1] + 1, octets)
+
+    def commit(self, numbers: Sequence[int]) -> Deferred[int]:
+        """As the account's, for whose every other session the messages are gone too."""
+        return self._maildrop.commit([self._indexes[number - 1] + 1 for number in numbers])
+
+    def release(self) -> None:
+        """As the account's."""
+        self._maildrop.release()
