@@ -123,7 +123,7 @@ class POP3Server(Connection):
 
     def _start_tls(self, _: StartTLS) -> None:
         self.flush()
-        self.plain = self._direct = False
+        self.tls, self.plain, self._direct = True, False, False
         self.transport.startTLS(self.factory.tls)
         self.session.tls_started()
 
