@@ -158,8 +158,14 @@ class ScramKeys:
 class IOracle(Interface):
     """Answers what a SASL exchange asks; built in ``auth/``, carried by ``net/``."""
 
+    def mechanisms() -> frozenset[bytes]:
+        """The SASL mechanisms whose questions can be answered now: those of all `IVerifiers`, and GSSAPI with a keytab."""
+
     def ask(request: object) -> Deferred[object]:
-        """The answer to a frozen request such as `VerifierOf`. Errors: a Refusal, or a fault."""
+        """The answer to a frozen request such as `VerifierOf`. Errors: a Refusal, or a fault.
+
+        To a `credentials.BearerToken` it is the name of its owner, or None when the token is not good.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,10 +223,16 @@ class IMechanism(Interface):
 
     name: bytes = Attribute("As in CAPA's SASL line.")
     cleartext: bool = Attribute("Whether it shows the password: refused where passwords may not cross the line.")
-    credentials: type[Interface] = Attribute("The credentials interface it ends in; announced if a checker takes it.")
+    credentials: type[Interface] = Attribute(
+        "The credentials interface it ends in, or asks about; announced if a checker takes it."
+    )
+    asks: bytes = Attribute('What `IOracle.mechanisms` must have for it; b"" where its credentials say enough.')
+
+    def fits(context: SaslContext) -> bool:
+        """Whether it can be used over this connection; cleartext or not is looked at elsewhere."""
 
     def begin(context: SaslContext) -> IExchange:
-        """A new exchange."""
+        """A new exchange, where it `fits`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from mailserver.credentials import Credentials
 from mailserver.errors import AuthenticationFailed, BadCommand, Refusal, WrongProtocol
@@ -76,6 +76,7 @@ class Session:
         "_open",
         "_out",
         "_pending",
+        "_surroundings",
         "deleted",
         "deleted_octets",
         "messages",
@@ -88,7 +89,15 @@ class Session:
         "verbs",
     )
 
-    def __init__(self, policy: Policy, stamp: bytes = b"", *, tls: bool = False, principal: str = "") -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        stamp: bytes = b"",
+        *,
+        tls: bool = False,
+        principal: str = "",
+        surroundings: Callable[[], SaslContext] | None = None,
+    ) -> None:
         self.policy = policy
         self.principal = principal
         """Whom a ticket has named before the session began (KPOP): then USER and PASS say no more than which maildrop."""
@@ -107,6 +116,7 @@ class Session:
         self._open: Effect | Sending | None = None  # returned, and not yet answered
         self._exchange: IExchange | None = None
         self._mechanism = b""
+        self._surroundings = surroundings  # asked when it counts: TLS may begin later, and its bindings cost
         self._listing: Iterator[bytes] | None = None
         self._failures = self._bad_commands = self._listed = 0
         # The stamp names the host: a long name, said twice, would pass the 512 octets of RFC 2449 section 4.
@@ -217,9 +227,7 @@ class Session:
 
     def mechanisms(self) -> list[IMechanism]:
         """The SASL mechanisms that can be used now, in the policy's order."""
-        if self.principal:
-            return []
-        return [m for m in self.policy.mechanisms if self.secure or not m.cleartext]
+        return [] if self.principal else self._fitting(self._context())
 
     def reply(self, text: bytes = b"") -> None:
         """Answer +OK."""
@@ -243,7 +251,11 @@ class Session:
         """Begin an exchange; `response` is the initial one, in base64, or None (RFC 5034 section 4)."""
         self._mechanism = mechanism.name
         initial = None if response is None else _decode(b"" if response == b"=" else response)
-        self._exchange = mechanism.begin(SaslContext(self.policy.hostname, self.tls))
+        context = self._context()
+        if not mechanism.fits(context):
+            raise Refusal(b"this mechanism cannot be used over this connection")
+        offered = frozenset(each.name for each in self._fitting(context))
+        self._exchange = mechanism.begin(replace(context, offered=offered))
         return self._advance(self._exchange.step(initial))
 
     def commit(self) -> Commit:
@@ -257,6 +269,14 @@ class Session:
         return Close()
 
     # Inside.
+
+    def _context(self) -> SaslContext:
+        if self._surroundings is None:
+            return SaslContext(self.policy.hostname, self.tls)
+        return self._surroundings()
+
+    def _fitting(self, context: SaslContext) -> list[IMechanism]:
+        return [m for m in self.policy.mechanisms if (self.secure or not m.cleartext) and m.fits(context)]
 
     def _move(self, state: State) -> None:
         if state not in MOVES[self.state]:
