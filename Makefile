@@ -16,21 +16,21 @@ help:  ## this list
 serve: $(VENV)/.serve  ## a server on this machine, with an account, messages and a certificate
 	@exec $(BIN)/python -P -m mailserver.cli.demo
 
-test: $(VENV)/.dev debian  ## all the tests
-	@$(BIN)/python -m pytest
+test: debian $(VENV)/.dev  ## all the tests
+	@$(PYTEST)
 
-check: $(VENV)/.dev debian  ## the gate: lint, format, types, and the tests with their coverage
+check: debian $(VENV)/.dev  ## the gate: lint, format, types, and the tests with their coverage
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest
+	@$(PACKAGES) $(BIN)/coverage run -m pytest
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report --fail-under=95
 	@$(BIN)/coverage report --fail-under=100 --include='mailserver/protocol/*,mailserver/sasl/*'
 
 crash: $(VENV)/.dev  ## kill the server hundreds of times, and count the messages
-	@CRASH_RUNS=500 $(BIN)/python -m pytest tests/crash
+	@CRASH_RUNS=500 $(PYTEST) tests/crash
 
 bench: $(VENV)/.dev  ## measure us beside other servers (root; see docs/performance.md)
 	@$(BIN)/python bench/compare.py
@@ -67,12 +67,19 @@ venv-package:
 	    echo "Python's venv module is missing. As root: apt-get install python3-venv" >&2; exit 1; \
 	fi
 
-# Programs that tests talk to. Without them their tests are skipped, and say so.
+# Programs that tests talk to. Without them their tests are skipped, and say so; with them none may be.
+MISSING = $(shell for name in $$(cat $(DEBIAN)); do \
+    [ "$$(dpkg-query -Wf '$${db:Status-Status}' $$name 2>/dev/null)" = installed ] || echo $$name; done)
+PACKAGES = TEST_PACKAGES=$(if $(MISSING),missing,installed)
+PYTEST = $(PACKAGES) $(BIN)/python -m pytest
+
 debian:
-	@missing=$$(for name in $$(cat $(DEBIAN)); do \
-	    [ "$$(dpkg-query -Wf '$${db:Status-Status}' $$name 2>/dev/null)" = installed ] || printf '%s ' "$$name"; done); \
-	[ -z "$$missing" ] && exit 0; \
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null && exit 0; \
-	fi; \
-	echo "not installed, so that some tests are skipped: $$missing(as root: apt-get install $$missing)" >&2
+	@$(if $(MISSING),$(MAKE) --no-print-directory install-debian,:)
+
+.PHONY: install-debian
+install-debian:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(MISSING) >/dev/null; \
+	then :; else \
+	    echo "not installed, so that some tests are skipped: $(MISSING) (as root: apt-get install $(MISSING))" >&2; \
+	fi

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from hashlib import md5
+from typing import Any
 
 from twisted.cred.credentials import ICredentials, IUsernameHashedPassword, IUsernamePassword
 from zope.interface import Attribute, implementer
@@ -133,6 +135,26 @@ class KerberosIdentity:
 
     principal: str
     username: bytes
+
+
+def renamed(credentials: Any, read: Callable[[bytes], str | None]) -> Any:
+    """The credentials with each of their names as `read` has it; `Unproven` where one of them is nobody's.
+
+    What a client made of the name as it typed it, such as a digest, stays as it is.
+    """
+    if isinstance(credentials, ActingFor):
+        own = renamed(credentials.credentials, read)
+        authzid = read(credentials.authzid)
+        if authzid is None or isinstance(own, Unproven):
+            return Unproven(credentials.username)
+        return replace(credentials, credentials=own, authzid=authzid.encode("utf-8"))
+    if isinstance(credentials, KerberosIdentity) and not credentials.username:
+        return credentials
+    name = read(credentials.username)
+    if name is None:
+        return Unproven(credentials.username)
+    octets = name.encode("utf-8")
+    return credentials if octets == credentials.username else replace(credentials, username=octets)
 
 
 Credentials = Password | Apop | CramMd5 | VerifiedIdentity | Unproven | ActingFor | KerberosIdentity

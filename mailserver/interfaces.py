@@ -152,10 +152,11 @@ class IVerifiers(Interface):
     def mechanisms() -> frozenset[bytes]:
         """The SASL mechanisms for which some stored secret can answer `verifier` now."""
 
-    def verifier(name: bytes, mechanism: bytes, realm: bytes = b"") -> Deferred[object]:
+    def verifier(name: bytes, mechanism: bytes, realm: bytes = b"", typed: bytes = b"") -> Deferred[object]:
         """What `mechanism` needs of `name`'s secret; for an unknown user a fake, the same each time.
 
-        `ScramKeys` for SCRAM, whatever `realm` is; for DIGEST-MD5 the MD5 of name, `realm` and password (RFC 2831).
+        `ScramKeys` for SCRAM, whatever else is given; for DIGEST-MD5 the MD5 of the name as it was `typed` (or else of
+        `name`), `realm` and password (RFC 2831).
         """
 
 
@@ -166,6 +167,8 @@ class VerifierOf:
     username: bytes
     mechanism: bytes
     realm: bytes = b""
+    typed: bytes = b""
+    """The name as the client has it in its digest, where `username` is another spelling of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +187,14 @@ class ScramKeys:
 class IOracle(Interface):
     """Answers what a SASL exchange asks; built in ``auth/``, carried by ``net/``."""
 
+    def mechanisms() -> frozenset[bytes]:
+        """The SASL mechanisms whose questions can be answered now: those of all `IVerifiers`, and GSSAPI with a keytab."""
+
     def ask(request: object) -> Deferred[object]:
-        """The answer to a frozen request such as `VerifierOf`. Errors: a Refusal, or a fault."""
+        """The answer to a frozen request such as `VerifierOf`. Errors: a Refusal, or a fault.
+
+        To a `credentials.BearerToken` it is the name of its owner, or None when the token is not good.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,10 +252,16 @@ class IMechanism(Interface):
 
     name: bytes = Attribute("As in CAPA's SASL line.")
     cleartext: bool = Attribute("Whether it shows the password: refused where passwords may not cross the line.")
-    credentials: type[Interface] = Attribute("The credentials interface it ends in; announced if a checker takes it.")
+    credentials: type[Interface] = Attribute(
+        "The credentials interface it ends in, or asks about; announced if a checker takes it."
+    )
+    asks: bytes = Attribute('What `IOracle.mechanisms` must have for it; b"" where its credentials say enough.')
+
+    def fits(context: SaslContext) -> bool:
+        """Whether it can be used over this connection; cleartext or not is looked at elsewhere."""
 
     def begin(context: SaslContext) -> IExchange:
-        """A new exchange."""
+        """A new exchange, where it `fits`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,6 +181,8 @@ async def bind(config: Config, reactor: Any) -> list[Socket]:
 async def _bind_one(kind: str, endpoint: str, reactor: Any) -> Socket:
     gate = Gate(kind)
     direct = endpoint.removeprefix("haproxy:")
+    if direct.startswith("systemd:") and "LISTEN_FDS" not in os.environ:
+        raise ValueError("systemd passed no sockets: the service must be started by its .socket unit")
     port = await serverFromString(reactor, direct).listen(gate)
     reactor.removeReader(port)
     return Socket(kind, direct != endpoint, port, gate)

@@ -18,7 +18,7 @@ from twisted.internet.defer import DeferredList, maybeDeferred
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
 from mailserver.auth import MailboxRealm, make_oracle, make_portal
 from mailserver.config import Config, ConfigError
@@ -98,7 +98,8 @@ class Server:
         self._factories.append(served)
         wrapped: IProtocolFactory = served
         if kind == "pop3s":  # config refuses it without a certificate
-            wrapped = TLSMemoryBIOFactory(cast(CertificateStore, self._certificates), False, served)
+            wrapped = tls = TLSMemoryBIOFactory(cast(CertificateStore, self._certificates), False, served)
+            tls.protocol = TLSMemoryBIOProtocol  # the default gathers writes for a turn; ours are batches already
         return ProxyFactory(wrapped, config.limits.proxies, self._reactor) if proxied else wrapped
 
     def reload(self) -> None:

@@ -8,66 +8,83 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
+from mailserver.auth.keytab import service_host
+from mailserver.auth.krb5 import SERVICE
+from mailserver.auth.libkrb5 import GENERIC, KerberosUnavailable
 from mailserver.auth.pool import HashPool
-from mailserver.errors import TicketRefused
-from mailserver.interfaces import GssProgress, GssToken, GssUnwrap, GssWrap
+from mailserver.errors import TemporaryFailure, TicketRefused
+from mailserver.interfaces import GssProgress, GssToken, GssUnwrap, GssWrap, IStartable
 
-SERVICE: Final = "pop"
-"""The first part of the server's name (RFC 5034 section 4)."""
+THREADS: Final = 2
+"""As for tickets: a step takes 0.2 ms, and a file system may hang now and then."""
 
-KRB_ERR_GENERIC: Final = 60
-"""RFC 4120 section 7.5.9. Nobody sees it: a context that fails is answered by -ERR alone."""
+MAX_WAITING: Final = 64
+"""Some 13 ms of work, or whatever a hanging file system makes of it."""
 
 Request = GssToken | GssWrap | GssUnwrap
 
 
-class GssapiUnavailable(Exception):
-    """GSSAPI cannot be offered here. The text tells the operator what to do."""
-
-
+@implementer(IStartable)
 class GssapiAcceptor:
     """Answers what the exchange of SASL GSSAPI asks, with any ``pop/`` key of a keytab, or that of one `host`.
 
-    The keytab is read again for each context: a key that is added counts at once. `pool` is its owner's to start and stop.
+    The keytab is read again for each context, so new keys count at once.
     """
 
-    def __init__(self, keytab: str, pool: HashPool, host: str = "") -> None:
+    def __init__(self, keytab: str, *, host: str = "") -> None:
+        """Load the library, while root can surely read it. Errors: KerberosUnavailable; ValueError for what is no host."""
         self._keytab = keytab
-        self._pool = pool
-        self._service = f"{SERVICE}/{host.lower()}@" if host else f"{SERVICE}/"
-        self._gssapi: Any = None
+        host = service_host(host)
+        self._service = f"{SERVICE}/{host}@" if host else f"{SERVICE}/"
+        self._pool: HashPool | None = None
         self._credentials: Any = None
-        self._context: Any = None
+        self._gssapi = _library()
+        # The library's own kind of context returns an error token where a step fails, and raises at the next call.
+        self._context = type("Context", (self._gssapi.SecurityContext,), {"__DEFER_STEP_ERRORS__": False})
 
     @property
     def available(self) -> bool:
-        """Whether `start` went well."""
-        return self._credentials is not None
+        """Whether `start` went well, and it was not stopped since."""
+        return self._pool is not None and self._credentials is not None
 
-    def start(self) -> Deferred[None]:
-        """Find out whether it can work, as the user that will serve. Errors: GssapiUnavailable."""
-        return self._pool.run(self._acquire)
+    def start(self, reactor: Any) -> Deferred[None]:
+        """Find out whether the keytab can be used, as the user that will serve. Errors: KerberosUnavailable."""
+        self._pool = HashPool(reactor, THREADS, MAX_WAITING, name="gssapi")
+        self._pool.start()
+        return self._pool.run(self._acquire).addErrback(self._stopped)
+
+    def stop(self) -> Deferred[None]:
+        """End the threads; steps that wait fail with TemporaryFailure."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.stop()
+        return succeed(None)
+
+    def reload(self) -> Deferred[None]:
+        """Nothing is kept that could be out of date."""
+        return succeed(None)
 
     def ask(self, request: Request) -> Deferred[Any]:
         """Answer one of the GSS-API requests of `mailserver.interfaces`. Errors: TicketRefused; TemporaryFailure.
 
         A context's steps go to the pool, for they read files and may ask plugins. To wrap some octets takes microseconds.
         """
+        if self._pool is None:
+            return fail(TemporaryFailure())
         if isinstance(request, GssToken):
             return self._pool.run(self._step, request).addErrback(self._refused)
         return maybeDeferred(self._wrap, request).addErrback(self._refused)
 
+    def _stopped(self, failure: Failure) -> Failure:
+        self.stop()
+        return failure
+
     def _acquire(self) -> None:
-        try:
-            gssapi = import_module("gssapi")
-        except ImportError as error:  # also one of the libraries under it
-            raise GssapiUnavailable(
-                f"SASL GSSAPI needs the extra [gssapi] ({error}): apt-get install gcc libkrb5-dev, then "
-                "pip install 'twisted-mailserver[gssapi]'"
-            ) from error
+        gssapi = self._gssapi
         try:
             self._credentials = gssapi.Credentials(
                 usage="accept",
@@ -75,10 +92,7 @@ class GssapiAcceptor:
                 store={"keytab": f"FILE:{self._keytab}"},
             )
         except gssapi.exceptions.GSSError as error:
-            raise GssapiUnavailable(f"SASL GSSAPI cannot use the keytab {self._keytab}: {error}") from error
-        self._gssapi = gssapi
-        # The library's own kind of context returns an error token where a step fails, and raises at the next call.
-        self._context = type("Context", (gssapi.SecurityContext,), {"__DEFER_STEP_ERRORS__": False})
+            raise KerberosUnavailable(f"SASL GSSAPI cannot use the keytab {self._keytab}: {error}") from error
 
     def _step(self, request: GssToken) -> GssProgress:
         context: Any = request.context or self._begin(request.bindings)
@@ -86,7 +100,7 @@ class GssapiAcceptor:
         if not context.complete:
             return GssProgress(context, token)
         if not str(context.target_name).startswith(self._service):  # the keytab may hold keys of host/ and others
-            raise TicketRefused(KRB_ERR_GENERIC, f"the ticket is for {context.target_name}")
+            raise TicketRefused(GENERIC, f"the ticket is for {context.target_name}")
         return GssProgress(context, token, str(context.initiator_name))
 
     def _begin(self, bindings: bytes) -> Any:
@@ -103,5 +117,15 @@ class GssapiAcceptor:
     def _refused(self, failure: Failure) -> Failure:
         """Translate a failure of the GSS-API. A name that is not UTF-8 is nobody's."""
         if failure.check(self._gssapi.exceptions.GSSError, UnicodeDecodeError):
-            raise TicketRefused(KRB_ERR_GENERIC, str(failure.value)) from failure.value
+            raise TicketRefused(GENERIC, str(failure.value)) from failure.value
         return failure
+
+
+def _library() -> Any:
+    try:
+        return import_module("gssapi")
+    except ImportError as error:  # also where one of the libraries under it is missing
+        raise KerberosUnavailable(
+            f"SASL GSSAPI needs the extra [gssapi] ({error}): apt-get install gcc libkrb5-dev, then "
+            "pip install 'twisted-mailserver[gssapi]'"
+        ) from error

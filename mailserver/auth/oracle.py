@@ -4,36 +4,67 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from twisted.internet.defer import Deferred
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mailserver.auth.gssapi import GssapiAcceptor
 from mailserver.auth.names import user_name
+from mailserver.auth.portal import Chain
+from mailserver.credentials import BearerToken, IBearerToken
 from mailserver.errors import AuthenticationFailed
-from mailserver.interfaces import IOracle, IUsers, IVerifiers, VerifierOf
+from mailserver.interfaces import GssToken, GssUnwrap, GssWrap, IOracle, IUsers, IVerifiers, VerifierOf
 
 
-def make_oracle(checkers: Iterable[object]) -> IOracle:
-    """An oracle over those of the checkers that provide IVerifiers, in their order."""
-    return _Oracle([checker for checker in checkers if IVerifiers.providedBy(checker)])
+def make_oracle(checkers: Iterable[object], gssapi: GssapiAcceptor | None = None) -> IOracle:
+    """An oracle over those of the checkers that provide IVerifiers or take bearer tokens, in their order, and `gssapi`."""
+    given = list(checkers)
+    tokens = [each for each in given if ICredentialsChecker.providedBy(each)]
+    return _Oracle(
+        [checker for checker in given if IVerifiers.providedBy(checker)], Chain(IBearerToken, tokens), gssapi
+    )
 
 
 @implementer(IOracle)
 class _Oracle:
-    def __init__(self, verifiers: list[IVerifiers]) -> None:
+    def __init__(self, verifiers: list[IVerifiers], tokens: Chain, gssapi: GssapiAcceptor | None) -> None:
         self._verifiers = verifiers
+        self._tokens = tokens
+        self._gssapi = gssapi
+
+    def mechanisms(self) -> frozenset[bytes]:
+        """The mechanisms of all verifiers, and GSSAPI if it has started well."""
+        own = {b"GSSAPI"} if self._gssapi is not None and self._gssapi.available else ()
+        return frozenset[bytes](own).union(*(each.mechanisms() for each in self._verifiers))
 
     def ask(self, request: object) -> Deferred[object]:
-        """The answer to a `VerifierOf`. Errors: AuthenticationFailed when no checker serves the mechanism."""
-        if not isinstance(request, VerifierOf):
-            raise TypeError(f"this oracle answers VerifierOf, not {type(request).__name__}")
-        return Deferred.fromCoroutine(self._verifier(request))
+        """The answer to a `VerifierOf`, or the name of a `BearerToken`'s owner, None when it is not good.
+
+        Errors: AuthenticationFailed when no checker serves the mechanism; TemporaryFailure.
+        """
+        match request:
+            case VerifierOf():
+                return Deferred.fromCoroutine(self._verifier(request))
+            case BearerToken():
+                asked: Deferred[object] = maybeDeferred(self._tokens.requestAvatarId, request)
+                return asked.addErrback(_nobody)
+            case GssToken() | GssWrap() | GssUnwrap() if self._gssapi is not None:
+                return self._gssapi.ask(request)
+        raise TypeError(f"nobody here can answer a {type(request).__name__}")
 
     async def _verifier(self, request: VerifierOf) -> object:
         able = [each for each in self._verifiers if request.mechanism in each.mechanisms()]
         if not able:
             raise AuthenticationFailed
         name = user_name(request.username)
+        asked = request.username, request.mechanism, request.realm, request.typed
         for each in able:
             if name is not None and IUsers.providedBy(each) and await IUsers(each).lookup(name) is not None:
-                return await each.verifier(request.username, request.mechanism)
-        return await able[0].verifier(request.username, request.mechanism)  # its fake: nobody is known to nobody
+                return await each.verifier(*asked)
+        return await able[0].verifier(*asked)  # its fake: nobody is known to nobody
+
+
+def _nobody(failure: Failure) -> None:
+    failure.trap(UnauthorizedLogin)

@@ -101,10 +101,10 @@ class PasswordFile:
             return frozenset({*DIGESTS, b"DIGEST-MD5"})
         return frozenset(name for name in DIGESTS if name.decode("ascii") in table.schemes)
 
-    def verifier(self, name: bytes, mechanism: bytes, realm: bytes = b"") -> Deferred[object]:
+    def verifier(self, name: bytes, mechanism: bytes, realm: bytes = b"", typed: bytes = b"") -> Deferred[object]:
         """The `ScramKeys` of a user, or his MD5. Errors: KeyError for another mechanism than `mechanisms`."""
         if mechanism == b"DIGEST-MD5":
-            return self._when_fresh(self._digest_key, name, realm)
+            return self._when_fresh(self._digest_key, name, realm, typed or name)
         return self._when_fresh(self._scram_keys, name, mechanism)
 
     def _when_fresh(self, ask: Callable[..., Deferred[Any]], *args: Any) -> Deferred[Any]:
@@ -174,10 +174,10 @@ class PasswordFile:
             raise UnauthorizedLogin
         return name
 
-    def _digest_key(self, name: bytes, realm: bytes) -> Deferred[bytes]:
+    def _digest_key(self, name: bytes, realm: bytes, typed: bytes) -> Deferred[bytes]:
         secret = self._entry(name).secret
         password = self._fake if secret is None or secret.clear is None else secret.clear
-        parts = map(_latin1, (name, realm, prepared(password)))
+        parts = map(_latin1, (typed, realm, prepared(password)))
         return succeed(md5(b":".join(parts), usedforsecurity=False).digest())
 
     def _scram_keys(self, name: bytes, mechanism: bytes) -> Deferred[object]:

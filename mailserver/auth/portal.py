@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, cast
 
@@ -16,13 +16,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
+from mailserver.auth.identities import Acting, Masters, VerifiedIdentities
 from mailserver.auth.names import user_name
 from mailserver.auth.schemes import plausible
-from mailserver.credentials import IKerberosIdentity
+from mailserver.credentials import IKerberosIdentity, Password
 from mailserver.errors import PermanentFailure
 from mailserver.interfaces import IMaildrop, IStore, IUsers, Mind, User
 
-AvatarId = bytes | str | tuple[()]
+AvatarId = bytes | str | Acting | tuple[()]
 Avatar = tuple[type[Interface], object, Any]
 
 REFUSED = (UnauthorizedLogin, UnhandledCredentials, UnicodeError)
@@ -43,15 +44,17 @@ UNLISTED = (
 log = Logger()
 
 
-def make_portal(realm: IRealm, checkers: Iterable[ICredentialsChecker]) -> Portal:
-    """A portal that asks `checkers` in their order.
+def make_portal(realm: IRealm, checkers: Iterable[ICredentialsChecker], masters: Iterable[str] = ()) -> Portal:
+    """A portal that asks `checkers` in their order; the users `masters` may log in for others.
 
     cred keeps one checker per credentials interface, so that one is a `Chain`. For the two interfaces of POP3's logins
     there always is one: a checker may come to serve an interface while it runs.
     """
-    ordered = [_with_octets(checker) for checker in checkers]
-    served = {iface for checker in ordered for iface in checker.credentialInterfaces}
     portal = Portal(realm)
+    given = [_with_octets(checker) for checker in checkers]
+    users = [cast(IUsers, checker) for checker in given if IUsers.providedBy(checker)]
+    ordered = [*given, VerifiedIdentities(users), Masters(masters, portal, users)]
+    served = {iface for checker in ordered for iface in checker.credentialInterfaces}
     for iface in {IUsernamePassword, IUsernameHashedPassword} | served:
         chain = Chain(iface, ordered)
         portal.registerChecker(cast(ICredentialsChecker, chain), iface)
@@ -90,7 +93,14 @@ class Chain:
         """The avatar id by the first checker that knows one. What can be nobody's name or password is asked of none."""
         if not _names_somebody(credentials) or not plausible(getattr(credentials, "password", b"")):
             raise UnauthorizedLogin
-        return self._ask(0, credentials)
+        asked = maybeDeferred(self._ask, 0, credentials)
+        if isinstance(credentials, Password) and credentials.second:
+            asked.addErrback(self._refused_as_typed, credentials)
+        return asked
+
+    def _refused_as_typed(self, failure: Failure, credentials: Password) -> Deferred[Any]:
+        failure.trap(*REFUSED)
+        return self._ask(0, replace(credentials, password=credentials.second, second=b""))
 
     def _ask(self, first: int, credentials: Any) -> Deferred[Any]:
         for index in range(first, len(self._checkers)):
@@ -128,10 +138,18 @@ class MailboxRealm:
         """
         if IMaildrop not in interfaces:
             raise NotImplementedError("this realm's avatars are maildrops: ask for IMaildrop")
+        if isinstance(avatarId, Acting):
+            return self._act(avatarId, mind)
         name = user_name(avatarId)
         if name is None:  # also cred's ANONYMOUS, which is ()
             raise UnauthorizedLogin
         return self._find(name, 0).addCallback(self._open, mind).addCallback(_avatar)
+
+    def _act(self, acting: Acting, mind: object) -> Deferred[Avatar]:
+        """As for the user himself, if his master may log in from here, too."""
+        admitted = self._find(acting.master, 0).addCallback(_admitted, mind)
+        opened = admitted.addCallback(lambda _: self._find(acting.user, 0)).addCallback(self._open, mind)
+        return opened.addCallback(_avatar).addCallback(_told, acting, mind)
 
     def _find(self, name: str, first: int) -> Deferred[User]:
         if first == len(self._users):
@@ -149,15 +167,29 @@ class MailboxRealm:
 
     def _open(self, user: User, mind: object) -> Deferred[IMaildrop]:
         peer, listener = (mind.peer, mind.listener) if isinstance(mind, Mind) else (None, "embedded")
-        if user_name(user.name) is None:
-            raise UnauthorizedLogin
-        if user.networks and not _within(peer, user.networks):
-            log.info("{user} may not log in from {peer!r}", event="auth.network", user=user.name, peer=peer)
+        if user_name(_admitted(user, mind).name) is None:
             raise UnauthorizedLogin
         if self._needs_home and user.home is None and user.mail is None:
             log.error(HOMELESS, event="auth.homeless", user=user.name)
             raise PermanentFailure
-        return self._store.open(user, f"pid {os.getpid()} {listener} {peer or 'local'}")
+        return self._store.open(user, f"{listener} {peer or 'local'}")
+
+
+def _admitted(user: User, mind: object) -> User:
+    """The user, if he may log in from where he is. Errors: UnauthorizedLogin."""
+    peer = mind.peer if isinstance(mind, Mind) else None
+    if user.networks and not _within(peer, user.networks):
+        log.info("{user} may not log in from {peer!r}", event="auth.network", user=user.name, peer=peer)
+        raise UnauthorizedLogin
+    return user
+
+
+def _told(avatar: Avatar, acting: Acting, mind: object) -> Avatar:
+    peer = mind.peer if isinstance(mind, Mind) else None
+    log.info(
+        "{master} acts for {user} from {peer}", event="auth.master", master=acting.master, user=acting.user, peer=peer
+    )
+    return avatar
 
 
 def _avatar(maildrop: IMaildrop) -> Avatar:

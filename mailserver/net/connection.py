@@ -167,7 +167,7 @@ class Connection(Outlet):
         allowed = self.allowed_seconds()
         if now - self.active < (CLOSING_SECONDS if self._closing else allowed):
             return
-        if self._closing or self.core.busy:
+        if self._closing or self.core.busy or self.tls:  # TLS closes only with the client's help
             self.abort()
         else:
             self.expire()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from OpenSSL import SSL
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
@@ -29,6 +30,12 @@ def translate(failure: Failure, peer: str, user: str) -> Refusal:
     elif refusal is None:
         log.failure("fault under the session of {user} from {peer}", failure, event="fault", peer=peer, user=user)
     return refusal or TemporaryFailure()
+
+
+def tls_reason(error: SSL.Error) -> str:
+    """Return OpenSSL's words for an error, or the error's own kind."""
+    details = error.args[0] if error.args and isinstance(error.args[0], list) else ()
+    return ", ".join(reason for _library, _function, reason in details) or type(error).__name__
 
 
 def report(failure: Failure, peer: str, user: str) -> None:

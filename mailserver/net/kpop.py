@@ -23,6 +23,9 @@ from mailserver.protocol.pop3 import Session
 PREAMBLE_SECONDS: Final = 30
 """From the connection to the acceptance. A client has its ticket before it connects, and two round trips are left."""
 
+UNKNOWN_REALM: Final = b""
+"""A KRB-ERROR names the server's realm. Which one the client meant stands in its ticket; no client looks at it here."""
+
 log = Logger()
 
 
@@ -71,7 +74,7 @@ class KPOPServer(POP3Server):
     def _ticket_refused(self, failure: Failure) -> None:
         refusal = translate(failure, self.peer, self.user)
         code = refusal.error_code if isinstance(refusal, TicketRefused) else GENERIC
-        self._preamble.refused(code, self.clock.seconds(), *self.factory.server_name)
+        self._preamble.refused(code, self.clock.seconds(), UNKNOWN_REALM, self.factory.name)
 
     def _turn_away(self, effect: TurnAway) -> None:
         log.info(
@@ -94,7 +97,7 @@ class KPOPServerFactory(POP3ServerFactory):
     """Builds the connections of a KPOP listener: `acceptor` verifies tickets, and `portal` decides whom they let in where.
 
     The `options` are those of `POP3ServerFactory`, but for those that are about passwords and SASL, which have no place
-    here. With `require_tls` a user is named after STLS only. `realm` is what a KRB-ERROR tells; no client is known to read it.
+    here. With `require_tls` a user is named after STLS only.
     """
 
     def __init__(
@@ -103,7 +106,6 @@ class KPOPServerFactory(POP3ServerFactory):
         acceptor: IAcceptor,
         *,
         require_tls: bool = False,
-        realm: str = "",
         listener: str = "kpop",
         **options: Any,
     ) -> None:
@@ -111,7 +113,7 @@ class KPOPServerFactory(POP3ServerFactory):
         if require_tls and self.tls is None:
             raise ValueError("KPOP that requires TLS needs a certificate")
         self.acceptor = acceptor
-        self.server_name = realm.encode("utf-8"), (b"pop", self._stamp_host)
+        self.name = b"pop", self._stamp_host
         self._kpop_policy = replace(self._policy, cleartext=not require_tls, user=True, mechanisms=())
 
     def connection(self, peer: str) -> POP3Server:

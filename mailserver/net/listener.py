@@ -6,6 +6,7 @@ import socket
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
@@ -18,13 +19,16 @@ from twisted.python.failure import Failure
 from zope.interface import Interface
 
 from mailserver.errors import TemporaryFailure
-from mailserver.interfaces import IMechanism, IOracle
+from mailserver.interfaces import IMechanism, IOracle, VerifierOf
+from mailserver.names import Names
+from mailserver.net.channel import surroundings
 from mailserver.net.protocol import POP3Server
 from mailserver.net.stamp import make_stamp, stamp_host
 from mailserver.net.throttle import Throttle, network
-from mailserver.protocol.pop3 import Policy, Session
+from mailserver.protocol.policy import Policy
+from mailserver.protocol.pop3 import Session
 from mailserver.protocol.wire import err
-from mailserver.sasl import MECHANISMS
+from mailserver.sasl import BY_NAME, MECHANISMS
 
 log = Logger()
 
@@ -33,6 +37,9 @@ SWEEP_SECONDS = 5.0
 
 TURNED_AWAY_SECONDS = 10
 """How long a client over the limits may take to hear so: over TLS the line waits for a handshake that may never come."""
+
+LOOK_SECONDS = 1.0
+"""How long what is announced may lag behind what can be served: a look costs microseconds, and each session would pay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +58,11 @@ class POP3ServerFactory(ServerFactory):
     """Builds the connections of one listener over `portal`, any cred portal; everything else has a default.
 
     `tls` lets STLS be offered. `cleartext` is "tls", "loopback" or "always": where a password may cross an unencrypted
-    line. `mechanisms` names SASL mechanisms in their order; empty means all that the portal's checkers can serve.
-    Listeners of one service share a `throttle`, so that a guesser gains nothing by changing ports.
+    line. `mechanisms` names SASL mechanisms in their order; empty means all that the portal's checkers can serve, and the
+    `oracle` answer. `client_name` says where in a client's certificate its name is, "email" or "cn"; "" for nowhere.
+    Listeners of one service share a `throttle`, so that a guesser gains nothing by changing ports. `names` reads the names
+    that clients give, before the portal sees them; without it they are what was typed. Where it has accounts (SDPS), `*ENV`
+    is served, for every maildrop. `greeting` is what the greeting says first: ASCII, 200 octets at most.
     """
 
     noisy = False
@@ -70,6 +80,9 @@ class POP3ServerFactory(ServerFactory):
         listener: str = "pop3",
         throttle: Throttle | None = None,
         oracle: IOracle | None = None,
+        client_name: str = "",
+        names: Names | None = None,
+        greeting: str = "",
     ) -> None:
         self.portal = portal
         self.clock = clock if clock is not None else _running_reactor()
@@ -78,21 +91,29 @@ class POP3ServerFactory(ServerFactory):
         self.listener = listener
         self.throttle = throttle or Throttle(self.clock, self.limits.failure_delay_seconds)
         self.oracle = oracle
+        self.names = names
+        self._client_name = client_name
         self._stamp_host = stamp_host(hostname or socket.getfqdn())
+        self._chosen = _chosen(mechanisms)
         self._policy = Policy(
             hostname=self._stamp_host,
             stls=tls is not None,
             cleartext=cleartext == "always",
-            user=self._can_take(IUsernamePassword),
-            mechanisms=tuple(m for m in _chosen(mechanisms) if self._can_take(m.credentials)),
             failures=self.limits.failures_per_connection,
+            sdps=names is not None and bool(names.accounts),
+            greeting=greeting.encode("ascii"),
         )
         self._loopback_policy = self._policy if cleartext == "tls" else replace(self._policy, cleartext=True)
+        self._look()
         self._connections: set[POP3Server] = set()
         self._turned_away: set[_TurnedAway] = set()
         self._by_address: Counter[str] = Counter()
         self._sweeping: IDelayedCall | None = None
         self._drains: list[Deferred[None]] = []
+
+    def logPrefix(self) -> str:
+        """Name the listener in Twisted's own log lines."""
+        return self.listener
 
     def stopFactory(self) -> None:
         """Stop the timer, unless connections outlive the last port."""
@@ -124,14 +145,38 @@ class POP3ServerFactory(ServerFactory):
         """Build a connection of this listener's kind."""
         return POP3Server(self, peer)
 
-    def session(self, peer: str, *, tls: bool) -> Session:
+    def session(self, peer: str, transport: object, *, tls: bool) -> Session:
         """Return a session, with the greeting that this client is due."""
-        stamp = make_stamp(self._stamp_host) if self._can_take(IUsernameHashedPassword) else b""
-        return Session(self._loopback_policy if is_loopback(peer) else self._policy, stamp, tls=tls)
+        if self.clock.seconds() - self._looked >= LOOK_SECONDS:
+            self._look()
+        return Session(
+            self._loopback_policy if is_loopback(peer) else self._policy,
+            make_stamp(self._stamp_host) if self._can_take(IUsernameHashedPassword) else b"",
+            tls=tls,
+            surroundings=partial(surroundings, self._stamp_host, self._client_name, transport),
+        )
+
+    def _look(self) -> None:
+        """Look at what the checkers can serve, and announce that."""
+        self._looked = self.clock.seconds()
+        answered = frozenset() if self.oracle is None else self.oracle.mechanisms()
+        able = tuple(m for m in self._chosen if self._can_take(m.credentials) and (not m.asks or m.asks in answered))
+        user = self._can_take(IUsernamePassword)
+        if (able, user) != (self._policy.mechanisms, self._policy.user):
+            self._policy = replace(self._policy, mechanisms=able, user=user)
+            self._loopback_policy = replace(self._loopback_policy, mechanisms=able, user=user)
 
     def ask(self, request: object) -> Deferred[object]:
         """Carry a SASL exchange's question to the oracle."""
+        if self.names is not None and isinstance(request, VerifierOf):
+            name = self.names.read(request.username)
+            if name is not None:  # else the oracle finds that it is nobody's, and takes its time
+                request = replace(request, username=name.encode("utf-8"), typed=request.typed or request.username)
         return fail(TemporaryFailure()) if self.oracle is None else self.oracle.ask(request)
+
+    def guessed(self, user: str) -> str:
+        """Whose password it is that `user` gives, for the memory of failures: an account has one for all of its users."""
+        return user if self.names is None else self.names.owner(user).maildrop
 
     def ended(self, connection: POP3Server) -> None:
         """Forget a connection that was lost."""
@@ -235,7 +280,7 @@ def is_loopback(peer: str) -> bool:
 
 
 def _chosen(names: Sequence[str]) -> list[IMechanism]:
-    known = {mechanism.name.decode("ascii"): mechanism for mechanism in MECHANISMS}
+    known = {mechanism.name.decode("ascii"): mechanism for mechanism in (*MECHANISMS, *BY_NAME)}
     unknown = [name for name in names if name.upper() not in known]
     if unknown:
         raise ValueError(f"unknown SASL mechanism {unknown[0]!r}; known are {', '.join(known)}")

@@ -31,6 +31,7 @@ class Outlet(Protocol):
         "octets_out",
         "peer",
         "plain",
+        "tls",
         "transport",
     )
 
@@ -41,6 +42,7 @@ class Outlet(Protocol):
         self.peer = peer
         self.active = clock.seconds()
         self.octets_in = self.octets_out = 0
+        self.tls = False
         self.plain = False  # whether nothing stands between us and the socket: then sendfile may be used
         self._direct = False  # plain, and the transport's own buffer is empty
         self._closing = False
@@ -49,9 +51,9 @@ class Outlet(Protocol):
 
     def probe(self) -> bool:
         """Look at the transport; tell whether it is TLS from its first byte."""
-        tls = ISSLTransport.providedBy(self.transport)
-        self.plain = self._direct = not tls and isinstance(self.transport, tcp.Connection)
-        return tls
+        self.tls = ISSLTransport.providedBy(self.transport)
+        self.plain = self._direct = not self.tls and isinstance(self.transport, tcp.Connection)
+        return self.tls
 
     def write(self, data: bytes) -> None:
         """Write to the socket itself while the transport holds nothing back.

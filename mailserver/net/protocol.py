@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
@@ -12,14 +13,15 @@ from twisted.mail.interfaces import IMailboxPOP3
 from twisted.python.failure import Failure
 from zope.interface import Interface
 
-from mailserver.credentials import KerberosIdentity
-from mailserver.errors import AuthenticationFailed, StoreError
+from mailserver.credentials import ActingFor, Credentials, KerberosIdentity, renamed
+from mailserver.envelope import Envelope as Details
+from mailserver.errors import AuthenticationFailed, MessageGone, StoreError
 from mailserver.interfaces import IBody, IMaildrop, Mind
 from mailserver.net.compat import adapt
 from mailserver.net.connection import Connection, Core
-from mailserver.net.failures import translate
+from mailserver.net.failures import tls_reason, translate
 from mailserver.net.transfer import SENDFILE_LEAST, FileSender, Transfer
-from mailserver.protocol.effects import Close, Commit, Login, Retrieve, Sasl, StartTLS, State, Turn
+from mailserver.protocol.effects import Close, Commit, Envelope, Login, Retrieve, Sasl, StartTLS, State, Turn
 from mailserver.protocol.pop3 import Session
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ class POP3Server(Connection):
 
     def begin(self, *, tls: bool) -> Core:
         """Return the session that the listener's policy gives this client."""
-        self.session = self.factory.session(self.peer, tls=tls)
+        self.session = self.factory.session(self.peer, self.transport, tls=tls)
         return self.session
 
     def perform(self, effect: Any) -> None:
@@ -75,8 +77,16 @@ class POP3Server(Connection):
         return limits.idle_seconds
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Give everything back."""
+        """Give everything back. A handshake that failed is told: to its client it looks like a server that is down."""
         self.factory.ended(self)
+        if isinstance(reason.value, SSL.Error):
+            log.info(
+                "TLS with {peer} failed: {reason}",
+                event="pop3.tls_failed",
+                listener=self.factory.listener,
+                peer=self.peer,
+                reason=tls_reason(reason.value),
+            )
         super().connectionLost(reason)
 
     def leave(self) -> None:
@@ -86,7 +96,7 @@ class POP3Server(Connection):
         self._log_out()
         log.info(
             "session of {who} from {peer}: {retrieved} retrieved, {deleted} deleted, "
-            "{octets_in} octets in, {octets_out} out, {seconds:.3f} s",
+            "{octets_in} octets in, {octets_out} out, {seconds} s",
             event="pop3.session",
             listener=self.factory.listener,
             who=self._who,
@@ -98,7 +108,7 @@ class POP3Server(Connection):
             deleted=self.deleted,
             octets_in=self.octets_in,
             octets_out=self.octets_out,
-            seconds=self.clock.seconds() - self.since,
+            seconds=round(self.clock.seconds() - self.since, 3),
         )
 
     @property
@@ -123,7 +133,7 @@ class POP3Server(Connection):
 
     def _start_tls(self, _: StartTLS) -> None:
         self.flush()
-        self.plain = self._direct = False
+        self.tls, self.plain, self._direct = True, False, False
         self.transport.startTLS(self.factory.tls)
         self.session.tls_started()
 
@@ -131,25 +141,32 @@ class POP3Server(Connection):
         self.wait(self.factory.ask(effect.request), self.session.answered, self._refused)
 
     def _login(self, effect: Login) -> None:
-        credentials = effect.credentials
+        names = self.factory.names
+        credentials = effect.credentials if names is None else renamed(effect.credentials, names.read)
         if isinstance(credentials, KerberosIdentity):
             self.principal = _printable(credentials.principal.encode("utf-8", "backslashreplace"))
         self.user = _printable(credentials.username) or self.principal
         mind = Mind(self.peer, self.session.tls, self.factory.listener)
         login = self.factory.portal.login(credentials, mind, IMaildrop, IMailboxPOP3)
         login.addCallback(self._take_avatar)
-        self.wait(login, self._logged_in, lambda failure: self._login_failed(failure, effect))
+        self.wait(
+            login,
+            lambda maildrop: self._logged_in(maildrop, credentials),
+            lambda failure: self._login_failed(failure, effect),
+        )
 
     def _take_avatar(self, login: tuple[type[Interface], Any, Callable[[], object]]) -> IMaildrop | Deferred[IMaildrop]:
         interface, avatar, self._logout = login
         return avatar if interface is IMaildrop else adapt(avatar, self.clock)
 
-    def _logged_in(self, maildrop: IMaildrop) -> None:
+    def _logged_in(self, maildrop: IMaildrop, credentials: Credentials) -> None:
         if self.lost:
             self.leave()
             return
         self._maildrop = maildrop
-        self.factory.throttle.succeeded(self.user)
+        self.factory.throttle.succeeded(self.factory.guessed(self.user))
+        if isinstance(credentials, ActingFor):
+            self.principal, self.user = self.user, _printable(credentials.authzid)
         self.session.login_ok(maildrop.messages)
 
     def _login_failed(self, failure: Failure, effect: Login) -> None:
@@ -169,7 +186,7 @@ class POP3Server(Connection):
             tls=self.session.tls,
             mechanism=effect.mechanism.decode("ascii"),
         )
-        seconds = self.factory.throttle.failed(self.peer, self.user)
+        seconds = self.factory.throttle.failed(self.peer, self.factory.guessed(self.user))
         if not self.lost:
             self.after(seconds, lambda: self.session.refused(refusal))
 
@@ -232,6 +249,28 @@ class POP3Server(Connection):
             self._drop.sent(effect.number, octets)
         self.session.sent()
 
+    def _envelope(self, effect: Envelope) -> None:
+        try:
+            envelope = self._drop.envelope(effect.number)
+        except StoreError:
+            self._no_envelope(Failure())
+            return
+        if isinstance(envelope, Deferred):
+            self.wait(envelope, self._enveloped, self._no_envelope)
+        else:
+            self._enveloped(envelope)
+
+    def _enveloped(self, envelope: Details) -> None:
+        self.session.enveloped(envelope.completed(self.user.encode("utf-8"), self.session.policy.hostname))
+
+    def _no_envelope(self, failure: Failure) -> None:
+        """A message that is gone gets an answer all the same: fetchmail reads no -ERR here. RETR will refuse it."""
+        if failure.check(MessageGone):
+            translate(failure, self.peer, self.user)
+            self._enveloped(Details())
+        else:
+            self._refused(failure)
+
     performers: ClassVar[Mapping[type, Callable[[Any, Any], None]]] = {
         Close: _close,
         Turn: _turn,
@@ -240,10 +279,13 @@ class POP3Server(Connection):
         Login: _login,
         Commit: _commit,
         Retrieve: _retrieve,
+        Envelope: _envelope,
     }
 
 
 def _printable(name: bytes) -> str:
     """Return a client's user name as the log may show it: nothing in it can break a line or drive a terminal."""
     text = name[:LOGGED_NAME].decode("utf-8", "backslashreplace")
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

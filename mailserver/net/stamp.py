@@ -6,6 +6,9 @@ import re
 import time
 from secrets import token_hex
 
+_DEMON = re.compile(rb"(demon)\.", re.IGNORECASE)
+"""In a greeting, be it a host's name, it makes fetchmail ask for envelopes in Demon's way (SDPS)."""
+
 MAX_HOST = 255
 """Octets, as long as a host name can be; with the rest of the greeting it is well under RFC 2449's 512."""
 
@@ -16,7 +19,8 @@ def stamp_host(hostname: str) -> bytes:
         ascii_name = hostname.encode("idna")
     except UnicodeError:
         ascii_name = hostname.encode("ascii", "replace")
-    return re.sub(rb"[^A-Za-z0-9.-]", b"-", ascii_name)[:MAX_HOST] or b"localhost"
+    host = re.sub(rb"[^A-Za-z0-9.-]", b"-", ascii_name)[:MAX_HOST] or b"localhost"
+    return _DEMON.sub(rb"\1-", host)
 
 
 def make_stamp(host: bytes) -> bytes:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from mailserver.credentials import Credentials
+from mailserver.envelope import Envelope as Details
 from mailserver.errors import AuthenticationFailed, BadCommand, Refusal, WrongProtocol
 from mailserver.interfaces import Ask, Challenge, IExchange, IMechanism, SaslContext, Step
 from mailserver.protocol.effects import (
@@ -20,6 +21,7 @@ from mailserver.protocol.effects import (
     Close,
     Commit,
     Effect,
+    Envelope,
     Login,
     Retrieve,
     Sasl,
@@ -28,28 +30,10 @@ from mailserver.protocol.effects import (
     State,
     Turn,
 )
+from mailserver.protocol.policy import Policy
 from mailserver.protocol.pop3_commands import TABLES, run
 from mailserver.protocol.wire import COMMAND_LIMIT, SASL_LIMIT, TERMINATION, LineBuffer, err, ok
 from mailserver.snapshot import Snapshot
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What a listener allows a client. CAPA follows from it."""
-
-    hostname: bytes = b"localhost"
-    stls: bool = False
-    cleartext: bool = False
-    """Whether passwords may cross this client's line unencrypted."""
-    user: bool = True
-    """Whether some checker takes a password."""
-    mechanisms: tuple[IMechanism, ...] = ()
-    failures: int = 3
-    """Failed logins that end the connection."""
-    bad_commands: int = 10
-    """Bad commands in a row that end it: more than any client needs, few enough for what speaks HTTP or TLS at us."""
-    implementation: bytes = b"twisted-mailserver"
-
 
 NOTHING = Snapshot((), (), ())
 TLS_HELLO = b"\x16\x03"
@@ -76,6 +60,7 @@ class Session:
         "_open",
         "_out",
         "_pending",
+        "_surroundings",
         "deleted",
         "deleted_octets",
         "messages",
@@ -88,7 +73,15 @@ class Session:
         "verbs",
     )
 
-    def __init__(self, policy: Policy, stamp: bytes = b"", *, tls: bool = False, principal: str = "") -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        stamp: bytes = b"",
+        *,
+        tls: bool = False,
+        principal: str = "",
+        surroundings: Callable[[], SaslContext] | None = None,
+    ) -> None:
         self.policy = policy
         self.principal = principal
         """Whom a ticket has named before the session began (KPOP): then USER and PASS say no more than which maildrop."""
@@ -107,10 +100,10 @@ class Session:
         self._open: Effect | Sending | None = None  # returned, and not yet answered
         self._exchange: IExchange | None = None
         self._mechanism = b""
+        self._surroundings = surroundings  # asked when it counts: TLS may begin later, and its bindings cost
         self._listing: Iterator[bytes] | None = None
         self._failures = self._bad_commands = self._listed = 0
-        # The stamp names the host: a long name, said twice, would pass the 512 octets of RFC 2449 section 4.
-        self._out = [ok(b"POP3 server ready %b" % stamp if stamp else b"%b POP3 server ready" % policy.hostname)]
+        self._out = [ok(policy.greet(stamp))]
 
     # What the network calls.
 
@@ -186,6 +179,14 @@ class Session:
         octets = self.messages.octets[effect.number - 1]
         self.reply(b"%d octets" % octets if effect.lines is None else b"top of message follows")
 
+    def enveloped(self, envelope: Details) -> None:
+        """Tell an envelope, which is complete. Clients look at the third and the fourth line alone.
+
+        These are never stuffed, for no client unstuffs them: none of them begins with a dot.
+        """
+        self._answers(Envelope)
+        self.lines((envelope.account, envelope.user, envelope.sender, envelope.recipients[0]), b"envelope follows")
+
     def sent(self) -> None:
         """Go on after a message was written whole."""
         self._answers(Sending)
@@ -201,11 +202,14 @@ class Session:
         self._answers(Turn)
 
     def refused(self, refusal: Refusal) -> None:
-        """Take no for an answer to a Sasl, a Login, a Retrieve or a Commit."""
-        committing = isinstance(self._open, Commit)
-        self._answers(Sasl, Login, Retrieve, Commit)
+        """Take no for an answer to a Sasl, a Login, a Retrieve, an Envelope or a Commit.
+
+        After the last two the session is over: of `*ENV`, fetchmail does not read the -ERR, and would wait for the rest.
+        """
+        last = isinstance(self._open, Envelope | Commit)
+        self._answers(Sasl, Login, Retrieve, Envelope, Commit)
         self._refuse(refusal)
-        if committing:
+        if last and self._pending is None:
             self._pending = self.end()
 
     # What the commands use.
@@ -217,9 +221,7 @@ class Session:
 
     def mechanisms(self) -> list[IMechanism]:
         """The SASL mechanisms that can be used now, in the policy's order."""
-        if self.principal:
-            return []
-        return [m for m in self.policy.mechanisms if self.secure or not m.cleartext]
+        return [] if self.principal else self._fitting(self._context())
 
     def reply(self, text: bytes = b"") -> None:
         """Answer +OK."""
@@ -243,7 +245,11 @@ class Session:
         """Begin an exchange; `response` is the initial one, in base64, or None (RFC 5034 section 4)."""
         self._mechanism = mechanism.name
         initial = None if response is None else _decode(b"" if response == b"=" else response)
-        self._exchange = mechanism.begin(SaslContext(self.policy.hostname, self.tls))
+        context = self._context()
+        if not mechanism.fits(context):
+            raise Refusal(b"this mechanism cannot be used over this connection")
+        offered = frozenset(each.name for each in self._fitting(context))
+        self._exchange = mechanism.begin(replace(context, offered=offered))
         return self._advance(self._exchange.step(initial))
 
     def commit(self) -> Commit:
@@ -257,6 +263,14 @@ class Session:
         return Close()
 
     # Inside.
+
+    def _context(self) -> SaslContext:
+        if self._surroundings is None:
+            return SaslContext(self.policy.hostname, self.tls)
+        return self._surroundings()
+
+    def _fitting(self, context: SaslContext) -> list[IMechanism]:
+        return [m for m in self.policy.mechanisms if (self.secure or not m.cleartext) and m.fits(context)]
 
     def _move(self, state: State) -> None:
         if state not in MOVES[self.state]:

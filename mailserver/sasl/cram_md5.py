@@ -22,7 +22,7 @@ class CramMd5Mechanism:
     name = b"CRAM-MD5"
     cleartext = False
     credentials = IUsernameHashedPassword
-    verifier = b""
+    asks = b""
 
     def fits(self, context: SaslContext) -> bool:
         """Wherever there is a nonce: a challenge that came before would let a listener in."""

@@ -37,7 +37,7 @@ class DigestMd5Mechanism:
     name = b"DIGEST-MD5"
     cleartext = False
     credentials = IVerifiedIdentity
-    verifier = b"DIGEST-MD5"
+    asks = b"DIGEST-MD5"
 
     def __init__(self, service: bytes = b"pop") -> None:
         self.service: Final = service

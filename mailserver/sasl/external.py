@@ -18,7 +18,7 @@ class ExternalMechanism:
     name = b"EXTERNAL"
     cleartext = False
     credentials = IVerifiedIdentity
-    verifier = b""
+    asks = b""
 
     def fits(self, context: SaslContext) -> bool:
         """Where a certificate was verified."""

@@ -42,6 +42,11 @@ class GssapiMechanism:
     name = b"GSSAPI"
     cleartext = False
     credentials = IKerberosIdentity
+    asks = b"GSSAPI"
+
+    def fits(self, context: SaslContext) -> bool:  # noqa: ARG002 - IMechanism's signature
+        """Everywhere."""
+        return True
 
     def begin(self, context: SaslContext) -> IExchange:
         """Begin an exchange."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from twisted.cred.credentials import IUsernamePassword
 from zope.interface import implementer
 
-from mailserver.credentials import Password
 from mailserver.errors import BadCommand
 from mailserver.interfaces import Challenge, Done, IExchange, IMechanism, SaslContext, Step
+from mailserver.sasl.plain import typed
 
 
 @implementer(IMechanism)
@@ -17,6 +17,11 @@ class LoginMechanism:
     name = b"LOGIN"
     cleartext = True
     credentials = IUsernamePassword
+    asks = b""
+
+    def fits(self, context: SaslContext) -> bool:  # noqa: ARG002 - LOGIN needs nothing of it
+        """Everywhere."""
+        return True
 
     def begin(self, context: SaslContext) -> IExchange:  # noqa: ARG002 - LOGIN needs nothing of it
         """Begin an exchange."""
@@ -38,7 +43,7 @@ class _Login:
         if self._name is None:
             self._name = response
             return Challenge(b"Password:")
-        return Done(Password(self._name, response))
+        return Done(typed(self._name, response))
 
     def answer(self, value: object) -> Step:  # noqa: ARG002 - IExchange's signature
         raise RuntimeError("LOGIN asks nothing")

@@ -31,7 +31,7 @@ class OAuthMechanism:
 
     cleartext = True
     credentials = IBearerToken
-    verifier = b""
+    asks = b""
 
     def __init__(self, name: bytes, user: bytes, read_user: Callable[[bytes], bytes], failure: bytes) -> None:
         self.name = name

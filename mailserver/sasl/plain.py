@@ -6,8 +6,16 @@ from twisted.cred.credentials import IUsernamePassword
 from zope.interface import implementer
 
 from mailserver.credentials import Password
-from mailserver.errors import AuthenticationFailed, BadCommand
-from mailserver.interfaces import Challenge, Done, IExchange, IMechanism, SaslContext, Step
+from mailserver.errors import BadCommand
+from mailserver.interfaces import Challenge, IExchange, IMechanism, SaslContext, Step
+from mailserver.sasl.acting import acting
+from mailserver.saslprep import prepared
+
+
+def typed(name: bytes, password: bytes) -> Password:
+    """Credentials of what was typed: RFC 4616 asks for SASLprep, but what is stored may have been typed as well."""
+    second = prepared(password)
+    return Password(prepared(name), password, second if second != password else b"")
 
 
 @implementer(IMechanism)
@@ -17,6 +25,11 @@ class PlainMechanism:
     name = b"PLAIN"
     cleartext = True
     credentials = IUsernamePassword
+    asks = b""
+
+    def fits(self, context: SaslContext) -> bool:  # noqa: ARG002 - PLAIN needs nothing of it
+        """Everywhere."""
+        return True
 
     def begin(self, context: SaslContext) -> IExchange:  # noqa: ARG002 - PLAIN needs nothing of it
         """Begin an exchange."""
@@ -32,9 +45,7 @@ class _Plain:
             return Challenge(b"")
         match response.split(b"\0"):
             case [authzid, name, password] if name and password:
-                if authzid not in (b"", name):
-                    raise AuthenticationFailed  # nobody here may act for another (RFC 4616 section 2)
-                return Done(Password(name, password))
+                return acting(typed(name, password), prepared(authzid))
         raise BadCommand(b"malformed PLAIN response")
 
     def answer(self, value: object) -> Step:  # noqa: ARG002 - IExchange's signature

@@ -54,9 +54,9 @@ class ScramMechanism:
     cleartext = False
     credentials = IVerifiedIdentity
 
-    def __init__(self, verifier: bytes, digest: str, *, plus: bool = False) -> None:
-        self.name = verifier + b"-PLUS" if plus else verifier
-        self.verifier = verifier
+    def __init__(self, family: bytes, digest: str, *, plus: bool = False) -> None:
+        self.name = family + b"-PLUS" if plus else family
+        self.asks = family
         self.digest: Final = digest
         self.plus: Final = plus
 
@@ -113,7 +113,7 @@ class _Scram:
         self._binding = found["header"] + (self._context.bindings[found["binding"]] if found["binding"] else b"")
         self._bare = found["bare"]
         self._nonce = found["nonce"] + self._context.nonce
-        return Ask(VerifierOf(self._name, self._mechanism.verifier))
+        return Ask(VerifierOf(self._name, self._mechanism.asks))
 
     def _final(self, response: bytes) -> Step:
         found = _FINAL.fullmatch(response)

@@ -10,11 +10,10 @@ from typing import Any, Literal
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailserver.envelope import EnvelopeHeaders
-from mailserver.errors import MaildropInUse, StoreError
+from mailserver.errors import StoreError
 from mailserver.interfaces import IMaildrop, IStore, User
 from mailserver.store import opening
 from mailserver.store.cache import IndexCache
@@ -76,13 +75,13 @@ class MaildirStore:
         try:
             root, anchor = self._place(user)
             held = self._lock(root, owner) if self._context.at_once else None
-        except StoreError as error:
-            return fail(self._refused(error))
+        except StoreError:
+            return fail()
         index = None if held is None else opening.unchanged(root, self._cache)
         if held is not None and index is not None:
             return succeed(Maildrop(self._context, root, held, index))
         opened = self._disk.run(opening.thoroughly, root, anchor, owner, held, self._clock, undo=_unlock)
-        return opened.addCallbacks(self._opened, self._failed, (root,))
+        return opened.addCallback(self._opened, root)
 
     def _place(self, user: User) -> tuple[bytes, bytes]:
         """The maildrop's root, and the directory that must exist already."""
@@ -107,32 +106,16 @@ class MaildirStore:
             self._cache.put(root, opened.identity, opened.found)
         return Maildrop(self._context, root, opened.lock, opened.found)
 
-    def _failed(self, failure: Failure) -> Failure:
-        if isinstance(failure.value, StoreError):
-            self._refused(failure.value)
-        return failure
-
-    def _refused(self, error: StoreError) -> StoreError:
-        """A lock that is held is an everyday matter and told each time, with its holder; a fault is told once."""
-        if isinstance(error, MaildropInUse):
-            self.log.info("{error}", event="store.in_use", error=str(error))
-        elif self._is_news(b"", str(error)):
-            self.log.error("{error}", event="store.unavailable", error=str(error))
-        return error
-
     def _report(self, root: bytes, note: str) -> None:
-        if self._is_news(root, note):
-            self.log.warn("{maildrop}: {note}", event="store.note", maildrop=os.fsdecode(root), note=note)
-
-    def _is_news(self, root: bytes, text: str) -> bool:
+        """Tell the operator, once: what is wrong with a maildrop today is wrong at each of its polls."""
         told = self._told
-        if (root, text) in told:
-            told.move_to_end((root, text))
-            return False
-        told[root, text] = None
+        if (root, note) in told:
+            told.move_to_end((root, note))
+            return
+        told[root, note] = None
         if len(told) > _REPORTS:
             told.popitem(last=False)
-        return True
+        self.log.warn("{maildrop}: {note}", event="store.note", maildrop=os.fsdecode(root), note=note)
 
 
 def _unlock(opened: opening.Opened) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,6 +17,17 @@ from mailserver.store.scan import DIRECTORIES, Scan, directory_times, scan
 
 SMALL = 64 * 1024
 """Octets of an index that may be read and parsed on the reactor thread: some 500 messages, half a millisecond."""
+
+_OWNER = "the maildrop and all that lies in it must belong to uid {uid}, and be writable"
+_REMEDIES = {
+    errno.EACCES: _OWNER,
+    errno.EPERM: _OWNER,
+    errno.ENOENT: "create the directory that the maildrop is to be made in",
+    errno.ENOTDIR: "a Maildir and its new, cur and tmp are directories, and no links to some",
+    errno.ENOSPC: "make room on its disk",
+    errno.EDQUOT: "raise the quota of uid {uid}",
+    errno.EROFS: "mount its file system writable: a session holds a lock there",
+}
 
 
 class Opened(NamedTuple):
@@ -67,7 +79,9 @@ def thoroughly(root: bytes, anchor: bytes, owner: str, held: int | None, clock: 
 
 def unavailable(error: OSError) -> MaildropUnavailable:
     """What the operator hears of a maildrop that cannot be opened."""
-    return MaildropUnavailable(f"{error}: the maildrop and what lies in it must belong to uid {os.geteuid()}, writable")
+    where = os.fsdecode(error.filename) if error.filename else "the maildrop"
+    remedy = _REMEDIES.get(error.errno or 0, "see that its disk is sound")
+    return MaildropUnavailable(f"{where}: {error.strerror}; {remedy.format(uid=os.geteuid())}")
 
 
 def make(root: bytes, anchor: bytes, owner: str) -> int:

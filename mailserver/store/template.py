@@ -40,6 +40,10 @@ class Template:
                 raise ValueError(f"the maildir path {text!r} has an unknown {{{name}}}; {hint}")
         if not text.startswith(("/", "{home}")):
             raise ValueError(f"the maildir path {text!r} must be absolute, or begin with {{home}}")
+        if not {"home", "user", "local"}.intersection(self.fields):
+            raise ValueError(
+                f"by the maildir path {text!r} all users would share one maildrop; put {{user}} or {{home}} in it"
+            )
         self.needs_home = "home" in self.fields
 
     def path(self, user: User) -> bytes:

@@ -46,6 +46,7 @@ def test_what_is_no_tls_hears_no_pop3_on_the_tls_port(serve: Serve, data: bytes)
         heard = everything(client)
     assert b"+OK" not in heard
     assert b"-ERR" not in heard
+    assert server.wait_for("pop3.tls_failed")["reason"]
 
 
 def test_garbage_on_the_plain_port_is_refused_line_by_line_and_then_cut_off(serve: Serve) -> None:
@@ -63,6 +64,7 @@ def test_garbage_after_stls_ends_the_connection_and_runs_no_command(site: Site, 
         client.ok(b"STLS")
         client.send(b"USER alice\r\nPASS " + alice.password.encode() + b"\r\nSTAT\r\n")
         assert b"+OK" not in everything(client.socket)
+    assert server.wait_for("pop3.tls_failed")["reason"]
 
 
 def hello() -> bytes:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 from twisted.trial.unittest import TestCase
+from zope.interface.verify import verifyObject
 
-from mailserver.auth.gssapi import GssapiAcceptor, GssapiUnavailable
-from mailserver.auth.pool import HashPool
+from mailserver.auth.gssapi import GssapiAcceptor
+from mailserver.auth.libkrb5 import KerberosUnavailable
 from mailserver.errors import TemporaryFailure, TicketRefused
-from mailserver.interfaces import GssToken, GssUnwrap, GssWrap
+from mailserver.interfaces import GssToken, GssUnwrap, GssWrap, IStartable
 from tests.gss import GssClient, library
 from tests.realm import Realm, realm  # noqa: F401 - a fixture
 
@@ -29,16 +30,12 @@ class GssapiCase(TestCase):
         self.monkeypatch = monkeypatch
         self.folder = tmp_path
 
-    def setUp(self) -> None:
+    async def acceptor(self, keytab: Path | None = None, host: str = "") -> GssapiAcceptor:
         from twisted.internet import reactor
 
-        self.pool = HashPool(reactor)
-        self.pool.start()
-        self.addCleanup(self.pool.stop)
-
-    async def acceptor(self, keytab: Path | None = None, host: str = "") -> GssapiAcceptor:
-        acceptor = GssapiAcceptor(str(keytab or self.realm.keytab), self.pool, host)
-        await acceptor.start()
+        acceptor = GssapiAcceptor(str(keytab or self.realm.keytab), host=host)
+        self.addCleanup(acceptor.stop)
+        await acceptor.start(reactor)
         return acceptor
 
     async def refused(self, acceptor: GssapiAcceptor, token: bytes, **more: object) -> str:
@@ -142,7 +139,7 @@ class RefusalsTest(GssapiCase):
 
     async def test_too_many_waiting_is_no_refusal_of_the_ticket(self) -> None:
         acceptor = await self.acceptor()
-        self.pool._limit = 0
+        acceptor._pool._limit = 0
         with pytest.raises(TemporaryFailure):
             await acceptor.ask(GssToken(b""))
 
@@ -156,17 +153,27 @@ class StartTest(GssapiCase):
         assert (await acceptor.ask(GssToken(GssClient(self.realm).first))).principal
 
     async def test_a_keytab_that_is_missing_is_named(self) -> None:
-        acceptor = GssapiAcceptor("/nowhere/pop.keytab", self.pool)
-        with pytest.raises(GssapiUnavailable, match=r"cannot use the keytab /nowhere/pop\.keytab"):
-            await acceptor.start()
-        assert not acceptor.available
+        with pytest.raises(KerberosUnavailable, match=r"cannot use the keytab /nowhere/pop\.keytab"):
+            await self.acceptor(Path("/nowhere/pop.keytab"))
 
     async def test_a_missing_library_is_named_with_what_installs_it(self) -> None:
         self.monkeypatch.setitem(sys.modules, "gssapi", None)
-        acceptor = GssapiAcceptor(str(self.realm.keytab), self.pool)
-        with pytest.raises(GssapiUnavailable, match=r"apt-get install .* pip install 'twisted-mailserver\[gssapi\]'"):
-            await acceptor.start()
-        assert not acceptor.available
+        with pytest.raises(KerberosUnavailable, match=r"apt-get install .* pip install 'twisted-mailserver\[gssapi\]'"):
+            GssapiAcceptor("pop.keytab")
 
-    async def test_it_is_available_once_it_has_started(self) -> None:
-        assert (await self.acceptor()).available
+    async def test_what_is_no_host_is_an_error_at_once(self) -> None:
+        with pytest.raises(ValueError, match="no name of a host"):
+            GssapiAcceptor("pop.keytab", host="pop/localhost")
+
+    async def test_it_is_available_from_its_start_to_its_stop(self) -> None:
+        assert verifyObject(IStartable, GssapiAcceptor("pop.keytab"))
+        assert not GssapiAcceptor("pop.keytab").available
+        acceptor = await self.acceptor()
+        assert acceptor.available
+        await acceptor.reload()
+        assert acceptor.available
+        await acceptor.stop()
+        await acceptor.stop()
+        assert not acceptor.available
+        with pytest.raises(TemporaryFailure):
+            await acceptor.ask(GssToken(b""))

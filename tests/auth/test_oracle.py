@@ -3,13 +3,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.error import UnauthorizedLogin
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from mailserver.auth import PasswordFile, make_oracle
 from mailserver.auth.scram import derive, read_keys
-from mailserver.errors import AuthenticationFailed
+from mailserver.credentials import BearerToken, IBearerToken
+from mailserver.errors import AuthenticationFailed, TemporaryFailure
 from mailserver.interfaces import IOracle, ScramKeys, VerifierOf
 from tests.auth.vectors import SECRETS
 
@@ -52,3 +56,33 @@ class OracleTests(TestCase):
     def test_another_question_is_a_fault(self) -> None:
         with pytest.raises(TypeError):
             make_oracle([]).ask("alice")
+
+    def test_the_mechanisms_are_those_of_all_checkers(self) -> None:
+        clear, stored = self.checker(b"alice:{PLAIN}tanstaaf\n"), self.checker(b"bob:" + STORED + b"\n")
+        assert make_oracle([stored]).mechanisms() == {b"SCRAM-SHA-1"}
+        assert make_oracle([stored, clear]).mechanisms() == clear.mechanisms()
+        assert make_oracle([]).mechanisms() == frozenset()
+
+    def test_a_token_s_owner_is_asked_of_those_who_take_tokens(self) -> None:
+        oracle = make_oracle([self.checker(b"alice:{PLAIN}t\n"), Tokens(alice=b"t", bob=b"u")])
+        assert self.successResultOf(oracle.ask(BearerToken(b"u"))) == b"bob"
+        assert self.successResultOf(oracle.ask(BearerToken(b"v"))) is None
+        self.failureResultOf(oracle.ask(BearerToken(b"down")), TemporaryFailure)
+
+    def test_where_nobody_takes_tokens_none_is_good(self) -> None:
+        assert self.successResultOf(make_oracle([]).ask(BearerToken(b"t"))) is None
+
+
+@implementer(ICredentialsChecker)
+class Tokens:
+    credentialInterfaces = (IBearerToken,)  # noqa: N815 - ICredentialsChecker names it so
+
+    def __init__(self, **owners: bytes) -> None:
+        self.owners = {token: name.encode() for name, token in owners.items()}
+
+    def requestAvatarId(self, credentials: BearerToken) -> bytes:
+        if credentials.token == b"down":
+            raise TemporaryFailure
+        if credentials.token not in self.owners:
+            raise UnauthorizedLogin
+        return self.owners[credentials.token]

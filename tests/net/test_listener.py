@@ -142,7 +142,7 @@ def test_mechanisms_are_announced_in_the_order_given(mechanisms: tuple[str, ...]
 
 
 def test_an_unknown_mechanism_is_named_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="unknown SASL mechanism 'NTLM'; known are PLAIN, LOGIN"):
+    with pytest.raises(ValueError, match=r"unknown SASL mechanism 'NTLM'; known are .*PLAIN, LOGIN"):
         make_factory(mechanisms=["PLAIN", "NTLM"])
 
 

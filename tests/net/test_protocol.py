@@ -340,7 +340,10 @@ def test_an_oracle_is_asked_and_its_answer_taken(monkeypatch: pytest.MonkeyPatch
     from mailserver.net import listener
 
     class Asking:
-        name, cleartext, credentials = b"ASKING", False, IUsernamePassword
+        name, cleartext, credentials, asks = b"ASKING", False, IUsernamePassword, b"ASKING"
+
+        def fits(self, context: Any) -> bool:
+            return True
 
         def begin(self, context: Any) -> Any:
             return self
@@ -355,6 +358,9 @@ def test_an_oracle_is_asked_and_its_answer_taken(monkeypatch: pytest.MonkeyPatch
     class Oracle:
         def __init__(self) -> None:
             self.asked: list[Any] = []
+
+        def mechanisms(self) -> frozenset[bytes]:
+            return frozenset({b"ASKING"})
 
         def ask(self, request: object) -> Any:
             self.asked.append((request, Deferred()))

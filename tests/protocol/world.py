@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from twisted.cred.credentials import IUsernamePassword
 from zope.interface import implementer
 
-from mailserver.credentials import Credentials, KerberosIdentity, Password
+from mailserver.credentials import Apop, Credentials, KerberosIdentity, Password
 from mailserver.errors import AuthenticationFailed, MessageUnavailable, Refusal
 from mailserver.interfaces import Ask, Challenge, Done, IExchange, IMechanism, SaslContext, Step, VerifierOf
 from mailserver.protocol.effects import Close, Commit, Effect, Login, Retrieve, Sasl, StartTLS, Turn
@@ -30,6 +30,10 @@ class OracleMechanism:
     name = b"RIDDLE"
     cleartext = False
     credentials = IUsernamePassword
+    asks = b""
+
+    def fits(self, context: SaslContext) -> bool:
+        return True
 
     def begin(self, context: SaslContext) -> IExchange:
         return Riddle(context)
@@ -152,7 +156,7 @@ class World:
         if isinstance(credentials, KerberosIdentity):
             return credentials.username == credentials.principal.partition("@")[0].encode()
         secret = self.settings.users.get(credentials.username)
-        return secret is not None and credentials.checkPassword(secret)
+        return secret is not None and isinstance(credentials, Password | Apop) and credentials.checkPassword(secret)
 
     def _commit(self, effect: Commit) -> list[bytes]:
         if self.settings.commit_refusal is not None:

@@ -54,6 +54,7 @@ def chosen(message):
 def test_the_mechanism_and_its_exchange_are_what_they_say():
     assert verifyObject(IMechanism, GssapiMechanism())
     assert verifyObject(IExchange, begin())
+    assert GssapiMechanism().fits(SaslContext(b"mail.example.org", tls=False))
 
 
 def test_without_an_initial_response_the_client_is_asked_for_its_token():

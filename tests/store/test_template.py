@@ -22,7 +22,6 @@ NASTY = st.text(st.sampled_from([*"./\\@~a\0\n\x7f\x85", "\udcff", "é"]))
         ("/srv/mail/{user}", b"/srv/mail/al@example.org/"),
         ("/srv/mail/{domain}/{local}/Maildir/", b"/srv/mail/example.org/al/Maildir/"),
         ("{home}/Maildir", b"/home/al/Maildir/"),
-        ("/srv/one", b"/srv/one/"),
         ("/srv/{{x}}/{user}", b"/srv/{x}/al@example.org/"),
     ],
 )
@@ -142,3 +141,9 @@ def test_whether_homes_are_needed_is_known_beforehand() -> None:
     assert needs_home("maildir:{home}/Maildir")
     assert not needs_home("maildir:/srv/{user}")
     assert not needs_home("memory:")
+
+
+@pytest.mark.parametrize("text", ["/srv/one", "/srv/{domain}/Maildir"])
+def test_a_path_that_all_users_would_share_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="all users would share one maildrop"):
+        Template(text)

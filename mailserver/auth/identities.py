@@ -1,0 +1,91 @@
+"""Who gave proof of himself elsewhere: within a SASL exchange, or as a master user who acts for another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.error import UnauthorizedLogin
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred, maybeDeferred
+from zope.interface import Interface, implementer
+
+from mailserver.auth.names import user_name
+from mailserver.credentials import IActingFor, IVerifiedIdentity
+from mailserver.interfaces import IUsers
+
+
+@dataclass(frozen=True, slots=True)
+class Acting:
+    """The avatar id of a user for whom a master acts. Only `Masters` makes it; another realm than ours takes it for no name."""
+
+    user: str
+    master: str
+
+
+async def known(name: object, users: Iterable[IUsers]) -> str | None:
+    """The name, if it can be a user's and one of `users` knows it; where there are none of these, nobody can tell."""
+    text = user_name(name)
+    listed = False
+    for each in users:
+        listed = True
+        if text is not None and await each.lookup(text) is not None:
+            return text
+    return None if listed else text
+
+
+@implementer(ICredentialsChecker)
+class VerifiedIdentities:
+    """Takes the users that an exchange has verified, if they have an account.
+
+    A certificate or a token may well name somebody who has none; after SCRAM it is one who lost it meanwhile.
+    """
+
+    credentialInterfaces = (IVerifiedIdentity,)  # noqa: N815 - ICredentialsChecker names it so
+
+    def __init__(self, users: Sequence[IUsers]) -> None:
+        self._users = users
+
+    def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
+        """The name. Errors: UnauthorizedLogin."""
+        return Deferred.fromCoroutine(self._identify(credentials.username))
+
+    async def _identify(self, name: bytes) -> bytes | tuple[()]:
+        if await known(name, self._users) is None:
+            raise UnauthorizedLogin
+        return name
+
+
+@implementer(ICredentialsChecker)
+class Masters:
+    """Takes the credentials of master users who ask for the maildrop of another.
+
+    The proof comes first, by the checkers of `portal`, so a stranger does not learn who is a master.
+    """
+
+    def __init__(self, names: Iterable[str], portal: Portal, users: Sequence[IUsers]) -> None:
+        self._names = frozenset(names)
+        self._portal = portal
+        self._users = users
+
+    @property
+    def credentialInterfaces(self) -> tuple[type[Interface], ...]:
+        """Acting for others, while there are masters."""
+        return (IActingFor,) if self._names else ()
+
+    def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
+        """An `Acting`. Errors: UnauthorizedLogin, and those of the checkers of his proof."""
+        return Deferred.fromCoroutine(self._act(credentials))
+
+    async def _act(self, credentials: Any) -> Any:
+        proof = credentials.credentials
+        checkers = [checker for iface, checker in self._portal.checkers.items() if iface.providedBy(proof)]
+        if not checkers:
+            raise UnauthorizedLogin
+        master = user_name(await maybeDeferred(checkers[0].requestAvatarId, proof))
+        user = await known(credentials.authzid, self._users)
+        if master is None or master not in self._names or user is None:
+            raise UnauthorizedLogin
+        return Acting(user, master)

@@ -1,0 +1,37 @@
+"""What a listener allows its clients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mailserver.interfaces import IMechanism
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a listener allows a client. CAPA follows from it."""
+
+    hostname: bytes = b"localhost"
+    stls: bool = False
+    cleartext: bool = False
+    """Whether passwords may cross this client's line unencrypted."""
+    user: bool = True
+    """Whether some checker takes a password."""
+    mechanisms: tuple[IMechanism, ...] = ()
+    failures: int = 3
+    """Failed logins that end the connection."""
+    bad_commands: int = 10
+    """Bad commands in a row that end it: more than any client needs, few enough for what speaks HTTP or TLS at us."""
+    sdps: bool = False
+    """Whether `*ENV` tells envelopes."""
+    greeting: bytes = b""
+    """What the greeting says first. fetchmail takes ``demon.`` in it for a word about SDPS, wherever that stands."""
+    implementation: bytes = b"twisted-mailserver"
+
+    def greet(self, stamp: bytes) -> bytes:
+        """The text of the greeting.
+
+        The stamp names the host: a long name, said twice, would pass the 512 octets of RFC 2449 section 4.
+        """
+        text = b"POP3 server ready %b" % stamp if stamp else b"%b POP3 server ready" % self.hostname
+        return b"%b %b" % (self.greeting, text) if self.greeting else text

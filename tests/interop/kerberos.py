@@ -1,0 +1,173 @@
+"""Listeners over the tests' own realm, in this process, and the clients that log in with a ticket."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+
+from mailserver.auth.kerberos import KerberosAcceptor, KerberosChecker
+from mailserver.auth.krb5 import Krb5
+from mailserver.auth.portal import MailboxRealm, make_portal
+from mailserver.net import POP3ServerFactory
+from mailserver.net.kpop import KPOPServerFactory
+from mailserver.net.tls import CertificateStore
+from mailserver.store.memory import MemoryStore
+from tests.corpus import CORPUS
+from tests.interop.clients import path_of, text_form
+from tests.net.handshakes import write_pair
+from tests.net.sessions import SocketCase
+from tests.realm import Initiator, Realm
+
+MESSAGE: Final = CORPUS["usual"]
+TEXT: Final = text_form(MESSAGE)
+PLUGIN: Final = Path(__file__).with_name("plugin.py")
+SECONDS: Final = 60
+
+REJECTED: Final = -1765328177
+"""KRB5_SENDAUTH_REJECTED: the client could read the server's KRB-ERROR."""
+
+
+class KerberosCase(SocketCase):
+    """A store with a message for alice and one for bob. A ticket opens the maildrop of its name, or what the `rules` say."""
+
+    timeout = 60
+    rules: Sequence[str] = ()
+
+    @pytest.fixture(autouse=True)
+    def _fixtures(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        self.realm: Realm = request.getfixturevalue("realm")
+        self.monkeypatch = monkeypatch
+        self.home = tmp_path
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.store = MemoryStore({"alice": [MESSAGE], "bob": [MESSAGE]})
+        self.checker = KerberosChecker(self.rules)
+        passwords = InMemoryUsernamePasswordDatabaseDontUse(carol=b"secret", dave=b"secret", erin=b"secret")
+        self.portal = make_portal(MailboxRealm(self.store), [self.checker, passwords])
+        self.files = write_pair(self.folder(), "certificate", ["localhost", "mail.kpop.test"])
+        self.tls = CertificateStore([self.files])
+
+    def tearDown(self) -> None:
+        faults = [event for event in self.events if "fault" in str(event.get("event"))]
+        assert not faults, faults
+
+    async def started(self, part: Any) -> Any:
+        await part.start(self.reactor)
+        self.addCleanup(part.stop)
+        return part
+
+    async def kpop(self, *, host: str = "", waiting: int = 64, **options: Any) -> int:
+        """The port of a KPOP listener."""
+        await self.started(self.checker)
+        acceptor = await self.started(KerberosAcceptor(str(self.realm.keytab), host=host, waiting=waiting))
+        factory = KPOPServerFactory(self.portal, acceptor, clock=self.reactor, hostname="localhost", **options)
+        self.addCleanup(factory.abort)
+        return self.listen(factory)
+
+    def pop3(self, **options: Any) -> int:
+        """The port of a POP3 listener."""
+        factory = POP3ServerFactory(self.portal, clock=self.reactor, hostname="localhost", **options)
+        self.addCleanup(factory.abort)
+        return self.listen(factory)
+
+    def in_thread(self, work: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        """A blocking client's result."""
+        return deferToThread(work, *args)
+
+    def run_client(self, program: str, *arguments: str, user: str = "alice", status: int = 0) -> Deferred[str]:
+        """Run a program with the tickets of `user` to its end, which must be with this exit status; what it said."""
+        environment = {
+            "PATH": os.environ["PATH"],
+            "LC_ALL": "C.UTF-8",
+            "HOME": str(self.home),
+            "FETCHMAILHOME": str(self.home),
+            **self.realm.environment(user),
+        }
+
+        def run() -> str:
+            ended = subprocess.run(
+                [path_of(program), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=SECONDS,
+                cwd=self.home,
+                env=environment,
+                check=False,
+            )
+            said = ended.stdout.decode(errors="backslashreplace")
+            assert ended.returncode == status, said
+            return said
+
+        return self.in_thread(run)
+
+    def fetchmail(self, *options: str, name: str = "alice", host: str = "localhost", **more: Any) -> Deferred[str]:
+        """fetchmail for the maildrop of `name`; its messages go to the file "got"."""
+        return self.run_client(
+            "fetchmail",
+            *("--verbose", "--nodetach", "--daemon", "0", "--nosyslog", "--fetchmailrc", "/dev/null", "--invisible"),
+            *("--keep", "--fetchall", "--timeout", "30", "--user", name, "--mda", f"cat >> {self.home}/got"),
+            *options,
+            host,
+            **more,
+        )
+
+    def kpop_options(self, port: int, *, tls: bool) -> tuple[str, ...]:
+        """fetchmail's for KPOP. Without a word on TLS it wants STLS."""
+        road = ("--sslcertck", "--sslcertfile", self.files.certificate) if tls else ("--sslproto", "")
+        return ("--protocol", "KPOP", "--plugin", f"{sys.executable} -P {PLUGIN} {port}", *road)
+
+    def got(self) -> bytes:
+        """What the clients delivered."""
+        return (self.home / "got").read_bytes()
+
+
+class KerberosThreads:
+    """Notes in which threads libkrb5 was called."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seen: dict[int, int] = {}
+        try_it = Krb5._try
+
+        def tried(krb5: Krb5, *arguments: Any) -> None:
+            thread = threading.get_ident()
+            self.seen[thread] = self.seen.get(thread, 0) + 1
+            try_it(krb5, *arguments)
+
+        monkeypatch.setattr(Krb5, "_try", tried)
+
+
+def talk(port: int, *sent: bytes) -> bytes:
+    """What the server says to these octets, sent one after the other, until it closes. For a thread."""
+    with socket.create_connection(("127.0.0.1", port), SECONDS) as connection:
+        for data in sent:
+            connection.sendall(data)
+        received = b""
+        while data := connection.recv(1 << 16):
+            received += data
+        return received
+
+
+def sendauth(port: int, client: Initiator, pop3: bytes) -> bytes:
+    """libkrb5's own exchange, and after it POP3 until the server closes. For a thread. Errors: KerberosError."""
+    with socket.create_connection(("127.0.0.1", port), SECONDS) as connection:
+        connection.settimeout(None)  # libkrb5 reads the descriptor, which a timeout makes one that does not block
+        client.sendauth(connection)
+        connection.settimeout(SECONDS)
+        connection.sendall(pop3)
+        received = b""
+        while data := connection.recv(1 << 16):
+            received += data
+        return received
