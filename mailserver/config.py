@@ -5,10 +5,13 @@ A setting is a field of one of these classes; its docstring is its line in docs/
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Literal
+
+from mailserver.names import Names
 
 Network = IPv4Network | IPv6Network
 Key = tuple[str | int, ...]
@@ -74,6 +77,40 @@ class Auth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NameRules:
+    """``[names]``: how the names are read that users log in with; docs/names.md shows each rule by example."""
+
+    default_domain: str = ""
+    """Given to a name without one: john is john@example.org. Empty: none, as in users' files of bare names."""
+    default_domains: Mapping[str, str] = field(default_factory=dict)
+    """Another default for some endpoints of `listen`: `"tcp:110:interface=192.0.2.2" = "example.net"`."""
+    local_domains: tuple[str, ...] = ()
+    """Domains that are taken away: john@example.org is john in the users' file, and may log in by either."""
+    case: Literal["keep", "lower"] = "keep"
+    """lower: John is john; keep, because a users' file may know names with capitals. Domains have none."""
+    at_signs: str = ""
+    """Characters read as "@" in names that have none, such as "%"; none, because names may hold them."""
+    tag_separators: str = ""
+    """Characters that begin a tag: by "+", john+tag is john; none, because names may hold them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sdps:
+    """``[sdps]``: accounts of many users, as docs/sdps.md explains them."""
+
+    accounts: Mapping[str, str] = field(default_factory=dict)
+    """Name and domain of each: `vision25 = "vision25.example.org"`. Where there are some, `*ENV` is served."""
+    separators: str = "+"
+    """Characters between a user and his account, beside "@", which some clients keep for themselves."""
+    greeting: str = ""
+    """What the greeting says first; with "demon." in it fetchmail asks for envelopes in plain POP3, too."""
+    sender_headers: tuple[str, ...] = ("Return-Path",)
+    """Where deliveries write the envelope's sender: the first of them that is there, above Received."""
+    recipient_headers: tuple[str, ...] = ("X-Original-To", "Delivered-To", "X-Envelope-To", "Envelope-To", "Received")
+    """The same for recipients; Received by its "for". Postfix, qmail and Exim write one of these."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
     """``[store]``: where the maildrops are."""
 
@@ -118,8 +155,23 @@ class Config:
     listen: Listen = field(default_factory=Listen)
     tls: Tls = field(default_factory=Tls)
     auth: Auth = field(default_factory=Auth)
+    names: NameRules = field(default_factory=NameRules)
+    sdps: Sdps = field(default_factory=Sdps)
     store: Store = field(default_factory=Store)
     limits: Limits = field(default_factory=Limits)
+
+    def naming(self, endpoint: str = "") -> Names:
+        """The rules for names, those of an endpoint where it has its own. Errors: ValueError."""
+        rules = self.names
+        return Names(
+            default_domain=rules.default_domains.get(endpoint, rules.default_domain),
+            local_domains=rules.local_domains,
+            case=rules.case,
+            at_signs=rules.at_signs,
+            tag_separators=rules.tag_separators,
+            accounts=self.sdps.accounts,
+            account_separators=self.sdps.separators,
+        )
 
 
 def contradictions(config: Config) -> list[tuple[Key, str]]:
@@ -140,7 +192,34 @@ def contradictions(config: Config) -> list[tuple[Key, str]]:
             found.append((("tls", "certificates", index), "each of tls.certificates needs a certificate and a key"))
     for name, endpoints in (("pop3", listen.pop3), ("pop3s", listen.pop3s)):
         found.extend((("listen", name), text) for endpoint in endpoints for text in _against(endpoint, config))
+    found += (*_about_names(config), *_about_sdps(config))
     return found
+
+
+def _about_names(config: Config) -> Iterator[tuple[Key, str]]:
+    endpoints = (*config.listen.pop3, *config.listen.pop3s)
+    table: Key = ("names", "default_domains")
+    for endpoint in ("", *config.names.default_domains):
+        try:
+            replace(config, sdps=Sdps()).naming(endpoint)
+        except ValueError as error:
+            yield (*table, endpoint) if endpoint else ("names",), str(error)
+            return
+        if endpoint and endpoint not in endpoints:
+            yield (*table, endpoint), f'"{endpoint}" is no endpoint of [listen]'
+    try:
+        config.naming()
+    except ValueError as error:
+        yield ("sdps",), str(error)
+
+
+def _about_sdps(config: Config) -> Iterator[tuple[Key, str]]:
+    for setting in ("sender_headers", "recipient_headers"):
+        for name in getattr(config.sdps, setting):
+            if not re.fullmatch(r"[!-9;-~]+", name):
+                yield ("sdps", setting), f'"{name}" is not the name of a header'
+    if not re.fullmatch(r"[ -~]{0,200}", config.sdps.greeting):
+        yield ("sdps", "greeting"), "the greeting must be ASCII, of 200 characters at most"
 
 
 def _against(endpoint: str, config: Config) -> Iterator[str]:

@@ -123,6 +123,8 @@ class _Reader:
                 raise _Misfit("must be an array, as in [...]")
             inner = typing.get_args(hint)[0]
             return tuple(self._value(inner, item, (*key, index), {}) for index, item in enumerate(value))
+        if origin is Mapping:
+            return _words(value)
         if origin is Literal:
             return _choice(value, typing.get_args(hint))
         if hint in (int, float):
@@ -136,6 +138,12 @@ def _choice(value: object, choices: tuple[str, ...]) -> str:
     if isinstance(value, str) and value in choices:
         return value
     raise _Misfit(f"must be one of {', '.join(choices)}{near_miss(str(value), choices)}")
+
+
+def _words(value: object) -> dict[str, str]:
+    if isinstance(value, dict) and all(isinstance(each, str) for each in value.values()):
+        return value
+    raise _Misfit('must be a table of strings, as in { name = "value" }')
 
 
 def _number(value: object, kind: type, minimum: float) -> float:

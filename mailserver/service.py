@@ -73,7 +73,7 @@ class Socket:
     """A bound port that accepts nothing yet."""
 
     kind: str
-    proxied: bool
+    endpoint: str
     port: Port
     gate: Gate
 
@@ -128,7 +128,7 @@ class MailService(Service):
         await server.start()
         self._server = server
         for each in self._sockets:
-            each.gate.open(server.factory(each.kind, proxied=each.proxied))
+            each.gate.open(server.factory(each.kind, each.endpoint))
             self._reactor.addReader(each.port)
             self._tell(each)
 
@@ -138,7 +138,7 @@ class MailService(Service):
             if isinstance(each.port.getHost(), UNIXAddress):
                 raise ConfigError([f"listen.{each.kind}: a Unix socket is served by one process: set workers = 1"])
         self._server = workers = Workers(
-            self._config, self._reactor, [(each.kind, each.proxied, each.port) for each in self._sockets]
+            self._config, self._reactor, [(each.kind, each.endpoint, each.port) for each in self._sockets]
         )
         await workers.start()
         for each in self._sockets:
@@ -185,7 +185,7 @@ async def _bind_one(kind: str, endpoint: str, reactor: Any) -> Socket:
         raise ValueError("systemd passed no sockets: the service must be started by its .socket unit")
     port = await serverFromString(reactor, direct).listen(gate)
     reactor.removeReader(port)
-    return Socket(kind, direct != endpoint, port, gate)
+    return Socket(kind, endpoint, port, gate)
 
 
 def _remedy(error: object) -> str:

@@ -20,9 +20,10 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
-from mailserver.auth import MailboxRealm, make_oracle, make_portal
+from mailserver.auth import Accounts, MailboxRealm, make_oracle, make_portal
 from mailserver.config import Config, ConfigError
 from mailserver.config_file import near_miss
+from mailserver.envelope import EnvelopeHeaders
 from mailserver.interfaces import IStartable, IStore, IUsers
 from mailserver.net import POP3ServerFactory
 from mailserver.net.certificates import CertificateError, CertificateFiles
@@ -32,7 +33,7 @@ from mailserver.net.renewal import CertificateWatch
 from mailserver.net.stamp import stamp_host
 from mailserver.net.throttle import Throttle
 from mailserver.net.tls import CertificateStore
-from mailserver.store import needs_home, open_store
+from mailserver.store import SharedStore, needs_home, open_store
 
 DRAIN_SECONDS: Final = 10.0
 """How long a stop waits for transfers and commits; service managers kill after 30 to 90 s."""
@@ -59,8 +60,9 @@ class Server:
         stamp_host(self._hostname)  # loads a codec, while Python's library can surely be read
         self._checkers = [make_checker(description) for description in config.auth.checkers]
         self._store = make_store(config, self._checkers, reactor)
-        self._portal = make_portal(MailboxRealm(self._store, self._checkers), self._checkers)
-        self._oracle = make_oracle(self._checkers)
+        asked = asked_for(config, self._checkers)
+        self._portal = make_portal(MailboxRealm(self._store, asked), asked)
+        self._oracle = make_oracle(asked)
         self._throttle = Throttle(reactor, config.limits.failure_delay_seconds)
         self._certificates: CertificateStore | None = None
         self._watch: CertificateWatch | None = None
@@ -77,8 +79,8 @@ class Server:
             await self.stop(0)
             raise
 
-    def factory(self, kind: str, *, proxied: bool) -> IProtocolFactory:
-        """What a port of this kind ("pop3", "pop3s") speaks; `proxied`: behind PROXY headers."""
+    def factory(self, kind: str, endpoint: str) -> IProtocolFactory:
+        """What a port of this kind ("pop3", "pop3s") speaks, which was bound by this endpoint string."""
         config = self._config
         if kind == "pop3" and config.auth.cleartext == "tls" and self._certificates is None:
             log.warn(_CLEARTEXT_ONLY, event="service.cleartext")
@@ -94,13 +96,17 @@ class Server:
                 listener=kind,
                 throttle=self._throttle,
                 oracle=self._oracle,
+                names=config.naming(endpoint),
+                greeting=config.sdps.greeting,
             )
         self._factories.append(served)
         wrapped: IProtocolFactory = served
         if kind == "pop3s":  # config refuses it without a certificate
             wrapped = tls = TLSMemoryBIOFactory(cast(CertificateStore, self._certificates), False, served)
             tls.protocol = TLSMemoryBIOProtocol  # the default gathers writes for a turn; ours are batches already
-        return ProxyFactory(wrapped, config.limits.proxies, self._reactor) if proxied else wrapped
+        return (
+            ProxyFactory(wrapped, config.limits.proxies, self._reactor) if endpoint.startswith("haproxy:") else wrapped
+        )
 
     def reload(self) -> None:
         """SIGHUP: read certificates and users again; what is broken is logged, and the old state stays."""
@@ -156,7 +162,14 @@ def make_store(config: Config, checkers: Sequence[ICredentialsChecker], reactor:
     with _told("store.url", ValueError):
         if needs_home(settings.url) and not any(map(IUsers.providedBy, checkers)):
             raise ConfigError(["store.url: no checker knows the {home} of users: use {user}, or a passwd-file"])
-        return open_store(settings.url, reactor, seen=settings.seen, io=settings.io)
+        headers = EnvelopeHeaders(config.sdps.sender_headers, config.sdps.recipient_headers)
+        store = open_store(settings.url, reactor, seen=settings.seen, io=settings.io, headers=headers)
+    return SharedStore(store, config.naming()) if config.sdps.accounts else store
+
+
+def asked_for(config: Config, checkers: Sequence[ICredentialsChecker]) -> Sequence[ICredentialsChecker]:
+    """Whom to ask about a login: the checkers or, where there are accounts of many users, who stands before them."""
+    return [Accounts(config.naming(), checkers)] if config.sdps.accounts else checkers
 
 
 def make_checker(description: str) -> ICredentialsChecker:

@@ -42,7 +42,7 @@ log = Logger()
 class Workers:
     """The processes. One that dies is replaced; when this process dies, they see the end of their input and stop."""
 
-    def __init__(self, config: Config, reactor: Any, sockets: Sequence[tuple[str, bool, IFileDescriptor]]) -> None:
+    def __init__(self, config: Config, reactor: Any, sockets: Sequence[tuple[str, str, IFileDescriptor]]) -> None:
         self._config = config
         self._reactor = reactor
         self._sockets = sockets
@@ -80,12 +80,12 @@ class Workers:
             worker.signal(name)
 
     def _spawn(self, number: int) -> None:
-        sockets = [(kind, proxied) for kind, proxied, _port in self._sockets]
+        sockets = [(kind, endpoint) for kind, endpoint, _port in self._sockets]
         spec = {"number": number, "config": plain(self._config), "sockets": sockets}
         worker = Worker(self, number, json.dumps(spec).encode() + b"\n", self._reactor.seconds())
         self._workers.add(worker)
         descriptors: dict[int, int | str] = {0: "w", 1: "r", 2: 2}
-        for offset, (_kind, _proxied, port) in enumerate(self._sockets):
+        for offset, (_kind, _endpoint, port) in enumerate(self._sockets):
             descriptors[FIRST_SOCKET + offset] = port.fileno()
         # -P: what lies in the working directory is not for import. The path is this process's, however it was found.
         command = [sys.executable, "-P", "-m", "mailserver.cli.worker"]

@@ -209,7 +209,7 @@ def keys(cls, prefix=""):
 
 def flat(data, prefix=""):
     for key, value in data.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and (value or not prefix):
             yield from flat(value, f"{prefix}{key}.")
         else:
             yield prefix + key

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import json
 import os
 import poplib
 import re
@@ -43,7 +44,10 @@ def rows(cls=config.Config, prefix=""):
         if dataclasses.is_dataclass(item.default_factory):
             yield from rows(item.default_factory, f"{item.name}.")
         else:
-            default = {"()": "[]", "''": '""'}.get(repr(item.default), str(item.default))
+            value = {} if item.default_factory is dict else item.default
+            default = {"()": "[]", "''": '""'}.get(
+                repr(value), json.dumps(value) if isinstance(value, tuple) else value
+            )
             yield f"| `{prefix}{item.name}` | `{default}` | {texts[item.name]} |"
 
 

@@ -36,7 +36,7 @@ class DrainTests(TestCase):
         self.addCleanup(globalLogPublisher.removeObserver, told.append)
         server = Server(decode(SETTINGS), reactor)
         await server.start()
-        connection = server.factory("pop3", proxied=False).buildProtocol(None)
+        connection = server.factory("pop3", "tcp:0").buildProtocol(None)
         transport = DeafTransport()
         connection.makeConnection(transport)
         self.addCleanup(lambda: [call.cancel() for call in reactor.getDelayedCalls()])  # its limits of time

@@ -64,9 +64,9 @@ async def serve(spec: dict[str, Any], reactor: Any) -> None:
     become(config.user)
     await server.start()
     ports = []
-    for descriptor, (kind, proxied) in enumerate(spec["sockets"], FIRST_SOCKET):
+    for descriptor, (kind, endpoint) in enumerate(spec["sockets"], FIRST_SOCKET):
         with socket.socket(fileno=descriptor) as adopted:  # Twisted takes a duplicate
-            factory = server.factory(kind, proxied=proxied)
+            factory = server.factory(kind, endpoint)
             ports.append(reactor.adoptStreamPort(adopted.fileno(), adopted.family, factory))
 
     async def stop() -> None:
