@@ -81,7 +81,7 @@ class Names:
 
     def __post_init__(self) -> None:
         for domain in filter(None, (self.default_domain, *self.local_domains, *self.accounts.values())):
-            if user_name(domain) is None or "@" in domain or domain != _spelled(domain).lower():
+            if user_name(domain) is None or "@" in domain or domain != _lower(_spelled(domain)):
                 raise ValueError(f'"{domain}" is no domain in lower case, such as example.org')
         for account in self.accounts:
             if not (account.isascii() and account.replace("-", "").isalnum() and account == account.lower()):
@@ -109,7 +109,7 @@ class Names:
         user, domain = self._sides(text)
         if not domain and text.lower() in self.accounts:
             return text.lower()
-        domain = domain.lower()
+        domain = _lower(domain)
         account = domain if domain in self.accounts else self._by_domain.get(domain)
         if account is not None:
             return user_name(f"{self.user(user)}@{account}")

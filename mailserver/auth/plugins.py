@@ -12,6 +12,7 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from mailserver.auth.kerberos_password import KerberosPassword
+from mailserver.auth.names import user_name
 from mailserver.auth.password_file import PasswordFile
 
 HELP = """
@@ -22,12 +23,17 @@ Users from a file in Dovecot's passwd-file format, a line each:
 What stands behind the secret may be missing. "doveadm pw -s SCHEME" writes
 secrets; {PLAIN} is the only kind that APOP can use. A changed file is picked
 up at the next login. See docs/authentication.md for all schemes and fields.
+
+  passwd-file:/etc/mailserver/users
+  passwd-file:/etc/mailserver/users.example.org:domain=example.org
+
+The second is asked for users of its domain alone, who may stand in it without.
 """
 
 
 @implementer(ICheckerFactory, IPlugin)
 class PasswordFileFactory:
-    """Makes a `PasswordFile` of ``passwd-file:/path``.
+    """Makes a `PasswordFile` of ``passwd-file:/path[:domain=...]``.
 
     Our service starts it. In another Twisted program nobody does, so there it starts itself at its first login, with the
     reactor that this program has installed.
@@ -35,14 +41,17 @@ class PasswordFileFactory:
 
     authType = "passwd-file"
     authHelp = HELP
-    argStringFormat = "Location of a passwd-file."
+    argStringFormat = "Location of a passwd-file, and optionally its domain."
     credentialInterfaces = (IUsernamePassword, IUsernameHashedPassword)
 
     def generateChecker(self, argstring: str) -> PasswordFile:
         """The checker; its file is read when it starts."""
         if not argstring.strip():
             raise InvalidAuthArgumentString("passwd-file needs the location of the file: passwd-file:/path")
-        return PasswordFile(argstring, find_reactor=_installed_reactor)
+        path, option, domain = argstring.partition(":domain=")
+        if option and (user_name(domain) != domain or domain != domain.lower() or "@" in domain):
+            raise InvalidAuthArgumentString("passwd-file: the domain must be one in lower case, such as example.org")
+        return PasswordFile(path, domain=domain, find_reactor=_installed_reactor)
 
 
 KERBEROS_HELP = """

@@ -54,8 +54,11 @@ class LineError(Exception):
     """A line that is skipped; the text tells why, and holds nothing of the line."""
 
 
-def read_table(data: bytes) -> Table:
-    """The table that the octets of a file describe. Lines that are broken are left out and noted, and raise nothing."""
+def read_table(data: bytes, domain: str = "") -> Table:
+    """The table that the octets of a file describe. Lines that are broken are left out and noted, and raise nothing.
+
+    With a `domain` its users are all of that one, whether their lines say so or not.
+    """
     entries: dict[bytes, Entry] = {}
     notes: list[str] = []
     seen: set[bytes] = set()
@@ -64,11 +67,15 @@ def read_table(data: bytes) -> Table:
         if not line.strip() or line.startswith(b"#"):
             continue
         fields = line.rstrip(b"\r").split(b":", 7) + [b""] * 7
+        if domain and b"@" not in fields[0]:
+            fields[0] += b"@" + domain.encode("utf-8")
         try:
             if fields[0] in seen:  # even a broken one: it may have restricted what this one would allow
                 raise LineError("a line before it names the same user")
             seen.add(fields[0])
             entry, note = _read_entry(fields, ignored)
+            if domain and not entry.user.name.endswith("@" + domain):
+                raise LineError("it names a user of another domain than the file's")
         except LineError as error:
             notes.append(f"{number}: {error}; the line is skipped")
             continue

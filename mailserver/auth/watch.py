@@ -54,8 +54,9 @@ class WatchedTable:
     A file that became unreadable, or lost all its users, or looks half-written leaves the old table in force.
     """
 
-    def __init__(self, path: str, wall: Callable[[], float] = time.time) -> None:
+    def __init__(self, path: str, wall: Callable[[], float] = time.time, domain: str = "") -> None:
         self.path = path
+        self._domain = domain
         self.table = Table()
         self._wall = wall
         self._stamp: Stamp | None = None
@@ -68,7 +69,7 @@ class WatchedTable:
     def load(self) -> None:
         """Read the file, here and now: for the start. Errors: PasswordFileError."""
         try:
-            reading = read_file(self.path, b"")
+            reading = read_file(self.path, b"", self._domain)
         except OSError as error:
             user = _user_named(os.geteuid())
             raise PasswordFileError(
@@ -99,7 +100,7 @@ class WatchedTable:
                 return self._judged(execute(read_file, self.path, self._digest))
             self._waiting = []
             pool = reactor.getThreadPool()
-            self._judged(deferToThreadPool(reactor, pool, read_file, self.path, self._digest)).addBoth(self._tell)
+            self._judged(deferToThreadPool(reactor, pool, read_file, self.path, self._digest, self._domain)).addBoth(self._tell)
         waiter: Deferred[None] = Deferred()
         self._waiting.append(waiter)
         return waiter
@@ -161,7 +162,7 @@ class WatchedTable:
             )
 
 
-def read_file(path: str, known: bytes) -> Reading:
+def read_file(path: str, known: bytes, domain: str = "") -> Reading:
     """Read and parse the file, unless the digest of its octets is `known`. Errors: OSError."""
     # Without O_NONBLOCK a FIFO would hold the server up until somebody writes to it.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -172,7 +173,7 @@ def read_file(path: str, known: bytes) -> Reading:
         data = file.read()
     digest = blake2b(data).digest()
     complete = data.endswith(b"\n") or not data
-    return Reading(_stamp(status), digest, complete, None if digest == known else read_table(data))
+    return Reading(_stamp(status), digest, complete, None if digest == known else read_table(data, domain))
 
 
 def _stamp(status: os.stat_result) -> Stamp:
