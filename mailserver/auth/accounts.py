@@ -82,15 +82,22 @@ class Accounts:
         return name if owner.user is None or await self._listed(name) is not None else owner.maildrop
 
     async def _lookup(self, name: str, owner: Owner) -> User | None:
-        found = await self._listed(owner.maildrop)
-        if found is None:
-            return None if self._users else User(name)
         domain = self._names.accounts.get(owner.maildrop)
-        if domain is None:
+        found = await self._listed(owner.maildrop)
+        if found is None and self._may_be_one(domain):
+            found = User(owner.maildrop)
+        if found is None or domain is None:
             return found
         own = None if owner.user is None else await self._listed(name)
         networks = found.networks if own is None else own.networks
         return replace(found, networks=networks, account=Account(domain, owner.user))
+
+    def _may_be_one(self, domain: str | None) -> bool:
+        """Whether somebody whom nobody lists may have a maildrop: anybody may where there are no lists.
+
+        With a checker that lists nobody an account may, because the operator has listed it.
+        """
+        return not self._users or (domain is not None and len(self._users) < len(self._checkers))
 
     async def _listed(self, name: str) -> User | None:
         for each in self._users:

@@ -97,7 +97,7 @@ class WatchedTable:
         """Read the file again; fires when it was judged. A large file is read in a thread, once for all who wait."""
         if self._waiting is None:
             if self._octets <= SMALL:
-                return self._judged(execute(read_file, self.path, self._digest))
+                return self._judged(execute(read_file, self.path, self._digest, self._domain))
             self._waiting = []
             pool = reactor.getThreadPool()
             self._judged(deferToThreadPool(reactor, pool, read_file, self.path, self._digest, self._domain)).addBoth(self._tell)

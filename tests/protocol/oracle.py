@@ -13,7 +13,7 @@ STATUS = re.compile(
     rb"(?:\+OK|-ERR)(?: (?P<code>\[[A-Z]+(?:[-/][A-Z]+)*\] )?(?P<text>[\x21-\x5a\x5c-\x7e][\x20-\x7e]*))?"
 )
 CHALLENGE = re.compile(rb"\+ (?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
-MULTILINE_ALWAYS = {b"CAPA", b"RETR", b"TOP"}
+MULTILINE_ALWAYS = {b"CAPA", b"RETR", b"TOP", b"*ENV"}
 MULTILINE_WITHOUT_ARGUMENT = {b"LIST", b"UIDL", b"AUTH"}
 
 

@@ -20,6 +20,7 @@ SETTINGS = Settings(
         mechanisms=(*MECHANISMS, OracleMechanism()),
         failures=4,
         bad_commands=8,
+        sdps=True,
     ),
     stamp=b"<1@mail.example.org>",
     messages=MESSAGES,
@@ -56,7 +57,7 @@ SENSIBLE = [
     b"\x16\x03\x01",
     *(
         b"%b %d" % (verb, number)
-        for verb in (b"LIST", b"UIDL", b"RETR", b"DELE")
+        for verb in (b"LIST", b"UIDL", b"RETR", b"DELE", b"*ENV")
         for number in range(len(MESSAGES) + 1)
     ),
     *(b"TOP %d %d" % (number, lines) for number in range(1, len(MESSAGES) + 1) for lines in (0, 1, 9)),

@@ -37,7 +37,7 @@ def test_every_mechanism_is_there():
 
 
 def test_every_capability_is_there():
-    session = Session(Policy(stls=True, cleartext=True, mechanisms=MECHANISMS))
+    session = Session(Policy(stls=True, cleartext=True, sdps=True, mechanisms=MECHANISMS))
     session.feed(b"CAPA\r\n")
     session.next()
     announced = {line.split(b" ")[0].decode() for line in b"".join(session.take()).split(b"\r\n")[2:-2]}

@@ -5,15 +5,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mailserver.credentials import Apop, Password
+from mailserver.envelope import Envelope as Details
 from mailserver.errors import AuthenticationFailed, BadCommand, InUse, TemporaryFailure
-from mailserver.protocol.effects import MOVES, Close, Commit, Login, Retrieve, Sasl, StartTLS, State, Turn
+from mailserver.protocol.effects import MOVES, Close, Commit, Envelope, Login, Retrieve, Sasl, StartTLS, State, Turn
 from mailserver.protocol.pop3 import LISTED_OCTETS, Policy, Session
 from mailserver.protocol.pop3_commands import TABLES
 from mailserver.snapshot import BLOCK, Message, Snapshot
 from tests.protocol.oracle import thorough
 from tests.protocol.world import MECHANISMS, OracleMechanism, Settings, World
 
-POLICY = Policy(b"host", stls=True, cleartext=True, mechanisms=(*MECHANISMS, OracleMechanism()))
+POLICY = Policy(b"host", stls=True, cleartext=True, sdps=True, mechanisms=(*MECHANISMS, OracleMechanism()))
 LONG = Snapshot.of([Message(b"%d" % number, 3, wire=True) for number in range(3 * BLOCK)])
 
 ANSWERS = {
@@ -23,6 +24,7 @@ ANSWERS = {
     "opened": lambda session: session.opened(),
     "sent": lambda session: session.sent(),
     "committed": lambda session: session.committed(0),
+    "enveloped": lambda session: session.enveloped(Details(b"", (b"a@b",), b"c", b"-")),
     "turned": lambda session: session.turned(),
     "refused": lambda session: session.refused(TemporaryFailure()),
 }
@@ -54,6 +56,7 @@ OPEN = {
     "Login": (lambda: asking(b"AUTH PLAIN AGEAYg==\r\n", logged_in=False), Login, {"login_ok", "refused"}),
     "Retrieve": (lambda: asking(b"RETR 1\r\n"), Retrieve, {"opened", "refused"}),
     "Retrieve, opened": (sending, Retrieve, {"sent"}),
+    "Envelope": (lambda: asking(b"*ENV 1\r\n"), Envelope, {"enveloped", "refused"}),
     "Commit": (lambda: asking(b"QUIT\r\n"), Commit, {"committed", "refused"}),
     "Turn": (lambda: asking(b"LIST\r\n"), Turn, {"turned"}),
     "Close": (lambda: asking(b"QUIT\r\n", logged_in=False), Close, set()),

@@ -58,7 +58,7 @@ def octets(text: str) -> bytes:
 
 
 def policy(settings: Settings, text: str) -> Settings:
-    """Words of the policy: stls, cleartext, nouser, riddle, nosasl; hostname=, failures=, bad_commands=."""
+    """Words of the policy: stls, cleartext, nouser, riddle, nosasl, sdps; hostname=, greeting=, failures=, bad_commands=."""
     words = dict(word.partition("=")[::2] for word in text.split())
     mechanisms = (*(() if "nosasl" in words else MECHANISMS), *((OracleMechanism(),) if "riddle" in words else ()))
     made = Policy(
@@ -69,6 +69,8 @@ def policy(settings: Settings, text: str) -> Settings:
         mechanisms=mechanisms,
         failures=int(words.get("failures", 3)),
         bad_commands=int(words.get("bad_commands", 10)),
+        sdps="sdps" in words,
+        greeting=octets(words.get("greeting", "")),
     )
     return replace(settings, policy=made)
 

@@ -9,9 +9,10 @@ from twisted.cred.credentials import IUsernamePassword
 from zope.interface import implementer
 
 from mailserver.credentials import Apop, Credentials, KerberosIdentity, Password
-from mailserver.errors import AuthenticationFailed, MessageUnavailable, Refusal
+from mailserver.envelope import EnvelopeHeaders
+from mailserver.errors import AuthenticationFailed, MessageUnavailable, Refusal, TemporaryFailure
 from mailserver.interfaces import Ask, Challenge, Done, IExchange, IMechanism, SaslContext, Step, VerifierOf
-from mailserver.protocol.effects import Close, Commit, Effect, Login, Retrieve, Sasl, StartTLS, Turn
+from mailserver.protocol.effects import Close, Commit, Effect, Envelope, Login, Retrieve, Sasl, StartTLS, Turn
 from mailserver.protocol.pop3 import Policy, Session
 from mailserver.protocol.wire import Stuffer, TopCut
 from mailserver.sasl.login import LoginMechanism
@@ -165,6 +166,14 @@ class World:
             self.session.committed(min(self.settings.left, len(effect.numbers)))
         return []
 
+    def _envelope(self, effect: Envelope) -> list[bytes]:
+        if effect.number in self.settings.gone:
+            self.session.refused(TemporaryFailure())
+        else:
+            found = EnvelopeHeaders().read(self.settings.messages[effect.number - 1])
+            self.session.enveloped(found.completed(b"alice", b"mail.example.org"))
+        return []
+
     def _retrieve(self, effect: Retrieve) -> list[bytes]:
         if effect.number in self.settings.gone:
             self.session.refused(MessageUnavailable())
@@ -182,6 +191,7 @@ class World:
         Login: _login,
         Commit: _commit,
         Retrieve: _retrieve,
+        Envelope: _envelope,
     }
 
 
