@@ -18,7 +18,11 @@ READ = [
     (b"Return-path: env@example.org (bounce (to) me)\n", b"env@example.org", b""),
     (b"Return-Path: <>\nReturn-Path: <later@example.org>\n", b"", b""),
     (b"Return-Path: <a@b>\nReturn-Path: <c@d>\n", b"a@b", b""),
-    (b"From env@example.org Mon Jan  1 00:00:00 2024\nDelivered-To: bob@x.example\n", b"env@example.org", b"bob@x.example"),
+    (
+        b"From env@example.org Mon Jan  1 00:00:00 2024\nDelivered-To: bob@x.example\n",
+        b"env@example.org",
+        b"bob@x.example",
+    ),
     (b"From MAILER-DAEMON Mon Jan  1 00:00:00 2024\n", b"MAILER-DAEMON", b""),
     (b"From env@example.org x\nReturn-Path: <>\n", b"", b""),
     (b"Delivered-To: bob@x.example\nX-Original-To: joe@x.example\n", b"", b"joe@x.example"),
@@ -27,7 +31,11 @@ READ = [
     (b"X-Original-To: \nDelivered-To: bob\n", b"", b"bob"),
     (b"delivered-TO:<bob@x>\r\n", b"", b"bob@x"),
     (b"Delivered-To: j\xc3\xb6rg@x\n", b"", b"j\xc3\xb6rg@x"),
-    (b"Received: from a (HELO for <evil@x>) by b\r\n\tfor <fred@x.demon.co.uk> id 1; Mon, 1 Jan 2024\r\n", b"", b"fred@x.demon.co.uk"),
+    (
+        b"Received: from a (HELO for <evil@x>) by b\r\n\tfor <fred@x.demon.co.uk> id 1; Mon, 1 Jan 2024\r\n",
+        b"",
+        b"fred@x.demon.co.uk",
+    ),
     (b"Received: from a by b for fred@x id 1; now\n", b"", b"fred@x"),
     (b"Received: from for <evil@x> (a (b) for <c@d>) by b for <fred@x>; now\n", b"", b"fred@x"),
     (b"Received: from a by b id 1; for <evil@x>\n", b"", b"evil@x"),
@@ -48,7 +56,9 @@ READ = [
 
 
 @pytest.mark.parametrize(("head", "sender", "recipients"), READ)
-def test_an_envelope_is_read_from_the_headers_of_the_last_delivery(head: bytes, sender: bytes, recipients: bytes) -> None:
+def test_an_envelope_is_read_from_the_headers_of_the_last_delivery(
+    head: bytes, sender: bytes, recipients: bytes
+) -> None:
     found = EnvelopeHeaders().read(head)
     assert (found.sender, b",".join(found.recipients)) == (sender, recipients)
 
@@ -103,7 +113,9 @@ def test_no_more_is_read_than_counts(head: bytes, whole: bool) -> None:
         (Envelope(), b"a\r\nb", (b"-", b"-", b"", b"-@h")),
     ],
 )
-def test_what_nothing_tells_is_named_by_the_login(envelope: Envelope, login: bytes, completed: tuple[bytes, ...]) -> None:
+def test_what_nothing_tells_is_named_by_the_login(
+    envelope: Envelope, login: bytes, completed: tuple[bytes, ...]
+) -> None:
     found = envelope.completed(login, b"h")
     assert (found.account, found.user, found.sender, found.recipients[0]) == completed
 

@@ -84,7 +84,9 @@ rules = st.builds(
     account_separators=st.sampled_from(["", "+", "#+"]),
 )
 pieces = st.lists(
-    st.sampled_from(["john", "vision25", "a", "B", "@", "+", "%", ".", "example.org", "b.example", "\u03a3", "\u0130", "_"])
+    st.sampled_from(
+        ["john", "vision25", "a", "B", "@", "+", "%", ".", "example.org", "b.example", "\u03a3", "\u0130", "_"]
+    )
     | st.text(max_size=3),
     max_size=7,
 ).map("".join)
@@ -160,7 +162,9 @@ def test_rules_that_cannot_be_are_refused(settings: dict[str, object], said: str
 @pytest.mark.parametrize("case", ["keep", "lower"])
 def test_every_single_letter_is_read_the_same_again(case: str) -> None:
     names = Names(case=case, default_domain="example.org")  # type: ignore[arg-type]
-    changing = [each for each in map(chr, range(0x80, 0x110000)) if each.lower() != each or normalize("NFD", each) != each]
+    changing = [
+        each for each in map(chr, range(0x80, 0x110000)) if each.lower() != each or normalize("NFD", each) != each
+    ]
     assert len(changing) > 10_000
     for letter in [*changing, *map(chr, range(0x300, 0x370))]:
         name = names.read(f"x{letter}@Y{letter}")

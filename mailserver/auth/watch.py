@@ -100,7 +100,9 @@ class WatchedTable:
                 return self._judged(execute(read_file, self.path, self._digest, self._domain))
             self._waiting = []
             pool = reactor.getThreadPool()
-            self._judged(deferToThreadPool(reactor, pool, read_file, self.path, self._digest, self._domain)).addBoth(self._tell)
+            self._judged(deferToThreadPool(reactor, pool, read_file, self.path, self._digest, self._domain)).addBoth(
+                self._tell
+            )
         waiter: Deferred[None] = Deferred()
         self._waiting.append(waiter)
         return waiter

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from hashlib import md5
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ EXTRA = b"vision25:{PLAIN}pop3 only\n"
 class Kerberos:
     """Lets the principal of an account's own name in, and answers as it was told."""
 
-    credentialInterfaces = (IKerberosIdentity,)
+    credentialInterfaces = (IKerberosIdentity,)  # noqa: N815 - ICredentialsChecker names it so
 
     def __init__(self, answer: Any = None) -> None:
         self.answer = answer
@@ -61,10 +62,13 @@ class Kerberos:
 class AccountsCase(TestCase):
     timeout = 20
 
-    async def checker(self, data: bytes) -> PasswordFile:
+    def file(self, data: bytes) -> str:
         path = Path(self.mktemp())
         path.write_bytes(data)
-        checker = PasswordFile(str(path))
+        return str(path)
+
+    async def checker(self, data: bytes, domain: str = "") -> PasswordFile:
+        checker = PasswordFile(self.file(data), domain=domain)
         await checker.start(reactor)
         self.addCleanup(checker.stop)
         return checker
@@ -228,12 +232,7 @@ class MaildropsOfAnAccount(AccountsCase):
 
 class DomainsOfFiles(AccountsCase):
     async def domain(self, data: bytes, domain: str = "example.org") -> PasswordFile:
-        path = Path(self.mktemp())
-        path.write_bytes(data)
-        checker = PasswordFile(str(path), domain=domain)
-        await checker.start(reactor)
-        self.addCleanup(checker.stop)
-        return checker
+        return await self.checker(data, domain)
 
     async def test_the_users_of_a_file_are_of_its_domain(self) -> None:
         checker = await self.domain(b"john:{PLAIN}x\nmary@example.org:{PLAIN}y\n")
@@ -263,5 +262,6 @@ class DomainsOfFiles(AccountsCase):
 
     async def test_a_file_s_domain_stays_when_it_is_read_again(self) -> None:
         checker = await self.domain(b"john:{PLAIN}x\n")
-        Path(checker._file.path).write_bytes(b"john:{PLAIN}x\njoan:{PLAIN}x\n")
+        changed = self.file(b"john:{PLAIN}x\njoan:{PLAIN}x\n")
+        os.replace(changed, checker._file.path)  # noqa: PTH105 - both are texts
         assert await checker.lookup("joan@example.org") == User("joan@example.org")

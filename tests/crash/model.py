@@ -24,8 +24,9 @@ class Drop:
     Clients in several threads share it; their QUITs that have no answer yet are its `doubts`.
     """
 
-    def __init__(self, account: Account, tally: Counter[str]) -> None:
+    def __init__(self, account: Account, tally: Counter[str], head: bytes = b"") -> None:
         self.account = account
+        self._head = head
         self.alive: dict[bytes, bytes] = {}
         """The messages by unique-id, in the order of their delivery."""
         self.doubts: list[frozenset[bytes]] = []
@@ -37,7 +38,7 @@ class Drop:
         """Deliver one more, if there is room."""
         with self._lock:
             if len(self.alive) < ENOUGH:
-                message = letter(random)
+                message = letter(random, self._head)
                 self.alive[self.account.deliver(message).name.encode()] = message
 
     def move(self, random: Random) -> None:
@@ -104,9 +105,9 @@ class Drop:
             self.alive.pop(uidl, None)
 
 
-def letter(random: Random) -> bytes:
+def letter(random: Random, head: bytes = b"") -> bytes:
     """A message like no other: small and stuffed, in wire form for sendfile, or larger than a chunk."""
-    head = b"Subject: %d\n\n" % random.getrandbits(64)
+    head += b"Subject: %d\n\n" % random.getrandbits(64)
     kind = random.choice(["small", "small", "wire", "large"])
     if kind == "wire":
         return (head + b"goes from the file to the socket\n" * random.randrange(2000, 9000)).replace(b"\n", b"\r\n")

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -82,9 +83,9 @@ def workers_of(server: Server) -> list[int]:
 
 
 @contextmanager
-def running(site: Site, workers: int) -> Iterator[Server]:
+def running(site: Site, workers: int, **settings: Any) -> Iterator[Server]:
     """A server until its end, which comes by SIGKILL if it has not come yet; the end of its log is that of its workers."""
-    server = Server(site, workers=workers)
+    server = Server(site, workers=workers, **settings)
     server.start()
     try:
         yield server

@@ -19,6 +19,7 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
+from mailserver.envelope import EnvelopeHeaders, read_envelope
 from mailserver.errors import MaildropInUse
 from mailserver.interfaces import IMaildrop
 from mailserver.net import POP3ServerFactory
@@ -55,6 +56,9 @@ class Maildrop:
         if not path.exists():
             path.write_bytes(data)
         return self.answer(FileBody(os.open(path, os.O_RDONLY), len(data)))
+
+    def envelope(self, number: int) -> Any:
+        return read_envelope(self.fetch(number), EnvelopeHeaders())
 
     def sent(self, number: int, octets: int) -> None:
         self.told.append(("sent", number, octets))
