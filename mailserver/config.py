@@ -35,6 +35,8 @@ class Listen:
     """Where POP3 is served; STLS is offered when `tls.certificate` is set. Port 110 by RFC 1939."""
     pop3s: tuple[str, ...] = ()
     """Where POP3 is served in TLS from the first byte. Port 995 by RFC 8314."""
+    kpop: tuple[str, ...] = ()
+    """Where POP3 is served to who has a Kerberos ticket for `kerberos.keytab`. Port 1109 by custom."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,24 @@ class Auth:
     """Where a password may cross an unencrypted line: nowhere, from this machine only, or everywhere."""
     mechanisms: tuple[str, ...] = ()
     """The SASL mechanisms to announce; empty: all that can work with the checkers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kerberos:
+    """``[kerberos]``: tickets, for KPOP and SASL GSSAPI. Passwords that a KDC checks are a kind of `auth.checkers`."""
+
+    keytab: str = ""
+    """File with the server's pop/ keys, readable by `user`. Empty: no tickets. New keys count without a restart."""
+    host: str = ""
+    """The host of the one key to use, pop/HOST; empty: any pop/ key of the keytab, and no other."""
+    require_tls: bool = False
+    """Whether KPOP wants STLS before the user's name; false, because some old clients know no TLS."""
+    map: tuple[str, ...] = ()
+    """Whose maildrop a principal opens: "alice/admin@EXAMPLE.ORG -> alice" or "~ REGEX -> USER"; then auth_to_local."""
+    deny: tuple[str, ...] = ("root",)
+    """Users whom no principal becomes: a KDC's administrator is not this machine's."""
+    kuserok: bool = False
+    """Whether ~/.k5login lets principals in, too; false, because it reads homes and knows the system's users alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +138,7 @@ class Config:
     listen: Listen = field(default_factory=Listen)
     tls: Tls = field(default_factory=Tls)
     auth: Auth = field(default_factory=Auth)
+    kerberos: Kerberos = field(default_factory=Kerberos)
     store: Store = field(default_factory=Store)
     limits: Limits = field(default_factory=Limits)
 
@@ -126,9 +147,9 @@ def contradictions(config: Config) -> list[tuple[Key, str]]:
     """Settings that are well-formed and cannot stand together: where, and what to do."""
     found: list[tuple[Key, str]] = []
     tls, listen = config.tls, config.listen
-    if not (listen.pop3 or listen.pop3s):
+    if not (listen.pop3 or listen.pop3s or listen.kpop):
         found.append((("listen",), "nothing to listen on: give --pop3 tcp:110, or pop3 = [...] in [listen]"))
-    if not config.auth.checkers:
+    if not (config.auth.checkers or config.kerberos.keytab):
         found.append((("auth", "checkers"), "nobody could log in: give --auth passwd-file:FILE, or auth.checkers"))
     if bool(tls.certificate) != bool(tls.key):
         found.append((("tls", "certificate"), "a certificate and its key go together: give both or neither"))
@@ -138,9 +159,28 @@ def contradictions(config: Config) -> list[tuple[Key, str]]:
     for index, pair in enumerate(tls.certificates):
         if not (pair.certificate and pair.key):
             found.append((("tls", "certificates", index), "each of tls.certificates needs a certificate and a key"))
-    for name, endpoints in (("pop3", listen.pop3), ("pop3s", listen.pop3s)):
+    for name, endpoints in (("pop3", listen.pop3), ("pop3s", listen.pop3s), ("kpop", listen.kpop)):
         found.extend((("listen", name), text) for endpoint in endpoints for text in _against(endpoint, config))
-    return found
+    return [*found, *_kerberos_contradictions(config)]
+
+
+def _kerberos_contradictions(config: Config) -> Iterator[tuple[Key, str]]:
+    kerberos = config.kerberos
+    if not kerberos.keytab:
+        if config.listen.kpop:
+            yield ("listen", "kpop"), "KPOP needs the keys of its service: give --keytab FILE, or keytab in [kerberos]"
+        elif kerberos != Kerberos():
+            yield (
+                ("kerberos",),
+                "this serves nothing without the service's keys: give --keytab FILE, or keytab in [kerberos]",
+            )
+        if "GSSAPI" in map(str.upper, config.auth.mechanisms):
+            yield ("auth", "mechanisms"), "GSSAPI needs the service's keys: give --keytab FILE, or keytab in [kerberos]"
+    if kerberos.require_tls and config.listen.kpop and not config.tls.certificate:
+        yield (
+            ("kerberos", "require_tls"),
+            "TLS needs a certificate and a key: give --tls-certificate and --tls-key, or [tls]",
+        )
 
 
 def _against(endpoint: str, config: Config) -> Iterator[str]:

@@ -125,6 +125,8 @@ class _Reader:
             return tuple(self._value(inner, item, (*key, index), {}) for index, item in enumerate(value))
         if origin is Literal:
             return _choice(value, typing.get_args(hint))
+        if hint is bool:
+            return _truth(value)
         if hint in (int, float):
             return _number(value, hint, metadata["minimum"])
         if not isinstance(value, str):
@@ -136,6 +138,12 @@ def _choice(value: object, choices: tuple[str, ...]) -> str:
     if isinstance(value, str) and value in choices:
         return value
     raise _Misfit(f"must be one of {', '.join(choices)}{near_miss(str(value), choices)}")
+
+
+def _truth(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise _Misfit("must be true or false")
 
 
 def _number(value: object, kind: type, minimum: float) -> float:

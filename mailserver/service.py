@@ -161,7 +161,8 @@ async def bind(config: Config, reactor: Any) -> list[Socket]:
     """Bind all the ports, and accept nothing yet. Errors: ConfigError with all of them, and then none is bound."""
     bound: list[Socket] = []
     problems: list[str] = []
-    for kind, endpoints in (("pop3", config.listen.pop3), ("pop3s", config.listen.pop3s)):
+    listen = config.listen
+    for kind, endpoints in (("pop3", listen.pop3), ("pop3s", listen.pop3s), ("kpop", listen.kpop)):
         for endpoint in endpoints:
             try:
                 bound.append(await _bind_one(kind, endpoint, reactor))

@@ -21,12 +21,15 @@ from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
 from mailserver.auth import MailboxRealm, make_oracle, make_portal
+from mailserver.auth.libkrb5 import KerberosUnavailable
 from mailserver.config import Config, ConfigError
 from mailserver.config_file import near_miss
 from mailserver.interfaces import IStartable, IStore, IUsers
+from mailserver.kerberos import Kerberos, make_kerberos
 from mailserver.net import POP3ServerFactory
 from mailserver.net.certificates import CertificateError, CertificateFiles
 from mailserver.net.haproxy import ProxyFactory
+from mailserver.net.kpop import KPOPServerFactory
 from mailserver.net.listener import Limits
 from mailserver.net.renewal import CertificateWatch
 from mailserver.net.stamp import stamp_host
@@ -58,9 +61,12 @@ class Server:
         self._hostname = config.hostname or socket.getfqdn()
         stamp_host(self._hostname)  # loads a codec, while Python's library can surely be read
         self._checkers = [make_checker(description) for description in config.auth.checkers]
+        self._kerberos = make_kerberos(config)
         self._store = make_store(config, self._checkers, reactor)
+        if self._kerberos is not None:
+            self._checkers.append(self._kerberos.checker)
         self._portal = make_portal(MailboxRealm(self._store, self._checkers), self._checkers)
-        self._oracle = make_oracle(self._checkers)
+        self._oracle = make_oracle(self._checkers, self._kerberos.gssapi if self._kerberos else None)
         self._throttle = Throttle(reactor, config.limits.failure_delay_seconds)
         self._certificates: CertificateStore | None = None
         self._watch: CertificateWatch | None = None
@@ -71,6 +77,7 @@ class Server:
         """Read and check everything. Errors: ConfigError, and then nothing of it is left running."""
         try:
             self._load_certificates()
+            await self._start_kerberos()
             await self._start_checkers()
             await self._start_store()
         except BaseException:
@@ -78,29 +85,45 @@ class Server:
             raise
 
     def factory(self, kind: str, *, proxied: bool) -> IProtocolFactory:
-        """What a port of this kind ("pop3", "pop3s") speaks; `proxied`: behind PROXY headers."""
+        """What a port of this kind ("pop3", "pop3s", "kpop") speaks; `proxied`: behind PROXY headers."""
         config = self._config
-        if kind == "pop3" and config.auth.cleartext == "tls" and self._certificates is None:
-            log.warn(_CLEARTEXT_ONLY, event="service.cleartext")
-        with _told("auth.mechanisms", ValueError):
-            served = POP3ServerFactory(
-                self._portal,
-                clock=self._reactor,
-                hostname=self._hostname,
-                tls=self._certificates,
-                cleartext=config.auth.cleartext,
-                limits=Limits(**{item.name: getattr(config.limits, item.name) for item in fields(Limits)}),
-                mechanisms=config.auth.mechanisms,
-                listener=kind,
-                throttle=self._throttle,
-                oracle=self._oracle,
-            )
+        served = self._kpop() if kind == "kpop" else self._pop3(kind)
         self._factories.append(served)
         wrapped: IProtocolFactory = served
         if kind == "pop3s":  # config refuses it without a certificate
             wrapped = tls = TLSMemoryBIOFactory(cast(CertificateStore, self._certificates), False, served)
             tls.protocol = TLSMemoryBIOProtocol  # the default gathers writes for a turn; ours are batches already
         return ProxyFactory(wrapped, config.limits.proxies, self._reactor) if proxied else wrapped
+
+    def _pop3(self, kind: str) -> POP3ServerFactory:
+        auth = self._config.auth
+        if kind == "pop3" and auth.cleartext == "tls" and self._certificates is None:
+            log.warn(_CLEARTEXT_ONLY, event="service.cleartext")
+        with _told("auth.mechanisms", ValueError):
+            return POP3ServerFactory(
+                self._portal,
+                cleartext=auth.cleartext,
+                mechanisms=auth.mechanisms,
+                listener=kind,
+                oracle=self._oracle,
+                **self._common(),
+            )
+
+    def _kpop(self) -> POP3ServerFactory:
+        kerberos = cast(Kerberos, self._kerberos)  # config refuses KPOP without a keytab
+        require_tls = self._config.kerberos.require_tls
+        return KPOPServerFactory(self._portal, kerberos.acceptor, require_tls=require_tls, **self._common())
+
+    def _common(self) -> dict[str, Any]:
+        """What is the same for all listeners."""
+        limits = self._config.limits
+        return {
+            "clock": self._reactor,
+            "hostname": self._hostname,
+            "tls": self._certificates,
+            "limits": Limits(**{item.name: getattr(limits, item.name) for item in fields(Limits)}),
+            "throttle": self._throttle,
+        }
 
     def reload(self) -> None:
         """SIGHUP: read certificates and users again; what is broken is logged, and the old state stays."""
@@ -136,6 +159,14 @@ class Server:
         self._watch = CertificateWatch(self._certificates, self._reactor, in_thread)
         self._watch.start()
         self._stops.append(self._watch.stop)
+
+    async def _start_kerberos(self) -> None:
+        if self._kerberos is None:
+            return
+        for each in filter(None, (self._kerberos.acceptor, self._kerberos.gssapi)):
+            with _told("kerberos", KerberosUnavailable):
+                await each.start(self._reactor)
+            self._stops.append(each.stop)
 
     async def _start_checkers(self) -> None:
         for checker in self._checkers:

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import json
 import os
 import poplib
 import re
@@ -43,7 +44,7 @@ def rows(cls=config.Config, prefix=""):
         if dataclasses.is_dataclass(item.default_factory):
             yield from rows(item.default_factory, f"{item.name}.")
         else:
-            default = {"()": "[]", "''": '""'}.get(repr(item.default), str(item.default))
+            default = item.default if item.default and isinstance(item.default, str) else json.dumps(item.default)
             yield f"| `{prefix}{item.name}` | `{default}` | {texts[item.name]} |"
 
 

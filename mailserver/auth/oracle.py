@@ -22,7 +22,9 @@ def make_oracle(checkers: Iterable[object], gssapi: GssapiAcceptor | None = None
     """An oracle over those of the checkers that provide IVerifiers or take bearer tokens, in their order, and `gssapi`."""
     given = list(checkers)
     tokens = [each for each in given if ICredentialsChecker.providedBy(each)]
-    return _Oracle([checker for checker in given if IVerifiers.providedBy(checker)], Chain(IBearerToken, tokens), gssapi)
+    return _Oracle(
+        [checker for checker in given if IVerifiers.providedBy(checker)], Chain(IBearerToken, tokens), gssapi
+    )
 
 
 @implementer(IOracle)
@@ -38,9 +40,9 @@ class _Oracle:
         return frozenset[bytes](own).union(*(each.mechanisms() for each in self._verifiers))
 
     def ask(self, request: object) -> Deferred[object]:
-        """The answer to a `VerifierOf`, or the name of a `BearerToken`'s owner, None when it is not good.
+        """The answer to a `VerifierOf` or a step of GSS-API; the name of a `BearerToken`'s owner, None when it is not good.
 
-        Errors: AuthenticationFailed when no checker serves the mechanism; TemporaryFailure.
+        Errors: AuthenticationFailed when no checker serves the mechanism, or a ticket is refused; TemporaryFailure.
         """
         match request:
             case VerifierOf():
