@@ -19,6 +19,7 @@ from zope.interface.verify import verifyObject
 
 from mailserver.auth import MailboxRealm, PasswordFile, libkrb5, make_portal
 from mailserver.auth.kerberos import KerberosAcceptor, KerberosChecker
+from mailserver.auth.krb5_pool import Krb5Pool
 from mailserver.auth.libkrb5 import KerberosUnavailable
 from mailserver.credentials import IKerberosIdentity, KerberosIdentity
 from mailserver.errors import TemporaryFailure, TicketRefused
@@ -169,6 +170,25 @@ class AcceptorTests(RealmCase):
         with pytest.raises(KerberosUnavailable, match="apt-get install libkrb5-3"):
             await KerberosAcceptor(str(self.realm.keytab)).start(reactor)
 
+    async def test_a_start_with_a_broken_krb5_conf_fails(self) -> None:
+        config = self.folder / "krb5.conf"
+        config.write_text("[libdefaults\n{")
+        self.patch_.setenv("KRB5_CONFIG", str(config))
+        with pytest.raises(KerberosUnavailable, match=r"see krb5\.conf"):
+            await KerberosAcceptor(str(self.realm.keytab)).start(reactor)
+
+    async def test_what_libkrb5_minds_at_the_start_is_told(self) -> None:
+        pool = Krb5Pool(1, 1)
+        with pytest.raises(KerberosUnavailable, match=r"libkrb5 does not work here: .*/nowhere"):
+            await pool.start(reactor, lambda krb5: krb5.keys("/nowhere", ""))
+        assert not pool.running
+
+    async def test_it_starts_once_and_has_nothing_to_reload(self) -> None:
+        acceptor = await self.acceptor()
+        await acceptor.start(reactor)
+        await acceptor.reload()
+        assert repr(acceptor) == f"KerberosAcceptor({str(self.realm.keytab)!r})"
+
     def test_what_is_no_host_is_an_error(self) -> None:
         for host in ("a/b", "a@b", "a b", "ä"):
             with pytest.raises(ValueError, match="no name of a host"):
@@ -177,8 +197,8 @@ class AcceptorTests(RealmCase):
 
 class CheckerTests(RealmCase):
     async def portal(self, *rules: str, **options: Any) -> Any:
-        checker = await self.started(KerberosChecker(rules, **options))
-        return make_portal(NameRealm(), [checker])
+        self.checker = await self.started(KerberosChecker(rules, **options))
+        return make_portal(NameRealm(), [self.checker])
 
     async def refused(self, portal: Any, principal: str, user: bytes) -> None:
         with pytest.raises(UnauthorizedLogin):
@@ -222,6 +242,7 @@ class CheckerTests(RealmCase):
             for asked in (b"root", b""):
                 await self.refused(portal, principal, asked)
         portal = await self.portal(deny=["bob"])
+        await self.checker.reload()
         assert await portal.login(KerberosIdentity("root@KPOP.TEST", b"root"), None) == b"root"
         await self.refused(portal, "bob@KPOP.TEST", b"bob")
 
