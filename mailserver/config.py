@@ -61,6 +61,10 @@ class Tls:
     """Mozilla's profiles: modern is TLS 1.3 alone; old lets in clients of the nineties, and their attackers."""
     certificates: tuple[Certificate, ...] = ()
     """Further certificates, chosen by SNI; an RSA and an ECDSA one for the same name go together."""
+    client_ca: str = ""
+    """PEM file: the authorities whose certificates let clients in by SASL EXTERNAL. Empty: clients are asked for none."""
+    client_name: Literal["email", "cn"] = "email"
+    """Where a client's certificate names the user: its e-mail addresses (rfc822Name), or its common name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +76,9 @@ class Auth:
     cleartext: Literal["tls", "loopback", "always"] = "tls"
     """Where a password may cross an unencrypted line: nowhere, from this machine only, or everywhere."""
     mechanisms: tuple[str, ...] = ()
-    """The SASL mechanisms to announce; empty: all that can work with the checkers."""
+    """The SASL mechanisms to announce; empty: all that can work with the checkers, but DIGEST-MD5."""
+    masters: tuple[str, ...] = ()
+    """Users who may log in for others, by SASL's authorization identity; the log has both names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +162,10 @@ def contradictions(config: Config) -> list[tuple[Key, str]]:
     if (listen.pop3s or tls.certificates) and not tls.certificate:
         key: Key = ("listen", "pop3s") if listen.pop3s else ("tls", "certificates")
         found.append((key, "TLS needs a certificate and a key: give --tls-certificate and --tls-key, or [tls]"))
+    if tls.client_ca and not tls.certificate:
+        found.append((("tls", "client_ca"), "clients show certificates in TLS: give a certificate and a key, too"))
+    if "EXTERNAL" in map(str.upper, config.auth.mechanisms) and not tls.client_ca:
+        found.append((("auth", "mechanisms"), "EXTERNAL needs authorities: give tls.client_ca"))
     for index, pair in enumerate(tls.certificates):
         if not (pair.certificate and pair.key):
             found.append((("tls", "certificates", index), "each of tls.certificates needs a certificate and a key"))

@@ -65,7 +65,7 @@ class Server:
         self._store = make_store(config, self._checkers, reactor)
         if self._kerberos is not None:
             self._checkers.append(self._kerberos.checker)
-        self._portal = make_portal(MailboxRealm(self._store, self._checkers), self._checkers)
+        self._portal = make_portal(MailboxRealm(self._store, self._checkers), self._checkers, config.auth.masters)
         self._oracle = make_oracle(self._checkers, self._kerberos.gssapi if self._kerberos else None)
         self._throttle = Throttle(reactor, config.limits.failure_delay_seconds)
         self._certificates: CertificateStore | None = None
@@ -104,6 +104,7 @@ class Server:
                 self._portal,
                 cleartext=auth.cleartext,
                 mechanisms=auth.mechanisms,
+                client_name=self._config.tls.client_name if self._config.tls.client_ca else "",
                 listener=kind,
                 oracle=self._oracle,
                 **self._common(),
@@ -154,7 +155,7 @@ class Server:
         files = [CertificateFiles(tls.certificate, tls.key)]
         files += [CertificateFiles(pair.certificate, pair.key) for pair in tls.certificates]
         with _told("tls", CertificateError):
-            self._certificates = CertificateStore(files, tls.profile)
+            self._certificates = CertificateStore(files, tls.profile, client_ca=tls.client_ca)
         in_thread = partial(deferToThreadPool, self._reactor, self._reactor.getThreadPool())
         self._watch = CertificateWatch(self._certificates, self._reactor, in_thread)
         self._watch.start()

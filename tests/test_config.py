@@ -166,6 +166,8 @@ def test_no_settings_at_all_say_what_is_needed():
     [
         ('listen.pop3s = ["tcp:995"]', "FILE:2: TLS needs a certificate and a key"),
         ('listen.pop3 = ["tcp:110"]\ntls.key = "k"', "FILE: a certificate and its key go together"),
+        ('listen.pop3 = ["tcp:110"]\ntls.client_ca = "ca"', "FILE:3: clients show certificates in TLS"),
+        ('listen.pop3 = ["tcp:110"]\nauth.mechanisms = ["external"]', "FILE:3: EXTERNAL needs authorities"),
         ('listen.pop3 = ["haproxy:tcp:110"]', 'FILE:2: "haproxy:tcp:110": no proxy is believed'),
         ('listen.pop3 = ["ssl:995"]', 'FILE:2: "ssl:995": TLS is made by pop3s itself'),
         ('workers = 2\nlisten.pop3 = ["unix:/run/pop3"]', 'FILE:3: "unix:/run/pop3": a Unix socket is served by one'),
