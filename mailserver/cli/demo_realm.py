@@ -90,7 +90,8 @@ class DemoRealm:
             setpriv += ["--reuid", str(user.pw_uid), "--regid", str(user.pw_gid), "--clear-groups"]
         command = [*setpriv, _path_of("krb5kdc"), "-n", "-r", NAME]
         environment = {**os.environ, **self.environment}
-        kdc = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)  # noqa: S603 - see PROGRAMS
+        quiet = subprocess.DEVNULL  # it has a log
+        kdc = subprocess.Popen(command, env=environment, stdout=quiet, stderr=quiet)  # noqa: S603 - see PROGRAMS
         until = time.monotonic() + START_SECONDS
         while not _listens(self.port):
             if kdc.poll() is not None or time.monotonic() > until:
