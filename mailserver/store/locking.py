@@ -42,5 +42,8 @@ def _sign(descriptor: int, owner: str) -> None:
 
 
 def _holder(descriptor: int) -> str:
-    text = os.pread(descriptor, _RECORD, 0).decode("ascii", "backslashreplace").strip()
+    try:
+        text = os.pread(descriptor, _RECORD, 0).decode("ascii", "backslashreplace").strip()
+    except OSError:
+        text = ""  # that there is one is enough for a refusal
     return repr(text) if text else "a session without a name"
