@@ -1,10 +1,11 @@
 """System calls by their purpose. The durable ones are the steps that a crash may fall between."""
 
 # Paths are octets here, which pathlib cannot hold.
-# ruff: noqa: PTH103, PTH104, PTH108, PTH116
+# ruff: noqa: PTH102, PTH104, PTH108, PTH112, PTH116, PTH120
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -51,8 +52,10 @@ def identity(status: os.stat_result) -> Identity:
 
 
 def read_whole(path: bytes) -> bytes:
-    """The contents of a file of ours."""
+    """The contents of a file of ours, which is a regular one: another kind could have no end, or no octets yet."""
     with os.fdopen(open_to_read(path), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", os.fsdecode(path))
         return file.read()
 
 
@@ -87,4 +90,15 @@ def unlink(path: bytes) -> None:
 def make_below(anchor: bytes, path: bytes) -> None:
     """Make the directory and what is missing above it, for us alone. `anchor` must be there already."""
     os.stat(anchor)
-    os.makedirs(path, 0o700, exist_ok=True)
+    _make(path.rstrip(b"/"))
+
+
+def _make(path: bytes) -> None:
+    try:
+        os.mkdir(path, 0o700)  # os.makedirs would leave what it makes above to the umask
+    except FileNotFoundError:
+        _make(os.path.dirname(path))
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise

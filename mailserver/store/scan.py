@@ -118,7 +118,7 @@ def _look(root: bytes, path: bytes, uidl: bytes, size: int | None, octets: int |
     if not stat.S_ISREG(status.st_mode):
         return None
     if arrival is None:
-        arrival = status.st_mtime_ns // 1000
+        arrival = max(0, status.st_mtime_ns // 1000)  # a time before the epoch is a clock that was wrong
     if octets is not None:
         return Row(arrival, path, uidl, status.st_size if size is None else size, octets, 0)
     try:

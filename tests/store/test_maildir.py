@@ -311,6 +311,25 @@ class Refusals(LoggedCase):
             assert [octets for _, octets in await self.reopen()] == [len(ONE)]
         assert len(self.told("store.note")) == 1
 
+    async def test_a_fifo_in_the_place_of_a_file_of_ours_hangs_nobody(self) -> None:
+        self.deliver("alice", ONE)
+        for name in ("mailserver-index", "mailserver-journal"):
+            (self.root() / name).unlink(missing_ok=True)
+            os.mkfifo(self.root() / name)
+            writing = os.open(self.root() / name, os.O_RDWR)
+            self.addCleanup(os.close, writing)
+        with pytest.raises(MaildropUnavailable):
+            await self.open()
+        (self.root() / "mailserver-journal").unlink()
+        for _ in range(2):
+            assert [octets for _, octets in await self.reopen()] == [len(ONE)]
+
+    async def test_what_is_made_is_for_us_alone(self) -> None:
+        self.addCleanup(os.umask, os.umask(0o022))
+        (await self.open()).release()
+        made = [self.homes / "alice", self.root(), self.root() / "new", self.root() / "cur", self.root() / "tmp"]
+        assert [path.stat().st_mode & 0o777 for path in made] == [0o700] * 5
+
     async def test_a_mail_location_of_the_user_s_own_wins(self) -> None:
         self.deliver("elsewhere", ONE)
         user = User("alice", home=str(self.homes / "elsewhere"), mail="maildir:~/Maildir")
