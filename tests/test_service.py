@@ -5,6 +5,7 @@ import pwd
 import signal
 import socket
 import ssl
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,25 @@ def test_a_proxy_that_is_believed_names_the_client(site):
         assert any(event.get("peer") == "127.9.9.9" for event in server.events)
 
 
+SYSTEMD = """\
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="pop3")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+@PROGRAMS
+def test_a_socket_that_systemd_passes_is_served(site, program):
+    with socket.create_server(("127.0.0.1", 0)) as passed:
+        program = [sys.executable, "-c", SYSTEMD, str(passed.fileno()), *program]
+        listen = {"pop3": ["systemd:domain=INET:name=pop3"], "pop3s": []}
+        with Server(site, program=program, passed=[passed.fileno()], listen=listen) as server:
+            with RawPOP3(passed.getsockname()[1]) as client:
+                assert client.login("alice", "wonderland").fetch(b"RETR 1") == MESSAGE
+            assert server.pop3_port == passed.getsockname()[1]
+
+
 WRONG = {
     "settings": (
         {"store": {"seen": "nevr"}, "workers": "many"},
@@ -109,6 +129,7 @@ WRONG = {
     "tls": ({"tls": {"certificate": "/nowhere", "key": "/nowhere"}}, ["tls: /nowhere: no such file"]),
     "store": ({"store": {"url": "maildri:/tmp"}}, ["store.url: ", "did you mean maildir:?"]),
     "endpoint": ({"listen": {"pop3": [PLAIN_PORT, "tcp:x"], "pop3s": ["udp:1"]}}, ['"tcp:x" is not', '"udp:1" is not']),
+    "systemd": ({"listen": {"pop3": ["systemd:domain=INET:index=0"]}}, ["systemd passed no such socket: "]),
     "port": ({"listen": {"pop3": ["tcp:65536"]}}, ['"tcp:65536" is not an endpoint']),
     "interface": ({"listen": {"pop3": ["tcp:0:interface=no such"]}}, ['cannot listen on "tcp:0:interface=no such": ']),
     "user": ({"user": "nobody-of-this-name"}, ['there is no user "nobody-of-this-name"']),
