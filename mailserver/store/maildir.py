@@ -53,7 +53,7 @@ class MaildirStore:
         self._clock = clock
         self._cache = IndexCache()
         self._told: OrderedDict[tuple[bytes, str], None] = OrderedDict()
-        self._context = Context(self._disk, io == "auto", seen == "retr", self._report)
+        self._context = Context(self._disk, io == "auto", seen == "retr", clock, self._report)
         self.needs_home = self._template.needs_home
 
     def start(self) -> Deferred[None]:

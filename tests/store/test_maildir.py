@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 
 from mailserver.errors import MaildropInUse, MaildropUnavailable, MessageGone, MessageTruncated, PermanentFailure
 from mailserver.interfaces import User
-from mailserver.store import MaildirStore, index, journal, maildir, scan
+from mailserver.store import MaildirStore, index, journal, maildir, maildrop, scan
 from mailserver.store.template import NoMaildrop
 from tests.store.contract import BARE, ONE, TWO, contents, on_the_wire
 from tests.store.maildirs import LoggedCase, MaildirCase
@@ -96,6 +96,56 @@ class Changes(MaildirCase):
         assert await contents(maildrop.fetch(1)) == ONE  # where it was found is remembered
         assert await maildrop.commit([1]) == 0
         assert self.stored("alice") == [TWO]
+
+    async def test_messages_that_moved_together_are_found_by_one_listing(self) -> None:
+        listings = self.count_listings()
+        messages = [b"Subject: %d\r\n\r\n" % number for number in range(20)]
+        maildrop = await self.open("alice", *messages)
+        for path in self.files():
+            path.rename(self.root() / "cur" / f"{path.name}:2,")
+        listings.clear()
+        assert [await contents(await maybeDeferred(maildrop.fetch, number)) for number in range(1, 21)] == messages
+        assert len(listings) == 1
+        maildrop.release()
+
+    async def test_messages_that_vanished_together_are_missed_by_one_listing(self) -> None:
+        listings = self.count_listings()
+        maildrop = await self.open("alice", *[ONE] * 20)
+        for path in self.files():
+            path.unlink()
+        self.settle_down()
+        listings.clear()
+        for number in range(1, 20):
+            with pytest.raises(MessageGone):
+                await maybeDeferred(maildrop.fetch, number)
+        assert len(listings) == 1
+        self.deliver("alice", ONE, f"new/{1_700_000_020}.M20P1.host")  # somebody gives it back
+        assert await contents(await maybeDeferred(maildrop.fetch, 20)) == ONE
+        maildrop.release()
+
+    async def test_a_message_that_moves_again_and_again_is_found(self) -> None:
+        maildrop = await self.open("alice", ONE)
+        (path,) = self.files()
+        for flags in ("", "F", "FS", "S"):
+            path = path.rename(self.root() / "cur" / f"{path.name.partition(':')[0]}:2,{flags}")
+            assert await contents(await maybeDeferred(maildrop.fetch, 1)) == ONE
+        path.unlink()
+        with pytest.raises(MessageGone):
+            await maybeDeferred(maildrop.fetch, 1)
+        maildrop.release()
+
+    def count_listings(self) -> list[bytes]:
+        """The roots that are listed from now on."""
+        listings: list[bytes] = []
+        listing = scan.listing
+
+        def counted(root: bytes) -> tuple[list[bytes], int]:
+            listings.append(root)
+            return listing(root)
+
+        for module in (scan, maildrop):
+            self.patch(module, "listing", counted)
+        return listings
 
     async def test_the_unique_id_and_the_place_stay_when_it_moves(self) -> None:
         self.deliver("alice", ONE)
