@@ -18,6 +18,9 @@ Networks = tuple[IPv4Network | IPv6Network, ...]
 KNOWN_FIELDS = frozenset({"nopassword", "allow_nets", "userdb_mail", "userdb_quota_rule"})
 """Of the extra fields. The quota rule is for deliveries: a maildrop that is only read cannot outgrow it."""
 
+FORBIDDING = ("nologin", "noauthenticate", "allow_real_nets")
+"""Extra fields of Dovecot's that let fewer in. Who is not known to pass is kept out."""
+
 LOCAL = (ip_network("127.0.0.1"), ip_network("::1"))
 """What ``local`` in ``allow_nets`` means: the realm counts a Unix socket as these two addresses."""
 
@@ -104,6 +107,8 @@ def _read_entry(fields: list[bytes], ignored: set[str]) -> tuple[Entry, str]:
         ignored.add("uid and gid")
     extras = _read_extra(extra, ignored)
     user = User(text, os.fsdecode(home) or None, extras.get("userdb_mail") or None, _networks(extras))
+    if forbidding := [key for key in FORBIDDING if key in extras]:
+        return Entry(user), f"{forbidding[0]} keeps him out"
     if "nopassword" in extras:
         if stored:
             return Entry(user), "nopassword goes with an empty password only"
@@ -120,9 +125,9 @@ def _read_extra(extra: bytes, ignored: set[str]) -> dict[str, str]:
     fields = {}
     for word in os.fsdecode(extra).split():
         key, _, value = word.partition("=")
-        if key in KNOWN_FIELDS:
+        if key in KNOWN_FIELDS or key in FORBIDDING:
             fields[key] = value
-        elif re.fullmatch(r"[a-z0-9_]{1,40}", key):
+        elif re.fullmatch(r"[a-z0-9_]{1,40}|userdb_[\w/.+-]{1,80}", key, re.ASCII):
             ignored.add(key)
         else:
             raise LineError("its last field is not a list of NAME=VALUE")
