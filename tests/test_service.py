@@ -5,6 +5,7 @@ import pwd
 import signal
 import socket
 import ssl
+import subprocess
 import sys
 from pathlib import Path
 
@@ -159,6 +160,18 @@ def test_a_port_in_use_ends_with_78_and_nothing_left_listening(site, program):
         assert server.wait() == os.EX_CONFIG
     assert f'cannot listen on "{endpoint}": it is in use' in server.log()
     assert not path.exists()
+
+
+def test_twistd_in_the_background_tells_of_a_start_that_failed_and_does_not_hang(site):
+    twistd = [*TWISTD[:4], "--pidfile=pid", "--logfile=log", "mailserver", "--pop3=tcp:x", "--auth=memory:alice:x"]
+    path = os.pathsep.join(filter(None, sys.path))
+    ended = subprocess.run(
+        twistd, cwd=site.folder, env={**os.environ, "PYTHONPATH": path}, capture_output=True, timeout=30, check=False
+    )
+    assert ended.returncode == 1
+    assert b"Please look at log" in ended.stderr
+    assert '"tcp:x" is not an endpoint' in (site.folder / "log").read_text()
+    assert not (site.folder / "pid").exists()
 
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")

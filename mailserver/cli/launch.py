@@ -101,6 +101,13 @@ def makeService(options: Options) -> Program:
         raise SystemExit(report(Failure())) from None
 
 
+class CannotStart(SystemExit, Exception):
+    """Ends the process before its reactor runs, with the status in its argument.
+
+    It is an Exception, too, because for these alone twistd, in the background, tells the waiting shell and removes its pidfile.
+    """
+
+
 class Program(Service):
     """The service as a process of its own: its signals, its limits, and its exit status."""
 
@@ -120,7 +127,7 @@ class Program(Service):
         self._mail.startService()
         self._mail.serving.addErrback(self._failed)
         if self._status is not None:
-            raise SystemExit(self._status)
+            raise CannotStart(self._status)
         signal.signal(signal.SIGHUP, lambda _number, _frame: self._reactor.callFromThread(self._mail.reload))
 
     def stopService(self) -> Deferred[None]:
