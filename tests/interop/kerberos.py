@@ -19,7 +19,7 @@ from twisted.internet.threads import deferToThread
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from mailserver.auth.gssapi import GssapiAcceptor
-from mailserver.auth.kerberos import KerberosAcceptor, KerberosChecker
+from mailserver.auth.kerberos import MAX_WAITING, KerberosAcceptor, KerberosChecker
 from mailserver.auth.krb5 import Krb5
 from mailserver.auth.oracle import make_oracle
 from mailserver.auth.portal import MailboxRealm, make_portal
@@ -74,7 +74,7 @@ class KerberosCase(SocketCase):
         self.addCleanup(part.stop)
         return part
 
-    async def kpop(self, *, host: str = "", waiting: int = 64, **options: Any) -> int:
+    async def kpop(self, *, host: str = "", waiting: int = MAX_WAITING, **options: Any) -> int:
         """The port of a KPOP listener."""
         await self.started(self.checker)
         acceptor = await self.started(KerberosAcceptor(str(self.realm.keytab), host=host, waiting=waiting))
@@ -128,21 +128,32 @@ class KerberosCase(SocketCase):
 
         return deferToThread(run)
 
-    def fetchmail(self, *options: str, name: str = "alice", host: str = "localhost", **more: Any) -> Deferred[str]:
+    def fetchmail(
+        self, *options: str, name: str = "alice", host: str = "localhost", rc: str = "/dev/null", status: int = 0
+    ) -> Deferred[str]:
         """fetchmail for the maildrop of `name`; its messages go to the file "got"."""
         return self.run_client(
             "fetchmail",
-            *("--verbose", "--nodetach", "--daemon", "0", "--nosyslog", "--fetchmailrc", "/dev/null", "--invisible"),
-            *("--keep", "--fetchall", "--timeout", "30", "--user", name, "--mda", f"cat >> {self.home}/got"),
+            *("--verbose", "--nodetach", "--daemon", "0", "--nosyslog", "--fetchmailrc", rc),
+            *("--pidfile", f"{self.home}/pid"),  # else root has one for the machine, and others may be under way
+            *("--keep", "--fetchall", "--timeout", "30", "--invisible"),
+            *("--user", name, "--mda", f"cat >> {self.home}/got"),
             *options,
             host,
-            **more,
+            status=status,
         )
 
     def kpop_options(self, port: int, *, tls: bool) -> tuple[str, ...]:
         """fetchmail's for KPOP. Without a word on TLS it wants STLS."""
         road = ("--sslcertck", "--sslcertfile", self.files.certificate) if tls else ("--sslproto", "")
         return ("--protocol", "KPOP", "--plugin", f"{sys.executable} -P {PLUGIN} {port}", *road)
+
+    async def sessions(self, count: int = 1) -> dict[str, Any]:
+        """Wait for the lines of so many sessions, which may end a little after their clients; the last one."""
+        while len(found := self.named("pop3.session")) < count:
+            await self.turn()
+        assert len(found) == count
+        return found[-1]
 
     def got(self) -> bytes:
         """What the clients delivered."""

@@ -37,7 +37,7 @@ class FetchmailTest(KerberosCase):
         said = await self.fetchmail(*self.kpop_options(port, tls=False))
         assert self.got() == TEXT
         assert "POP3> PASS" in said
-        (event,) = self.named("pop3.session")
+        event = await self.sessions()
         fields = ("user", "principal", "listener", "tls", "retrieved")
         assert [event[field] for field in fields] == ["alice", PRINCIPAL, "kpop", False, 1]
 
@@ -45,18 +45,14 @@ class FetchmailTest(KerberosCase):
         port = await self.kpop(tls=self.tls, require_tls=True)
         await self.fetchmail(*self.kpop_options(port, tls=True))
         assert self.got() == TEXT
-        assert self.named("pop3.session")[0]["tls"] is True
+        assert (await self.sessions())["tls"] is True
 
     async def test_it_finds_a_virtual_host_by_the_ticket_for_its_name(self) -> None:
         port = await self.kpop(host="mail.kpop.test")
         rc = self.home / "fetchmailrc"
         rc.touch(mode=0o600)
-        plugin = self.kpop_options(port, tls=False)[3]
-        rc.write_text(
-            f'poll mail.kpop.test protocol KPOP auth kerberos_v5 no dns plugin "{plugin}"\n'
-            f'user alice sslproto "" keep fetchall mda "cat >> {self.home}/got"\n'
-        )
-        await self.run_client("fetchmail", "--nodetach", "--daemon", "0", "--fetchmailrc", str(rc), "--invisible")
+        rc.write_text("poll mail.kpop.test auth kerberos_v5 no dns\n")
+        await self.fetchmail(*self.kpop_options(port, tls=False), host="mail.kpop.test", rc=str(rc))
         assert self.got() == TEXT
 
     async def test_a_ticket_for_another_host_is_refused_by_a_server_of_one(self) -> None:
@@ -165,7 +161,7 @@ class CrowdTest(KerberosCase):
 
     async def test_tickets_of_a_crowd_are_verified_beside_the_mail_of_others(self) -> None:
         threads = KerberosThreads(self.monkeypatch)
-        port, plain = await self.kpop(waiting=self.LOGINS), self.pop3(cleartext="always")
+        port, plain = await self.kpop(), self.pop3(cleartext="always")
         pollers = [await self.connect(plain) for _ in self.POLLERS]
         requests = [ap_req(self.realm, mutual=False) for _ in range(self.LOGINS)]
         crowd = gatherResults([self.visit(port, request, number) for number, request in enumerate(requests)])
@@ -176,7 +172,7 @@ class CrowdTest(KerberosCase):
             assert await answered > 10
         assert threads.seen
         assert threading.get_ident() not in threads.seen
-        assert len(self.named("pop3.session")) == self.LOGINS + len(self.POLLERS)
+        await self.sessions(self.LOGINS + len(self.POLLERS))
 
     async def test_more_than_may_wait_are_refused_and_the_others_served(self) -> None:
         port = await self.kpop(waiting=5)
