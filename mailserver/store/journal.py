@@ -73,7 +73,7 @@ def _promise_somehow(root: bytes, keys: AbstractSet[bytes]) -> None:
         _promise(root, keys)
     except OSError as error:
         # Deleting is how a user makes room on a full disk: the index is a cache, and longer than the journal.
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT} or not unlink_if_there(root + index.NAME):
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT} or not index.drop(root):
             raise
         _promise(root, keys)
 
