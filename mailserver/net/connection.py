@@ -29,7 +29,7 @@ class Core(Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether an effect is open."""
+        """Whether something is under way, and nothing else may be said."""
 
     @property
     def unread(self) -> int:
