@@ -24,6 +24,9 @@ FORBIDDING = ("nologin", "noauthenticate", "allow_real_nets")
 LOCAL = (ip_network("127.0.0.1"), ip_network("::1"))
 """What ``local`` in ``allow_nets`` means: the realm counts a Unix socket as these two addresses."""
 
+NOWHERE = (ip_network("255.255.255.255"),)
+"""No connection comes from there: he is kept out whatever he proves himself with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -135,6 +138,8 @@ def _read_extra(extra: bytes, ignored: set[str]) -> dict[str, str]:
 
 
 def _networks(extras: dict[str, str]) -> Networks:
+    if not extras.keys().isdisjoint(FORBIDDING):
+        return NOWHERE
     if "allow_nets" not in extras:
         return ()
     networks: Networks = ()
