@@ -61,8 +61,8 @@ class _Oracle:
         name = user_name(request.username)
         for each in able:
             if name is not None and IUsers.providedBy(each) and await IUsers(each).lookup(name) is not None:
-                return await each.verifier(request.username, request.mechanism)
-        return await able[0].verifier(request.username, request.mechanism)  # its fake: nobody is known to nobody
+                return await each.verifier(request.username, request.mechanism, request.realm)
+        return await able[0].verifier(request.username, request.mechanism, request.realm)  # its fake: nobody is known to nobody
 
 
 def _nobody(failure: Failure) -> None:
