@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -109,7 +108,7 @@ def _read_entry(fields: list[bytes], ignored: set[str]) -> tuple[Entry, str]:
     if uid or gid:
         ignored.add("uid and gid")
     extras = _read_extra(extra, ignored)
-    user = User(text, os.fsdecode(home) or None, extras.get("userdb_mail") or None, _networks(extras))
+    user = User(text, _text(home) or None, extras.get("userdb_mail") or None, _networks(extras))
     if forbidding := [key for key in FORBIDDING if key in extras]:
         return Entry(user), f"{forbidding[0]} keeps him out"
     if "nopassword" in extras:
@@ -126,7 +125,7 @@ def _read_entry(fields: list[bytes], ignored: set[str]) -> tuple[Entry, str]:
 
 def _read_extra(extra: bytes, ignored: set[str]) -> dict[str, str]:
     fields = {}
-    for word in os.fsdecode(extra).split():
+    for word in _text(extra).split():
         key, _, value = word.partition("=")
         if key in KNOWN_FIELDS or key in FORBIDDING:
             fields[key] = value
@@ -149,3 +148,8 @@ def _networks(extras: dict[str, str]) -> Networks:
         except ValueError:  # the line goes, lest a slip of the pen opens the account to everybody
             raise LineError("its allow_nets is not a list of networks") from None
     return networks
+
+
+def _text(octets: bytes) -> str:
+    """UTF-8 whatever the locale, as the store makes paths of it again; other octets survive."""
+    return octets.decode("utf-8", "surrogateescape")

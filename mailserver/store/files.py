@@ -17,6 +17,12 @@ _WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK |
 Identity = tuple[int, int, int]
 
 
+def shown(path: bytes) -> str:
+    """The path for people: in one line, and with nothing in it that a terminal obeys or a log cannot hold."""
+    text = path.decode("utf-8", "backslashreplace")
+    return text if text.isprintable() else "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 def open_to_read(path: bytes) -> int:
     """Open a file that is no symlink, without waiting."""
     return os.open(path, _READ)
@@ -29,7 +35,7 @@ def open_message(path: bytes, size: int) -> int:
     if status.st_size == size and stat.S_ISREG(status.st_mode):
         return descriptor
     os.close(descriptor)
-    raise MessageGone(f"{os.fsdecode(path)} is not the file of {size} octets that was listed")
+    raise MessageGone(f"{shown(path)} is not the file of {size} octets that was listed")
 
 
 def write_new(path: bytes, data: bytes, *, durable: bool) -> Identity:

@@ -9,6 +9,7 @@ import fcntl
 import os
 
 from mailserver.errors import MaildropInUse
+from mailserver.store.files import shown
 
 NAME = b"mailserver-lock"
 
@@ -25,7 +26,7 @@ def lock(root: bytes, owner: str) -> int:
     except BlockingIOError:
         holder = _holder(descriptor)
         os.close(descriptor)
-        raise MaildropInUse(f"{os.fsdecode(root)} is locked by {holder}") from None
+        raise MaildropInUse(f"{shown(root)} is locked by {holder}") from None
     except BaseException:
         os.close(descriptor)
         raise

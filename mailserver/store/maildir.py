@@ -17,6 +17,7 @@ from mailserver.interfaces import IMaildrop, IStore, User
 from mailserver.store import opening
 from mailserver.store.cache import IndexCache
 from mailserver.store.disk import Disk
+from mailserver.store.files import shown
 from mailserver.store.locking import lock
 from mailserver.store.maildrop import Context, Maildrop
 from mailserver.store.template import Template, own_path
@@ -113,7 +114,7 @@ class MaildirStore:
         told[root, note] = None
         if len(told) > _REPORTS:
             told.popitem(last=False)
-        self.log.warn("{maildrop}: {note}", event="store.note", maildrop=os.fsdecode(root), note=note)
+        self.log.warn("{maildrop}: {note}", event="store.note", maildrop=shown(root), note=note)
 
 
 def _unlock(opened: opening.Opened) -> None:

@@ -16,7 +16,7 @@ from mailserver.interfaces import IBody, IMaildrop
 from mailserver.store import journal, names
 from mailserver.store.body import FileBody, ThreadedBody
 from mailserver.store.disk import Disk
-from mailserver.store.files import open_message
+from mailserver.store.files import open_message, shown
 from mailserver.store.index import Index
 from mailserver.store.scan import PREFIX, directory_times, listing, trusted
 from mailserver.store.settle import Lesson, settle
@@ -78,7 +78,7 @@ class Maildrop:
     def commit(self, numbers: Sequence[int]) -> Deferred[int]:
         """At once when there is nothing to write; else from a thread, and cancelling does not stop it."""
         if self._lock < 0:
-            return fail(MaildropUnavailable(f"{os.fsdecode(self._root)} is no longer locked"))
+            return fail(MaildropUnavailable(f"{shown(self._root)} is no longer locked"))
         if numbers or self._lesson is not None:
             return self._end(numbers)
         self.release()

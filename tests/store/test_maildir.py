@@ -316,6 +316,16 @@ class NotMessages(LoggedCase):
 
 
 class Refusals(LoggedCase):
+    async def test_what_a_file_is_named_does_not_reach_the_operator_s_terminal(self) -> None:
+        self.deliver("alice", b"", "new/1.\udcff\x1b[31m\n,S=1,W=1")
+        maildrop = await self.open()
+        with pytest.raises(MessageGone):
+            maildrop.fetch(1)
+        maildrop.release()
+        (told,) = self.told("store.note")
+        assert told.isprintable()
+        assert r"1.\xff\x1b[31m\n,S=1" in told
+
     async def test_a_missing_home_is_named(self) -> None:
         store = MaildirStore("{home}/Maildir", None)
         self.addCleanup(store.stop)
