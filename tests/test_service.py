@@ -84,6 +84,14 @@ def test_sigterm_ends_idle_sessions_and_lets_a_transfer_end(site):
         assert server.wait() == -signal.SIGTERM
 
 
+def test_sigterm_does_not_wait_for_an_idle_client_of_tls(site):
+    with Server(site) as server, RawPOP3(server.pop3s_port, tls=site.client_tls()) as idle:
+        idle.login("alice", "wonderland")
+        server.stop()
+        assert server.told("service.cut") == []
+        assert idle.rest().startswith(b"-ERR")
+
+
 def test_without_tls_and_with_the_default_for_passwords_the_log_warns(site):
     tables = {"listen": {"pop3s": []}, "tls": {"certificate": "", "key": ""}, "auth": {"cleartext": "tls"}}
     with Server(site, **tables) as server:
