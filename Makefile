@@ -6,20 +6,23 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find mailserver twisted -name '*.py') setup.cfg pyproject.toml
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 DEBIAN := tests/debian-packages.txt
+# The extras that come as wheels: all but gssapi.
+WHEELS := hashes,oauth
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test check crash bench docs clean debian
+.NOTPARALLEL:
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##/  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-serve: $(VENV)/.serve  ## a server on this machine, with an account, messages and a certificate
-	@exec $(BIN)/python -P -m mailserver.cli.demo
+serve: $(VENV)/.serve $(VENV)/.gssapi  ## a server with an account, messages and a certificate; KERBEROS=demo adds a realm
+	@exec $(BIN)/python -P -m mailserver.cli.demo $(KERBEROS)
 
-test: debian $(VENV)/.dev  ## all the tests
+test: debian $(VENV)/.dev $(VENV)/.gssapi  ## all the tests
 	@$(PYTEST)
 
-check: debian $(VENV)/.dev  ## the gate: lint, format, types, and the tests with their coverage
+check: debian $(VENV)/.dev $(VENV)/.gssapi  ## the gate: lint, format, types, and the tests with their coverage
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
@@ -44,7 +47,7 @@ clean:  ## remove what these commands made, but not var/
 # Never editable: Twisted would not find the plugin. A stamp says what was installed; sources that changed are installed
 # again, which takes seconds because what they depend on is there.
 $(VENV)/.serve: $(SOURCES) | $(VENV)/.made
-	@$(PIP) install '.[all]'
+	@$(PIP) install '.[$(WHEELS)]'
 	@rm -rf build
 	@touch $@
 
@@ -52,6 +55,12 @@ $(VENV)/.dev: $(SOURCES) | $(VENV)/.made
 	@$(PIP) install '.[dev]'
 	@rm -rf build
 	@touch $@ $(VENV)/.serve
+
+# SASL GSSAPI's library is built here. Where that cannot be, all else works, and the next run tries again.
+$(VENV)/.gssapi: | $(VENV)/.made
+	@if command -v krb5-config >/dev/null && $(PIP) install '.[gssapi]'; then touch $@; else \
+	    echo "SASL GSSAPI is left out. For it, as root: apt-get install gcc libkrb5-dev python3-dev" >&2; fi
+	@rm -rf build
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed: make PYTHON=...")'
@@ -76,6 +85,7 @@ PYTEST = $(PACKAGES) $(BIN)/python -m pytest
 debian:
 	@$(if $(MISSING),$(MAKE) --no-print-directory install-debian,:)
 
+# Nothing is asked, and of what has services (krb5-kdc) none starts: without a realm's database they cannot.
 .PHONY: install-debian
 install-debian:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \

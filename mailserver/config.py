@@ -38,6 +38,8 @@ class Listen:
     """Where POP3 is served; STLS is offered when `tls.certificate` is set. Port 110 by RFC 1939."""
     pop3s: tuple[str, ...] = ()
     """Where POP3 is served in TLS from the first byte. Port 995 by RFC 8314."""
+    kpop: tuple[str, ...] = ()
+    """Where POP3 is served to who has a Kerberos ticket for `kerberos.keytab`. Port 1109 by custom."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +64,10 @@ class Tls:
     """Mozilla's profiles: modern is TLS 1.3 alone; old lets in clients of the nineties, and their attackers."""
     certificates: tuple[Certificate, ...] = ()
     """Further certificates, chosen by SNI; an RSA and an ECDSA one for the same name go together."""
+    client_ca: str = ""
+    """PEM file: the authorities whose certificates let clients in by SASL EXTERNAL. Empty: clients are asked for none."""
+    client_name: Literal["email", "cn"] = "email"
+    """Where a client's certificate names the user: its e-mail addresses (rfc822Name), or its common name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +79,27 @@ class Auth:
     cleartext: Literal["tls", "loopback", "always"] = "tls"
     """Where a password may cross an unencrypted line: nowhere, from this machine only, or everywhere."""
     mechanisms: tuple[str, ...] = ()
-    """The SASL mechanisms to announce; empty: all that can work with the checkers."""
+    """The SASL mechanisms to announce; empty: all that can work with the checkers, but DIGEST-MD5."""
+    masters: tuple[str, ...] = ()
+    """Users who may log in for others, by SASL's authorization identity; the log has both names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kerberos:
+    """``[kerberos]``: tickets, for KPOP and SASL GSSAPI. Passwords that a KDC checks are a kind of `auth.checkers`."""
+
+    keytab: str = ""
+    """File with the server's pop/ keys, readable by `user`. Empty: no tickets. New keys count without a restart."""
+    host: str = ""
+    """The host of the one key to use, pop/HOST; empty: any pop/ key of the keytab, and no other."""
+    require_tls: bool = False
+    """Whether KPOP wants STLS before the user's name; false, because some old clients know no TLS."""
+    map: tuple[str, ...] = ()
+    """Whose maildrop a principal opens: "alice/admin@EXAMPLE.ORG -> alice" or "~ REGEX -> USER"; then auth_to_local."""
+    deny: tuple[str, ...] = ("root",)
+    """Users whom no principal becomes: a KDC's administrator is not this machine's."""
+    kuserok: bool = False
+    """Whether ~/.k5login lets principals in, too; false, because it reads homes and knows the system's users alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +181,7 @@ class Config:
     listen: Listen = field(default_factory=Listen)
     tls: Tls = field(default_factory=Tls)
     auth: Auth = field(default_factory=Auth)
+    kerberos: Kerberos = field(default_factory=Kerberos)
     names: NameRules = field(default_factory=NameRules)
     sdps: Sdps = field(default_factory=Sdps)
     store: Store = field(default_factory=Store)
@@ -178,26 +205,49 @@ def contradictions(config: Config) -> list[tuple[Key, str]]:
     """Settings that are well-formed and cannot stand together: where, and what to do."""
     found: list[tuple[Key, str]] = []
     tls, listen = config.tls, config.listen
-    if not (listen.pop3 or listen.pop3s):
+    if not (listen.pop3 or listen.pop3s or listen.kpop):
         found.append((("listen",), "nothing to listen on: give --pop3 tcp:110, or pop3 = [...] in [listen]"))
-    if not config.auth.checkers:
+    if not (config.auth.checkers or config.kerberos.keytab):
         found.append((("auth", "checkers"), "nobody could log in: give --auth passwd-file:FILE, or auth.checkers"))
     if bool(tls.certificate) != bool(tls.key):
         found.append((("tls", "certificate"), "a certificate and its key go together: give both or neither"))
     if (listen.pop3s or tls.certificates) and not tls.certificate:
         key: Key = ("listen", "pop3s") if listen.pop3s else ("tls", "certificates")
         found.append((key, "TLS needs a certificate and a key: give --tls-certificate and --tls-key, or [tls]"))
+    if tls.client_ca and not tls.certificate:
+        found.append((("tls", "client_ca"), "clients show certificates in TLS: give a certificate and a key, too"))
+    if "EXTERNAL" in map(str.upper, config.auth.mechanisms) and not tls.client_ca:
+        found.append((("auth", "mechanisms"), "EXTERNAL needs authorities: give tls.client_ca"))
     for index, pair in enumerate(tls.certificates):
         if not (pair.certificate and pair.key):
             found.append((("tls", "certificates", index), "each of tls.certificates needs a certificate and a key"))
-    for name, endpoints in (("pop3", listen.pop3), ("pop3s", listen.pop3s)):
+    for name, endpoints in (("pop3", listen.pop3), ("pop3s", listen.pop3s), ("kpop", listen.kpop)):
         found.extend((("listen", name), text) for endpoint in endpoints for text in _against(endpoint, config))
-    found += (*_about_names(config), *_about_sdps(config))
+    found += (*_kerberos_contradictions(config), *_about_names(config), *_about_sdps(config))
     return found
 
 
+def _kerberos_contradictions(config: Config) -> Iterator[tuple[Key, str]]:
+    kerberos = config.kerberos
+    if not kerberos.keytab:
+        if config.listen.kpop:
+            yield ("listen", "kpop"), "KPOP needs the keys of its service: give --keytab FILE, or keytab in [kerberos]"
+        elif kerberos != Kerberos():
+            yield (
+                ("kerberos",),
+                "this serves nothing without the service's keys: give --keytab FILE, or keytab in [kerberos]",
+            )
+        if "GSSAPI" in map(str.upper, config.auth.mechanisms):
+            yield ("auth", "mechanisms"), "GSSAPI needs the service's keys: give --keytab FILE, or keytab in [kerberos]"
+    if kerberos.require_tls and config.listen.kpop and not config.tls.certificate:
+        yield (
+            ("kerberos", "require_tls"),
+            "TLS needs a certificate and a key: give --tls-certificate and --tls-key, or [tls]",
+        )
+
+
 def _about_names(config: Config) -> Iterator[tuple[Key, str]]:
-    endpoints = (*config.listen.pop3, *config.listen.pop3s)
+    endpoints = (*config.listen.pop3, *config.listen.pop3s, *config.listen.kpop)
     table: Key = ("names", "default_domains")
     for endpoint in ("", *config.names.default_domains):
         try:

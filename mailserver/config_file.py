@@ -123,10 +123,10 @@ class _Reader:
                 raise _Misfit("must be an array, as in [...]")
             inner = typing.get_args(hint)[0]
             return tuple(self._value(inner, item, (*key, index), {}) for index, item in enumerate(value))
-        if origin is Mapping:
-            return _words(value)
         if origin is Literal:
             return _choice(value, typing.get_args(hint))
+        if origin is Mapping or hint is bool:
+            return _words(value) if origin is Mapping else _truth(value)
         if hint in (int, float):
             return _number(value, hint, metadata["minimum"])
         if not isinstance(value, str):
@@ -144,6 +144,12 @@ def _words(value: object) -> dict[str, str]:
     if isinstance(value, dict) and all(isinstance(each, str) for each in value.values()):
         return value
     raise _Misfit('must be a table of strings, as in { name = "value" }')
+
+
+def _truth(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise _Misfit("must be true or false")
 
 
 def _number(value: object, kind: type, minimum: float) -> float:

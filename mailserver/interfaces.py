@@ -54,7 +54,7 @@ class Mind:
     """The client's address, without its port; a.b.c.d for ::ffff:a.b.c.d; "" over a Unix socket."""
     tls: bool
     listener: str
-    """The listener's protocol: "pop3", "pop3s"."""
+    """The listener's protocol: "pop3", "pop3s", "kpop"."""
 
 
 class IStore(Interface):

@@ -161,7 +161,8 @@ async def bind(config: Config, reactor: Any) -> list[Socket]:
     """Bind all the ports, and accept nothing yet. Errors: ConfigError with all of them, and then none is bound."""
     bound: list[Socket] = []
     problems: list[str] = []
-    for kind, endpoints in (("pop3", config.listen.pop3), ("pop3s", config.listen.pop3s)):
+    listen = config.listen
+    for kind, endpoints in (("pop3", listen.pop3), ("pop3s", listen.pop3s), ("kpop", listen.kpop)):
         for endpoint in endpoints:
             try:
                 bound.append(await _bind_one(kind, endpoint, reactor))
@@ -181,9 +182,13 @@ async def bind(config: Config, reactor: Any) -> list[Socket]:
 async def _bind_one(kind: str, endpoint: str, reactor: Any) -> Socket:
     gate = Gate(kind)
     direct = endpoint.removeprefix("haproxy:")
-    if direct.startswith("systemd:") and "LISTEN_FDS" not in os.environ:
-        raise ValueError("systemd passed no sockets: the service must be started by its .socket unit")
-    port = await serverFromString(reactor, direct).listen(gate)
+    try:
+        server = serverFromString(reactor, direct)
+    except LookupError:
+        if not direct.startswith("systemd:"):
+            raise
+        raise ValueError("systemd passed no such socket: the service must be started by its .socket unit") from None
+    port = await server.listen(gate)
     reactor.removeReader(port)
     return Socket(kind, endpoint, port, gate)
 

@@ -21,13 +21,16 @@ from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
 from mailserver.auth import Accounts, MailboxRealm, make_oracle, make_portal
+from mailserver.auth.libkrb5 import KerberosUnavailable
 from mailserver.config import Config, ConfigError
 from mailserver.config_file import near_miss
 from mailserver.envelope import EnvelopeHeaders
 from mailserver.interfaces import IStartable, IStore, IUsers
+from mailserver.kerberos import Kerberos, make_kerberos
 from mailserver.net import POP3ServerFactory
 from mailserver.net.certificates import CertificateError, CertificateFiles
 from mailserver.net.haproxy import ProxyFactory
+from mailserver.net.kpop import KPOPServerFactory
 from mailserver.net.listener import Limits
 from mailserver.net.renewal import CertificateWatch
 from mailserver.net.stamp import stamp_host
@@ -59,10 +62,13 @@ class Server:
         self._hostname = config.hostname or socket.getfqdn()
         stamp_host(self._hostname)  # loads a codec, while Python's library can surely be read
         self._checkers = [make_checker(description) for description in config.auth.checkers]
+        self._kerberos = make_kerberos(config)
         self._store = make_store(config, self._checkers, reactor)
+        if self._kerberos is not None:
+            self._checkers.append(self._kerberos.checker)
         asked = asked_for(config, self._checkers)
-        self._portal = make_portal(MailboxRealm(self._store, asked), asked)
-        self._oracle = make_oracle(asked)
+        self._portal = make_portal(MailboxRealm(self._store, asked), asked, config.auth.masters)
+        self._oracle = make_oracle(asked, self._kerberos.gssapi if self._kerberos else None)
         self._throttle = Throttle(reactor, config.limits.failure_delay_seconds)
         self._certificates: CertificateStore | None = None
         self._watch: CertificateWatch | None = None
@@ -73,6 +79,7 @@ class Server:
         """Read and check everything. Errors: ConfigError, and then nothing of it is left running."""
         try:
             self._load_certificates()
+            await self._start_kerberos()
             await self._start_checkers()
             await self._start_store()
         except BaseException:
@@ -80,33 +87,49 @@ class Server:
             raise
 
     def factory(self, kind: str, endpoint: str) -> IProtocolFactory:
-        """What a port of this kind ("pop3", "pop3s") speaks, which was bound by this endpoint string."""
-        config = self._config
-        if kind == "pop3" and config.auth.cleartext == "tls" and self._certificates is None:
-            log.warn(_CLEARTEXT_ONLY, event="service.cleartext")
-        with _told("auth.mechanisms", ValueError):
-            served = POP3ServerFactory(
-                self._portal,
-                clock=self._reactor,
-                hostname=self._hostname,
-                tls=self._certificates,
-                cleartext=config.auth.cleartext,
-                limits=Limits(**{item.name: getattr(config.limits, item.name) for item in fields(Limits)}),
-                mechanisms=config.auth.mechanisms,
-                listener=kind,
-                throttle=self._throttle,
-                oracle=self._oracle,
-                names=config.naming(endpoint),
-                greeting=config.sdps.greeting,
-            )
+        """What a port of this kind ("pop3", "pop3s", "kpop") speaks, which was bound by this endpoint string."""
+        served = self._kpop(endpoint) if kind == "kpop" else self._pop3(kind, endpoint)
         self._factories.append(served)
         wrapped: IProtocolFactory = served
         if kind == "pop3s":  # config refuses it without a certificate
             wrapped = tls = TLSMemoryBIOFactory(cast(CertificateStore, self._certificates), False, served)
             tls.protocol = TLSMemoryBIOProtocol  # the default gathers writes for a turn; ours are batches already
-        return (
-            ProxyFactory(wrapped, config.limits.proxies, self._reactor) if endpoint.startswith("haproxy:") else wrapped
-        )
+        if endpoint.startswith("haproxy:"):
+            return ProxyFactory(wrapped, self._config.limits.proxies, self._reactor)
+        return wrapped
+
+    def _pop3(self, kind: str, endpoint: str) -> POP3ServerFactory:
+        auth = self._config.auth
+        if kind == "pop3" and auth.cleartext == "tls" and self._certificates is None:
+            log.warn(_CLEARTEXT_ONLY, event="service.cleartext")
+        with _told("auth.mechanisms", ValueError):
+            return POP3ServerFactory(
+                self._portal,
+                cleartext=auth.cleartext,
+                mechanisms=auth.mechanisms,
+                client_name=self._config.tls.client_name if self._config.tls.client_ca else "",
+                listener=kind,
+                oracle=self._oracle,
+                **self._common(endpoint),
+            )
+
+    def _kpop(self, endpoint: str) -> POP3ServerFactory:
+        kerberos = cast(Kerberos, self._kerberos)  # config refuses KPOP without a keytab
+        require_tls = self._config.kerberos.require_tls
+        return KPOPServerFactory(self._portal, kerberos.acceptor, require_tls=require_tls, **self._common(endpoint))
+
+    def _common(self, endpoint: str) -> dict[str, Any]:
+        """What is the same for all kinds of listeners."""
+        limits = self._config.limits
+        return {
+            "clock": self._reactor,
+            "hostname": self._hostname,
+            "tls": self._certificates,
+            "limits": Limits(**{item.name: getattr(limits, item.name) for item in fields(Limits)}),
+            "throttle": self._throttle,
+            "names": self._config.naming(endpoint),
+            "greeting": self._config.sdps.greeting,
+        }
 
     def reload(self) -> None:
         """SIGHUP: read certificates and users again; what is broken is logged, and the old state stays."""
@@ -137,11 +160,19 @@ class Server:
         files = [CertificateFiles(tls.certificate, tls.key)]
         files += [CertificateFiles(pair.certificate, pair.key) for pair in tls.certificates]
         with _told("tls", CertificateError):
-            self._certificates = CertificateStore(files, tls.profile)
+            self._certificates = CertificateStore(files, tls.profile, client_ca=tls.client_ca)
         in_thread = partial(deferToThreadPool, self._reactor, self._reactor.getThreadPool())
         self._watch = CertificateWatch(self._certificates, self._reactor, in_thread)
         self._watch.start()
         self._stops.append(self._watch.stop)
+
+    async def _start_kerberos(self) -> None:
+        if self._kerberos is None:
+            return
+        for each in filter(None, (self._kerberos.acceptor, self._kerberos.gssapi)):
+            with _told("kerberos", KerberosUnavailable):
+                await each.start(self._reactor)
+            self._stops.append(each.stop)
 
     async def _start_checkers(self) -> None:
         for checker in self._checkers:

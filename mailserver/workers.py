@@ -66,6 +66,7 @@ class Workers:
     def stop(self) -> Deferred[None]:
         """Let them drain; fires when the last has gone. Who takes too long is killed."""
         self._stopped = Deferred()
+        self._started = None  # a first worker that serves only now brings no others
         for call in self._waiting:
             if call.active():
                 call.cancel()
@@ -155,7 +156,11 @@ class Worker(ProcessProtocol):
         """Hand its log events to this process's observers, so there is one log in whatever form the operator chose."""
         *lines, self._log = (self._log + data).split(b"\n")
         for line in lines:
-            event = eventFromJSON(line.decode("utf-8"))
+            try:
+                event = eventFromJSON(line.decode("utf-8"))
+            except ValueError:  # a C library wrote it, such as libkrb5 with KRB5_TRACE=/dev/stdout
+                log.info("{line!r}", event="worker.output", line=line, worker=self.number)
+                continue
             event["worker"] = self.number
             globalLogPublisher(event)
             if event.get("event") == SERVING:

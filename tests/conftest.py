@@ -6,7 +6,10 @@ from collections.abc import Generator
 
 import pytest
 
+from tests.realm import realm
 from tests.servers import RUNNING
+
+__all__ = ["realm"]
 
 
 @pytest.hookimpl(wrapper=True)

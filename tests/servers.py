@@ -136,8 +136,17 @@ class Site:
 class Server:
     """The process. `settings` are those of mailserver.toml: ``Server(site, workers=2, limits={"idle_seconds": 5})``."""
 
-    def __init__(self, site: Site, *arguments: str, program: Sequence[str] = TWIST, **settings: Any) -> None:
+    def __init__(
+        self,
+        site: Site,
+        *arguments: str,
+        program: Sequence[str] = TWIST,
+        passed: Sequence[int] = (),
+        **settings: Any,
+    ) -> None:
         self.site = site
+        self.passed = passed
+        """Descriptors that the process inherits."""
         self.command = [*program, *arguments]
         self.ports: dict[str, int] = {}
         self.events: list[dict[str, Any]] = []
@@ -199,6 +208,7 @@ class Server:
             [*self.command, "--config", str(config)],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"},
             cwd=self.site.folder,
+            pass_fds=self.passed,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -54,6 +54,10 @@ def test_every_kind_of_value_is_read(tmp_path):
         key = "b.key"
         [auth]
         checkers = ["memory:alice:wonderland"]
+        [kerberos]
+        keytab = "pop.keytab"
+        kuserok = true
+        deny = []
         [limits]
         idle_seconds = 0x400
         failure_delay_seconds = 0.5
@@ -61,6 +65,7 @@ def test_every_kind_of_value_is_read(tmp_path):
         """,
     )
     assert (config.workers, config.tls.profile, config.tls.certificates[0].key) == (0, "modern", "b.key")
+    assert (config.kerberos.kuserok, config.kerberos.deny, config.kerberos.require_tls) == (True, (), False)
     assert (config.limits.idle_seconds, config.limits.failure_delay_seconds) == (1024, 0.5)
     assert config.limits.proxies == (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 
@@ -80,6 +85,9 @@ connections = 0
 login_seconds = true
 [store]
 url = 3
+[kerberos]
+keytab = "k"
+kuserok = "yes"
 [http]
 """
     assert problems(tmp_path, text) == [
@@ -92,7 +100,8 @@ url = 3
         "FILE:11: limits.connections must be a whole number of at least 1",
         "FILE:12: limits.login_seconds must be a number of at least 1",
         "FILE:14: store.url must be a string, in quotes",
-        'FILE:15: unknown setting "http"',
+        "FILE:17: kerberos.kuserok must be true or false",
+        'FILE:18: unknown setting "http"',
     ]
 
 
@@ -165,7 +174,16 @@ def test_no_settings_at_all_say_what_is_needed():
     ("text", "said"),
     [
         ('listen.pop3s = ["tcp:995"]', "FILE:2: TLS needs a certificate and a key"),
+        ('listen.kpop = ["tcp:1109"]', "FILE:2: KPOP needs the keys of its service: give --keytab FILE"),
+        ('listen.pop3 = ["tcp:110"]\nkerberos.kuserok = true', "FILE: this serves nothing without the service's keys"),
+        ('listen.pop3 = ["tcp:110"]\nauth.mechanisms = ["gssapi"]', "FILE:3: GSSAPI needs the service's keys"),
+        (
+            'listen.kpop = ["tcp:1109"]\nkerberos.keytab = "k"\nkerberos.require_tls = true',
+            "FILE:4: TLS needs a certificate and a key",
+        ),
         ('listen.pop3 = ["tcp:110"]\ntls.key = "k"', "FILE: a certificate and its key go together"),
+        ('listen.pop3 = ["tcp:110"]\ntls.client_ca = "ca"', "FILE:3: clients show certificates in TLS"),
+        ('listen.pop3 = ["tcp:110"]\nauth.mechanisms = ["external"]', "FILE:3: EXTERNAL needs authorities"),
         ('listen.pop3 = ["haproxy:tcp:110"]', 'FILE:2: "haproxy:tcp:110": no proxy is believed'),
         ('listen.pop3 = ["ssl:995"]', 'FILE:2: "ssl:995": TLS is made by pop3s itself'),
         ('workers = 2\nlisten.pop3 = ["unix:/run/pop3"]', 'FILE:3: "unix:/run/pop3": a Unix socket is served by one'),

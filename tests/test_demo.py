@@ -11,27 +11,34 @@ import subprocess
 import sys
 import tempfile
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from mailserver.cli import demo
+from mailserver.auth import libkrb5
+from mailserver.cli import demo, demo_realm
+from tests import gss
+from tests.interop.clients import path_of
 
 ROOT = Path(__file__).parent.parent
 RUN = """
-import signal
-from mailserver.cli import demo
+import signal, sys
+from mailserver.auth import libkrb5
+from mailserver.cli import demo, demo_realm
+from tests import gss
+from tests.interop.clients import path_of
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, such as a test run, ignore it
-demo.main({"pop3": (0,), "pop3s": (0,)})
+demo.main({"pop3": (0,), "pop3s": (0,), "kpop": (0,)}, kerberos=demo.wanted(sys.argv[1:]))
 """
 LINE = re.compile(r"curl pop3://demo:(\S+)@127\.0\.0\.1:(\d+)/1")
 
 
 @contextmanager
-def running(folder):
-    """The demonstration in a folder; the password and the port that it prints, once it accepts connections."""
+def running(folder, *arguments, last="pop3s"):
+    """The demonstration in a folder; what it says until it accepts connections."""
     process = subprocess.Popen(
-        [sys.executable, "-c", RUN],
+        [sys.executable, "-c", RUN, *arguments],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
@@ -43,16 +50,17 @@ def running(folder):
             seen = ""
             for line in process.stdout:
                 seen += line
-                if "pop3s is served" in line:
+                if f"{last} is served" in line:
                     break
-            yield LINE.search(seen).groups()
+            yield seen
         finally:
             process.send_signal(signal.SIGINT)
             process.stdout.read()
     assert process.returncode == -signal.SIGINT
 
 
-def fetch(password, port):
+def fetch(said):
+    password, port = LINE.search(said).groups()
     with closing(poplib.POP3("127.0.0.1", int(port), timeout=30)) as client:
         client.user(demo.ACCOUNT)
         client.pass_(password)
@@ -65,22 +73,77 @@ def fetch(password, port):
 def test_what_it_prints_fetches_a_message_and_a_second_run_reuses_the_first():
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
-        with running(folder) as (password, port):
-            assert b"\n.this line begins with a dot" in fetch(password, port)
+        with running(folder) as said:
+            assert b"\n.this line begins with a dot" in fetch(said)
+            assert "make serve KERBEROS=demo" in said
             assert Path(folder, "var").stat().st_uid != 0
-        with running(folder) as (again, port):
-            assert again == password
-            fetch(again, port)
+        with running(folder) as again:
+            assert LINE.search(again)[1] == LINE.search(said)[1]
+            fetch(again)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="whoever is not root serves as himself")
 def test_root_s_own_folder_is_left_alone_because_nobody_cannot_enter_it():
     with tempfile.TemporaryDirectory() as folder:
-        with running(folder) as (password, port):
-            fetch(password, port)
+        with running(folder) as said:
+            fetch(said)
         elsewhere = Path(folder, "var").resolve()
         assert elsewhere.parent == Path("/var/tmp")
         subprocess.run(["rm", "-r", elsewhere], check=True)
+
+
+def lines_of(said):
+    """The indented lines that it gives to copy."""
+    return re.sub(r"\\\n", "", "".join(re.findall(r"(?m)^    .*\n", said.partition("Get a ticket")[2])))
+
+
+def test_what_it_prints_logs_in_with_a_ticket_and_the_kdc_ends_with_it():
+    for program in ("curl", *demo_realm.PROGRAMS):
+        path_of(program)
+    gss.library()
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        with running(folder, "demo", last="kpop") as said:
+            port = int(re.search(r"kdc = 127\.0\.0\.1:(\d+)", Path(folder, "var/kerberos/krb5.conf").read_text())[1])
+            run = subprocess.run(
+                ["sh", "-ec", lines_of(said)],
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=60,
+            )
+        assert run.stdout.count("Subject:") == len(demo.MESSAGES) + 1  # all by KPOP, and the first by GSSAPI
+        assert "Traceback" not in run.stderr
+        with running(folder) as again:
+            assert LINE.search(again)[1] == LINE.search(said)[1]
+        with socket.socket() as kdc:
+            assert kdc.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_a_realm_without_its_programs_names_the_packages(monkeypatch):
+    monkeypatch.setattr(demo_realm, "PATH", "/nowhere")
+    with pytest.raises(SystemExit, match=r"krb5kdc .*apt-get install krb5-kdc krb5-admin-server krb5-user fetchmail"):
+        demo.main(kerberos=True)
+
+
+def test_another_kerberos_than_the_demonstration_s_is_refused():
+    with pytest.raises(SystemExit, match="KERBEROS=demo is the one way"):
+        demo.wanted(["EXAMPLE.ORG"])
+
+
+def test_a_realm_whose_program_fails_or_whose_kdc_does_not_serve_says_so(tmp_path, monkeypatch):
+    realm = demo_realm.DemoRealm(tmp_path, 1)
+    monkeypatch.setattr(demo_realm, "_path_of", lambda _program: "/bin/false")
+    with pytest.raises(SystemExit, match=r"kadmin[.]local failed"):
+        realm.run("kadmin.local")
+    with pytest.raises(SystemExit, match=r"krb5kdc does not serve: see .*kdc\.log"):
+        realm.start(pwd.getpwuid(os.geteuid()))
+
+
+def test_without_libkrb5_the_reason_is_the_library(monkeypatch):
+    monkeypatch.setattr(libkrb5, "load", partial(libkrb5.load, "libnowhere.so.3"))
+    assert "apt-get install libkrb5-3" in demo.without_kpop()
 
 
 def test_a_folder_that_cannot_be_entered_and_is_not_empty_is_not_moved(tmp_path):

@@ -45,9 +45,7 @@ def rows(cls=config.Config, prefix=""):
             yield from rows(item.default_factory, f"{item.name}.")
         else:
             value = {} if item.default_factory is dict else item.default
-            default = {"()": "[]", "''": '""'}.get(
-                repr(value), json.dumps(value) if isinstance(value, tuple) else value
-            )
+            default = value if value and isinstance(value, str) else json.dumps(value)
             yield f"| `{prefix}{item.name}` | `{default}` | {texts[item.name]} |"
 
 

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "mailserver"
 BASE = {"interfaces", "errors", "credentials", "snapshot", "saslprep", "names", "envelope"}
 PURE = {"protocol", "sasl"}
 PARTS = {"net", "auth", "store"}
-TOP = {"config", "config_file", "privileges", "serving", "service", "workers", "cli"}
+TOP = {"config", "config_file", "kerberos", "privileges", "serving", "service", "workers", "cli"}
 
 MAY_IMPORT = {
     **dict.fromkeys(BASE, BASE),
@@ -21,7 +21,8 @@ MAY_IMPORT = {
     "config": BASE,
     "config_file": {"config"},
     "privileges": {"config"},
-    "serving": BASE | PARTS | {"config", "config_file"},
+    "kerberos": {"auth", "config"},
+    "serving": BASE | PARTS | {"config", "config_file", "kerberos"},
     "workers": {"config", "config_file", "serving"},
     "service": {"config", "privileges", "serving", "workers"},
     "cli": BASE | PURE | PARTS | TOP,

@@ -1,6 +1,7 @@
 """What is shipped: the wheel and the sdist carry the plugin, and an installed wheel is found by twist."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -94,13 +95,26 @@ def test_an_installed_wheel_is_a_command_of_twist(installed):
 
 
 def test_an_installed_wheel_offers_its_checkers(installed):
-    assert "passwd-file" in twist(installed, "--help-auth")
+    kinds = twist(installed, "--help-auth")
+    assert "passwd-file" in kinds
+    assert "kerberos-password" in kinds
 
 
 def test_the_version_stands_in_both_places():
     settings = ConfigParser()
     settings.read(ROOT / "setup.cfg")
     assert settings["metadata"]["version"] == mailserver.__version__
+
+
+def test_all_is_what_comes_as_wheels_and_gssapi_which_is_built():
+    settings = ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    extras = settings["options.extras_require"]
+    wheels = re.search(r"(?m)^WHEELS := (.*)$", (ROOT / "Makefile").read_text())[1].split(",")
+    built = [name for name in extras if name not in {"all", "test", "dev", *wheels}]
+    assert built == ["gssapi"]
+    assert set(extras["all"].split()) == set(" ".join(extras[name] for name in [*wheels, *built]).split())
+    assert set(extras["test"].split()) >= set(" ".join(extras[name] for name in wheels).split())
 
 
 def test_every_package_is_listed():

@@ -49,6 +49,9 @@ def test_every_flag_is_its_setting():
         "--user=vmail",
         "--pop3=tcp:1",
         "--pop3s=tcp:2",
+        "--kpop=tcp:3",
+        "--kpop=tcp:4",
+        "--keytab=pop.keytab",
         "--tls-certificate=c",
         "--tls-key=k",
         "--tls-profile=old",
@@ -60,6 +63,7 @@ def test_every_flag_is_its_setting():
     )
     assert (config.hostname, config.workers, config.user) == ("mail.example.org", 3, "vmail")
     assert (config.listen.pop3, config.listen.pop3s) == (("tcp:0", "tcp:1"), ("tcp:2",))
+    assert (config.listen.kpop, config.kerberos.keytab) == (("tcp:3", "tcp:4"), "pop.keytab")
     assert (config.tls.certificate, config.tls.key, config.tls.profile) == ("c", "k", "old")
     assert (config.auth.checkers, config.auth.cleartext) == (("memory:alice:wonderland", "unix"), "always")
     assert (config.store.url, config.store.seen, config.store.io) == ("memory:", "retr", "threads")

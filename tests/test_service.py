@@ -5,6 +5,8 @@ import pwd
 import signal
 import socket
 import ssl
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,7 @@ def test_a_finished_session_is_one_event_of_the_log(site):
         server.stop()
     (session,) = [event for event in server.events if "octets_in" in event]
     assert (session["user"], session["retrieved"], session["deleted"]) == ("alice", 1, 0)
+    assert "session of alice from 127.0.0.1 (pop3, no TLS): 1 retrieved, 0 deleted, " in session["text"]
 
 
 def test_sighup_reads_users_and_certificates_again(site):
@@ -81,6 +84,14 @@ def test_sigterm_ends_idle_sessions_and_lets_a_transfer_end(site):
         assert server.wait() == -signal.SIGTERM
 
 
+def test_sigterm_does_not_wait_for_an_idle_client_of_tls(site):
+    with Server(site) as server, RawPOP3(server.pop3s_port, tls=site.client_tls()) as idle:
+        idle.login("alice", "wonderland")
+        server.stop()
+        assert server.told("service.cut") == []
+        assert idle.rest().startswith(b"-ERR")
+
+
 def test_without_tls_and_with_the_default_for_passwords_the_log_warns(site):
     tables = {"listen": {"pop3s": []}, "tls": {"certificate": "", "key": ""}, "auth": {"cleartext": "tls"}}
     with Server(site, **tables) as server:
@@ -99,6 +110,25 @@ def test_a_proxy_that_is_believed_names_the_client(site):
         assert any(event.get("peer") == "127.9.9.9" for event in server.events)
 
 
+SYSTEMD = """\
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="pop3")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+@PROGRAMS
+def test_a_socket_that_systemd_passes_is_served(site, program):
+    with socket.create_server(("127.0.0.1", 0)) as passed:
+        program = [sys.executable, "-c", SYSTEMD, str(passed.fileno()), *program]
+        listen = {"pop3": ["systemd:domain=INET:name=pop3"], "pop3s": []}
+        with Server(site, program=program, passed=[passed.fileno()], listen=listen) as server:
+            with RawPOP3(passed.getsockname()[1]) as client:
+                assert client.login("alice", "wonderland").fetch(b"RETR 1") == MESSAGE
+            assert server.pop3_port == passed.getsockname()[1]
+
+
 WRONG = {
     "settings": (
         {"store": {"seen": "nevr"}, "workers": "many"},
@@ -109,6 +139,7 @@ WRONG = {
     "tls": ({"tls": {"certificate": "/nowhere", "key": "/nowhere"}}, ["tls: /nowhere: no such file"]),
     "store": ({"store": {"url": "maildri:/tmp"}}, ["store.url: ", "did you mean maildir:?"]),
     "endpoint": ({"listen": {"pop3": [PLAIN_PORT, "tcp:x"], "pop3s": ["udp:1"]}}, ['"tcp:x" is not', '"udp:1" is not']),
+    "systemd": ({"listen": {"pop3": ["systemd:domain=INET:index=0"]}}, ["systemd passed no such socket: "]),
     "port": ({"listen": {"pop3": ["tcp:65536"]}}, ['"tcp:65536" is not an endpoint']),
     "interface": ({"listen": {"pop3": ["tcp:0:interface=no such"]}}, ['cannot listen on "tcp:0:interface=no such": ']),
     "user": ({"user": "nobody-of-this-name"}, ['there is no user "nobody-of-this-name"']),
@@ -138,6 +169,18 @@ def test_a_port_in_use_ends_with_78_and_nothing_left_listening(site, program):
         assert server.wait() == os.EX_CONFIG
     assert f'cannot listen on "{endpoint}": it is in use' in server.log()
     assert not path.exists()
+
+
+def test_twistd_in_the_background_tells_of_a_start_that_failed_and_does_not_hang(site):
+    twistd = [*TWISTD[:4], "--pidfile=pid", "--logfile=log", "mailserver", "--pop3=tcp:x", "--auth=memory:alice:x"]
+    path = os.pathsep.join(filter(None, sys.path))
+    ended = subprocess.run(
+        twistd, cwd=site.folder, env={**os.environ, "PYTHONPATH": path}, capture_output=True, timeout=30, check=False
+    )
+    assert ended.returncode == 1
+    assert b"Please look at log" in ended.stderr
+    assert '"tcp:x" is not an endpoint' in (site.folder / "log").read_text()
+    assert not (site.folder / "pid").exists()
 
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")

@@ -11,6 +11,7 @@ import pytest
 from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -239,6 +240,21 @@ class ReplacementTests(SynchronousTestCase):
         assert self.reactor.spawned[2].transport.signals == ["TERM"]
         dies(self.reactor.spawned[2])
         self.successResultOf(stopped)
+
+    def test_a_first_that_serves_when_all_are_to_stop_starts_no_others(self):
+        self.started.addErrback(lambda _: None)
+        self.started.cancel()
+        stopped = self.workers.stop()
+        self.workers.told_serving()
+        assert len(self.reactor.spawned) == 1
+        dies(self.reactor.spawned[0])
+        self.successResultOf(stopped)
+
+    def test_what_a_library_prints_in_a_worker_is_logged_and_harms_nothing(self):
+        with capturedLogs() as events:
+            self.reactor.spawned[0].outReceived(b'[7] 1.5: \xff trace\n{"event": "worker.serving"}\n')
+        assert "1.5: \\xff trace" in formatEvent(events[0])
+        self.successResultOf(self.started)
 
     def test_who_does_not_serve_yet_hears_of_a_reload_when_he_does(self):
         worker = self.reactor.spawned[0]

@@ -22,8 +22,8 @@ from mailserver.interfaces import GssProgress, GssToken, GssUnwrap, GssWrap, ISt
 THREADS: Final = 2
 """As for tickets: a step takes 0.2 ms, and a file system may hang now and then."""
 
-MAX_WAITING: Final = 64
-"""Some 13 ms of work, or whatever a hanging file system makes of it."""
+MAX_WAITING: Final = 500
+"""Some 100 ms of work: cron starts clients by the hundred in the same second. Where a file system hangs, later ones hear so."""
 
 Request = GssToken | GssWrap | GssUnwrap
 

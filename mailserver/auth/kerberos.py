@@ -26,8 +26,8 @@ from mailserver.interfaces import Accepted, IAcceptor, IStartable
 THREADS: Final = 2
 """A verification takes 0.1 ms: one thread would do, were it not for a file system that hangs now and then."""
 
-MAX_WAITING: Final = 64
-"""Some 6 ms of work, or whatever a hanging file system makes of it: then those who come hear at once that it hangs."""
+MAX_WAITING: Final = 500
+"""Some 50 ms of work: cron starts clients by the hundred in the same second. Where a file system hangs, later ones hear so."""
 
 log = Logger()
 

@@ -30,7 +30,7 @@ THREADS: Final = 4
 """They wait for the KDC more than they work: 5 ms a password when it is near."""
 
 MAX_WAITING: Final = 100
-"""As for hashes. A KDC that does not answer keeps a thread for some ten seconds, and a client gives up after thirty."""
+"""As for hashes. One KDC that drops what it is sent keeps a thread for half a minute; clients that gave up wait no more."""
 
 LIFETIME_SECONDS: Final = 600
 """How long a right password is remembered: twice the interval of clients that poll every five minutes. A changed password, or

@@ -16,6 +16,7 @@ from mailserver.auth.libkrb5 import (
     END_OF_KEYTAB,
     MALFORMED_NAME,
     MUTUAL_REQUIRED,
+    NAME_TOO_LONG,
     NO_TRANSLATION,
     NT_SRV_HST,
     KerberosError,
@@ -99,7 +100,7 @@ class Krb5:
             with self._parsed(principal) as parsed:
                 self._try(self._lib.krb5_aname_to_localname, parsed, LOCAL_NAME_OCTETS, name)
         except KerberosError as error:
-            if error.number in {NO_TRANSLATION, MALFORMED_NAME}:
+            if error.number in {NO_TRANSLATION, NAME_TOO_LONG, MALFORMED_NAME}:
                 return None
             raise
         try:

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 
 from mailserver.auth.krb5 import Krb5
+from mailserver.auth.libkrb5 import KerberosError, KerberosUnavailable
 from mailserver.auth.pool import HashPool
 from mailserver.errors import TemporaryFailure
 
@@ -34,7 +35,10 @@ class Krb5Pool:
         return self._pool is not None
 
     def start(self, reactor: IReactorFromThreads, check: Callable[[Krb5], object]) -> Deferred[None]:
-        """Get ready; threads appear as they are needed. If `check` fails, so does this, and no thread is left."""
+        """Get ready; threads appear as they are needed. If `check` fails, no thread is left.
+
+        Errors: KerberosUnavailable, and those of `check`.
+        """
         if self._pool is not None:
             return succeed(None)
         self._pool = HashPool(reactor, self._threads, self._waiting, name="kerberos")
@@ -53,6 +57,8 @@ class Krb5Pool:
 
     def _failed(self, failure: Failure) -> Failure:
         self.stop()
+        if failure.check(KerberosError):
+            raise KerberosUnavailable(f"libkrb5 does not work here: {failure.value}; see krb5.conf")
         return failure
 
     def _call(self, work: Callable[..., Any], *args: Any) -> Any:

@@ -24,11 +24,12 @@ GENERIC: Final = 60
 NT_SRV_HST: Final = 3
 MUTUAL_REQUIRED: Final = 0x20000000
 NO_TRANSLATION: Final = FIRST_ERROR + 176  # KRB5_LNAME_NOTRANS
+NAME_TOO_LONG: Final = FIRST_ERROR + 137  # KRB5_CONFIG_NOTENUFSPACE
 MALFORMED_NAME: Final = FIRST_ERROR + 134  # KRB5_PARSE_MALFORMED
 END_OF_KEYTAB: Final = FIRST_ERROR + 182  # KRB5_KT_END
 
 NO_KEY: Final = 45
-"""KRB_AP_ERR_NOKEY: libkrb5's word for a keytab that is not there."""
+"""KRB_AP_ERR_NOKEY: libkrb5's word for a keytab that is not there, or has no key that may be used."""
 
 _CODES_OF_RFC_4120: Final = range(128)
 _REPLAY_CACHE: Final = range(FIRST_ERROR + 159, FIRST_ERROR + 173)  # KRB5_RC_TYPE_EXISTS to KRB5_RC_IO_SPACE

@@ -40,9 +40,9 @@ class _Oracle:
         return frozenset[bytes](own).union(*(each.mechanisms() for each in self._verifiers))
 
     def ask(self, request: object) -> Deferred[object]:
-        """The answer to a `VerifierOf`, or the name of a `BearerToken`'s owner, None when it is not good.
+        """The answer to a `VerifierOf` or a step of GSS-API; the name of a `BearerToken`'s owner, None when it is not good.
 
-        Errors: AuthenticationFailed when no checker serves the mechanism; TemporaryFailure.
+        Errors: AuthenticationFailed when no checker serves the mechanism, or a ticket is refused; TemporaryFailure.
         """
         match request:
             case VerifierOf():

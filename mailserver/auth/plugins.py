@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from twisted.cred.strcred import ICheckerFactory, InvalidAuthArgumentString
@@ -14,6 +14,10 @@ from zope.interface import implementer
 from mailserver.auth.kerberos_password import KerberosPassword
 from mailserver.auth.names import user_name
 from mailserver.auth.password_file import PasswordFile
+from mailserver.credentials import IBearerToken
+
+if TYPE_CHECKING:
+    from mailserver.auth.oauth import OAuthTokens
 
 HELP = """
 Users from a file in Dovecot's passwd-file format, a line each:
@@ -97,6 +101,40 @@ class KerberosPasswordFactory:
             )
         except ValueError as error:
             raise InvalidAuthArgumentString(f"kerberos-password: {error}") from None
+
+
+OAUTH_HELP = """
+Bearer tokens of OAuth 2.0, for SASL OAUTHBEARER and XOAUTH2. A TOML file says
+who issues them, for whom they must be, and how they are verified: by the
+issuer's public keys, or by asking the issuer.
+
+  oauth2:/etc/mailserver/oauth.toml
+
+Needs pip install twisted-mailserver[oauth]. See docs/sasl.md.
+"""
+
+
+@implementer(ICheckerFactory, IPlugin)
+class OAuthFactory:
+    """Makes an `OAuthTokens` of ``oauth2:/path``. The service starts it."""
+
+    authType = "oauth2"
+    authHelp = OAUTH_HELP
+    argStringFormat = "Location of a TOML file."
+    credentialInterfaces = (IBearerToken,)
+
+    def generateChecker(self, argstring: str) -> OAuthTokens:
+        """The checker; its files are read when it starts."""
+        if not argstring.strip():
+            raise InvalidAuthArgumentString("oauth2 needs the location of a file: oauth2:/path")
+        try:
+            import joserfc  # noqa: F401 - it is used much later, when root may have been given up
+            import treq  # noqa: F401 - likewise
+        except ImportError:
+            raise InvalidAuthArgumentString("oauth2 needs more: pip install twisted-mailserver[oauth]") from None
+        from mailserver.auth.oauth import OAuthTokens  # it needs a whole HTTP client, and few servers need it
+
+        return OAuthTokens(argstring.strip())
 
 
 def _installed_reactor() -> Any:

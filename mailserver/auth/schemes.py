@@ -167,7 +167,7 @@ def _bcrypt(text: bytes) -> Read:
     from bcrypt import checkpw
 
     # A salt's last letter carries two bits; with any other one no password matches, and the library raises an error.
-    match = re.fullmatch(rb"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}", text)
+    match = re.fullmatch(rb"\$2[aby]\$(0[4-9]|[123]\d)\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}", text)
     if not match:
         raise ValueError
     rounds = _rounds(1 << int(match[1]))
@@ -194,6 +194,8 @@ def _argon2(text: bytes) -> Read:
     kind = Type.ID if match["kind"] == b"id" else Type.I
     memory, passes, lanes = (_rounds(match[key]) for key in ("memory", "passes", "lanes"))
     _rounds(memory * passes)
+    if memory < 8 * lanes:  # RFC 9106 section 3.1; the library would find it at the login
+        raise ValueError
     for part in (
         match["salt"],
         match["tag"],

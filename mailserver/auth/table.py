@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -18,8 +17,14 @@ Networks = tuple[IPv4Network | IPv6Network, ...]
 KNOWN_FIELDS = frozenset({"nopassword", "allow_nets", "userdb_mail", "userdb_quota_rule"})
 """Of the extra fields. The quota rule is for deliveries: a maildrop that is only read cannot outgrow it."""
 
+FORBIDDING = ("nologin", "noauthenticate", "allow_real_nets")
+"""Extra fields of Dovecot's that let fewer in. Who is not known to pass is kept out."""
+
 LOCAL = (ip_network("127.0.0.1"), ip_network("::1"))
 """What ``local`` in ``allow_nets`` means: the realm counts a Unix socket as these two addresses."""
+
+NOWHERE = (ip_network("255.255.255.255"),)
+"""No connection comes from there: he is kept out whatever he proves himself with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +115,9 @@ def _read_entry(fields: list[bytes], ignored: set[str]) -> tuple[Entry, str]:
     if uid or gid:
         ignored.add("uid and gid")
     extras = _read_extra(extra, ignored)
-    user = User(text, os.fsdecode(home) or None, extras.get("userdb_mail") or None, _networks(extras))
+    user = User(text, _text(home) or None, extras.get("userdb_mail") or None, _networks(extras))
+    if forbidding := [key for key in FORBIDDING if key in extras]:
+        return Entry(user), f"{forbidding[0]} keeps him out"
     if "nopassword" in extras:
         if stored:
             return Entry(user), "nopassword goes with an empty password only"
@@ -125,11 +132,11 @@ def _read_entry(fields: list[bytes], ignored: set[str]) -> tuple[Entry, str]:
 
 def _read_extra(extra: bytes, ignored: set[str]) -> dict[str, str]:
     fields = {}
-    for word in os.fsdecode(extra).split():
+    for word in _text(extra).split():
         key, _, value = word.partition("=")
-        if key in KNOWN_FIELDS:
+        if key in KNOWN_FIELDS or key in FORBIDDING:
             fields[key] = value
-        elif re.fullmatch(r"[a-z0-9_]{1,40}", key):
+        elif re.fullmatch(r"[a-z0-9_]{1,40}|userdb_[\w/.+-]{1,80}", key, re.ASCII):
             ignored.add(key)
         else:
             raise LineError("its last field is not a list of NAME=VALUE")
@@ -137,6 +144,8 @@ def _read_extra(extra: bytes, ignored: set[str]) -> dict[str, str]:
 
 
 def _networks(extras: dict[str, str]) -> Networks:
+    if not extras.keys().isdisjoint(FORBIDDING):
+        return NOWHERE
     if "allow_nets" not in extras:
         return ()
     networks: Networks = ()
@@ -146,3 +155,8 @@ def _networks(extras: dict[str, str]) -> Networks:
         except ValueError:  # the line goes, lest a slip of the pen opens the account to everybody
             raise LineError("its allow_nets is not a list of networks") from None
     return networks
+
+
+def _text(octets: bytes) -> str:
+    """UTF-8 whatever the locale, as the store makes paths of it again; other octets survive."""
+    return octets.decode("utf-8", "surrogateescape")

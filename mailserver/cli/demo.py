@@ -19,10 +19,13 @@ from email.utils import format_datetime
 from pathlib import Path
 from typing import Final
 
+from mailserver.auth import libkrb5
+from mailserver.cli import demo_realm
+from mailserver.cli.demo_realm import DemoRealm
 from mailserver.net.certificates import self_signed
 
 ACCOUNT: Final = "demo"
-PORTS: Final = {"pop3": (110, 10110), "pop3s": (995, 10995)}
+PORTS: Final = {"pop3": (110, 10110), "pop3s": (995, 10995), "kpop": (1109, 11109)}
 """The ports of each kind, the first that can be bound is taken: those below 1024 are root's."""
 
 CONFIG: Final = """\
@@ -33,6 +36,7 @@ user = "{user}"
 [listen]
 pop3 = ["tcp:{pop3}:interface=127.0.0.1"]
 pop3s = ["tcp:{pop3s}:interface=127.0.0.1"]
+{kpop}
 
 [tls]
 certificate = "{var}/cert.pem"
@@ -41,6 +45,11 @@ key = "{var}/key.pem"
 [auth]
 checkers = ["passwd-file:{var}/users"]
 cleartext = "loopback"
+"""
+
+CONFIG_OF_KERBEROS: Final = """
+[kerberos]
+keytab = "{keytab}"
 """
 
 MESSAGES: Final = (
@@ -53,19 +62,23 @@ MESSAGES: Final = (
 )
 
 
-def main(ports: Mapping[str, Sequence[int]] = PORTS) -> None:
-    """Set up, say how to use it, and become the server."""
+def main(ports: Mapping[str, Sequence[int]] = PORTS, *, kerberos: bool = False) -> None:
+    """Set up, say how to use it, and become the server; with `kerberos`, in a realm of its own."""
+    if kerberos and (missing := demo_realm.missing()):
+        sys.exit(f"not installed: {' '.join(missing)}; as root: apt-get install {demo_realm.PACKAGES}")
     link = Path("var")
     link.mkdir(exist_ok=True)
     owner = serving_user(link)
     var = reachable(link, owner).resolve()
     password = furnish(var)
     chosen = {kind: choose_port(candidates) for kind, candidates in ports.items()}
-    user = owner.pw_name if os.geteuid() == 0 else ""
-    (var / "mailserver.toml").write_text(CONFIG.format(user=user, var=var, **chosen), encoding="utf-8")
+    realm = demo_realm.make_realm(var / "kerberos", choose_port((0,)), ACCOUNT, password) if kerberos else None
+    (var / "mailserver.toml").write_text(settings(chosen, var, owner, realm), encoding="utf-8")
     if os.geteuid() == 0:
         give_all(var, owner)
-    sys.stdout.write(instructions(chosen, password, var, owner.pw_name))
+    if realm is not None:
+        realm.start(owner)
+    sys.stdout.write(instructions(chosen, password, var, owner.pw_name, realm))
     sys.stdout.flush()
     command = [
         sys.executable,
@@ -77,7 +90,17 @@ def main(ports: Mapping[str, Sequence[int]] = PORTS) -> None:
         "--config",
         f"{var}/mailserver.toml",
     ]
-    os.execv(sys.executable, command)  # noqa: S606 - our own interpreter; so Ctrl-C and the exit status are the server's
+    environment = {**os.environ, **(realm.environment if realm else {})}
+    # Our own interpreter; so Ctrl-C and the exit status are the server's.
+    os.execve(sys.executable, command, environment)  # noqa: S606
+
+
+def settings(ports: Mapping[str, int], var: Path, owner: pwd.struct_passwd, realm: DemoRealm | None) -> str:
+    """The server's mailserver.toml."""
+    user = owner.pw_name if os.geteuid() == 0 else ""
+    kpop = f'kpop = ["tcp:{ports["kpop"]}:interface=127.0.0.1"]' if realm else "kpop = []"
+    text = CONFIG.format(user=user, var=var, pop3=ports["pop3"], pop3s=ports["pop3s"], kpop=kpop)
+    return text + (CONFIG_OF_KERBEROS.format(keytab=realm.keytab) if realm else "")
 
 
 def serving_user(var: Path) -> pwd.struct_passwd:
@@ -156,23 +179,72 @@ def choose_port(candidates: Sequence[int]) -> int:
     sys.exit(f"ports {' and '.join(map(str, candidates))} of 127.0.0.1 are in use: stop who has them (ss -ltnp)")
 
 
-def instructions(ports: Mapping[str, int], password: str, var: Path, user: str) -> str:
+def instructions(ports: Mapping[str, int], password: str, var: Path, user: str, realm: DemoRealm | None) -> str:
     """What a newcomer needs to know."""
+    kpop = (
+        f"127.0.0.1, port {ports['kpop']} (a Kerberos ticket first, then POP3; STLS is offered)"
+        if realm
+        else f"left out: {without_kpop()}"
+    )
+    tickets = with_a_ticket(ports, password, var, realm) if realm else ""
     return f"""
   Account    {ACCOUNT}
   Password   {password}
 
   POP3       127.0.0.1, port {ports["pop3"]} (STLS is offered)
   POP3S      127.0.0.1, port {ports["pop3s"]} (TLS from the first byte; self-signed: {var}/cert.pem)
+  KPOP       {kpop}
 
   Fetch the first message:
 
     curl pop3://{ACCOUNT}:{password}@127.0.0.1:{ports["pop3"]}/1
-
+{tickets}
   It serves as user {user}, from {var}. Ctrl-C stops it.
 
 """
 
 
+def without_kpop() -> str:
+    """Why there is no KPOP, and what to do."""
+    try:
+        libkrb5.load()
+    except libkrb5.KerberosUnavailable as error:
+        return str(error)
+    return "it needs a Kerberos realm and a keytab. `make serve KERBEROS=demo` makes both"
+
+
+def with_a_ticket(ports: Mapping[str, int], password: str, var: Path, realm: DemoRealm) -> str:
+    """How to log in without a password."""
+    folder = realm.folder
+    try:
+        import gssapi  # noqa: F401 - whether it is there
+    except ImportError:
+        sasl = "SASL GSSAPI is left out; for it, as root: apt-get install gcc libkrb5-dev"
+    else:
+        sasl = f"""The same by SASL GSSAPI:
+
+    curl --login-options AUTH=GSSAPI --user {ACCOUNT}@{demo_realm.NAME}: pop3://localhost:{ports["pop3"]}/1"""
+    return f"""
+  Get a ticket of the realm {demo_realm.NAME}, in another shell, and fetch all messages with it:
+
+    export KRB5_CONFIG={folder}/krb5.conf KRB5CCNAME={folder}/tickets FETCHMAILHOME={folder}
+    echo {password} | kinit {ACCOUNT}
+    fetchmail --protocol KPOP --plugin '{sys.executable} -P -m mailserver.cli.connect {ports["kpop"]}' \\
+        --sslcertfile {var}/cert.pem --user {ACCOUNT} --fetchall --keep --mda cat \\
+        --nodetach --fetchmailrc /dev/null localhost
+
+  {sasl}
+"""
+
+
+def wanted(arguments: Sequence[str]) -> bool:
+    """Whether Kerberos is wanted: the word behind ``make serve KERBEROS=``."""
+    if arguments not in ([], ["demo"]):
+        sys.exit(
+            "make serve KERBEROS=demo is the one way to have Kerberos here; docs/kerberos.md tells of your own realm"
+        )
+    return bool(arguments)
+
+
 if __name__ == "__main__":
-    main()
+    main(kerberos=wanted(sys.argv[1:]))

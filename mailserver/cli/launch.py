@@ -28,6 +28,7 @@ _FLAGS: dict[str, Key] = {
     "tls-key": ("tls", "key"),
     "tls-profile": ("tls", "profile"),
     "cleartext": ("auth", "cleartext"),
+    "keytab": ("kerberos", "keytab"),
     "store": ("store", "url"),
     "seen": ("store", "seen"),
     "io": ("store", "io"),
@@ -38,7 +39,7 @@ class Options(usage.Options, AuthOptionMixin):
     """The flags. Each stands for a setting of mailserver.toml, and wins over it."""
 
     synopsis = "[--config FILE] [--pop3 ENDPOINT] [--auth KIND:ARGUMENT] ..."
-    longdesc = "A POP3 and POP3S server. All settings, with their reasons: etc/mailserver.toml."
+    longdesc = "A POP3, POP3S and KPOP server. All settings, with their reasons: etc/mailserver.toml."
     supportedInterfaces = (  # noqa: N815 - Twisted's name
         IUsernamePassword,
         IUsernameHashedPassword,
@@ -52,6 +53,7 @@ class Options(usage.Options, AuthOptionMixin):
         ("tls-key", None, None, "PEM file: the certificate's private key."),
         ("tls-profile", None, None, "modern, intermediate or old."),
         ("cleartext", None, None, "Passwords without TLS: tls (none), loopback or always."),
+        ("keytab", None, None, "Kerberos: the server's pop/ keys, for KPOP and SASL GSSAPI."),
         ("store", None, None, "The maildrops, such as maildir:{home}/Maildir."),
         ("seen", None, None, "Whether RETR marks a message as seen: never or retr."),
         ("io", None, None, "Disk work: auto, or threads for slow file systems."),
@@ -68,6 +70,10 @@ class Options(usage.Options, AuthOptionMixin):
     def opt_pop3s(self, endpoint: str) -> None:
         """Serve POP3 in TLS here, such as tcp:995; repeatable."""
         self._lists.setdefault("pop3s", []).append(endpoint)
+
+    def opt_kpop(self, endpoint: str) -> None:
+        """Serve KPOP here, such as tcp:1109; repeatable."""
+        self._lists.setdefault("kpop", []).append(endpoint)
 
     def opt_auth(self, description: str) -> None:
         """Users and passwords, such as passwd-file:FILE; repeatable, asked in this order."""
@@ -95,6 +101,13 @@ def makeService(options: Options) -> Program:
         raise SystemExit(report(Failure())) from None
 
 
+class CannotStart(SystemExit, Exception):
+    """Ends the process before its reactor runs, with the status in its argument.
+
+    It is an Exception, too, because for these alone twistd, in the background, tells the waiting shell and removes its pidfile.
+    """
+
+
 class Program(Service):
     """The service as a process of its own: its signals, its limits, and its exit status."""
 
@@ -114,7 +127,7 @@ class Program(Service):
         self._mail.startService()
         self._mail.serving.addErrback(self._failed)
         if self._status is not None:
-            raise SystemExit(self._status)
+            raise CannotStart(self._status)
         signal.signal(signal.SIGHUP, lambda _number, _frame: self._reactor.callFromThread(self._mail.reload))
 
     def stopService(self) -> Deferred[None]:

@@ -1,5 +1,6 @@
 """The only Twisted protocols. Everything they use is handed in by their constructors."""
 
+from mailserver.net.kpop import KPOPServerFactory
 from mailserver.net.listener import Limits, POP3ServerFactory
 
-__all__ = ["Limits", "POP3ServerFactory"]
+__all__ = ["KPOPServerFactory", "Limits", "POP3ServerFactory"]

@@ -64,13 +64,14 @@ class Pair:
     key: PrivateKey = field(repr=False)
 
 
-def stamp(files: Iterable[CertificateFiles]) -> Stamp:
+def stamp(files: Iterable[CertificateFiles], client_ca: str = "") -> Stamp:
     """What tells whether any of the files was replaced, written, or given other rights since; symlinks are followed.
 
     certbot swaps symlinks, so the identity is that of the file behind the link. The change time is part of it for the sake
     of rights: a key that became readable is a key to be tried again.
     """
-    return tuple(_identity(path) for pair in files for path in (pair.certificate, pair.key))
+    paths = [path for pair in files for path in (pair.certificate, pair.key)]
+    return tuple(map(_identity, [*paths, client_ca] if client_ca else paths))
 
 
 def _identity(path: str) -> tuple[int, ...] | None:
@@ -92,6 +93,11 @@ def read_pair(files: CertificateFiles) -> Pair:
             "give the key of that certificate, and put the server's own certificate first in its file",
         )
     return Pair(files, kind, _names(certificate), certificate.not_valid_after_utc.timestamp(), key)
+
+
+def check_authorities(path: str) -> None:
+    """Whether a file holds certificates, those of the authorities that sign clients' ones. Errors: CertificateError."""
+    _certificate(path)
 
 
 def _certificate(path: str) -> x509.Certificate:

@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from mailserver.errors import MessageTruncated, Refusal, TemporaryFailure
 from mailserver.net.failures import report
-from mailserver.net.outlet import CLOSING_SECONDS, Outlet
+from mailserver.net.outlet import CLOSING_SECONDS, FAREWELL_SECONDS, Outlet
 from mailserver.net.transfer import CHUNK, FileSender, Transfer
 
 UNREAD_LIMIT = 64 * 1024
@@ -29,7 +29,7 @@ class Core(Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether an effect is open."""
+        """Whether something is under way, and nothing else may be said."""
 
     @property
     def unread(self) -> int:
@@ -182,6 +182,8 @@ class Connection(Outlet):
         if not (self.core.busy or self._closing):
             self._batch += self.core.last_words(TemporaryFailure(b"the server is stopping"))
             self.close()
+            if self.tls:
+                self.after(FAREWELL_SECONDS, self.abandon)
 
     # The pump.
 

@@ -10,6 +10,7 @@ from twisted.cred.portal import Portal
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mailserver.credentials import IKerberosIdentity
 from mailserver.errors import TicketRefused
 from mailserver.interfaces import Accepted, IAcceptor
 from mailserver.net.connection import Core
@@ -110,6 +111,8 @@ class KPOPServerFactory(POP3ServerFactory):
         **options: Any,
     ) -> None:
         super().__init__(portal, listener=listener, **options)
+        if not self._can_take(IKerberosIdentity):
+            raise ValueError("KPOP needs a portal with a checker for principals")
         if require_tls and self.tls is None:
             raise ValueError("KPOP that requires TLS needs a certificate")
         self.acceptor = acceptor

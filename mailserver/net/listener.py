@@ -228,13 +228,13 @@ class POP3ServerFactory(ServerFactory):
 
     def _sweep(self) -> None:
         self._sweeping = None
+        if self._connections or self._turned_away:
+            self._wake()  # before the looks: no fault in one of them may end them all
         now = self.clock.seconds()
         for connection in tuple(self._connections):
             connection.check(now)
         for stranger in tuple(self._turned_away):
             stranger.check(now)
-        if self._connections or self._turned_away:
-            self._wake()
 
     def _can_take(self, credentials: type[Interface]) -> bool:
         """Tell whether some checker takes such credentials now: a chain of checkers may change its mind."""

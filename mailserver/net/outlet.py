@@ -13,6 +13,9 @@ from mailserver.net.transfer import unsent_octets
 CLOSING_SECONDS = 60
 """How long a connection that we closed may last without a byte leaving it: only the last replies are still owed."""
 
+FAREWELL_SECONDS = 1
+"""How long a TLS client may take to answer the end of TLS when the server stops: an idle one reads nothing."""
+
 CLOSING_OCTETS = 2 * 1024 * 1024
 """Octets that a client may still send after we closed, and nobody reads: more is no accident of pipelining."""
 
@@ -97,6 +100,11 @@ class Outlet(Protocol):
         """Count what a client sends after the close; too much of it ends the connection at once."""
         self._dropped += octets
         if self._dropped > CLOSING_OCTETS:
+            self.abort()
+
+    def abandon(self) -> None:
+        """Drop the connection if the client has all that was written."""
+        if not unsent_octets(self.transport):
             self.abort()
 
     def abort(self) -> None:

@@ -95,7 +95,7 @@ class POP3Server(Connection):
             return
         self._log_out()
         log.info(
-            "session of {who} from {peer}: {retrieved} retrieved, {deleted} deleted, "
+            "session of {who} from {peer} ({listener}, {security}): {retrieved} retrieved, {deleted} deleted, "
             "{octets_in} octets in, {octets_out} out, {seconds} s",
             event="pop3.session",
             listener=self.factory.listener,
@@ -104,6 +104,7 @@ class POP3Server(Connection):
             principal=self.principal,
             peer=self.peer,
             tls=self.session.tls,
+            security="TLS" if self.session.tls else "no TLS",
             retrieved=self.retrieved,
             deleted=self.deleted,
             octets_in=self.octets_in,

@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from mailserver.net.certificates import CertificateError, stamp
+from mailserver.net.certificates import CertificateError
 from mailserver.net.tls import CertificateStore, Contexts
 
 log = Logger()
@@ -95,7 +95,7 @@ class CertificateWatch:
 
     def _load(self, *, always: bool) -> Contexts | None:
         """Runs in a thread."""
-        if not always and stamp(self._store.files) == self._store.loaded.stamp:
+        if not always and self._store.stamp() == self._store.loaded.stamp:
             return None
         return self._store.load()
 

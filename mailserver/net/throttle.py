@@ -26,19 +26,19 @@ class Throttle:
     def __init__(self, clock: IReactorTime, first_seconds: float) -> None:
         self._clock = clock
         self._first = first_seconds
-        self._failures: OrderedDict[object, tuple[int, float]] = OrderedDict()
+        self._failures: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
 
     def failed(self, address: str, user: str) -> float:
         """Record a failure; return the seconds to wait before it is answered. The first of a kind waits the first delay."""
-        count = max(self._count(network(address)), self._count(user))
+        count = max(self._count(("address", network(address))), self._count(("user", user)))
         return min(LONGEST_SECONDS, self._first * 2.0 ** min(count - 1, 10))
 
     def succeeded(self, user: str) -> None:
         """Forget the name's failures. The address's stay: a guesser may own an account too."""
         if self._failures:
-            self._failures.pop(user, None)
+            self._failures.pop(("user", user), None)
 
-    def _count(self, key: object) -> int:
+    def _count(self, key: tuple[str, str]) -> int:
         now = self._clock.seconds()
         count, last = self._failures.pop(key, (0, now))
         count = count + 1 if now - last < REMEMBERED_SECONDS else 1

@@ -14,7 +14,15 @@ from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
-from mailserver.net.certificates import CertificateError, CertificateFiles, Pair, Stamp, read_pair, stamp
+from mailserver.net.certificates import (
+    CertificateError,
+    CertificateFiles,
+    Pair,
+    Stamp,
+    check_authorities,
+    read_pair,
+    stamp,
+)
 
 SESSION_SECONDS: Final = 7200
 """How long a client may resume a session: longer than the time between two polls of a mailbox, shorter than a day."""
@@ -87,23 +95,34 @@ class Contexts:
 class CertificateStore:
     """The certificates in use: give it to ``startTLS`` and to ``TLSMemoryBIOFactory``.
 
-    The first pair serves clients that name no host, or an unknown one. Raises CertificateError when it cannot be loaded at first.
+    The first pair serves clients that name no host, or an unknown one. With `client_ca`, a PEM file of authorities, clients
+    may show a certificate of theirs; one that another has signed ends the handshake. Raises CertificateError when it cannot
+    be loaded at first.
     """
 
-    def __init__(self, files: Sequence[CertificateFiles], profile: str = "intermediate") -> None:
+    def __init__(
+        self, files: Sequence[CertificateFiles], profile: str = "intermediate", *, client_ca: str = ""
+    ) -> None:
         self.files: Final = tuple(files)
         self._profile: Final = PROFILES[profile]
+        self._client_ca: Final = client_ca
         self.loaded: Contexts = self.load()
+
+    def stamp(self) -> Stamp:
+        """The state of the files now. Blocks."""
+        return stamp(self.files, self._client_ca)
 
     def load(self) -> Contexts:
         """Read all the files anew. Blocks, changes nothing here, may run in any thread. Errors: CertificateError."""
-        before = stamp(self.files)
+        before = self.stamp()
+        if self._client_ca:
+            check_authorities(self._client_ca)
         pairs = tuple(map(read_pair, self.files))
         contexts: dict[tuple[Pair, ...], SSL.Context] = {}
 
         def context(chosen: tuple[Pair, ...]) -> SSL.Context:
             if chosen not in contexts:
-                contexts[chosen] = _context(self._profile, chosen)
+                contexts[chosen] = _context(self._profile, chosen, self._client_ca)
             return contexts[chosen]
 
         names = frozenset[bytes]().union(*(pair.names for pair in pairs))
@@ -159,7 +178,7 @@ def _one_of_each_kind(pairs: Iterable[Pair]) -> tuple[Pair, ...]:
     return tuple(chosen[kind] for kind in sorted(chosen))
 
 
-def _context(profile: Profile, pairs: tuple[Pair, ...]) -> SSL.Context:
+def _context(profile: Profile, pairs: tuple[Pair, ...], client_ca: str) -> SSL.Context:
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(profile.oldest)
     # Compression leaks secrets by length (CRIME); renegotiation costs the server far more than the client.
@@ -177,7 +196,21 @@ def _context(profile: Profile, pairs: tuple[Pair, ...]) -> SSL.Context:
     context.set_cipher_list(profile.ciphers)  # before the certificates: it also sets the security level they must have
     for pair in pairs:
         _use(context, pair)
+    if client_ca:
+        _verify_clients(context, client_ca)
     return context
+
+
+def _verify_clients(context: SSL.Context, client_ca: str) -> None:
+    """Ask each client for a certificate. It need not have one; a session that is resumed keeps the one it began with."""
+    try:
+        context.load_verify_locations(client_ca)
+        context.load_client_ca(client_ca.encode())
+    except SSL.Error:
+        raise CertificateError(
+            client_ca, "OpenSSL refuses it", "write the authorities' certificates in PEM form"
+        ) from None
+    context.set_verify(SSL.VERIFY_PEER)
 
 
 def _use(context: SSL.Context, pair: Pair) -> None:

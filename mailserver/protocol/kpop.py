@@ -1,6 +1,6 @@
 """KPOP's preamble: the ticket that a client shows before POP3 begins.
 
-It is MIT Kerberos' sendauth with the application version ``KPOPV1.0``. No RFC describes it; docs/kerberos.md does. The
+It is MIT Kerberos' sendauth with the application version ``KPOPV1.0``. No RFC describes it; docs/protocols.md does. The
 client speaks first, in pieces: four octets of length, the highest first, then so many octets.
 
     client: "KRB5_SENDAUTH_V1.0" NUL, "KPOPV1.0" NUL      two pieces

@@ -118,8 +118,8 @@ class Session:
 
     @property
     def busy(self) -> bool:
-        """Whether an effect is open."""
-        return self._open is not None
+        """Whether something is under way: an effect is open or comes next, or a listing has begun."""
+        return not (self._open is None and self._pending is None and self._listing is None)
 
     def take(self) -> list[bytes]:
         """Give away the replies so far, to be written now."""
@@ -229,7 +229,7 @@ class Session:
 
     def lines(self, rows: Iterable[bytes], text: bytes = b"") -> None:
         """Answer with a multi-line response of `rows`, none of which begins with a dot."""
-        self._out += (ok(text), *(b"%b\r\n" % row for row in rows), TERMINATION)
+        self.listing(iter((b"".join(b"%b\r\n" % row for row in rows),)), text)
 
     def listing(self, blocks: Iterator[bytes], text: bytes) -> None:
         """Answer with a multi-line response in blocks of whole lines. Much of it gives way to other sessions in between."""

@@ -1,10 +1,11 @@
 """System calls by their purpose. The durable ones are the steps that a crash may fall between."""
 
 # Paths are octets here, which pathlib cannot hold.
-# ruff: noqa: PTH103, PTH104, PTH108, PTH116
+# ruff: noqa: PTH102, PTH104, PTH108, PTH112, PTH116, PTH120
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -14,6 +15,12 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # never a sy
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 Identity = tuple[int, int, int]
+
+
+def shown(path: bytes) -> str:
+    """The path for people: in one line, and with nothing in it that a terminal obeys or a log cannot hold."""
+    text = path.decode("utf-8", "backslashreplace")
+    return text if text.isprintable() else "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def open_to_read(path: bytes) -> int:
@@ -28,7 +35,7 @@ def open_message(path: bytes, size: int) -> int:
     if status.st_size == size and stat.S_ISREG(status.st_mode):
         return descriptor
     os.close(descriptor)
-    raise MessageGone(f"{os.fsdecode(path)} is not the file of {size} octets that was listed")
+    raise MessageGone(f"{shown(path)} is not the file of {size} octets that was listed")
 
 
 def write_new(path: bytes, data: bytes, *, durable: bool) -> Identity:
@@ -51,8 +58,10 @@ def identity(status: os.stat_result) -> Identity:
 
 
 def read_whole(path: bytes) -> bytes:
-    """The contents of a file of ours."""
+    """The contents of a file of ours, which is a regular one: another kind could have no end, or no octets yet."""
     with os.fdopen(open_to_read(path), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", os.fsdecode(path))
         return file.read()
 
 
@@ -87,4 +96,15 @@ def unlink(path: bytes) -> None:
 def make_below(anchor: bytes, path: bytes) -> None:
     """Make the directory and what is missing above it, for us alone. `anchor` must be there already."""
     os.stat(anchor)
-    os.makedirs(path, 0o700, exist_ok=True)
+    _make(path.rstrip(b"/"))
+
+
+def _make(path: bytes) -> None:
+    try:
+        os.mkdir(path, 0o700)  # os.makedirs would leave what it makes above to the umask
+    except FileNotFoundError:
+        _make(os.path.dirname(path))
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise

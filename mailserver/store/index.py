@@ -10,13 +10,16 @@ import re
 import struct
 from array import array
 from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from typing import NamedTuple, overload
 
 from mailserver.snapshot import BLOCK, Snapshot
-from mailserver.store.files import Identity, rename, write_new
+from mailserver.store.files import Identity, rename, unlink_if_there, write_new
 
 NAME = b"mailserver-index"
+
+_TEMPORARY = NAME + b".tmp"
 
 UNTRUSTED = -(2**63)
 """In the place of a directory's time: whatever its time is now, it is to be read again."""
@@ -112,10 +115,19 @@ def encode(rows: list[Row], new_time: int, cur_time: int) -> bytes:
 
 def write(root: bytes, data: bytes) -> Identity:
     """Replace the index file at once. It need not be durable: a torn one is rebuilt."""
-    temporary = root + NAME + b".tmp"
-    written = write_new(temporary, data, durable=False)
-    rename(temporary, root + NAME)
+    try:
+        written = write_new(root + _TEMPORARY, data, durable=False)
+        rename(root + _TEMPORARY, root + NAME)
+    except OSError:
+        with suppress(OSError):  # half an index must not fill the disk up
+            unlink_if_there(root + _TEMPORARY)
+        raise
     return written
+
+
+def drop(root: bytes) -> bool:
+    """Make room on a full disk; whether there was something to drop. Errors: OSError."""
+    return unlink_if_there(root + NAME) | unlink_if_there(root + _TEMPORARY)
 
 
 def decode(data: bytes) -> Index | None:

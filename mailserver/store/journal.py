@@ -14,7 +14,7 @@ from hashlib import sha256
 
 from mailserver.errors import MaildropUnavailable, OutcomeUnknown
 from mailserver.store import index, names
-from mailserver.store.files import read_whole, rename, sync_directory, unlink, unlink_if_there, write_new
+from mailserver.store.files import read_whole, rename, shown, sync_directory, unlink, unlink_if_there, write_new
 from mailserver.store.scan import DIRECTORIES, PREFIX, matching
 
 NAME = b"mailserver-journal"
@@ -37,7 +37,7 @@ def commit(root: bytes, keys: AbstractSet[bytes]) -> int:
     try:
         return _keep(root, keys)
     except OSError as error:
-        raise OutcomeUnknown(f"the deletions in {os.fsdecode(root)} wait for the next login: {error}") from error
+        raise OutcomeUnknown(f"the deletions in {shown(root)} wait for the next login: {error}") from error
 
 
 def recover(root: bytes) -> int | None:
@@ -73,7 +73,7 @@ def _promise_somehow(root: bytes, keys: AbstractSet[bytes]) -> None:
         _promise(root, keys)
     except OSError as error:
         # Deleting is how a user makes room on a full disk: the index is a cache, and longer than the journal.
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT} or not unlink_if_there(root + index.NAME):
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT} or not index.drop(root):
             raise
         _promise(root, keys)
 
@@ -87,7 +87,7 @@ def _promise(root: bytes, keys: AbstractSet[bytes]) -> None:
 
 def _withdraw(root: bytes, cause: OSError) -> None:
     """Take back a promise that may not be durable."""
-    where = os.fsdecode(root)
+    where = shown(root)
     with suppress(OSError):  # an orphan does no harm: the next commit writes over it
         unlink_if_there(root + NAME + b".tmp")
     try:

@@ -9,6 +9,7 @@ import fcntl
 import os
 
 from mailserver.errors import MaildropInUse
+from mailserver.store.files import shown
 
 NAME = b"mailserver-lock"
 
@@ -25,7 +26,7 @@ def lock(root: bytes, owner: str) -> int:
     except BlockingIOError:
         holder = _holder(descriptor)
         os.close(descriptor)
-        raise MaildropInUse(f"{os.fsdecode(root)} is locked by {holder}") from None
+        raise MaildropInUse(f"{shown(root)} is locked by {holder}") from None
     except BaseException:
         os.close(descriptor)
         raise
@@ -42,5 +43,8 @@ def _sign(descriptor: int, owner: str) -> None:
 
 
 def _holder(descriptor: int) -> str:
-    text = os.pread(descriptor, _RECORD, 0).decode("ascii", "backslashreplace").strip()
+    try:
+        text = os.pread(descriptor, _RECORD, 0).decode("ascii", "backslashreplace").strip()
+    except OSError:
+        text = ""  # that there is one is enough for a refusal
     return repr(text) if text else "a session without a name"

@@ -18,6 +18,7 @@ from mailserver.interfaces import IMaildrop, IStore, User
 from mailserver.store import opening
 from mailserver.store.cache import IndexCache
 from mailserver.store.disk import Disk
+from mailserver.store.files import shown
 from mailserver.store.locking import lock
 from mailserver.store.maildrop import Context, Maildrop
 from mailserver.store.template import Template, own_path
@@ -55,7 +56,8 @@ class MaildirStore:
         self._clock = clock
         self._cache = IndexCache()
         self._told: OrderedDict[tuple[bytes, str], None] = OrderedDict()
-        self._context = Context(self._disk, io == "auto", seen == "retr", self._report, headers or EnvelopeHeaders())
+        headers = headers or EnvelopeHeaders()
+        self._context = Context(self._disk, io == "auto", seen == "retr", clock, self._report, headers)
         self.needs_home = self._template.needs_home
 
     def start(self) -> Deferred[None]:
@@ -115,7 +117,7 @@ class MaildirStore:
         told[root, note] = None
         if len(told) > _REPORTS:
             told.popitem(last=False)
-        self.log.warn("{maildrop}: {note}", event="store.note", maildrop=os.fsdecode(root), note=note)
+        self.log.warn("{maildrop}: {note}", event="store.note", maildrop=shown(root), note=note)
 
 
 def _unlock(opened: opening.Opened) -> None:

@@ -17,9 +17,9 @@ from mailserver.interfaces import IBody, IEnvelopes, IMaildrop
 from mailserver.store import envelopes, journal, names
 from mailserver.store.body import FileBody, ThreadedBody
 from mailserver.store.disk import Disk
-from mailserver.store.files import open_message
+from mailserver.store.files import open_message, shown
 from mailserver.store.index import Index
-from mailserver.store.scan import PREFIX, matching
+from mailserver.store.scan import PREFIX, directory_times, listing, trusted
 from mailserver.store.settle import Lesson, settle
 from mailserver.store.share import prepare
 
@@ -32,6 +32,8 @@ class Context:
     at_once: bool
     """Whether bounded work may touch the disk on the reactor thread."""
     marks_seen: bool
+    clock: Callable[[], int]
+    """Tells the time in nanoseconds."""
     report: Callable[[bytes, str], None]
     """Tells the operator once of a maildrop's root and what is the matter there."""
     headers: EnvelopeHeaders
@@ -41,7 +43,7 @@ class Context:
 class Maildrop:
     """Holds the lock, a descriptor, until it was committed or released."""
 
-    __slots__ = ("_context", "_index", "_lesson", "_lock", "_moved", "_root", "messages")
+    __slots__ = ("_context", "_index", "_lesson", "_listed", "_lock", "_moved", "_root", "messages")
 
     def __init__(self, context: Context, root: bytes, lock: int, index: Index) -> None:
         self._context = context
@@ -49,6 +51,7 @@ class Maildrop:
         self._lock = lock
         self._index = index
         self._moved: dict[int, bytes] | None = None  # where messages were found again, by index
+        self._listed: tuple[int, int] | None = None  # the directories' times when these were looked for
         self._lesson: Lesson | None = None  # most sessions learn nothing
         self.messages = index.snapshot
 
@@ -63,8 +66,8 @@ class Maildrop:
                 pass  # another program renamed it: a thread looks for it
             except (OSError, MessageGone) as error:
                 raise self._gone(index, error) from error
-        found = self._context.disk.run(self._find, index, size, undo=_close)
-        return found.addCallbacks(self._found, self._not_found, (index, size), errbackArgs=(index,))
+        found = self._context.disk.run(self._find, index, size, undo=os.close)
+        return found.addCallbacks(self._found, self._not_found, (size,), errbackArgs=(index,))
 
     def envelope(self, number: int) -> Deferred[Envelope]:
         """Read from the message."""
@@ -91,7 +94,7 @@ class Maildrop:
     def commit(self, numbers: Sequence[int]) -> Deferred[int]:
         """At once when there is nothing to write; else from a thread, and cancelling does not stop it."""
         if self._lock < 0:
-            return fail(MaildropUnavailable(f"{os.fsdecode(self._root)} is no longer locked"))
+            return fail(MaildropUnavailable(f"{shown(self._root)} is no longer locked"))
         if numbers or self._lesson is not None:
             return self._end(numbers)
         self.release()
@@ -124,21 +127,28 @@ class Maildrop:
         self._context.report(self._root, str(cause))
         return cause if isinstance(cause, MessageGone) else MessageGone(str(cause))
 
-    def _find(self, index: int, size: int) -> tuple[bytes, int]:
-        """In a thread: where the message is now, and its descriptor."""
+    def _find(self, index: int, size: int) -> int:
+        """In a thread: the message's descriptor, wherever it is now."""
         name = self._name(index)
         try:
-            return name, open_message(self._root + name, size)
+            return open_message(self._root + name, size)
         except FileNotFoundError:
-            moved = matching(self._root, {self._key(index)})
-            if not moved:
+            self._look_around()
+            if name == self._name(index):
                 raise
-        return moved[-1], open_message(self._root + moved[-1], size)
+        return open_message(self._root + self._name(index), size)
 
-    def _found(self, found: tuple[bytes, int], index: int, size: int) -> IBody:
-        name, descriptor = found
-        if name != self._index.names[index]:
-            self._moved = {**(self._moved or {}), index: name}
+    def _look_around(self) -> None:
+        """In a thread: find all that moved. One listing serves all of them: a mail reader moves a whole maildrop at once."""
+        began, times = self._context.clock(), directory_times(self._root)
+        if times == self._listed:
+            return
+        paths = {key: path for path in listing(self._root)[0] for key in names.keys(path[PREFIX:])}
+        found = ((index, paths.get(self._key(index))) for index in range(len(self.messages)))
+        self._moved = {index: path for index, path in found if path and path != self._index.names[index]}
+        self._listed = trusted(times, began)
+
+    def _found(self, descriptor: int, size: int) -> IBody:
         body = FileBody(descriptor, size)
         return body if self._context.at_once else ThreadedBody(body, self._context.disk.run)
 
@@ -184,7 +194,3 @@ class Maildrop:
     def _unsettled(self, failure: Failure) -> None:
         """Nobody waits for a release, so its faults end here."""
         self._context.report(self._root, f"what a session learned was lost: {failure.value}")
-
-
-def _close(found: tuple[bytes, int]) -> None:
-    os.close(found[1])

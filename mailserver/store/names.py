@@ -13,8 +13,11 @@ from hashlib import sha256
 
 _UNIQUE = re.compile(rb"[^:,]*")
 _PLAIN = re.compile(rb"[\x21-\x7e]{1,70}")
-_TIME = re.compile(rb"(\d{1,11})(?!\d)(?:\.(?:[A-Z][0-9A-Fa-f]*)*?[MH](\d{1,6})(?![0-9A-Fa-f]))?")
-"""Seconds, and microseconds as M (Dovecot, Courier, Postfix after its V and I fields) or H (Exim) gives them."""
+_TIME = re.compile(rb"(\d{1,11})(?!\d)(?:\.(?:[A-Z][0-9a-f]*)*?[MH](\d{1,6})(?![0-9A-Fa-f]))?")
+"""Seconds, and microseconds as M (Dovecot, Courier, Postfix after its V and I fields) or H (Exim) gives them.
+
+A capital always begins a field, hexadecimal or not: were there two readings of it, a name of n capitals had 2**n.
+"""
 _SIZES = re.compile(rb",([SW])=(\d{1,15})(?=[,:]|$)")
 
 _MICROSECONDS = 1_000_000

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from mailserver.errors import MaildropUnavailable
 from mailserver.store import index, journal
 from mailserver.store.cache import IndexCache
-from mailserver.store.files import Identity, identity, make_below, read_whole
+from mailserver.store.files import Identity, identity, make_below, read_whole, shown
 from mailserver.store.index import Index
 from mailserver.store.locking import lock
 from mailserver.store.scan import DIRECTORIES, Scan, directory_times, scan
@@ -79,7 +79,7 @@ def thoroughly(root: bytes, anchor: bytes, owner: str, held: int | None, clock: 
 
 def unavailable(error: OSError) -> MaildropUnavailable:
     """What the operator hears of a maildrop that cannot be opened."""
-    where = os.fsdecode(error.filename) if error.filename else "the maildrop"
+    where = shown(os.fsencode(error.filename)) if error.filename else "the maildrop"
     remedy = _REMEDIES.get(error.errno or 0, "see that its disk is sound")
     return MaildropUnavailable(f"{where}: {error.strerror}; {remedy.format(uid=os.geteuid())}")
 

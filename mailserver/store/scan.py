@@ -51,6 +51,12 @@ def directory_times(root: bytes) -> tuple[int, int]:
     return found[0], found[1]
 
 
+def trusted(times: tuple[int, int], now: int) -> tuple[int, int]:
+    """The times of directories that are read `now`: UNTRUSTED in the place of one whose next change may not show."""
+    new_time, cur_time = (time if now - time >= _RACY_NS else UNTRUSTED for time in times)
+    return new_time, cur_time
+
+
 def listing(root: bytes) -> tuple[list[bytes], int]:
     """The regular files of new/ and then cur/, with their directory; and how many other entries were skipped."""
     found: list[bytes] = []
@@ -80,8 +86,7 @@ def scan(root: bytes, known: Sequence[Row], clock: Callable[[], int]) -> Scan:
         if directory_times(root) == times:
             break
         known = rows
-    new_time, cur_time = (time if began - time >= _RACY_NS else UNTRUSTED for time in times)
-    return Scan(rows, new_time, cur_time, skipped)
+    return Scan(rows, *trusted(times, began), skipped)
 
 
 def _scan_once(root: bytes, known: Sequence[Row]) -> tuple[list[Row], int]:
@@ -118,7 +123,7 @@ def _look(root: bytes, path: bytes, uidl: bytes, size: int | None, octets: int |
     if not stat.S_ISREG(status.st_mode):
         return None
     if arrival is None:
-        arrival = status.st_mtime_ns // 1000
+        arrival = max(0, status.st_mtime_ns // 1000)  # a time before the epoch is a clock that was wrong
     if octets is not None:
         return Row(arrival, path, uidl, status.st_size if size is None else size, octets, 0)
     try:

@@ -18,6 +18,11 @@ _FORBIDDEN = re.compile(r"[/\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 """What leaves the directory, ends a C string, or garbles a terminal; and octets that were not UTF-8."""
 
 
+_VARIABLE = re.compile(r"%(.?)", re.DOTALL)
+_VARIABLES = {"u": "user", "n": "local", "d": "domain", "h": "home"}
+"""Dovecot's, of those that a mail location may hold."""
+
+
 class NoMaildrop(MaildropUnavailable):
     """The user's name or settings lead to no maildrop, today or tomorrow."""
 
@@ -69,19 +74,29 @@ class Template:
 def own_path(url: str, user: User) -> bytes:
     """The root that a user's own store URL names, in Dovecot's notation: ``maildir:/path`` or ``maildir:~/path``.
 
-    Its options after a further colon are for IMAP folders and indexes, but for INBOX, which is the maildrop.
+    ``%u %n %d %h`` are the user's name, its local part, its domain, and his home. The options after a further colon are for
+    IMAP folders and indexes, but for INBOX, which is the maildrop.
     """
     scheme, colon, rest = url.partition(":")
     if not colon or scheme != "maildir":
         raise NoMaildrop(f"the mail location {url!r} of {user.name!r} is not a maildir:")
     path, *options = rest.split(":")
     path = next((option[len("INBOX=") :] for option in options if option.startswith("INBOX=")), path)
+    values = _values(user)
+    path = _VARIABLE.sub(lambda match: _value(match[1], values), path)
     if path == "~" or path.startswith("~/"):
         if not user.home:
             raise NoMaildrop(f"the mail location {url!r} of {user.name!r} needs a home, and there is none")
         path = user.home + path[1:]
-    _check_name(user.name)
     return _root(path, user)
+
+
+def _value(letter: str, values: dict[str, str | None]) -> str:
+    """What stands for ``%letter``. One that stayed as it is would lead all users to one maildrop."""
+    value = "%" if letter == "%" else values.get(_VARIABLES.get(letter, ""))
+    if not value:
+        raise NoMaildrop(f"the mail location of {values['user']!r} has a %{letter}, for which nothing is known")
+    return value
 
 
 def _values(user: User) -> dict[str, str | None]:

@@ -12,6 +12,7 @@ from zope.interface.verify import verifyObject
 
 from mailserver.auth.gssapi import GssapiAcceptor
 from mailserver.auth.libkrb5 import KerberosUnavailable
+from mailserver.auth.oracle import make_oracle
 from mailserver.errors import TemporaryFailure, TicketRefused
 from mailserver.interfaces import GssToken, GssUnwrap, GssWrap, IStartable
 from tests.gss import GssClient, library
@@ -177,3 +178,16 @@ class StartTest(GssapiCase):
         assert not acceptor.available
         with pytest.raises(TemporaryFailure):
             await acceptor.ask(GssToken(b""))
+
+    async def test_the_oracle_answers_for_gssapi_as_long_as_it_is_available(self) -> None:
+        assert b"GSSAPI" not in make_oracle([], GssapiAcceptor("pop.keytab")).mechanisms()
+        acceptor = await self.acceptor()
+        oracle = make_oracle([], acceptor)
+        assert oracle.mechanisms() == {b"GSSAPI"}
+        assert (await oracle.ask(GssToken(GssClient(self.realm).first))).principal == "alice@KPOP.TEST"
+        await acceptor.stop()
+        assert oracle.mechanisms() == frozenset()
+
+    async def test_without_a_keytab_a_question_for_it_is_a_bug(self) -> None:
+        with pytest.raises(TypeError, match="GssToken"):
+            await make_oracle([]).ask(GssToken(b""))

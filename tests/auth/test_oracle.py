@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from hashlib import md5
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,13 @@ class OracleTests(TestCase):
         assert isinstance(alice, ScramKeys)
         assert alice == derive(b"tanstaaf", alice.salt, alice.iterations, "sha1")
         assert await oracle.ask(VerifierOf(b"bob", b"SCRAM-SHA-1")) == read_keys(STORED.partition(b"}")[2])
+
+    async def test_a_digest_is_asked_for_with_its_realm(self) -> None:
+        oracle = make_oracle([self.checker(b"alice:{PLAIN}tanstaaf\n")])
+        for name, secret in ((b"alice", b"tanstaaf"), (b"nobody", None)):
+            key = await oracle.ask(VerifierOf(name, b"DIGEST-MD5", b"r"))
+            assert key != await oracle.ask(VerifierOf(name, b"DIGEST-MD5", b"s"))
+            assert secret is None or key == md5(b"%b:r:%b" % (name, secret)).digest()
 
     async def test_who_is_known_to_nobody_gets_a_fake(self) -> None:
         oracle = make_oracle([self.checker(b"alice:" + STORED + b"\n")])

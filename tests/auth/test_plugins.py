@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,9 @@ from twisted.plugin import IPlugin
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
-from mailserver.auth.plugins import PasswordFileFactory
-from mailserver.credentials import Password
+from mailserver.auth.plugins import OAuthFactory, PasswordFileFactory
+from mailserver.credentials import IBearerToken, Password
+from mailserver.interfaces import IStartable
 
 
 class PasswordFileFactoryTests(TestCase):
@@ -36,3 +39,27 @@ class PasswordFileFactoryTests(TestCase):
     def test_without_a_file_it_is_an_error_that_says_how(self) -> None:
         with pytest.raises(InvalidAuthArgumentString, match="passwd-file:/path"):
             PasswordFileFactory().generateChecker(" ")
+
+
+class OAuthFactoryTests(TestCase):
+    def test_it_is_a_plugin_of_strcred(self) -> None:
+        factory = OAuthFactory()
+        verifyObject(ICheckerFactory, factory)
+        verifyObject(IPlugin, factory)
+        assert (factory.authType, factory.credentialInterfaces) == ("oauth2", (IBearerToken,))
+
+    def test_it_makes_a_checker_that_the_service_starts(self) -> None:
+        checker = OAuthFactory().generateChecker("/etc/mailserver/oauth.toml")
+        assert IStartable.providedBy(checker)
+        assert repr(checker) == "OAuthTokens('/etc/mailserver/oauth.toml')"
+
+    def test_without_a_file_it_says_so(self) -> None:
+        with pytest.raises(InvalidAuthArgumentString, match="oauth2:/path"):
+            OAuthFactory().generateChecker(" ")
+
+    def test_without_its_extra_it_says_so(self) -> None:
+        treq = import_module("treq")
+        self.addCleanup(sys.modules.update, treq=treq)
+        sys.modules["treq"] = None  # type: ignore[assignment]  # so Python remembers that there is none
+        with pytest.raises(InvalidAuthArgumentString, match=r"pip install twisted-mailserver\[oauth\]"):
+            OAuthFactory().generateChecker("/etc/mailserver/oauth.toml")

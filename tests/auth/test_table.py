@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailserver.auth.table import Entry, Table, read_table
+from mailserver.auth.table import NOWHERE, Entry, Table, read_table
 from mailserver.interfaces import User
 from tests.auth.vectors import SECRETS
 
@@ -84,6 +84,25 @@ def test_a_broken_line_is_noted_without_its_secret(line: bytes, note: str) -> No
 
 def test_a_user_who_cannot_log_in_is_known_all_the_same() -> None:
     assert only(b"bob:{NONE}x::::/home/bob") == Entry(User("bob", "/home/bob"))
+
+
+@pytest.mark.parametrize("field", ["nologin", "nologin=y", "noauthenticate", "allow_real_nets=192.0.2.0/24"])
+def test_a_field_that_keeps_users_out_is_not_passed_over(field: str) -> None:
+    table = read_table(f"bob:{{PLAIN}}x::::::{field}".encode())
+    assert table.entries[b"bob"] == Entry(
+        User("bob", networks=NOWHERE)
+    )  # a ticket or a master does not help him either
+    assert table.notes == (f"1: bob cannot log in: {field.partition('=')[0]} keeps him out",)
+
+
+def test_nopassword_does_not_open_what_nologin_shuts() -> None:
+    assert only(b"bob:::::::nopassword nologin allow_nets=local") == Entry(User("bob", networks=NOWHERE))
+
+
+def test_fields_of_dovecot_s_folders_are_passed_over() -> None:
+    table = read_table(b"bob:{PLAIN}x::::::userdb_namespace/inbox/separator=/ userdb_plugin/x-y.z=1")
+    assert table.ignored == {"userdb_namespace/inbox/separator", "userdb_plugin/x-y.z"}
+    assert not table.notes
 
 
 def test_nopassword_takes_any_password() -> None:

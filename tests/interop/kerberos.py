@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,15 +16,19 @@ import pytest
 from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
+from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from mailserver.auth.kerberos import KerberosAcceptor, KerberosChecker
+from mailserver.auth.gssapi import GssapiAcceptor
+from mailserver.auth.kerberos import MAX_WAITING, KerberosAcceptor, KerberosChecker
 from mailserver.auth.krb5 import Krb5
+from mailserver.auth.oracle import make_oracle
 from mailserver.auth.portal import MailboxRealm, make_portal
 from mailserver.net import POP3ServerFactory
 from mailserver.net.kpop import KPOPServerFactory
 from mailserver.net.tls import CertificateStore
 from mailserver.store.memory import MemoryStore
 from tests.corpus import CORPUS
+from tests.gss import library
 from tests.interop.clients import path_of, text_form
 from tests.net.handshakes import write_pair
 from tests.net.sessions import SocketCase
@@ -57,6 +62,7 @@ class KerberosCase(SocketCase):
         passwords = InMemoryUsernamePasswordDatabaseDontUse(carol=b"secret", dave=b"secret", erin=b"secret")
         self.portal = make_portal(MailboxRealm(self.store), [self.checker, passwords])
         self.files = write_pair(self.folder(), "certificate", ["localhost", "mail.kpop.test"])
+        self.certificate = ssl.PEM_cert_to_DER_cert(Path(self.files.certificate).read_text())
         self.tls = CertificateStore([self.files])
 
     def tearDown(self) -> None:
@@ -68,7 +74,7 @@ class KerberosCase(SocketCase):
         self.addCleanup(part.stop)
         return part
 
-    async def kpop(self, *, host: str = "", waiting: int = 64, **options: Any) -> int:
+    async def kpop(self, *, host: str = "", waiting: int = MAX_WAITING, **options: Any) -> int:
         """The port of a KPOP listener."""
         await self.started(self.checker)
         acceptor = await self.started(KerberosAcceptor(str(self.realm.keytab), host=host, waiting=waiting))
@@ -82,9 +88,18 @@ class KerberosCase(SocketCase):
         self.addCleanup(factory.abort)
         return self.listen(factory)
 
-    def in_thread(self, work: Callable[..., Any], *args: Any) -> Deferred[Any]:
-        """A blocking client's result."""
-        return deferToThread(work, *args)
+    async def gssapi(self, *, host: str = "", **options: Any) -> dict[str, int]:
+        """The ports of listeners that offer GSSAPI and no password: plain with STLS, and POP3S."""
+        library()
+        await self.started(self.checker)
+        oracle = make_oracle([], gssapi=await self.started(GssapiAcceptor(str(self.realm.keytab), host=host)))
+        road = {"oracle": oracle, "clock": self.reactor, "hostname": "localhost", **options}
+        plain = POP3ServerFactory(self.portal, tls=self.tls, **road)
+        secure = POP3ServerFactory(self.portal, listener="pop3s", **road)
+        for factory in (plain, secure):
+            self.addCleanup(factory.abort)
+        wrapped = TLSMemoryBIOFactory(self.tls, False, secure)
+        return {"plain": self.listen(plain), "pop3s": self.listen(wrapped, secure)}
 
     def run_client(self, program: str, *arguments: str, user: str = "alice", status: int = 0) -> Deferred[str]:
         """Run a program with the tickets of `user` to its end, which must be with this exit status; what it said."""
@@ -111,23 +126,34 @@ class KerberosCase(SocketCase):
             assert ended.returncode == status, said
             return said
 
-        return self.in_thread(run)
+        return deferToThread(run)
 
-    def fetchmail(self, *options: str, name: str = "alice", host: str = "localhost", **more: Any) -> Deferred[str]:
+    def fetchmail(
+        self, *options: str, name: str = "alice", host: str = "localhost", rc: str = "/dev/null", status: int = 0
+    ) -> Deferred[str]:
         """fetchmail for the maildrop of `name`; its messages go to the file "got"."""
         return self.run_client(
             "fetchmail",
-            *("--verbose", "--nodetach", "--daemon", "0", "--nosyslog", "--fetchmailrc", "/dev/null", "--invisible"),
-            *("--keep", "--fetchall", "--timeout", "30", "--user", name, "--mda", f"cat >> {self.home}/got"),
+            *("--verbose", "--nodetach", "--daemon", "0", "--nosyslog", "--fetchmailrc", rc),
+            *("--pidfile", f"{self.home}/pid"),  # else root has one for the machine, and others may be under way
+            *("--keep", "--fetchall", "--timeout", "30", "--invisible"),
+            *("--user", name, "--mda", f"cat >> {self.home}/got"),
             *options,
             host,
-            **more,
+            status=status,
         )
 
     def kpop_options(self, port: int, *, tls: bool) -> tuple[str, ...]:
         """fetchmail's for KPOP. Without a word on TLS it wants STLS."""
         road = ("--sslcertck", "--sslcertfile", self.files.certificate) if tls else ("--sslproto", "")
         return ("--protocol", "KPOP", "--plugin", f"{sys.executable} -P {PLUGIN} {port}", *road)
+
+    async def sessions(self, count: int = 1) -> dict[str, Any]:
+        """Wait for the lines of so many sessions, which may end a little after their clients; the last one."""
+        while len(found := self.named("pop3.session")) < count:
+            await self.turn()
+        assert len(found) == count
+        return found[-1]
 
     def got(self) -> bytes:
         """What the clients delivered."""

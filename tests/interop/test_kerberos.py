@@ -1,4 +1,4 @@
-"""Kerberos end to end: a KDC of our own, real clients, and those that mean no good."""
+"""KPOP end to end: a KDC of our own, fetchmail, libkrb5's own client, and those that mean no good."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.threads import deferToThread
 
 from tests.interop.kerberos import REJECTED, TEXT, KerberosCase, KerberosThreads, sendauth, talk
 from tests.net.sessions import Client
@@ -18,6 +19,7 @@ from tests.realm import Initiator, KerberosError, ap_req, realm  # noqa: F401 - 
 HELLO = b"\0\0\0\x13KRB5_SENDAUTH_V1.0\0\0\0\0\x09KPOPV1.0\0"
 ACCEPTED = b"\0\0\0\0"
 NO_KERBEROS = b"-ERR this port needs Kerberos 5 (KPOP)\r\n"
+PRINCIPAL = "alice@KPOP.TEST"
 LOGIN = b"USER alice\r\nPASS krb_ticket\r\n"
 
 
@@ -35,26 +37,22 @@ class FetchmailTest(KerberosCase):
         said = await self.fetchmail(*self.kpop_options(port, tls=False))
         assert self.got() == TEXT
         assert "POP3> PASS" in said
-        (event,) = self.named("pop3.session")
+        event = await self.sessions()
         fields = ("user", "principal", "listener", "tls", "retrieved")
-        assert [event[field] for field in fields] == ["alice", "alice@KPOP.TEST", "kpop", False, 1]
+        assert [event[field] for field in fields] == ["alice", PRINCIPAL, "kpop", False, 1]
 
     async def test_it_begins_tls_after_the_ticket(self) -> None:
         port = await self.kpop(tls=self.tls, require_tls=True)
         await self.fetchmail(*self.kpop_options(port, tls=True))
         assert self.got() == TEXT
-        assert self.named("pop3.session")[0]["tls"] is True
+        assert (await self.sessions())["tls"] is True
 
     async def test_it_finds_a_virtual_host_by_the_ticket_for_its_name(self) -> None:
         port = await self.kpop(host="mail.kpop.test")
         rc = self.home / "fetchmailrc"
         rc.touch(mode=0o600)
-        plugin = self.kpop_options(port, tls=False)[3]
-        rc.write_text(
-            f'poll mail.kpop.test protocol KPOP auth kerberos_v5 no dns plugin "{plugin}"\n'
-            f'user alice sslproto "" keep fetchall mda "cat >> {self.home}/got"\n'
-        )
-        await self.run_client("fetchmail", "--nodetach", "--daemon", "0", "--fetchmailrc", str(rc), "--invisible")
+        rc.write_text("poll mail.kpop.test auth kerberos_v5 no dns\n")
+        await self.fetchmail(*self.kpop_options(port, tls=False), host="mail.kpop.test", rc=str(rc))
         assert self.got() == TEXT
 
     async def test_a_ticket_for_another_host_is_refused_by_a_server_of_one(self) -> None:
@@ -75,7 +73,7 @@ class SendauthTest(KerberosCase):
 
     async def login(self, port: int, **options: Any) -> bytes:
         with Initiator(self.realm, **options) as client:
-            received: bytes = await self.in_thread(sendauth, port, client, LOGIN + b"RETR 1\r\nQUIT\r\n")
+            received: bytes = await deferToThread(sendauth, port, client, LOGIN + b"RETR 1\r\nQUIT\r\n")
         return received
 
     async def test_with_and_without_mutual_authentication_it_ends_at_the_greeting(self) -> None:
@@ -94,7 +92,7 @@ class SendauthTest(KerberosCase):
     async def test_an_ap_rep_proves_the_server(self) -> None:
         port = await self.kpop()
         with Initiator(self.realm) as client:
-            answer = await self.in_thread(talk, port, HELLO, piece(client.ap_req) + b"QUIT\r\n")
+            answer = await deferToThread(talk, port, HELLO, piece(client.ap_req) + b"QUIT\r\n")
             assert answer[:5] == b"\0" + ACCEPTED
             length = int.from_bytes(answer[5:9], "big")
             client.check(answer[9 : 9 + length])
@@ -104,7 +102,7 @@ class SendauthTest(KerberosCase):
 class RefusalsTest(KerberosCase):
     async def error(self, port: int, *sent: bytes) -> Any:
         """What a KRB-ERROR says, after which the server closed."""
-        answer = await self.in_thread(talk, port, *sent)
+        answer = await deferToThread(talk, port, *sent)
         assert answer[:1] == b"\0"
         assert answer[1:] == piece(answer[5:])
         return der.error(answer[5:])
@@ -112,7 +110,7 @@ class RefusalsTest(KerberosCase):
     async def test_a_request_is_good_for_once(self) -> None:
         port = await self.kpop()
         request = piece(ap_req(self.realm, mutual=False))
-        assert (await self.in_thread(talk, port, HELLO + request + LOGIN + b"QUIT\r\n")).startswith(b"\0" + ACCEPTED)
+        assert (await deferToThread(talk, port, HELLO + request + LOGIN + b"QUIT\r\n")).startswith(b"\0" + ACCEPTED)
         error = await self.error(port, HELLO + request + LOGIN)
         assert (error["code"], error["text"]) == (34, b"the request was used before\0")
 
@@ -129,18 +127,18 @@ class RefusalsTest(KerberosCase):
         port = await self.kpop()
         request = bytearray(ap_req(self.realm))
         request[-40:] = b"\0" * 40
-        answer = await self.in_thread(talk, port, HELLO + piece(bytes(request)))
+        answer = await deferToThread(talk, port, HELLO + piece(bytes(request)))
         for secret in (b"keytab", b"kvno", b"alice", str(self.realm.folder).encode()):
             assert secret not in answer
 
     async def test_strangers_hear_what_they_have_come_to(self) -> None:
         port = await self.kpop()
         for hello in (b"AUTHV0.1KPOPV0.1\0\0\0\x04KTXT", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", b"USER alice\r\n"):
-            assert await self.in_thread(talk, port, hello) == NO_KERBEROS
+            assert await deferToThread(talk, port, hello) == NO_KERBEROS
 
     async def test_two_gigabytes_are_not_waited_for(self) -> None:
         port = await self.kpop()
-        assert await self.in_thread(talk, port, HELLO + b"\x7f\xff\xff\xff" + b"x" * 10_000) == b"\0"
+        assert await deferToThread(talk, port, HELLO + b"\x7f\xff\xff\xff" + b"x" * 10_000) == b"\0"
 
     async def test_a_client_that_leaves_while_it_is_verified_leaves_nothing_behind(self) -> None:
         port = await self.kpop()
@@ -150,8 +148,8 @@ class RefusalsTest(KerberosCase):
             with socket.create_connection(("127.0.0.1", port)) as connection:
                 connection.sendall(request)
 
-        await self.in_thread(leave)
-        assert b"+OK maildrop has 1 messages" in await self.in_thread(
+        await deferToThread(leave)
+        assert b"+OK maildrop has 1 messages" in await deferToThread(
             talk, port, HELLO + piece(ap_req(self.realm, mutual=False)) + LOGIN + b"QUIT\r\n"
         )
 
@@ -163,7 +161,7 @@ class CrowdTest(KerberosCase):
 
     async def test_tickets_of_a_crowd_are_verified_beside_the_mail_of_others(self) -> None:
         threads = KerberosThreads(self.monkeypatch)
-        port, plain = await self.kpop(waiting=self.LOGINS), self.pop3(cleartext="always")
+        port, plain = await self.kpop(), self.pop3(cleartext="always")
         pollers = [await self.connect(plain) for _ in self.POLLERS]
         requests = [ap_req(self.realm, mutual=False) for _ in range(self.LOGINS)]
         crowd = gatherResults([self.visit(port, request, number) for number, request in enumerate(requests)])
@@ -174,7 +172,7 @@ class CrowdTest(KerberosCase):
             assert await answered > 10
         assert threads.seen
         assert threading.get_ident() not in threads.seen
-        assert len(self.named("pop3.session")) == self.LOGINS + len(self.POLLERS)
+        await self.sessions(self.LOGINS + len(self.POLLERS))
 
     async def test_more_than_may_wait_are_refused_and_the_others_served(self) -> None:
         port = await self.kpop(waiting=5)

@@ -13,9 +13,10 @@ from zope.interface.verify import verifyObject
 
 from mailserver.credentials import KerberosIdentity
 from mailserver.interfaces import IAcceptor, Mind
+from mailserver.net.kpop import KPOPServerFactory
 from mailserver.net.listener import Limits
 from mailserver.protocol.kpop import AP_REQ_LIMIT, WITHOUT_KERBEROS
-from tests.net.sessions import Maildrop, Talk
+from tests.net.sessions import Maildrop, Talk, portal_of
 from tests.net.tickets import (
     ACCEPTED,
     AP_REP,
@@ -109,7 +110,23 @@ def test_reading_does_not_stop_within_the_longest_ap_req():
     assert talk.heard() == b"\0" + ACCEPTED + GREETING
 
 
+def test_reading_stops_when_too_much_waits_for_the_verification():
+    talk = KpopTalk()
+    talk.factory.acceptor.waiting = waiting = Deferred[None]()
+    talk.say(HELLO + TICKET + b"USER alice\r\n" * 10_000)
+    assert talk.wire.producerState == "paused"
+    talk.heard()
+    waiting.callback(None)
+    assert talk.wire.producerState == "producing"
+    assert talk.heard() == ACCEPTED + GREETING + b"+OK send PASS\r\n" * 10_000
+
+
 # Who gets in, and where.
+
+
+def test_a_portal_that_knows_no_principals_is_an_error_at_once():
+    with pytest.raises(ValueError, match="a checker for principals"):
+        KPOPServerFactory(portal_of(Maildrop(())), Acceptor(), clock=Clock())
 
 
 def test_the_portal_is_asked_for_the_maildrop_of_a_principal_and_never_sees_the_password():

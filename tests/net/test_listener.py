@@ -209,6 +209,31 @@ def test_draining_closes_the_idle_now_and_the_busy_when_they_are_done() -> None:
     assert Talk(factory, logged_in=False).heard() == GREETING
 
 
+def test_draining_lets_a_listing_end_that_its_client_does_not_read() -> None:
+    talk = Talk(make_factory(Maildrop([b"a\r\n"] * 3000)))
+    talk.wire.limit = 1000
+    talk.say(b"LIST\r\n")
+    talk.clock.advance(0)
+    talk.factory.drain()
+    while not talk.closed:
+        talk.wire.go()
+        talk.clock.advance(0)
+    assert talk.heard().endswith(b"\r\n3000 3\r\n.\r\n" + STOPPING)
+
+
+def test_draining_adds_no_word_to_a_goodbye_that_its_client_does_not_read() -> None:
+    committing: Deferred[int] = Deferred()
+    maildrop = Maildrop(())
+    maildrop.commits = lambda: committing
+    talk = Talk(make_factory(maildrop))
+    talk.say(b"QUIT\r\n")
+    talk.wire.hold()
+    committing.callback(0)
+    talk.factory.drain()
+    talk.wire.go()
+    assert talk.heard() == b"+OK signing off\r\n"
+
+
 def test_draining_nobody_is_done_at_once() -> None:
     fired: list[None] = []
     make_factory().drain().addCallback(fired.append)

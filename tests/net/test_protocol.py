@@ -21,6 +21,7 @@ FIELDS = {
     "principal",
     "peer",
     "tls",
+    "security",
     "retrieved",
     "deleted",
     "octets_in",
@@ -141,7 +142,7 @@ def test_a_login_after_failures_begins_anew() -> None:
         talk.say(b"USER alice\r\nPASS wrong\r\n")
         talk.clock.advance(4)
     talk.say(LOGIN)
-    assert list(factory.throttle._failures) == [""]
+    assert list(factory.throttle._failures) == [("address", "")]
 
 
 def test_a_maildrop_in_use_is_said_to_be() -> None:

@@ -25,6 +25,12 @@ def test_a_login_forgets_the_name_and_not_the_address() -> None:
     assert throttle.failed("192.0.2.1", "bob") == 4
 
 
+def test_a_name_that_reads_like_an_address_is_none() -> None:
+    throttle = Throttle(Clock(), 2)
+    throttle.failed("198.51.100.1", "192.0.2.1")
+    assert throttle.failed("192.0.2.1", "alice") == 2
+
+
 def test_an_old_failure_does_not_count() -> None:
     clock = Clock()
     throttle = Throttle(clock, 2)

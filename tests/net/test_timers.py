@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 import pytest
@@ -16,6 +17,23 @@ def wait(talk: Talk, seconds: float, meanwhile: Any = lambda: None) -> None:
     for _ in range(int(seconds // 5)):
         meanwhile()
         talk.clock.advance(5)
+
+
+def test_a_fault_in_one_look_does_not_end_the_looks() -> None:
+    factory = make_factory()
+    talk = Talk(factory, logged_in=False)
+    factory.clock.advance(SWEEP_SECONDS)
+    other = Talk(factory, logged_in=False)
+
+    def broken() -> None:
+        raise OSError(errno.EIO, "broken")
+
+    talk.wire.loseConnection = broken  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="broken"):
+        wait(talk, 200)
+    talk.lose()
+    wait(other, 200)
+    assert other.closed
 
 
 def test_the_login_time_counts_from_the_connection_whatever_is_said() -> None:

@@ -146,7 +146,7 @@ def test_a_listing_is_whole_whatever_its_blocks(messages, command):
     assert listing.count(b"\r\n") == messages + 2
 
 
-@pytest.mark.parametrize("commands", [b"LIST\r\n", b"UIDL\r\n", b"UIDL\r\nLIST\r\n" * 40])
+@pytest.mark.parametrize("commands", [b"LIST\r\n", b"UIDL\r\n", b"UIDL\r\nLIST\r\n" * 40, b"CAPA\r\n" * 5000])
 def test_listings_give_way_before_they_fill_the_memory(commands):
     session, _ = asking()
     session.feed(commands)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailserver.errors import MaildropUnavailable, OutcomeUnknown
-from mailserver.store import journal
+from mailserver.store import index, journal
 
 KEYS = st.sets(st.binary(min_size=1).filter(lambda key: b"\0" not in key), min_size=1)
 
@@ -133,12 +133,20 @@ def failing(monkeypatch: pytest.MonkeyPatch, call: str, error: int, on: int) -> 
     monkeypatch.setattr(os, call, sometimes)
 
 
-def test_on_a_full_disk_the_index_makes_room(maildrop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (maildrop / "mailserver-index").write_bytes(b"a cache")
+@pytest.mark.parametrize("name", ["mailserver-index", "mailserver-index.tmp"])
+def test_on_a_full_disk_the_index_makes_room(maildrop: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (maildrop / name).write_bytes(b"a cache")
     failing(monkeypatch, "write", errno.ENOSPC, on=1)
     assert journal.commit(root(maildrop), {b"1.a"}) == 0
     assert messages(maildrop) == ["2.b:2,S", "3.c:2,"]
-    assert not (maildrop / "mailserver-index").exists()
+    assert not (maildrop / name).exists()
+
+
+def test_an_index_that_finds_no_room_takes_none(maildrop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, "write", errno.ENOSPC, on=1)
+    with pytest.raises(OSError, match="No space left"):
+        index.write(root(maildrop), index.encode([], 0, 0))
+    assert sorted(path.name for path in maildrop.iterdir()) == ["cur", "new"]
 
 
 def test_on_a_full_disk_without_an_index_nothing_is_deleted(maildrop: Path, monkeypatch: pytest.MonkeyPatch) -> None:

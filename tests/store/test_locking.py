@@ -41,6 +41,20 @@ def test_another_process_holds_it_until_it_is_killed(root: bytes) -> None:
     os.close(lock(root, "me"))
 
 
+def test_a_holder_who_cannot_be_read_leaves_nothing_open(root: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = lock(root, "me")
+
+    def failing(*_: object) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "pread", failing)
+    before = set(Path("/proc/self/fd").iterdir())
+    with pytest.raises(MaildropInUse, match="without a name"):
+        lock(root, "me")
+    assert set(Path("/proc/self/fd").iterdir()) == before
+    os.close(held)
+
+
 def test_a_child_does_not_inherit_it(root: bytes) -> None:
     held = lock(root, "me")
     assert not os.get_inheritable(held)

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 
 from mailserver.errors import MaildropInUse, MaildropUnavailable, MessageGone, MessageTruncated, PermanentFailure
 from mailserver.interfaces import User
-from mailserver.store import MaildirStore, index, journal, maildir, scan
+from mailserver.store import MaildirStore, index, journal, maildir, maildrop, scan
 from mailserver.store.template import NoMaildrop
 from tests.store.contract import BARE, ONE, TWO, contents, on_the_wire
 from tests.store.maildirs import LoggedCase, MaildirCase
@@ -96,6 +96,56 @@ class Changes(MaildirCase):
         assert await contents(maildrop.fetch(1)) == ONE  # where it was found is remembered
         assert await maildrop.commit([1]) == 0
         assert self.stored("alice") == [TWO]
+
+    async def test_messages_that_moved_together_are_found_by_one_listing(self) -> None:
+        listings = self.count_listings()
+        messages = [b"Subject: %d\r\n\r\n" % number for number in range(20)]
+        maildrop = await self.open("alice", *messages)
+        for path in self.files():
+            path.rename(self.root() / "cur" / f"{path.name}:2,")
+        listings.clear()
+        assert [await contents(await maybeDeferred(maildrop.fetch, number)) for number in range(1, 21)] == messages
+        assert len(listings) == 1
+        maildrop.release()
+
+    async def test_messages_that_vanished_together_are_missed_by_one_listing(self) -> None:
+        listings = self.count_listings()
+        maildrop = await self.open("alice", *[ONE] * 20)
+        for path in self.files():
+            path.unlink()
+        self.settle_down()
+        listings.clear()
+        for number in range(1, 20):
+            with pytest.raises(MessageGone):
+                await maybeDeferred(maildrop.fetch, number)
+        assert len(listings) == 1
+        self.deliver("alice", ONE, f"new/{1_700_000_020}.M20P1.host")  # somebody gives it back
+        assert await contents(await maybeDeferred(maildrop.fetch, 20)) == ONE
+        maildrop.release()
+
+    async def test_a_message_that_moves_again_and_again_is_found(self) -> None:
+        maildrop = await self.open("alice", ONE)
+        (path,) = self.files()
+        for flags in ("", "F", "FS", "S"):
+            path = path.rename(self.root() / "cur" / f"{path.name.partition(':')[0]}:2,{flags}")
+            assert await contents(await maybeDeferred(maildrop.fetch, 1)) == ONE
+        path.unlink()
+        with pytest.raises(MessageGone):
+            await maybeDeferred(maildrop.fetch, 1)
+        maildrop.release()
+
+    def count_listings(self) -> list[bytes]:
+        """The roots that are listed from now on."""
+        listings: list[bytes] = []
+        listing = scan.listing
+
+        def counted(root: bytes) -> tuple[list[bytes], int]:
+            listings.append(root)
+            return listing(root)
+
+        for module in (scan, maildrop):
+            self.patch(module, "listing", counted)
+        return listings
 
     async def test_the_unique_id_and_the_place_stay_when_it_moves(self) -> None:
         self.deliver("alice", ONE)
@@ -266,6 +316,16 @@ class NotMessages(LoggedCase):
 
 
 class Refusals(LoggedCase):
+    async def test_what_a_file_is_named_does_not_reach_the_operator_s_terminal(self) -> None:
+        self.deliver("alice", b"", "new/1.\udcff\x1b[31m\n,S=1,W=1")
+        maildrop = await self.open()
+        with pytest.raises(MessageGone):
+            maildrop.fetch(1)
+        maildrop.release()
+        (told,) = self.told("store.note")
+        assert told.isprintable()
+        assert r"1.\xff\x1b[31m\n,S=1" in told
+
     async def test_a_missing_home_is_named(self) -> None:
         store = MaildirStore("{home}/Maildir", None)
         self.addCleanup(store.stop)
@@ -310,6 +370,25 @@ class Refusals(LoggedCase):
         for _ in range(2):
             assert [octets for _, octets in await self.reopen()] == [len(ONE)]
         assert len(self.told("store.note")) == 1
+
+    async def test_a_fifo_in_the_place_of_a_file_of_ours_hangs_nobody(self) -> None:
+        self.deliver("alice", ONE)
+        for name in ("mailserver-index", "mailserver-journal"):
+            (self.root() / name).unlink(missing_ok=True)
+            os.mkfifo(self.root() / name)
+            writing = os.open(self.root() / name, os.O_RDWR)
+            self.addCleanup(os.close, writing)
+        with pytest.raises(MaildropUnavailable):
+            await self.open()
+        (self.root() / "mailserver-journal").unlink()
+        for _ in range(2):
+            assert [octets for _, octets in await self.reopen()] == [len(ONE)]
+
+    async def test_what_is_made_is_for_us_alone(self) -> None:
+        self.addCleanup(os.umask, os.umask(0o022))
+        (await self.open()).release()
+        made = [self.homes / "alice", self.root(), self.root() / "new", self.root() / "cur", self.root() / "tmp"]
+        assert [path.stat().st_mode & 0o777 for path in made] == [0o700] * 5
 
     async def test_a_mail_location_of_the_user_s_own_wins(self) -> None:
         self.deliver("elsewhere", ONE)

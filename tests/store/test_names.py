@@ -41,6 +41,11 @@ def test_some_names_tell_no_time(name: bytes) -> None:
     assert names.arrival(name) is None
 
 
+def test_a_name_of_many_capitals_costs_no_more_than_others() -> None:
+    assert names.arrival(b"1700000000." + b"DEADBEEFCAFE" * 20) == 1_700_000_000 * SECOND
+    assert names.arrival(b"1700000000.V80AI1BM5P7.host") == 1_700_000_000 * SECOND + 5  # hexadecimal in capitals
+
+
 @pytest.mark.parametrize(
     ("name", "sizes"),
     [

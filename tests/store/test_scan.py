@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mailserver.store import scan
+from mailserver.store import index, scan
 from mailserver.store.index import DISTRUSTED, WIRE, Row
 
 WHEN = 1_600_000_000_000_005
@@ -32,6 +32,15 @@ def rows(maildrop: Path, *known: Row) -> list[Row]:
 def test_a_name_without_a_time_has_that_of_its_file(maildrop: Path) -> None:
     put(maildrop / "cur" / "letter:2,S", b"x\r\n")
     assert rows(maildrop) == [Row(WHEN, b"cur/letter:2,S", b"letter", 3, 3, WIRE)]
+
+
+def test_a_file_older_than_the_epoch_comes_first(maildrop: Path) -> None:
+    put(maildrop / "cur" / "letter", b"x\r\n")
+    os.utime(maildrop / "cur" / "letter", (-5, -5))
+    put(maildrop / "new" / "0.a", b"")
+    found = rows(maildrop)
+    assert [row.uidl for row in found] == [b"0.a", b"letter"]
+    assert index.decode_rows(index.encode(found, 0, 0)) == found
 
 
 def test_octets_in_the_name_save_the_reading(maildrop: Path) -> None:

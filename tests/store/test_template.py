@@ -96,14 +96,29 @@ def test_what_must_be_there_already(template: str, anchor: bytes) -> None:
         ("maildir:~", b"/home/al/"),
         ("maildir:~/Maildir:LAYOUT=fs:INDEX=/var/x", b"/home/al/Maildir/"),
         ("maildir:~/Maildir:INBOX=~/inbox", b"/home/al/inbox/"),
+        ("maildir:/srv/%d/%n/%u", b"/srv/example.org/al/al@example.org/"),
+        ("maildir:%h/50%%", b"/home/al/50%/"),
     ],
 )
 def test_a_mail_location_of_the_user_s_own(url: str, path: bytes) -> None:
-    assert own_path(url, User("al", home="/home/al")) == path
+    assert own_path(url, User("al@example.org", home="/home/al")) == path
 
 
 @pytest.mark.parametrize(
-    "url", ["mbox:~/mail", "~/Maildir", "", "maildir:Maildir", "maildir:", "maildir:/a/../b", "maildir:/a\0"]
+    "url",
+    [
+        "mbox:~/mail",
+        "~/Maildir",
+        "",
+        "maildir:Maildir",
+        "maildir:",
+        "maildir:/a/../b",
+        "maildir:/a\0",
+        "maildir:/a/%Lu",
+        "maildir:/a/%{user}",
+        "maildir:/a/%",
+        "maildir:/a/%d",
+    ],
 )
 def test_a_mail_location_that_is_none(url: str) -> None:
     with pytest.raises(NoMaildrop):
@@ -111,8 +126,9 @@ def test_a_mail_location_that_is_none(url: str) -> None:
 
 
 def test_a_mail_location_under_no_home() -> None:
-    with pytest.raises(NoMaildrop):
-        own_path("maildir:~/Maildir", User("al"))
+    for url in ("maildir:~/Maildir", "maildir:%h/Maildir"):
+        with pytest.raises(NoMaildrop):
+            own_path(url, User("al"))
 
 
 @pytest.mark.parametrize(

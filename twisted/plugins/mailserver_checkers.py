@@ -3,6 +3,8 @@
 Apart from the command, because only programs that look for checkers need to import what these need.
 """
 
-from mailserver.auth.plugins import PasswordFileFactory
+from mailserver.auth.plugins import KerberosPasswordFactory, OAuthFactory, PasswordFileFactory
 
 passwd_file = PasswordFileFactory()
+kerberos_password = KerberosPasswordFactory()
+oauth2 = OAuthFactory()

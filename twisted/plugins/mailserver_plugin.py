@@ -8,6 +8,6 @@ from twisted.application.service import ServiceMaker
 mailserver = ServiceMaker(
     "mailserver",
     "mailserver.cli.launch",
-    "A POP3 and POP3S server.",
+    "A POP3, POP3S and KPOP server.",
     "mailserver",
 )
