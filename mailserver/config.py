@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Literal
 
@@ -188,7 +188,7 @@ class Config:
     limits: Limits = field(default_factory=Limits)
 
     def naming(self, endpoint: str = "") -> Names:
-        """The rules for names, those of an endpoint where it has its own. Errors: ValueError."""
+        """The rules for names, those of an endpoint where it has its own."""
         rules = self.names
         return Names(
             default_domain=rules.default_domains.get(endpoint, rules.default_domain),
@@ -247,20 +247,25 @@ def _kerberos_contradictions(config: Config) -> Iterator[tuple[Key, str]]:
 
 
 def _about_names(config: Config) -> Iterator[tuple[Key, str]]:
+    names, sdps = config.names, config.sdps
+    rules: list[tuple[Key, dict[str, Any]]] = [
+        (("names", "default_domain"), {"default_domain": names.default_domain}),
+        (("names", "local_domains"), {"local_domains": names.local_domains}),
+        (("names", "at_signs"), {"at_signs": names.at_signs}),
+        (("names", "tag_separators"), {"tag_separators": names.tag_separators}),
+        (("sdps", "accounts"), {"accounts": sdps.accounts}),
+        (("sdps", "separators"), {"account_separators": sdps.separators}),
+    ]
     endpoints = (*config.listen.pop3, *config.listen.pop3s, *config.listen.kpop)
-    table: Key = ("names", "default_domains")
-    for endpoint in ("", *config.names.default_domains):
+    for endpoint, domain in names.default_domains.items():
+        rules.append((("names", "default_domains", endpoint), {"default_domain": domain}))
+        if endpoint not in endpoints:
+            yield ("names", "default_domains", endpoint), f'"{endpoint}" is no endpoint of [listen]'
+    for key, rule in rules:
         try:
-            replace(config, sdps=Sdps()).naming(endpoint)
+            Names(**rule)
         except ValueError as error:
-            yield (*table, endpoint) if endpoint else ("names",), str(error)
-            return
-        if endpoint and endpoint not in endpoints:
-            yield (*table, endpoint), f'"{endpoint}" is no endpoint of [listen]'
-    try:
-        config.naming()
-    except ValueError as error:
-        yield ("sdps",), str(error)
+            yield key, str(error)
 
 
 def _about_sdps(config: Config) -> Iterator[tuple[Key, str]]:

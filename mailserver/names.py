@@ -224,7 +224,7 @@ EXAMPLES = (
     Example({**_SDPS, **_DEFAULT}, "john+vision25", "john@vision25", "likewise"),
     Example({**_SDPS, **_TAGS}, "john+vision25", "john@vision25", "an account before it is a tag"),
     Example({**_SDPS, **_TAGS}, "john+tag+vision25", "john@vision25", "both"),
-    Example({**_SDPS, **_TAGS}, "john+tag@vision25", "john@vision25", "john's view holds the mail for john+tag"),
+    Example({**_SDPS, **_TAGS}, "john+tag@vision25", "john@vision25", "john's share holds the mail for john+tag"),
     Example({**_SDPS, **_PERCENT}, "john%vision25", "john@vision25", '"%" is an "@" here'),
     Example({**_SDPS, **_PERCENT}, "a%john+vision25", "a@john+vision25", 'and is looked for before "+"'),
     Example({**_SDPS, "account_separators": ""}, "john+vision25", "john+vision25", 'only "@" stands before an account'),

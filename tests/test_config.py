@@ -217,6 +217,47 @@ def test_settings_survive_the_way_to_a_worker(config):
     assert decode(plain(config)) == config
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('names.default_domain = "Example.org"', '"Example.org" is no domain in lower case, such as example.org'),
+        ('names.at_signs = "x"', '"x" cannot be a separator: names have it, or could climb by it'),
+        ('names.default_domains = {"tcp:111" = "example.org"}', '"tcp:111" is no endpoint of [listen]'),
+        ('names.default_domains = {"tcp:110" = "a@b"}', '"a@b" is no domain in lower case, such as example.org'),
+        ("names.default_domains = 3", 'names.default_domains must be a table of strings, as in { name = "value" }'),
+        ("sdps.accounts = {a = 3}", 'sdps.accounts must be a table of strings, as in { name = "value" }'),
+        ('sdps.accounts = {"a.b" = ""}', 'the account "a.b" must have a name of a-z, 0-9 and "-" alone'),
+        ('sdps.separators = "@"', '"@" cannot be a separator: names have it, or could climb by it'),
+        ('sdps.sender_headers = ["Return Path"]', '"Return Path" is not the name of a header'),
+        ('sdps.recipient_headers = ["To:"]', '"To:" is not the name of a header'),
+        ('sdps.greeting = "gr\u00fc\u00df"', "the greeting must be ASCII, of 200 characters at most"),
+    ],
+)
+def test_rules_for_names_that_cannot_be_are_refused(tmp_path, text, said):
+    assert problems(tmp_path, ENOUGH + text) == [f"FILE:3: {said}"]
+
+
+def test_an_endpoint_has_its_own_default_domain(tmp_path):
+    config = settings(
+        tmp_path,
+        """
+        auth.checkers = ["unix"]
+        [listen]
+        pop3 = ["tcp:110", "tcp:111"]
+        [names]
+        default_domain = "example.org"
+        [names.default_domains]
+        "tcp:111" = "example.net"
+        [sdps.accounts]
+        vision25 = "vision25.example.org"
+        """,
+    )
+    read = [config.naming(endpoint).read("john") for endpoint in ("", "tcp:110", "tcp:111")]
+    assert read == ["john@example.org", "john@example.org", "john@example.net"]
+    assert config.naming("tcp:111").read("john@vision25.example.org") == "john@vision25"
+    assert decode(plain(config)) == config
+
+
 def keys(cls, prefix=""):
     for item in dataclasses.fields(cls):
         if dataclasses.is_dataclass(item.default_factory):

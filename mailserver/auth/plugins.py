@@ -50,9 +50,9 @@ class PasswordFileFactory:
 
     def generateChecker(self, argstring: str) -> PasswordFile:
         """The checker; its file is read when it starts."""
-        if not argstring.strip():
-            raise InvalidAuthArgumentString("passwd-file needs the location of the file: passwd-file:/path")
         path, option, domain = argstring.partition(":domain=")
+        if not path.strip():
+            raise InvalidAuthArgumentString("passwd-file needs the location of the file: passwd-file:/path")
         if option and (user_name(domain) != domain or domain != domain.lower() or "@" in domain):
             raise InvalidAuthArgumentString("passwd-file: the domain must be one in lower case, such as example.org")
         return PasswordFile(path, domain=domain, find_reactor=_installed_reactor)

@@ -39,6 +39,18 @@ class PasswordFileFactoryTests(TestCase):
     def test_without_a_file_it_is_an_error_that_says_how(self) -> None:
         with pytest.raises(InvalidAuthArgumentString, match="passwd-file:/path"):
             PasswordFileFactory().generateChecker(" ")
+        with pytest.raises(InvalidAuthArgumentString, match="passwd-file:/path"):
+            PasswordFileFactory().generateChecker(":domain=example.org")
+
+    async def test_its_users_may_be_of_one_domain(self) -> None:
+        checker = PasswordFileFactory().generateChecker(f"{self.users()}:domain=example.org")
+        self.addCleanup(checker.stop)
+        assert await checker.requestAvatarId(Password(b"alice@example.org", b"tanstaaf")) == b"alice@example.org"
+
+    def test_a_domain_that_is_none_is_an_error(self) -> None:
+        for domain in ("", "Example.org", "a@b", "../x", "a/b"):
+            with pytest.raises(InvalidAuthArgumentString, match="the domain must be one in lower case"):
+                PasswordFileFactory().generateChecker(f"/users:domain={domain}")
 
 
 class OAuthFactoryTests(TestCase):
