@@ -79,12 +79,16 @@ class AuthenticationFailed(Refusal):
 
 
 class TicketRefused(AuthenticationFailed):
-    """Kerberos refused a ticket. `error_code` is RFC 4120's (section 7.5.9), 0 to 127; `detail` is for the log alone."""
+    """Kerberos refused a ticket. `error_code` is RFC 4120's (section 7.5.9), 0 to 127; `detail` is for the log alone.
 
-    def __init__(self, error_code: int, detail: str) -> None:
+    `ours` tells that no ticket could have been taken: the keytab or the replay cache is the trouble.
+    """
+
+    def __init__(self, error_code: int, detail: str, *, ours: bool = False) -> None:
         super().__init__()
         self.error_code = error_code
         self.detail = detail
+        self.ours = ours
 
 
 class InUse(Refusal):

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from twisted.application.service import Service
 from twisted.internet.address import UNIXAddress
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IListeningPort, IProtocol, IProtocolFactory
@@ -92,6 +92,7 @@ class MailService(Service):
         self._binding: Deferred[list[Socket]] | None = None
         self._sockets: list[Socket] = []
         self._server: Server | Workers | None = None
+        self._stopping = DeferredLock()
 
     def privilegedStartService(self) -> None:
         """Bind early: twistd calls this before it gives up root for its own --uid. Elsewhere `startService` binds."""
@@ -149,12 +150,13 @@ class MailService(Service):
         log.info("{kind} is served on {address}", event="service.listening", kind=bound.kind, address=address)
 
     async def _stop(self) -> None:
-        sockets, self._sockets = self._sockets, []
-        server, self._server = self._server, None
-        for each in sockets:
-            await maybeDeferred(each.port.stopListening)
-        if server is not None:
-            await server.stop()
+        async with self._stopping:  # a start that is cancelled stops too, and stopService is to wait for it
+            sockets, self._sockets = self._sockets, []
+            server, self._server = self._server, None
+            for each in sockets:
+                await maybeDeferred(each.port.stopListening)
+            if server is not None:
+                await server.stop()
 
 
 async def bind(config: Config, reactor: Any) -> list[Socket]:

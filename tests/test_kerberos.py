@@ -13,6 +13,7 @@ from twisted.logger import globalLogPublisher
 from mailserver.config import ConfigError
 from mailserver.config_file import decode
 from mailserver.kerberos import make_kerberos
+from tests import gss
 from tests.protocol import der
 from tests.rawpop3 import RawPOP3
 from tests.realm import Initiator, ap_req, password_of
@@ -70,11 +71,16 @@ def say(server, request):
 def test_a_keytab_and_a_port_are_all_that_kpop_needs(site, realm, program):
     with Server(site, program=program, **kerberos(realm)) as server:
         assert MESSAGE in log_in(server, realm)
-        assert b"SASL GSSAPI " in capabilities(server)
         server.reload()
         server._wait(lambda: "are read again" in server.log(), START_SECONDS, "the reload")
         assert MESSAGE in log_in(server, realm)
         assert server.stop() == -signal.SIGTERM
+
+
+def test_a_keytab_announces_gssapi_before_all_others(site, realm):
+    gss.library()
+    with Server(site, kerberos={"keytab": str(realm.keytab)}) as server:
+        assert b"\r\nSASL GSSAPI " in capabilities(server)
 
 
 def test_flags_alone_will_do(site, realm):

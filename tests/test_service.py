@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import CancelledError
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from mailserver.config import ConfigError
@@ -301,6 +303,19 @@ class EmbeddedTests(TestCase):
         with pytest.raises(ConfigError) as caught:
             await service.serving
         assert "odd-secret" not in str(caught.value)
+
+    async def test_a_stop_during_the_start_waits_for_the_worker_that_was_begun(self):
+        service = MailService(config(workers=2, auth={"checkers": ["memory:alice:wonderland"]}), reactor)
+        service.startService()
+        workers = service._server
+        while not workers._workers:
+            await deferLater(reactor, 0)
+        (worker,) = workers._workers
+        await service.stopService()
+        assert not workers._workers
+        assert worker.transport.pid is None
+        with pytest.raises(CancelledError):
+            await service.serving
 
     async def test_a_service_that_does_not_serve_yet_has_nothing_to_reload(self):
         MailService(config(), reactor).reload()

@@ -8,7 +8,7 @@ from typing import Any, Final, NoReturn, cast
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred, execute, succeed
-from twisted.logger import Logger, LogLevel
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -74,12 +74,9 @@ class KerberosAcceptor:
 
 
 def _refused(failure: Failure) -> NoReturn:
-    """Tell the operator why; the client hears no more than the error code."""
     failure.trap(KerberosError)
     error = cast(KerberosError, failure.value)
-    level = LogLevel.error if error.ours else LogLevel.info
-    log.emit(level, "ticket refused: {detail!r}", event="kerberos.refused", code=error.code, detail=str(error))
-    raise TicketRefused(error.code, str(error))
+    raise TicketRefused(error.code, str(error), ours=error.ours)
 
 
 @implementer(ICredentialsChecker, IStartable)

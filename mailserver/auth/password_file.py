@@ -146,7 +146,10 @@ class PasswordFile:
             return self._spend(password)
         if entry.secret.slow:
             return self._check_slowly(name, password, entry.secret)
-        return succeed(name) if entry.secret.verify(password) else self._spend(password)
+        if entry.secret.verify(password):
+            return succeed(name)
+        decoy = self._file.table.decoy
+        return self._spend(password) if decoy and decoy.slow else _refuse()
 
     def _check_slowly(self, name: bytes, password: bytes, secret: Secret) -> Deferred[bytes]:
         if self._cache.knows(name, password, secret.text):
@@ -188,24 +191,26 @@ class PasswordFile:
         return succeed(md5(b":".join(parts), usedforsecurity=False).digest())
 
     def _scram_keys(self, name: bytes, mechanism: bytes) -> Deferred[object]:
-        secret = self._entry(name).secret
-        stored = read_keys(secret.text) if secret and secret.scheme.encode("ascii") == mechanism else None
-        if not self._file.table.clear:
-            return succeed(stored or self._salts.fake(name, mechanism, self._iterations(mechanism)))
+        """Everybody's take the same work: what is quicker to be had would say who exists, or whose are stored."""
+        table, secret = self._file.table, self._entry(name).secret
+        shown = secret if _keeps(secret, mechanism) else table.decoy
+        keys = read_keys(shown.text) if shown and _keeps(shown, mechanism) else None
+        stored = keys if shown is secret else None
+        if not table.clear:
+            fake = self._salts.fake(name, mechanism, keys.iterations if keys else ITERATIONS)
+            return succeed(stored or fake)
         password = prepared(secret.clear) if secret and secret.clear else self._fake
         salt = self._salts.salt(name, mechanism)
         derived = self._in_pool(derive, password, salt, ITERATIONS, DIGESTS[mechanism])
-        return derived.addCallback(
-            lambda keys: stored or keys
-        )  # an answer without that work would say who is stored so
-
-    def _iterations(self, mechanism: bytes) -> int:
-        decoy = self._file.table.decoy
-        alike = decoy is not None and decoy.scheme.encode("ascii") == mechanism
-        return read_keys(decoy.text).iterations if decoy and alike else ITERATIONS
+        return derived.addCallback(lambda keys: stored or keys)
 
     def _in_pool(self, work: Callable[..., Any], *args: Any) -> Deferred[Any]:
         return cast(HashPool, self._pool).run(work, *args)
+
+
+def _keeps(secret: Secret | None, mechanism: bytes) -> bool:
+    """Whether it is keys of this kind of SCRAM."""
+    return secret is not None and secret.scheme.encode("ascii") == mechanism
 
 
 def _latin1(octets: bytes) -> bytes:

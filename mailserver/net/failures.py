@@ -26,7 +26,9 @@ def translate(failure: Failure, peer: str, user: str) -> Refusal:
         level = LogLevel.info if isinstance(failure.value, MaildropInUse) else LogLevel.warn  # one is routine
         log.emit(level, "{peer} {user}: {reason}", event="store", peer=peer, user=user, reason=str(failure.value))
     elif isinstance(refusal, TicketRefused):
-        log.info("ticket from {peer} refused: {reason!r}", event="ticket", peer=peer, reason=refusal.detail)
+        level = LogLevel.error if refusal.ours else LogLevel.info
+        text = "ticket from {peer} refused: {reason!r}"
+        log.emit(level, text, event="kerberos.refused", peer=peer, code=refusal.error_code, reason=refusal.detail)
     elif refusal is None:
         log.failure("fault under the session of {user} from {peer}", failure, event="fault", peer=peer, user=user)
     return refusal or TemporaryFailure()

@@ -33,8 +33,9 @@ class Fetchmail:
             f'user "{self.account.name}" password "{self.account.password}"\n'
             f'{"sslproto {}" if road == "plain" else tls} mda "sh {self.agent}"\n'.replace("{}", '""'),
         )
-        arguments = ("--fetchmailrc", str(rc), "--nodetach", "--daemon", "0", "--nosyslog", "--invisible")
-        return self.clients.run("fetchmail", *arguments, *options, status=status)
+        pid = str(self.clients.folder / "pid")  # else root has one for the machine, and another may be under way
+        arguments = ("--fetchmailrc", str(rc), "--pidfile", pid, "--nodetach", "--daemon", "0", "--nosyslog")
+        return self.clients.run("fetchmail", *arguments, "--invisible", *options, status=status)
 
     def got(self) -> list[bytes]:
         """What was delivered since the last call."""

@@ -134,7 +134,7 @@ class OctetsTest(KerberosCase):
 
     async def test_a_ticket_for_another_service_is_refused_without_a_token(self) -> None:
         assert await self.attempt(b"", service="host/localhost") == [b"-ERR [AUTH] authentication failed\r\n"]
-        assert self.named("ticket")[0]["reason"] == "the ticket is for host/localhost@KPOP.TEST"
+        assert self.named("kerberos.refused")[0]["reason"] == "the ticket is for host/localhost@KPOP.TEST"
 
     async def test_what_a_client_binds_to_must_be_our_certificate(self) -> None:
         bindings = b"tls-server-end-point:" + sha256(self.certificate).digest()

@@ -200,7 +200,7 @@ def test_a_refused_ticket_is_told_by_its_code_and_to_the_operator_by_its_cause(e
         "text": b"the request was used before\0",
     }
     assert talk.closed
-    assert [event["reason"] for event in named(events, "ticket")] == [DETAIL]
+    assert [event["reason"] for event in named(events, "kerberos.refused")] == [DETAIL]
 
 
 def test_refused_tickets_make_nobody_wait():
@@ -315,7 +315,7 @@ def test_a_refusal_for_a_client_that_left_is_told_to_the_operator_alone(events):
     talk.lose()
     waiting.errback(Acceptor.REFUSALS[b"replay"])
     assert talk.heard() == b""
-    assert named(events, "ticket")
+    assert named(events, "kerberos.refused")
 
 
 def test_a_server_that_stops_has_no_words_for_a_client_in_the_preamble():
