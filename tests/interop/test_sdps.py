@@ -135,6 +135,24 @@ def test_poplib_opens_the_account_and_its_users_shares(server: Server, account: 
     assert uidls("vision25") == [whole[0], whole[2], whole[3]]
 
 
+@pytest.mark.parametrize("name", ["John+vision25", "john@vision25"])
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256", "DIGEST-MD5", "APOP"])
+def test_mpop_logs_in_by_every_mechanism_whichever_way_the_name_is_typed(
+    place: tuple[Site, Account], mechanism: str, name: str
+) -> None:
+    site, account = place
+    auth = {} if mechanism == "APOP" else {"auth": {"mechanisms": [mechanism]}}
+    with Server(site, **SDPS, **auth) as server, TemporaryDirectory(prefix="mailserver-clients-") as folder:
+        clients = Clients(server, Path(folder))
+        secret = clients.file("secret", account.password)
+        clients.run(
+            *("mpop", "--host=localhost", f"--port={server.pop3_port}", "--tls=off", f"--auth={mechanism.lower()}"),
+            *(f"--user={name}", f"--passwordeval=cat {secret}", "--keep=on", "--uidls-file=uidls"),
+            *("--delivery=mbox,got", "--received-header=off"),
+        )
+        assert (clients.folder / "got").read_bytes().count(b"\nSubject: number") == 2
+
+
 def test_others_are_told_envelopes_too(server: Server) -> None:
     alice = server.site.account("alice", messages=[letter("env@example.org", "alice", "x"), b"Subject: y\n\ny\n"])
     with closing(poplib.POP3("localhost", server.pop3_port, timeout=30)) as client:
