@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from itertools import chain
 from typing import NamedTuple
@@ -105,21 +106,12 @@ def _look(root: bytes, index: Index, rows: Sequence[int], headers: EnvelopeHeade
             moved[names.key(index.names[at][PREFIX:], uidls[at])] = uidls[at]
         except OSError:
             continue  # RETR will say so; the next login looks again
-    for path in _found_again(root, moved):
+    for path in matching(root, moved.keys()) if moved else ():
         for key in names.keys(path[PREFIX:]):
             if key in moved:
-                try:
+                with suppress(OSError):
                     found[moved[key]] = cells_of(root + path, headers)
-                except OSError:
-                    continue
     return found
-
-
-def _found_again(root: bytes, moved: Mapping[bytes, bytes]) -> Iterable[bytes]:
-    try:
-        return matching(root, moved.keys()) if moved else ()
-    except OSError:
-        return ()
 
 
 def cells_of(path: bytes, headers: EnvelopeHeaders) -> Cells:

@@ -108,6 +108,12 @@ class PasswordsOfAnAccount(AccountsCase):
                 assert await self.login(Password(name, password), extra) == name
         await self.refused(Password(b"mary@vision25", b"pop3 only"), extra)
 
+    async def test_its_users_log_in_again_and_again(self) -> None:
+        accounts = await self.accounts()
+        for name in (b"john@vision25", b"alice", b"john@vision25"):
+            password = b"tanstaaf" if name == b"alice" else b"host"
+            assert await accounts.requestAvatarId(Password(name, password)) == name
+
     async def test_others_are_asked_for_as_ever(self) -> None:
         assert await self.login(Password(b"alice", b"tanstaaf")) == b"alice"
         await self.refused(Password(b"alice", b"host"))
