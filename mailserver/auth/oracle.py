@@ -62,7 +62,9 @@ class _Oracle:
         for each in able:
             if name is not None and IUsers.providedBy(each) and await IUsers(each).lookup(name) is not None:
                 return await each.verifier(request.username, request.mechanism, request.realm)
-        return await able[0].verifier(request.username, request.mechanism, request.realm)  # its fake: nobody is known to nobody
+        return await able[0].verifier(
+            request.username, request.mechanism, request.realm
+        )  # its fake: nobody is known to nobody
 
 
 def _nobody(failure: Failure) -> None:
