@@ -115,7 +115,9 @@ class Names:
             return user_name(f"{self.user(user)}@{account}")
         user = self._without_tag(_lower(user) if self.case == "lower" else user)
         domain = domain or self.default_domain
-        return user_name(user if not domain or domain in self.local_domains else f"{user}@{domain}")
+        if not domain:
+            return user if user == text else self.read(user)  # without its tag it may be an account
+        return user_name(user if domain in self.local_domains and self._is_bare(user) else f"{user}@{domain}")
 
     def owner(self, name: str) -> Owner:
         """Whose maildrop a canonical name opens."""
@@ -143,6 +145,10 @@ class Names:
             if user and account.lower() in self.accounts:
                 return user, account
         return text, ""
+
+    def _is_bare(self, user: str) -> bool:
+        """Whether the name alone would be read as a user's, too. If not, his address cannot be shortened to it."""
+        return self._sides(user) == (user, "") and user.lower() not in self.accounts
 
     def _without_tag(self, user: str) -> str:
         for separator in self.tag_separators:
@@ -202,6 +208,9 @@ EXAMPLES = (
     Example(_DEFAULT, "john@example.net", "john@example.net", "is for names without one"),
     Example(_LOCAL, "john@example.org", "john", "the whole address of somebody whom the users' file knows as john"),
     Example(_LOCAL, "john@example.net", "john@example.net", "another domain's john is another one"),
+    Example(
+        {**_LOCAL, **_SDPS}, "vision25@example.org", "vision25@example.org", "by the bare name it would be the account"
+    ),
     Example(_PERCENT, "john%example.org", "john@example.org", 'for clients that keep "@" for themselves'),
     Example(_PERCENT, "john%a@example.org", "john%a@example.org", '"@" is there, so "%" stands for nothing else'),
     Example(_TAGS, "john+tag@example.org", "john@example.org", "the address on a list is john's, and so is its login"),

@@ -79,7 +79,7 @@ rules = st.builds(
     local_domains=st.sampled_from([(), ("example.org",), ("example.org", "b\u00fccher.example")]),
     case=st.sampled_from(["keep", "lower"]),
     at_signs=st.sampled_from(["", "%", "%!"]),
-    tag_separators=st.sampled_from(["", "+", "+_"]),
+    tag_separators=st.sampled_from(["", "+", "_", "+_"]),
     accounts=st.sampled_from([{}, {"vision25": "vision25.example.org"}, {"a": "", "b": "b.example"}]),
     account_separators=st.sampled_from(["", "+", "#+"]),
 )

@@ -71,6 +71,7 @@ class PasswordFile:
 
     def stop(self) -> Deferred[None]:
         """End the threads and forget the verified passwords."""
+        self._find_reactor = None  # a login that comes late would start threads that nobody ends
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.stop()
@@ -123,7 +124,7 @@ class PasswordFile:
 
     def _start_late(self) -> None:
         if self._find_reactor is None:
-            raise RuntimeError(f"{self!r} was not started")
+            raise RuntimeError(f"{self!r} is not running")
         reactor = self._find_reactor()
         self._start(reactor)
         reactor.addSystemEventTrigger("during", "shutdown", self.stop)

@@ -209,6 +209,15 @@ class LifeTests(PasswordFileCase):
         assert await checker.requestAvatarId(Password(b"alice", b"tanstaaf")) == b"alice"
         assert reactors == [reactor]
 
+    async def test_once_stopped_it_does_not_start_itself_again(self) -> None:
+        self.path.write_bytes(LINES)
+        checker = PasswordFile(str(self.path), find_reactor=lambda: reactor)
+        await checker.requestAvatarId(Password(b"alice", b"tanstaaf"))
+        await checker.stop()
+        self.addCleanup(checker.stop)
+        with pytest.raises(RuntimeError):
+            checker.requestAvatarId(Password(b"alice", b"tanstaaf"))
+
     def test_before_the_start_there_is_nothing_to_reload(self) -> None:
         self.successResultOf(PasswordFile(str(self.path)).reload())
 

@@ -23,6 +23,7 @@ from mailserver.auth.kerberos import MAX_WAITING, KerberosAcceptor, KerberosChec
 from mailserver.auth.krb5 import Krb5
 from mailserver.auth.oracle import make_oracle
 from mailserver.auth.portal import MailboxRealm, make_portal
+from mailserver.cli import connect
 from mailserver.net import POP3ServerFactory
 from mailserver.net.kpop import KPOPServerFactory
 from mailserver.net.tls import CertificateStore
@@ -36,7 +37,7 @@ from tests.realm import Initiator, Realm
 
 MESSAGE: Final = CORPUS["usual"]
 TEXT: Final = text_form(MESSAGE)
-PLUGIN: Final = Path(__file__).with_name("plugin.py")
+PLUGIN: Final = connect.__file__
 SECONDS: Final = 60
 
 REJECTED: Final = -1765328177
