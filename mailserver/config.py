@@ -5,13 +5,17 @@ A setting is a field of one of these classes; its docstring is its line in docs/
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Literal
 
+from twisted.cred.strcred import InvalidAuthType, findCheckerFactories, findCheckerFactory
+
 from mailserver.names import Names
+from mailserver.store import needs_home
 
 Network = IPv4Network | IPv6Network
 Key = tuple[str | int, ...]
@@ -202,29 +206,60 @@ class Config:
 
 
 def contradictions(config: Config) -> list[tuple[Key, str]]:
-    """Settings that are well-formed and cannot stand together: where, and what to do."""
+    """Settings that are well-formed and cannot stand, alone or together: where, and what to do."""
+    listen = config.listen
     found: list[tuple[Key, str]] = []
-    tls, listen = config.tls, config.listen
     if not (listen.pop3 or listen.pop3s or listen.kpop):
         found.append((("listen",), "nothing to listen on: give --pop3 tcp:110, or pop3 = [...] in [listen]"))
-    if not (config.auth.checkers or config.kerberos.keytab):
-        found.append((("auth", "checkers"), "nobody could log in: give --auth passwd-file:FILE, or auth.checkers"))
-    if bool(tls.certificate) != bool(tls.key):
-        found.append((("tls", "certificate"), "a certificate and its key go together: give both or neither"))
-    if (listen.pop3s or tls.certificates) and not tls.certificate:
-        key: Key = ("listen", "pop3s") if listen.pop3s else ("tls", "certificates")
-        found.append((key, "TLS needs a certificate and a key: give --tls-certificate and --tls-key, or [tls]"))
-    if tls.client_ca and not tls.certificate:
-        found.append((("tls", "client_ca"), "clients show certificates in TLS: give a certificate and a key, too"))
-    if "EXTERNAL" in map(str.upper, config.auth.mechanisms) and not tls.client_ca:
-        found.append((("auth", "mechanisms"), "EXTERNAL needs authorities: give tls.client_ca"))
-    for index, pair in enumerate(tls.certificates):
-        if not (pair.certificate and pair.key):
-            found.append((("tls", "certificates", index), "each of tls.certificates needs a certificate and a key"))
     for name, endpoints in (("pop3", listen.pop3), ("pop3s", listen.pop3s), ("kpop", listen.kpop)):
         found.extend((("listen", name), text) for endpoint in endpoints for text in _against(endpoint, config))
-    found += (*_kerberos_contradictions(config), *_about_names(config), *_about_sdps(config))
-    return found
+    found += (*_tls_contradictions(config), *_login_contradictions(config), *_kerberos_contradictions(config))
+    return [*found, *_about_names(config), *_about_sdps(config)]
+
+
+def _tls_contradictions(config: Config) -> Iterator[tuple[Key, str]]:
+    tls, listen = config.tls, config.listen
+    if bool(tls.certificate) != bool(tls.key):
+        yield ("tls", "certificate"), "a certificate and its key go together: give both or neither"
+    if (listen.pop3s or tls.certificates) and not tls.certificate:
+        key: Key = ("listen", "pop3s") if listen.pop3s else ("tls", "certificates")
+        yield key, "TLS needs a certificate and a key: give --tls-certificate and --tls-key, or [tls]"
+    if tls.client_ca and not tls.certificate:
+        yield ("tls", "client_ca"), "clients show certificates in TLS: give a certificate and a key, too"
+    for index, pair in enumerate(tls.certificates):
+        if not (pair.certificate and pair.key):
+            yield ("tls", "certificates", index), "each of tls.certificates needs a certificate and a key"
+
+
+def _login_contradictions(config: Config) -> Iterator[tuple[Key, str]]:
+    auth = config.auth
+    if not (auth.checkers or config.kerberos.keytab):
+        yield ("auth", "checkers"), "nobody could log in: give --auth passwd-file:FILE, or auth.checkers"
+    if "EXTERNAL" in map(str.upper, auth.mechanisms) and not config.tls.client_ca:
+        yield ("auth", "mechanisms"), "EXTERNAL needs authorities: give tls.client_ca"
+    for index, description in enumerate(auth.checkers):
+        for text in unknown_kind(description):
+            yield ("auth", "checkers", index), text
+    try:
+        needs_home(config.store.url)
+    except ValueError as error:
+        yield ("store", "url"), f"store.url: {error}"
+
+
+def unknown_kind(description: str) -> Iterator[str]:
+    """What to say of a checker that no plugin makes. It quotes the kind alone: the rest may hold a secret."""
+    kind = description.partition(":")[0]
+    try:
+        findCheckerFactory(kind)
+    except InvalidAuthType:
+        known = [factory.authType for factory in findCheckerFactories()]
+        yield f'no kind of checker is called "{kind}"{near_miss(kind, known)}; see --help-auth'
+
+
+def near_miss(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown `name`: the known one that was probably meant, if there is one."""
+    matches = difflib.get_close_matches(name, list(known), n=1)
+    return f'; did you mean "{matches[0]}"?' if matches else ""
 
 
 def _kerberos_contradictions(config: Config) -> Iterator[tuple[Key, str]]:

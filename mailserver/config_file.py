@@ -7,19 +7,18 @@ is one.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import re
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Literal
 
-from mailserver.config import Config, ConfigError, Key, Network, contradictions
+from mailserver.config import Config, ConfigError, Key, Network, contradictions, near_miss
 
 Place = Callable[[Key], str]
 """Says where a setting was given, for a message to the operator."""
@@ -164,12 +163,6 @@ def _network(value: str) -> Network:
         return ip_network(value)
     except ValueError:
         raise _Misfit(f'holds "{value}", which is no network such as 192.0.2.0/24') from None
-
-
-def near_miss(name: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown `name`: the known one that was probably meant, if there is one."""
-    matches = difflib.get_close_matches(name, list(known), n=1)
-    return f'; did you mean "{matches[0]}"?' if matches else ""
 
 
 def _dotted(key: Key) -> str:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Final, cast
 
 from twisted.cred.checkers import ICredentialsChecker
-from twisted.cred.strcred import InvalidAuthType, findCheckerFactories, findCheckerFactory
+from twisted.cred.strcred import findCheckerFactory
 from twisted.internet.defer import DeferredList, maybeDeferred
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.threads import deferToThreadPool
@@ -22,8 +22,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
 from mailserver.auth import Accounts, MailboxRealm, make_oracle, make_portal
 from mailserver.auth.libkrb5 import KerberosUnavailable
-from mailserver.config import Config, ConfigError
-from mailserver.config_file import near_miss
+from mailserver.config import Config, ConfigError, unknown_kind
 from mailserver.envelope import EnvelopeHeaders
 from mailserver.interfaces import IStartable, IStore, IUsers
 from mailserver.kerberos import Kerberos, make_kerberos
@@ -205,15 +204,12 @@ def asked_for(config: Config, checkers: Sequence[ICredentialsChecker]) -> Sequen
 
 def make_checker(description: str) -> ICredentialsChecker:
     """The checker of a strcred string. Errors: ConfigError, which quotes the kind alone: the rest may hold a secret."""
+    problems = [f"auth.checkers: {text}" for text in unknown_kind(description)]
+    if problems:
+        raise ConfigError(problems)
     kind, _, argument = description.partition(":")
-    try:
-        factory = findCheckerFactory(kind)
-    except InvalidAuthType:
-        known = [factory.authType for factory in findCheckerFactories()]
-        text = f'auth.checkers: no kind of checker is called "{kind}"{near_miss(kind, known)}; see --help-auth'
-        raise ConfigError([text]) from None
     with _told(f"auth.checkers: {kind}", Exception):  # a plugin may raise what it likes
-        return cast(ICredentialsChecker, factory.generateChecker(argument))
+        return cast(ICredentialsChecker, findCheckerFactory(kind).generateChecker(argument))
 
 
 @contextmanager

@@ -162,6 +162,23 @@ def test_a_wrong_flag_is_named_by_itself():
     assert caught.value.problems == ('--seen: store.seen must be one of never, retr; did you mean "never"?',)
 
 
+def test_a_checker_and_a_store_of_no_kind_are_told_in_the_same_run(tmp_path):
+    text = """[listen]
+pop3 = ["tcp:110"]
+pop3s = ["tcp:995"]
+[auth]
+checkers = ["passwd-fil:secret"]
+[store]
+url = "maildri:{home}"
+"""
+    said = problems(tmp_path, text)
+    assert len(said) == 3
+    assert "FILE:3: TLS needs a certificate" in said[0]
+    assert said[1].startswith('FILE:5: no kind of checker is called "passwd-fil"; did you mean "passwd-file"?')
+    assert said[2] == "FILE:7: store.url: the store 'maildri:{home}' has an unknown scheme; did you mean maildir:?"
+    assert not any("secret" in line for line in said)
+
+
 def test_no_settings_at_all_say_what_is_needed():
     with pytest.raises(ConfigError) as caught:
         load(None, {})

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "auth": BASE | {"auth"},
     "store": BASE | {"store"},
     "net": BASE | PURE | {"net"},
-    "config": BASE,
+    "config": BASE | {"store"},
     "config_file": {"config"},
     "privileges": {"config"},
     "kerberos": {"auth", "config"},
