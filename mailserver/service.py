@@ -33,6 +33,10 @@ from mailserver.workers import Workers
 
 log = Logger()
 
+BACKLOG: Final = 1024
+"""Connections that may wait to be accepted, unless an endpoint says otherwise: cron starts its clients by the hundred in one
+second, and Twisted's 50 would make the others wait for a second SYN."""
+
 _REMEDIES: Final = {
     errno.EADDRINUSE: "it is in use: stop who has it (ss -ltnp shows him), or choose another",
     errno.EACCES: "that needs root: start as root with --user, or choose a port above 1023, as in tcp:10110",
@@ -184,8 +188,9 @@ async def bind(config: Config, reactor: Any) -> list[Socket]:
 async def _bind_one(kind: str, endpoint: str, reactor: Any) -> Socket:
     gate = Gate(kind)
     direct = endpoint.removeprefix("haproxy:")
+    queued = direct.partition(":")[0] in ("tcp", "tcp6", "unix") and ":backlog=" not in direct
     try:
-        server = serverFromString(reactor, direct)
+        server = serverFromString(reactor, f"{direct}:backlog={BACKLOG}" if queued else direct)
     except LookupError:
         if not direct.startswith("systemd:"):
             raise

@@ -216,13 +216,16 @@ def test_a_secret_of_a_checker_is_in_no_repr():
     assert "wonderland" not in repr(config)
 
 
+MECHANISM = st.text().filter(lambda name: name.upper() not in {"EXTERNAL", "GSSAPI"})  # these want more settings
+
+
 @given(
     st.builds(
         Config,
         hostname=st.text(),
         workers=st.integers(0, 9),
         listen=st.just(Listen(pop3=("tcp:110",))),
-        auth=st.builds(Auth, checkers=st.just(("unix",)), mechanisms=st.lists(st.text()).map(tuple)),
+        auth=st.builds(Auth, checkers=st.just(("unix",)), mechanisms=st.lists(MECHANISM).map(tuple)),
         limits=st.builds(
             Limits,
             idle_seconds=st.floats(1, 1e9),

@@ -98,12 +98,7 @@ class POP3Server(Connection):
             "session of {who} from {peer} ({listener}, {security}): {retrieved} retrieved, {deleted} deleted, "
             "{octets_in} octets in, {octets_out} out, {seconds} s",
             event="pop3.session",
-            listener=self.factory.listener,
-            who=self._who,
-            user=self.user,
-            principal=self.principal,
-            peer=self.peer,
-            tls=self.session.tls,
+            **self._facts(),
             security="TLS" if self.session.tls else "no TLS",
             retrieved=self.retrieved,
             deleted=self.deleted,
@@ -112,9 +107,17 @@ class POP3Server(Connection):
             seconds=round(self.clock.seconds() - self.since, 3),
         )
 
-    @property
-    def _who(self) -> str:
-        return f"{self.user} ({self.principal})" if self.principal not in ("", self.user) else self.user
+    def _facts(self) -> dict[str, object]:
+        """What the log tells of whoever is logged in, or tried to be."""
+        proven = self.principal not in ("", self.user)
+        return {
+            "listener": self.factory.listener,
+            "who": f"{self.user} ({self.principal})" if proven else self.user,
+            "user": self.user,
+            "principal": self.principal,
+            "peer": self.peer,
+            "tls": self.session.tls,
+        }
 
     def _log_out(self) -> None:
         logout, self._logout = self._logout, None
@@ -179,12 +182,7 @@ class POP3Server(Connection):
         log.info(
             "failed login of {who} from {peer} by {mechanism}",
             event="pop3.login_failed",
-            listener=self.factory.listener,
-            who=self._who,
-            user=self.user,
-            principal=self.principal,
-            peer=self.peer,
-            tls=self.session.tls,
+            **self._facts(),
             mechanism=effect.mechanism.decode("ascii"),
         )
         seconds = self.factory.throttle.failed(self.peer, self.factory.guessed(self.user))

@@ -7,8 +7,7 @@ line is read, so pipelined commands stay in order by construction.
 
 from __future__ import annotations
 
-from binascii import Error as Base64Error
-from binascii import a2b_base64, b2a_base64
+from binascii import b2a_base64
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
@@ -32,7 +31,7 @@ from mailserver.protocol.effects import (
 )
 from mailserver.protocol.policy import Policy
 from mailserver.protocol.pop3_commands import TABLES, run
-from mailserver.protocol.wire import COMMAND_LIMIT, SASL_LIMIT, TERMINATION, LineBuffer, err, ok
+from mailserver.protocol.wire import COMMAND_LIMIT, SASL_LIMIT, TERMINATION, LineBuffer, err, from_base64, ok
 from mailserver.snapshot import Snapshot
 
 NOTHING = Snapshot((), (), ())
@@ -244,7 +243,7 @@ class Session:
     def begin(self, mechanism: IMechanism, response: bytes | None) -> Effect | None:
         """Begin an exchange; `response` is the initial one, in base64, or None (RFC 5034 section 4)."""
         self._mechanism = mechanism.name
-        initial = None if response is None else _decode(b"" if response == b"=" else response)
+        initial = None if response is None else from_base64(b"" if response == b"=" else response)
         context = self._context()
         if not mechanism.fits(context):
             raise Refusal(b"this mechanism cannot be used over this connection")
@@ -308,7 +307,7 @@ class Session:
         """Take a line as the client's response in an exchange; ``*`` cancels it (RFC 5034 section 4)."""
         if self._exchange is None or line == b"*":
             raise BadCommand(b"authentication cancelled")
-        return self._advance(self._exchange.step(_decode(line)))
+        return self._advance(self._exchange.step(from_base64(line)))
 
     def _advance(self, step: Step) -> Effect | None:
         if isinstance(step, Challenge):
@@ -339,10 +338,3 @@ class Session:
         hopeless = self._failures >= self.policy.failures or self._bad_commands >= self.policy.bad_commands
         if hopeless or refusal.fatal:
             self._pending = self.end()
-
-
-def _decode(line: bytes) -> bytes:
-    try:
-        return a2b_base64(line, strict_mode=True)
-    except Base64Error:
-        raise BadCommand(b"that is not base64") from None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
+from binascii import Error as Base64Error
+from binascii import a2b_base64
 
-from mailserver.errors import LineTooLong, Refusal
+from mailserver.errors import BadCommand, LineTooLong, Refusal
 
 COMMAND_LIMIT = 255
 """Octets of a command line with its CRLF (RFC 2449 section 4)."""
@@ -28,6 +30,14 @@ def ok(text: bytes = b"") -> bytes:
 def err(refusal: Refusal) -> bytes:
     """Return a negative status line: ``-ERR [CODE] text``."""
     return b"-ERR %b\r\n" % refusal.line
+
+
+def from_base64(line: bytes) -> bytes:
+    """Decode a client's SASL response, to the letter. Errors: BadCommand (RFC 5034 section 4)."""
+    try:
+        return a2b_base64(line, strict_mode=True)
+    except Base64Error:
+        raise BadCommand(b"that is not base64") from None
 
 
 class LineBuffer:
