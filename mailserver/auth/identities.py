@@ -12,9 +12,9 @@ from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, maybeDeferred
 from zope.interface import Interface, implementer
 
-from mailserver.auth.names import user_name
 from mailserver.credentials import IActingFor, IVerifiedIdentity
 from mailserver.interfaces import IUsers
+from mailserver.names import user_name
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,11 @@ from mailserver.auth.keytab import check_keytab, service_host
 from mailserver.auth.krb5 import Krb5
 from mailserver.auth.krb5_pool import Krb5Pool
 from mailserver.auth.libkrb5 import KerberosError
-from mailserver.auth.names import user_name
 from mailserver.auth.replay_cache import check_replay_cache
 from mailserver.credentials import IKerberosIdentity
 from mailserver.errors import TicketRefused
 from mailserver.interfaces import Accepted, IAcceptor, IStartable
+from mailserver.names import user_name
 
 THREADS: Final = 2
 """A verification takes 0.1 ms: one thread would do, were it not for a file system that hangs now and then."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from mailserver.auth.names import user_name
+from mailserver.names import user_name
 
 DENIED: Final = frozenset({"root"})
 """Users whom no principal becomes, since a KDC's administrator is not the administrator of this machine."""

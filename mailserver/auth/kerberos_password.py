@@ -21,10 +21,10 @@ from mailserver.auth.keytab import check_keytab, service_host
 from mailserver.auth.krb5 import Krb5, UnprovenKdc
 from mailserver.auth.krb5_pool import Krb5Pool
 from mailserver.auth.libkrb5 import FIRST_ERROR, KerberosError, KerberosUnavailable
-from mailserver.auth.names import user_name
 from mailserver.auth.schemes import plausible
 from mailserver.errors import TemporaryFailure
 from mailserver.interfaces import IStartable
+from mailserver.names import user_name
 
 THREADS: Final = 4
 """They wait for the KDC more than they work: 5 ms a password when it is near."""

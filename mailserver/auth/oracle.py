@@ -11,11 +11,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailserver.auth.gssapi import GssapiAcceptor
-from mailserver.auth.names import user_name
 from mailserver.auth.portal import Chain
 from mailserver.credentials import BearerToken, IBearerToken
 from mailserver.errors import AuthenticationFailed
 from mailserver.interfaces import GssToken, GssUnwrap, GssWrap, IOracle, IUsers, IVerifiers, VerifierOf
+from mailserver.names import user_name
 
 
 def make_oracle(checkers: Iterable[object], gssapi: GssapiAcceptor | None = None) -> IOracle:

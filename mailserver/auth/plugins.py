@@ -12,9 +12,9 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from mailserver.auth.kerberos_password import KerberosPassword
-from mailserver.auth.names import user_name
 from mailserver.auth.password_file import PasswordFile
 from mailserver.credentials import IBearerToken
+from mailserver.names import user_name
 
 if TYPE_CHECKING:
     from mailserver.auth.oauth import OAuthTokens

@@ -17,11 +17,11 @@ from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from mailserver.auth.identities import Acting, Masters, VerifiedIdentities
-from mailserver.auth.names import user_name
 from mailserver.auth.schemes import plausible
 from mailserver.credentials import IKerberosIdentity, Password
 from mailserver.errors import PermanentFailure
 from mailserver.interfaces import IMaildrop, IStore, IUsers, Mind, User
+from mailserver.names import user_name
 
 AvatarId = bytes | str | Acting | tuple[()]
 Avatar = tuple[type[Interface], object, Any]

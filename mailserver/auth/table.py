@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
-from mailserver.auth.names import user_name
 from mailserver.auth.schemes import SchemeError, Secret, read_secret
 from mailserver.interfaces import User
+from mailserver.names import user_name
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailserver.auth.kerberos_map import PrincipalMap
-from mailserver.auth.names import user_name
+from mailserver.names import user_name
 
 
 @pytest.mark.parametrize(
