@@ -45,6 +45,11 @@ class Listen:
     kpop: tuple[str, ...] = ()
     """Where POP3 is served to who has a Kerberos ticket for `kerberos.keytab`. Port 1109 by custom."""
 
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """All of them."""
+        return (*self.pop3, *self.pop3s, *self.kpop)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
@@ -84,6 +89,8 @@ class Auth:
     """Where a password may cross an unencrypted line: nowhere, from this machine only, or everywhere."""
     mechanisms: tuple[str, ...] = ()
     """The SASL mechanisms to announce; empty: all that can work with the checkers, but DIGEST-MD5."""
+    endpoint_mechanisms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Other mechanisms for some endpoints of `listen`: `"tcp:110" = ["SCRAM-SHA-256"]`."""
     masters: tuple[str, ...] = ()
     """Users who may log in for others, by SASL's authorization identity; the log has both names."""
 
@@ -191,6 +198,10 @@ class Config:
     store: Store = field(default_factory=Store)
     limits: Limits = field(default_factory=Limits)
 
+    def mechanisms(self, endpoint: str) -> tuple[str, ...]:
+        """The SASL mechanisms to announce at an endpoint; none: all that can work."""
+        return self.auth.endpoint_mechanisms.get(endpoint, self.auth.mechanisms)
+
     def naming(self, endpoint: str = "") -> Names:
         """The rules for names, those of an endpoint where it has its own."""
         rules = self.names
@@ -235,8 +246,14 @@ def _login_contradictions(config: Config) -> Iterator[tuple[Key, str]]:
     auth = config.auth
     if not (auth.checkers or config.kerberos.keytab):
         yield ("auth", "checkers"), "nobody could log in: give --auth passwd-file:FILE, or auth.checkers"
-    if "EXTERNAL" in map(str.upper, auth.mechanisms) and not config.tls.client_ca:
-        yield ("auth", "mechanisms"), "EXTERNAL needs authorities: give tls.client_ca"
+    for key, mechanisms in mechanism_lists(config):
+        if "EXTERNAL" in mechanisms and not config.tls.client_ca:
+            yield key, "EXTERNAL needs authorities: give tls.client_ca"
+        if "GSSAPI" in mechanisms and not config.kerberos.keytab:
+            yield key, "GSSAPI needs the service's keys: give --keytab FILE, or keytab in [kerberos]"
+    for endpoint in auth.endpoint_mechanisms:
+        if endpoint not in config.listen.endpoints:
+            yield ("auth", "endpoint_mechanisms", endpoint), f'"{endpoint}" is no endpoint of [listen]'
     for index, description in enumerate(auth.checkers):
         for text in unknown_kind(description):
             yield ("auth", "checkers", index), text
@@ -244,6 +261,13 @@ def _login_contradictions(config: Config) -> Iterator[tuple[Key, str]]:
         needs_home(config.store.url)
     except ValueError as error:
         yield ("store", "url"), f"store.url: {error}"
+
+
+def mechanism_lists(config: Config) -> Iterator[tuple[Key, list[str]]]:
+    """Where mechanisms are named, and which, in capitals."""
+    yield ("auth", "mechanisms"), [name.upper() for name in config.auth.mechanisms]
+    for endpoint, names in config.auth.endpoint_mechanisms.items():
+        yield ("auth", "endpoint_mechanisms", endpoint), [name.upper() for name in names]
 
 
 def unknown_kind(description: str) -> Iterator[str]:
@@ -272,8 +296,6 @@ def _kerberos_contradictions(config: Config) -> Iterator[tuple[Key, str]]:
                 ("kerberos",),
                 "this serves nothing without the service's keys: give --keytab FILE, or keytab in [kerberos]",
             )
-        if "GSSAPI" in map(str.upper, config.auth.mechanisms):
-            yield ("auth", "mechanisms"), "GSSAPI needs the service's keys: give --keytab FILE, or keytab in [kerberos]"
     if kerberos.require_tls and config.listen.kpop and not config.tls.certificate:
         yield (
             ("kerberos", "require_tls"),
@@ -291,10 +313,9 @@ def _about_names(config: Config) -> Iterator[tuple[Key, str]]:
         (("sdps", "accounts"), {"accounts": sdps.accounts}),
         (("sdps", "separators"), {"account_separators": sdps.separators}),
     ]
-    endpoints = (*config.listen.pop3, *config.listen.pop3s, *config.listen.kpop)
     for endpoint, domain in names.default_domains.items():
         rules.append((("names", "default_domains", endpoint), {"default_domain": domain}))
-        if endpoint not in endpoints:
+        if endpoint not in config.listen.endpoints:
             yield ("names", "default_domains", endpoint), f'"{endpoint}" is no endpoint of [listen]'
     for key, rule in rules:
         try:

@@ -74,6 +74,8 @@ def plain(config: Config) -> dict[str, object]:
 def _plain_value(value: object) -> object:
     if isinstance(value, tuple):
         return [_plain_value(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _plain_value(item) for name, item in value.items()}
     return str(value) if isinstance(value, IPv4Network | IPv6Network) else value
 
 
@@ -124,25 +126,27 @@ class _Reader:
             return tuple(self._value(inner, item, (*key, index), {}) for index, item in enumerate(value))
         if origin is Literal:
             return _choice(value, typing.get_args(hint))
-        if origin is Mapping or hint is bool:
-            return _words(value) if origin is Mapping else _truth(value)
-        if hint in (int, float):
-            return _number(value, hint, metadata["minimum"])
+        if origin is Mapping:
+            return self._mapping(typing.get_args(hint)[1], value, key)
+        if hint in (bool, int, float):
+            return _truth(value) if hint is bool else _number(value, hint, metadata["minimum"])
         if not isinstance(value, str):
             raise _Misfit("must be a string, in quotes")
         return _network(value) if origin is types.UnionType or origin is typing.Union else value
+
+    def _mapping(self, hint: Any, value: object, key: Key) -> dict[str, object]:
+        kind = "strings, as in { name = " + ('"value" }' if hint is str else '["value"] }')
+        if not isinstance(value, dict) or not all(
+            isinstance(each, str if hint is str else list) for each in value.values()
+        ):
+            raise _Misfit(f"must be a table of {kind if hint is str else 'arrays of ' + kind}")
+        return {name: self._value(hint, each, (*key, name), {}) for name, each in value.items()}
 
 
 def _choice(value: object, choices: tuple[str, ...]) -> str:
     if isinstance(value, str) and value in choices:
         return value
     raise _Misfit(f"must be one of {', '.join(choices)}{near_miss(str(value), choices)}")
-
-
-def _words(value: object) -> dict[str, str]:
-    if isinstance(value, dict) and all(isinstance(each, str) for each in value.values()):
-        return value
-    raise _Misfit('must be a table of strings, as in { name = "value" }')
 
 
 def _truth(value: object) -> bool:

@@ -9,7 +9,7 @@ from twisted.logger import Logger
 from mailserver.auth.gssapi import GssapiAcceptor
 from mailserver.auth.kerberos import KerberosAcceptor, KerberosChecker
 from mailserver.auth.libkrb5 import KerberosUnavailable
-from mailserver.config import Config, ConfigError
+from mailserver.config import Config, ConfigError, mechanism_lists
 
 log = Logger()
 
@@ -41,8 +41,9 @@ def make_kerberos(config: Config) -> Kerberos | None:
 
 def _gssapi(config: Config) -> GssapiAcceptor | None:
     """GSSAPI, where a listener could offer it. Without its extra all else works, unless it was asked for by name."""
-    named = "GSSAPI" in map(str.upper, config.auth.mechanisms)
-    if not (config.listen.pop3 or config.listen.pop3s) or (config.auth.mechanisms and not named):
+    named = any("GSSAPI" in mechanisms for _, mechanisms in mechanism_lists(config))
+    chosen = [config.mechanisms(endpoint) for endpoint in (*config.listen.pop3, *config.listen.pop3s)]
+    if not (named or () in chosen):
         return None
     try:
         return GssapiAcceptor(config.kerberos.keytab, host=config.kerberos.host)

@@ -105,7 +105,7 @@ class Server:
             return POP3ServerFactory(
                 self._portal,
                 cleartext=auth.cleartext,
-                mechanisms=auth.mechanisms,
+                mechanisms=self._config.mechanisms(endpoint),
                 client_name=self._config.tls.client_name if self._config.tls.client_ca else "",
                 listener=kind,
                 oracle=self._oracle,

@@ -225,7 +225,12 @@ MECHANISM = st.text().filter(lambda name: name.upper() not in {"EXTERNAL", "GSSA
         hostname=st.text(),
         workers=st.integers(0, 9),
         listen=st.just(Listen(pop3=("tcp:110",))),
-        auth=st.builds(Auth, checkers=st.just(("unix",)), mechanisms=st.lists(MECHANISM).map(tuple)),
+        auth=st.builds(
+            Auth,
+            checkers=st.just(("unix",)),
+            mechanisms=st.lists(MECHANISM).map(tuple),
+            endpoint_mechanisms=st.dictionaries(st.just("tcp:110"), st.lists(MECHANISM).map(tuple)),
+        ),
         limits=st.builds(
             Limits,
             idle_seconds=st.floats(1, 1e9),
@@ -242,6 +247,15 @@ def test_settings_survive_the_way_to_a_worker(config):
     [
         ('names.default_domain = "Example.org"', '"Example.org" is no domain in lower case, such as example.org'),
         ('names.at_signs = "x"', '"x" cannot be a separator: names have it, or could climb by it'),
+        ('auth.endpoint_mechanisms = {"tcp:111" = ["PLAIN"]}', '"tcp:111" is no endpoint of [listen]'),
+        (
+            'auth.endpoint_mechanisms = {"tcp:110" = ["external"]}',
+            "EXTERNAL needs authorities: give tls.client_ca",
+        ),
+        (
+            'auth.endpoint_mechanisms = {"tcp:110" = "PLAIN"}',
+            'auth.endpoint_mechanisms must be a table of arrays of strings, as in { name = ["value"] }',
+        ),
         ('names.default_domains = {"tcp:111" = "example.org"}', '"tcp:111" is no endpoint of [listen]'),
         ('names.default_domains = {"tcp:110" = "a@b"}', '"a@b" is no domain in lower case, such as example.org'),
         ("names.default_domains = 3", 'names.default_domains must be a table of strings, as in { name = "value" }'),

@@ -12,7 +12,7 @@ from twisted.trial.unittest import TestCase
 from mailserver.config_file import decode
 from mailserver.serving import Server
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "hostname": "mail.example.org",
     "listen": {"pop3": ["tcp:0"]},
     "auth": {"checkers": ["memory:alice:wonderland"], "cleartext": "always"},
@@ -46,3 +46,21 @@ class DrainTests(TestCase):
         assert transport.aborted
         assert let_go == ["the last"]
         assert [event["event"] for event in told if "event" in event] == ["service.cut"]
+
+
+class EndpointTests(TestCase):
+    async def test_an_endpoint_may_announce_mechanisms_of_its_own(self) -> None:
+        auth = {**SETTINGS["auth"], "endpoint_mechanisms": {"tcp:0": ["LOGIN"]}}
+        server = Server(decode({**SETTINGS, "auth": auth, "listen": {"pop3": ["tcp:0", "tcp:1"]}}), reactor)
+        await server.start()
+        said = {}
+        for endpoint in ("tcp:0", "tcp:1"):
+            connection = server.factory("pop3", endpoint).buildProtocol(None)
+            transport = StringTransport()
+            connection.makeConnection(transport)
+            connection.dataReceived(b"AUTH\r\n")
+            said[endpoint] = transport.value().split(b"\r\n")[2:-2]
+            connection.connectionLost()
+        await server.stop()
+        assert said["tcp:0"] == [b"LOGIN"]
+        assert {b"PLAIN", b"LOGIN"} <= set(said["tcp:1"])
