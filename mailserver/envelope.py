@@ -7,7 +7,7 @@ have written. So nothing below is read, and of a message without a Received all.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, Final
@@ -19,6 +19,9 @@ HEAD_OCTETS: Final = 64 * 1024
 
 MAX_ADDRESS: Final = 320
 """Octets of an address (RFC 5321 section 4.5.3.1); clients read the lines of *ENV into 512."""
+
+COMMENT_DEPTH: Final = 20
+"""Of comments within comments that a header may have: mail servers write one or two."""
 
 STEP_OCTETS: Final = 4096
 """Of a message's beginning that are read at a time: the first step is nearly always enough."""
@@ -124,11 +127,14 @@ def is_whole(head: bytes) -> bool:
 class Envelopes:
     """The envelopes of a snapshot in columns, and which of an account's users they are for."""
 
-    __slots__ = ("_recipients", "_senders", "_users", "shares")
+    __slots__ = ("_recipients", "_senders", "_unread", "_users", "shares")
 
-    def __init__(self, senders: Sequence[bytes], recipients: Sequence[bytes]) -> None:
+    def __init__(
+        self, senders: Sequence[bytes], recipients: Sequence[bytes], unread: Collection[int] = frozenset()
+    ) -> None:
         self._senders = senders
         self._recipients = recipients
+        self._unread = unread  # whom they are for is not known, so only the account itself gets them
         self._users: dict[str, list[int]] | None = None
         self.shares: dict[str, Any] = {}
         """What a store has made of the indexes of a user, for the sessions that follow."""
@@ -150,6 +156,8 @@ class Envelopes:
         users: dict[str, list[int]] = {}
         known: dict[bytes, list[list[int]]] = {}  # most mail is for few recipients
         for index, recipients in enumerate(self._recipients):
+            if index in self._unread:
+                continue
             lists = known.get(recipients)
             if lists is None:
                 names = {user_of(local_part(each)) for each in recipients.split(b",")} if recipients else {account}
@@ -186,10 +194,13 @@ def _received_for(content: bytes) -> bytes:
 
 
 def _bare(content: bytes) -> bytes:
-    """Without comments, the innermost first."""
-    while (bare := _COMMENT.sub(b"", content)) != content:
+    """Without comments, the innermost first. Nothing is left where they nest too deep: each depth takes a pass."""
+    for _ in range(COMMENT_DEPTH):
+        bare = _COMMENT.sub(b"", content)
+        if bare == content:
+            return bare
         content = bare
-    return bare
+    return b""
 
 
 def _addresses(content: bytes) -> Iterator[bytes]:

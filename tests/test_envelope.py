@@ -42,6 +42,8 @@ READ = [
     (b"Received: from a by b id 1; now\nDelivered-To: evil@x\nReturn-Path: evil@x\n", b"", b""),
     (b"Delivered-To: bob@x\nReceived: by b for <joe@x>; now\n", b"", b"bob@x"),
     (b"Delivered-To: .\nEnvelope-To: .bob@x\n", b"", b""),
+    (b"Delivered-To: " + b"(" * 9 + b")" * 9 + b"bob@x\n", b"", b"bob@x"),
+    (b"Delivered-To: " + b"(" * 30_000 + b")" * 30_000 + b"bob@x\n", b"", b""),  # in milliseconds, not in seconds
     (b"Delivered-To: a@b@c\n", b"", b""),
     (b'Delivered-To: "a b"@c\n', b"", b""),
     (b"Delivered-To: @relay.example:bob@x\n", b"", b""),

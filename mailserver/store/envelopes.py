@@ -59,7 +59,8 @@ def read(root: bytes, index: Index, headers: EnvelopeHeaders) -> Read:
         except OSError as error:
             note = f"the envelopes cannot be written down, so every login reads them from the messages: {error}"
     columns = [rows.get(uidl, (b"", b"")) for uidl in uidls]
-    return Read(Envelopes([row[0] for row in columns], [row[1] for row in columns]), len(rows) == len(uidls), note)
+    unread = frozenset(at for at in missing if uidls[at] not in rows)
+    return Read(Envelopes([row[0] for row in columns], [row[1] for row in columns], unread), not unread, note)
 
 
 def encode(rows: Mapping[bytes, Cells], headers: EnvelopeHeaders) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple, cast
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -72,8 +72,7 @@ class SharedStore:
         return opened
 
     def _enveloped(self, maildrop: IMaildrop, name: str, account: Account) -> Deferred[IMaildrop]:
-        found = cast("IEnvelopes", maildrop).envelopes(name, account.user, self._names.user)
-        envelopes = found if isinstance(found, Deferred) else succeed(found)
+        envelopes = maybeDeferred(cast("IEnvelopes", maildrop).envelopes, name, account.user, self._names.user)
         return envelopes.addCallbacks(self._shared, _released, (maildrop, name, account), errbackArgs=(maildrop,))
 
     def _shared(self, envelopes: Envelopes, maildrop: IMaildrop, name: str, account: Account) -> IMaildrop:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
@@ -120,6 +120,19 @@ class AccountCase(LoggedCase):
         return self.root("vision25") / "mailserver-envelopes"
 
 
+class Lent:
+    """A store of others, and its maildrop, whose envelopes fail at once."""
+
+    def __init__(self, maildrop: Any) -> None:
+        self.release = maildrop.release
+
+    def open(self, *_: object) -> Deferred[Any]:
+        return succeed(self)
+
+    def envelopes(self, *_: object) -> Any:
+        raise MessageGone
+
+
 class SharesOfAnAccount(AccountCase):
     async def test_each_sees_his_own_and_the_account_sees_all(self) -> None:
         self.fill("john@x", "mary@x", "JOHN", "john+news@x", "Mary@y", "vision25@x")
@@ -169,6 +182,13 @@ class SharesOfAnAccount(AccountCase):
         self.fill("john@x")
         with patch.object(envelopes, "read", side_effect=RuntimeError), pytest.raises(RuntimeError):
             await self.open("john@vision25")
+        (await self.open("john@vision25")).release()
+
+    async def test_so_is_one_whose_store_fails_at_once(self) -> None:
+        maildrop = await self.store._store.open(User("vision25"), "me")
+        foreign = SharedStore(cast("Any", Lent(maildrop)), NAMES)
+        with pytest.raises(MessageGone):
+            await foreign.open(self.user("john@vision25"), "me")
         (await self.open("john@vision25")).release()
 
 
@@ -307,6 +327,7 @@ class KeptEnvelopes(AccountCase):
         found = await maildrop.envelopes("vision25", "john", NAMES.user)
         assert (found[0], found[1]) == (Envelope(), Envelope())
         assert maildrop.messages.envelopes is None
+        assert (await maildrop.envelopes("vision25", "vision25", NAMES.user)).shares == {}, "they may be anybody's"
         maildrop.release()
         second.rmdir()
         (self.homes / "kept").rename(first)
