@@ -150,5 +150,5 @@ def _verified(token: bytes, keys: KeySet, algorithms: tuple[str, ...]) -> Mappin
 
     try:
         return jwt.decode(token, keys, algorithms=algorithms).claims
-    except (JoseError, ValueError, RecursionError):
+    except (JoseError, ValueError, TypeError, RecursionError):  # TypeError: a header such as {"crit": null}
         return None

@@ -124,6 +124,8 @@ class KeysTests(OAuthCase):
             signed({"alg": "none", "kid": "r"}, claims),
             signed({"alg": "HS256", "kid": "r"}, claims, public),
             signed({"alg": "ES256", "kid": "e", "crit": ["x"], "x": 1}, claims),
+            signed({"alg": "ES256", "kid": "e", "crit": None}, claims),
+            signed({"alg": "ES256", "kid": "e", "crit": 1}, claims),
             self.keys.token(ECKey.generate_key("P-256")),
             self.keys.token(kid="unknown"),
             self.keys.token(kid=None),
