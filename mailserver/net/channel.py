@@ -18,6 +18,9 @@ from mailserver.interfaces import SaslContext
 EXPORTER: Final = b"tls-exporter"
 END_POINT: Final = b"tls-server-end-point"
 
+_UNREADABLE: Final = (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+"""What comes of a certificate that cannot be read though a CA has signed it: an X.400 address, say, or a name in T.61."""
+
 
 def surroundings(hostname: bytes, client_name: str, transport: Any) -> SaslContext:
     """What a new exchange over `transport` is given; `client_name` as in `names`."""
@@ -93,13 +96,17 @@ def names(connection: SSL.Connection, kind: str) -> tuple[bytes, ...]:
     certificate = connection.get_peer_certificate(as_cryptography=True)
     if certificate is None:
         return ()
-    return tuple(name.encode("utf-8") for name in (_emails if kind == "email" else _common_names)(certificate))
+    try:
+        found = (_emails if kind == "email" else _common_names)(certificate)
+    except _UNREADABLE:  # as good as none: the password is still a way in
+        return ()
+    return tuple(name.encode("utf-8") for name in found)
 
 
 def _emails(certificate: x509.Certificate) -> list[str]:
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except (x509.ExtensionNotFound, ValueError):  # ValueError: what the CA has signed cannot be read
+    except x509.ExtensionNotFound:
         return []
     return extension.value.get_values_for_type(x509.RFC822Name)
 

@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.x509.oid import ExtensionOID
 from OpenSSL import SSL
 from twisted.internet.interfaces import ISSLTransport
 from zope.interface import implementer
@@ -143,7 +144,18 @@ def test_where_nobody_verifies_clients_a_certificate_names_nobody(tmp_path: Path
     assert names(server, "email") == ()
 
 
-def test_a_broken_extension_names_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError(),
+        TypeError(),
+        x509.DuplicateExtension("twice", ExtensionOID.SUBJECT_ALTERNATIVE_NAME),
+        x509.UnsupportedGeneralNameType("x400Address"),
+    ],
+)
+def test_a_certificate_that_cannot_be_read_names_nobody(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception
+) -> None:
     authority = Authority(tmp_path)
     store = CertificateStore([write_pair(tmp_path, "a", ["localhost"])], client_ca=str(authority.file))
     _, server = shake(store, 0, authority.client("alice@example.org"))
@@ -151,10 +163,14 @@ def test_a_broken_extension_names_nobody(monkeypatch: pytest.MonkeyPatch, tmp_pa
     class Broken:
         @property
         def extensions(self) -> x509.Extensions:
-            raise ValueError
+            raise error
+
+        @property
+        def subject(self) -> x509.Name:
+            raise error
 
     monkeypatch.setattr(type(server), "get_peer_certificate", lambda *_, **__: Broken())
-    assert names(server, "email") == ()
+    assert names(server, "email") == names(server, "cn") == ()
 
 
 @pytest.mark.parametrize("text", ["", "rubbish"])
