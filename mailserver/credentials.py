@@ -140,6 +140,7 @@ class KerberosIdentity:
 def renamed(credentials: Any, read: Callable[[bytes], str | None]) -> Any:
     """The credentials with each of their names as `read` has it; `Unproven` where one of them is nobody's.
 
+    Who asks for himself by another spelling of his own name acts for nobody else.
     What a client made of the name as it typed it, such as a digest, stays as it is.
     """
     if isinstance(credentials, ActingFor):
@@ -147,7 +148,8 @@ def renamed(credentials: Any, read: Callable[[bytes], str | None]) -> Any:
         authzid = read(credentials.authzid)
         if authzid is None or isinstance(own, Unproven):
             return Unproven(credentials.username)
-        return replace(credentials, credentials=own, authzid=authzid.encode("utf-8"))
+        octets = authzid.encode("utf-8")
+        return own if octets == own.username else replace(credentials, credentials=own, authzid=octets)
     if isinstance(credentials, KerberosIdentity) and not credentials.username:
         return credentials
     name = read(credentials.username)

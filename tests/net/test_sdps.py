@@ -101,6 +101,8 @@ def test_failures_count_for_the_account_whichever_of_its_users_is_guessed() -> N
             ActingFor(VerifiedIdentity(b"Root"), b"John+vision25"),
             ActingFor(VerifiedIdentity(b"root"), b"john@vision25"),
         ),
+        (ActingFor(VerifiedIdentity(b"john@vision25"), b"John+vision25"), VerifiedIdentity(b"john@vision25")),
+        (ActingFor(Password(b"Root", b"p"), b"root"), Password(b"root", b"p")),
         (ActingFor(VerifiedIdentity(b"root"), b"a/b"), Unproven(b"root")),
         (ActingFor(VerifiedIdentity(b"a/b"), b"john"), Unproven(b"a/b")),
         (KerberosIdentity("john@R", b""), KerberosIdentity("john@R", b"")),
