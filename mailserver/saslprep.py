@@ -11,6 +11,9 @@ import stringprep
 import unicodedata
 from itertools import chain
 
+LONGEST = 4096
+"""Octets that are prepared: nobody's name or password has more, and to sort combining marks takes the square of their number."""
+
 _FORBIDDEN = (
     stringprep.in_table_c12,
     stringprep.in_table_c21_c22,
@@ -41,8 +44,8 @@ def saslprep(text: str) -> str:
 
 
 def prepared(octets: bytes) -> bytes:
-    """The prepared spelling of what is UTF-8 and allowed; anything else as it is."""
-    if octets.isascii():  # of ASCII nothing is mapped, and what is forbidden stays as it is
+    """The prepared spelling of what is UTF-8, allowed and not too long; anything else as it is."""
+    if octets.isascii() or len(octets) > LONGEST:  # of ASCII nothing is mapped, and what is forbidden stays as it is
         return octets
     try:
         return saslprep(octets.decode("utf-8")).encode("utf-8")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailserver.saslprep import Forbidden, prepared, saslprep
+from mailserver.saslprep import LONGEST, Forbidden, prepared, saslprep
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,12 @@ def test_what_is_forbidden_has_no_other_spelling(text):
 def test_a_surrogate_is_forbidden():
     with pytest.raises(Forbidden):
         saslprep("\ud800")
+
+
+def test_what_is_longer_than_any_name_or_password_costs_no_work():
+    fits = "\u00aa" * (LONGEST // 2)
+    assert prepared(fits.encode()) == b"a" * (LONGEST // 2)
+    assert prepared(f"{fits}a".encode()) == f"{fits}a".encode()
 
 
 def test_octets_that_are_no_text_stay_as_they_are():
