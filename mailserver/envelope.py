@@ -20,6 +20,9 @@ HEAD_OCTETS: Final = 64 * 1024
 MAX_ADDRESS: Final = 320
 """Octets of an address (RFC 5321 section 4.5.3.1); clients read the lines of *ENV into 512."""
 
+MAX_LOCAL_PART: Final = 240
+"""Octets of one that stands alone: with a domain of 255 behind it, it must fit the same lines."""
+
 COMMENT_DEPTH: Final = 20
 """Of comments within comments that a header may have: mail servers write one or two."""
 
@@ -208,5 +211,5 @@ def _addresses(content: bytes) -> Iterator[bytes]:
         address = each.strip(b" \t\r")
         if address.startswith(b"<") and address.endswith(b">"):
             address = address[1:-1].strip(b" \t")
-        if len(address) <= MAX_ADDRESS and _ADDRESS.fullmatch(address):
+        if len(address) <= (MAX_ADDRESS if b"@" in address else MAX_LOCAL_PART) and _ADDRESS.fullmatch(address):
             yield address

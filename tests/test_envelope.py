@@ -49,6 +49,7 @@ READ = [
     (b"Delivered-To: @relay.example:bob@x\n", b"", b""),
     (b"Delivered-To: b\0b@x\n", b"", b""),
     (b"Delivered-To: " + b"b" * 400 + b"@x\n", b"", b""),
+    (b"Delivered-To: " + b"b" * 241 + b"\nEnvelope-To: bob\n", b"", b"bob"),
     (b"\nDelivered-To: evil@x\n", b"", b""),
     (b"\r\nDelivered-To: evil@x\r\n", b"", b""),
     (b"no header\nDelivered-To: evil@x\n", b"", b""),
