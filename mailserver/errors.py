@@ -52,6 +52,15 @@ class LineTooLong(Refusal):
     fatal = True
 
 
+class TooManyExchanges(Refusal):
+    """More SASL exchanges than a client needs: each costs a question to a token's issuer or a hash, and may be cancelled
+    before it counts as a failed login.
+    """
+
+    text = b"too many authentication exchanges"
+    fatal = True
+
+
 class WrongProtocol(Refusal):
     """A client that speaks TLS or HTTP: nothing good can follow, and a browser may be carrying somebody's attack."""
 

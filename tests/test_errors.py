@@ -55,7 +55,7 @@ def test_what_kerberos_said_is_for_the_log_alone():
 
 
 def test_only_what_cannot_go_on_is_fatal():
-    assert {kind for kind in OURS if kind.fatal} == {errors.LineTooLong, errors.WrongProtocol}
+    assert {kind for kind in OURS if kind.fatal} == {errors.LineTooLong, errors.TooManyExchanges, errors.WrongProtocol}
 
 
 @pytest.mark.parametrize("kind", family(StoreError))

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from mailserver.credentials import Credentials
 from mailserver.envelope import Envelope as Details
-from mailserver.errors import AuthenticationFailed, BadCommand, Refusal, WrongProtocol
+from mailserver.errors import AuthenticationFailed, BadCommand, Refusal, TooManyExchanges, WrongProtocol
 from mailserver.interfaces import Ask, Challenge, IExchange, IMechanism, SaslContext, Step
 from mailserver.protocol.effects import (
     MOVES,
@@ -41,6 +41,9 @@ LISTED_OCTETS = 16 * 1024
 """Octets of listings, of one command or of many, after which the session gives way and the network writes: six octets of
 UIDL ask for megabytes."""
 
+EXCHANGES = 20
+"""SASL exchanges of a connection: a client that tries every mechanism it knows, and cancels, needs a dozen."""
+
 GOODBYE = b"signing off"
 SENDING = Sending()
 
@@ -52,6 +55,7 @@ class Session:
         "_bad_commands",
         "_buffer",
         "_exchange",
+        "_exchanges",
         "_failures",
         "_listed",
         "_listing",
@@ -101,7 +105,7 @@ class Session:
         self._mechanism = b""
         self._surroundings = surroundings  # asked when it counts: TLS may begin later, and its bindings cost
         self._listing: Iterator[bytes] | None = None
-        self._failures = self._bad_commands = self._listed = 0
+        self._failures = self._bad_commands = self._listed = self._exchanges = 0
         self._out = [ok(policy.greet(stamp))]
 
     # What the network calls.
@@ -242,6 +246,9 @@ class Session:
 
     def begin(self, mechanism: IMechanism, response: bytes | None) -> Effect | None:
         """Begin an exchange; `response` is the initial one, in base64, or None (RFC 5034 section 4)."""
+        self._exchanges += 1
+        if self._exchanges > EXCHANGES:
+            raise TooManyExchanges
         self._mechanism = mechanism.name
         initial = None if response is None else from_base64(b"" if response == b"=" else response)
         context = self._context()
