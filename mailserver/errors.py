@@ -53,7 +53,7 @@ class LineTooLong(Refusal):
 
 
 class TooManyExchanges(Refusal):
-    """More SASL exchanges than a client needs: each costs a question to a token's issuer or a hash, and may be cancelled
+    """More SASL exchanges without a login than a client needs: each costs a question to a token's issuer or a hash, and may be cancelled
     before it counts as a failed login.
     """
 

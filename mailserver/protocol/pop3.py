@@ -42,7 +42,7 @@ LISTED_OCTETS = 16 * 1024
 UIDL ask for megabytes."""
 
 EXCHANGES = 20
-"""SASL exchanges of a connection: a client that tries every mechanism it knows, and cancels, needs a dozen."""
+"""SASL exchanges of a connection that came to no login: a client that tries all it knows, and cancels, needs a dozen."""
 
 GOODBYE = b"signing off"
 SENDING = Sending()
@@ -323,6 +323,7 @@ class Session:
         if isinstance(step, Ask):
             return Sasl(step.request)
         self._exchange = None
+        self._exchanges -= 1  # it counts as a login from here on
         return self.login(step.credentials, self._mechanism)
 
     def _list_on(self, blocks: Iterator[bytes]) -> None:
