@@ -53,8 +53,9 @@ class LineTooLong(Refusal):
 
 
 class TooManyExchanges(Refusal):
-    """More SASL exchanges without a login than a client needs: each costs a question to a token's issuer or a hash, and may be cancelled
-    before it counts as a failed login.
+    """More SASL exchanges without a login than a client needs.
+
+    Each may cost a hash or a question to a token's issuer, and is cancelled before it counts as a failed login.
     """
 
     text = b"too many authentication exchanges"
