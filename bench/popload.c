@@ -2,7 +2,7 @@
  *
  * Each of C concurrent connections runs one session after another, one account each in turn:
  *   greeting, USER, PASS, then the script (STAT, LIST, UIDL, RETR of messages 1..K), QUIT.
- * With --pipeline, everything after PASS goes out in one write.
+ * With --pipeline, everything after PASS goes out in one write. With --idle, each logs in and stays.
  * Prints sessions/s, commands/s, MB/s received and the session latency percentiles, and the client's own CPU seconds.
  *
  * cc -O2 -o popload popload.c -lssl -lcrypto
@@ -41,9 +41,9 @@ struct conn {
 };
 static struct conn *cs;
 static int ep, nsteps, next_account;
-static long sessions, errors, commands; static unsigned long long bytes;
+static long sessions, errors, commands, held; static unsigned long long bytes;
 static double *lat; static long nlat, caplat;
-static double deadline; static int stopping;
+static double deadline;
 
 static double now(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return t.tv_sec + t.tv_nsec / 1e9; }
 
@@ -87,7 +87,7 @@ static void finish(struct conn *c, int ok) {
   close(c->fd);
   if (ok) { sessions++; if (nlat == caplat) { caplat = caplat ? caplat * 2 : 65536; lat = realloc(lat, caplat * sizeof *lat); } lat[nlat++] = now() - c->t0; }
   else errors++;
-  if (now() < deadline && !stopping) start(c); else c->fd = -1;
+  if (now() < deadline && !idle) start(c); else c->fd = -1;   /* an idle one that is refused is not tried again: it counts */
 }
 
 static int flush(struct conn *c) {
@@ -144,7 +144,7 @@ static int eat(struct conn *c, const char *p, size_t n) {
     }
     /* one whole reply is in */
     if (c->step == nsteps) return 1;
-    if (idle && c->step == 3) { /* logged in: stay */ c->step = 3; return 0; }
+    if (idle && c->step == 3) { held++; return 0; } /* logged in: stay */
     if (pipeline && c->step >= 3) { c->step++; step_text(c, c->step, (char[512]){0}, 512, &c->multi); }
     else { say(c); if (flush(c) < 0) return -1; }
   }
@@ -202,8 +202,8 @@ int main(int argc, char **argv) {
   struct rusage u1; getrusage(RUSAGE_SELF, &u1);
   double cpu = (u1.ru_utime.tv_sec - u0.ru_utime.tv_sec) + (u1.ru_stime.tv_sec - u0.ru_stime.tv_sec) + (u1.ru_utime.tv_usec - u0.ru_utime.tv_usec) / 1e6 + (u1.ru_stime.tv_usec - u0.ru_stime.tv_usec) / 1e6;
   qsort(lat, nlat, sizeof *lat, cmp);
-  printf("{\"sessions\": %ld, \"errors\": %ld, \"seconds\": %.3f, \"sessions_s\": %.1f, \"commands_s\": %.1f, \"mb_s\": %.2f, \"p50_ms\": %.2f, \"p99_ms\": %.2f, \"max_ms\": %.2f, \"client_cpu_s\": %.2f}\n",
-         sessions, errors, t, sessions / t, commands / t, bytes / t / 1e6,
+  printf("{\"sessions\": %ld, \"errors\": %ld, \"held\": %ld, \"seconds\": %.3f, \"sessions_s\": %.1f, \"commands_s\": %.1f, \"mb_s\": %.2f, \"p50_ms\": %.2f, \"p99_ms\": %.2f, \"max_ms\": %.2f, \"client_cpu_s\": %.2f}\n",
+         sessions, errors, held, t, sessions / t, commands / t, bytes / t / 1e6,
          nlat ? lat[nlat / 2] * 1e3 : 0, nlat ? lat[(long)(nlat * .99)] * 1e3 : 0, nlat ? lat[nlat - 1] * 1e3 : 0, cpu);
   return errors > 0 && sessions == 0;
 }
