@@ -22,6 +22,8 @@ class Refusal(Exception):
     text: ClassVar[bytes] = b"refused"
     fatal: ClassVar[bool] = False
     """Whether the connection ends with it."""
+    remarkable: ClassVar[bool] = False
+    """Whether the operator is told of it: he can mend what the client cannot."""
 
     def __init__(self, text: bytes | None = None) -> None:
         super().__init__()
@@ -67,6 +69,22 @@ class WrongProtocol(Refusal):
 
     text = b"this is a POP3 server"
     fatal = True
+    remarkable = True
+
+    def __init__(self, spoken: str = "another protocol") -> None:
+        super().__init__()
+        self.spoken = spoken
+
+
+class NeedsTLS(Refusal):
+    """A password that would cross an unencrypted line (RFC 8314 section 4.1), and of whom, where that was said."""
+
+    text = b"not without TLS"
+    remarkable = True
+
+    def __init__(self, text: bytes | None = None, user: bytes = b"") -> None:
+        super().__init__(text)
+        self.user = user
 
 
 class NoSuchMessage(Refusal):

@@ -46,15 +46,19 @@ class User:
     """What makes it an account of many users (SDPS); the realm tells."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Mind:
-    """cred's `mind`: who asks for an avatar, and over what."""
+    """cred's `mind`: who asks for an avatar, and over what; and what the realm tells of its answer."""
 
     peer: str
     """The client's address, without its port; a.b.c.d for ::ffff:a.b.c.d; "" over a Unix socket."""
     tls: bool
     listener: str
     """The listener's protocol: "pop3", "pop3s", "kpop"."""
+    session: str = field(default="", compare=False)
+    """What the log calls the session: it is in each of its events."""
+    user: str = field(default="", compare=False)
+    """The realm's word: whose maildrop it opens."""
 
 
 class IStore(Interface):

@@ -33,6 +33,7 @@ from mailserver.net.kpop import KPOPServerFactory
 from mailserver.net.listener import Limits
 from mailserver.net.renewal import CertificateWatch
 from mailserver.net.stamp import stamp_host
+from mailserver.net.story import Fetches
 from mailserver.net.throttle import Throttle
 from mailserver.net.tls import CertificateStore
 from mailserver.store import SharedStore, needs_home, open_store
@@ -69,6 +70,7 @@ class Server:
         self._portal = make_portal(MailboxRealm(self._store, asked), asked, config.auth.masters)
         self._oracle = make_oracle(asked, self._kerberos.gssapi if self._kerberos else None)
         self._throttle = Throttle(reactor, config.limits.failure_delay_seconds)
+        self._fetches = Fetches()
         self._certificates: CertificateStore | None = None
         self._watch: CertificateWatch | None = None
         self._factories: list[POP3ServerFactory] = []
@@ -128,6 +130,7 @@ class Server:
             "throttle": self._throttle,
             "names": self._config.naming(endpoint),
             "greeting": self._config.sdps.greeting,
+            "fetches": self._fetches,
         }
 
     def reload(self) -> None:

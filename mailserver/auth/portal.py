@@ -170,8 +170,10 @@ class MailboxRealm:
         if user_name(_admitted(user, mind).name) is None:
             raise UnauthorizedLogin
         if self._needs_home and user.home is None and user.mail is None:
-            log.error(HOMELESS, event="auth.homeless", user=user.name)
+            log.error(HOMELESS, event="auth.homeless", user=user.name, session=_session(mind))
             raise PermanentFailure
+        if isinstance(mind, Mind):
+            mind.user = user.name
         return self._store.open(user, f"{listener} {peer or 'local'}")
 
 
@@ -179,7 +181,13 @@ def _admitted(user: User, mind: object) -> User:
     """The user, if he may log in from where he is. Errors: UnauthorizedLogin."""
     peer = mind.peer if isinstance(mind, Mind) else None
     if user.networks and not _within(peer, user.networks):
-        log.info("{user} may not log in from {peer!r}", event="auth.network", user=user.name, peer=peer)
+        log.info(
+            "{user!r} may not log in from {peer!r}",
+            event="auth.network",
+            user=user.name,
+            peer=peer,
+            session=_session(mind),
+        )
         raise UnauthorizedLogin
     return user
 
@@ -187,9 +195,18 @@ def _admitted(user: User, mind: object) -> User:
 def _told(avatar: Avatar, acting: Acting, mind: object) -> Avatar:
     peer = mind.peer if isinstance(mind, Mind) else None
     log.info(
-        "{master} acts for {user} from {peer}", event="auth.master", master=acting.master, user=acting.user, peer=peer
+        "{master!r} acts for {user!r} from {peer}",
+        event="auth.master",
+        master=acting.master,
+        user=acting.user,
+        peer=peer,
+        session=_session(mind),
     )
     return avatar
+
+
+def _session(mind: object) -> str:
+    return mind.session if isinstance(mind, Mind) else ""
 
 
 def _avatar(maildrop: IMaildrop) -> Avatar:

@@ -65,6 +65,7 @@ class Connection(Outlet):
         "_waiting",
         "core",
         "draining",
+        "ended",
         "lost",
         "user",
     )
@@ -74,6 +75,7 @@ class Connection(Outlet):
     def __init__(self, clock: IReactorTime, peer: str) -> None:
         super().__init__(clock, peer)
         self.user = ""
+        self.ended = ""  # by what, for the log; the first cause counts
         self.lost = False
         self.draining = False
         self._later: IDelayedCall | None = None
@@ -100,6 +102,14 @@ class Connection(Outlet):
     def leave(self) -> None:
         """Give back what the session holds; called once, when the connection was lost."""
         raise NotImplementedError
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the log tells of the connection in each of its events."""
+        return {"peer": self.peer, "user": self.user}
+
+    def end(self, cause: str) -> None:
+        """Remember what ended the connection, for the log."""
+        self.ended = self.ended or cause
 
     # What Twisted calls.
 
@@ -167,6 +177,7 @@ class Connection(Outlet):
         allowed = self.allowed_seconds()
         if now - self.active < (CLOSING_SECONDS if self._closing else allowed):
             return
+        self.end("idle timeout")
         if self._closing or self.core.busy or self.tls:  # TLS closes only with the client's help
             self.abort()
         else:
@@ -180,6 +191,7 @@ class Connection(Outlet):
         """Close now, or as soon as nothing is under way."""
         self.draining = True
         if not (self.core.busy or self._closing):
+            self.end("server stop")
             self._batch += self.core.last_words(TemporaryFailure(b"the server is stopping"))
             self.close()
             if self.tls:
@@ -316,6 +328,7 @@ class Connection(Outlet):
     def _file_sent(self, sender: FileSender) -> None:
         if not sender.whole:
             if isinstance(sender.error, (ConnectionError, TimeoutError)):
+                self.end("connection lost")
                 self.abort()  # the client has gone
             else:
                 why = sender.error or "its file is too short"
@@ -333,7 +346,8 @@ class Connection(Outlet):
 
     def fault(self, failure: Failure) -> None:
         """End the connection after a fault; within a message without a word, so that no client takes it for whole."""
-        report(failure, self.peer, self.user)
+        self.end("message cut short" if failure.check(MessageTruncated) else "fault")
+        report(failure, self.facts())
         if self.lost:
             return
         if self._transfer is None and self._sender is None and not self._closing:

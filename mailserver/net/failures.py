@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from OpenSSL import SSL
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
@@ -19,18 +22,18 @@ from mailserver.errors import (
 log = Logger()
 
 
-def translate(failure: Failure, peer: str, user: str) -> Refusal:
-    """Return what the client hears; the operator hears the rest."""
+def translate(failure: Failure, facts: Mapping[str, Any]) -> Refusal:
+    """Return what the client hears; the operator hears the rest, with the `facts` that name the session."""
     refusal = refusal_for(failure.value)
     if isinstance(failure.value, StoreError):
         level = LogLevel.info if isinstance(failure.value, MaildropInUse) else LogLevel.warn  # one is routine
-        log.emit(level, "{peer} {user}: {reason}", event="store", peer=peer, user=user, reason=str(failure.value))
+        log.emit(level, "{peer} {user!r}: {reason}", event="store", reason=str(failure.value), **facts)
     elif isinstance(refusal, TicketRefused):
         level = LogLevel.error if refusal.ours else LogLevel.info
         text = "ticket from {peer} refused: {reason!r}"
-        log.emit(level, text, event="kerberos.refused", peer=peer, code=refusal.error_code, reason=refusal.detail)
+        log.emit(level, text, event="kerberos.refused", code=refusal.error_code, reason=refusal.detail, **facts)
     elif refusal is None:
-        log.failure("fault under the session of {user} from {peer}", failure, event="fault", peer=peer, user=user)
+        log.failure("fault under the session of {user!r} from {peer}", failure, event="fault", **facts)
     return refusal or TemporaryFailure()
 
 
@@ -40,9 +43,9 @@ def tls_reason(error: SSL.Error) -> str:
     return ", ".join(reason for _library, _function, reason in details) or type(error).__name__
 
 
-def report(failure: Failure, peer: str, user: str) -> None:
-    """Tell the operator why a connection ends."""
+def report(failure: Failure, facts: Mapping[str, Any]) -> None:
+    """Tell the operator why a connection ends, with the `facts` that name the session."""
     if isinstance(failure.value, MessageTruncated):
-        log.warn("{peer} {user}: {reason}", event="truncated", peer=peer, user=user, reason=str(failure.value))
+        log.warn("{peer} {user!r}: {reason}", event="truncated", reason=str(failure.value), **facts)
     else:
-        log.failure("fault in the session of {user} from {peer}", failure, event="fault", peer=peer, user=user)
+        log.failure("fault in the session of {user!r} from {peer}", failure, event="fault", **facts)

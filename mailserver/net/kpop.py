@@ -73,17 +73,13 @@ class KPOPServer(POP3Server):
         self.session.feed(rest)
 
     def _ticket_refused(self, failure: Failure) -> None:
-        refusal = translate(failure, self.peer, self.user)
+        refusal = translate(failure, self.facts())
         code = refusal.error_code if isinstance(refusal, TicketRefused) else GENERIC
         self._preamble.refused(code, self.clock.seconds(), UNKNOWN_REALM, self.factory.name)
 
     def _turn_away(self, effect: TurnAway) -> None:
         log.info(
-            "no client of KPOP at {peer}: {reason}",
-            event="kpop.turned_away",
-            listener=self.factory.listener,
-            peer=self.peer,
-            reason=effect.reason,
+            "no client of KPOP at {peer}: {reason}", event="kpop.turned_away", reason=effect.reason, **self.facts()
         )
         self.close()
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from typing import Any
 
 from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
@@ -24,6 +26,7 @@ from mailserver.names import Names
 from mailserver.net.channel import surroundings
 from mailserver.net.protocol import POP3Server
 from mailserver.net.stamp import make_stamp, stamp_host
+from mailserver.net.story import Fetches
 from mailserver.net.throttle import Throttle, network
 from mailserver.protocol.policy import Policy
 from mailserver.protocol.pop3 import Session
@@ -62,7 +65,8 @@ class POP3ServerFactory(ServerFactory):
     `oracle` answer. `client_name` says where in a client's certificate its name is, "email" or "cn"; "" for nowhere.
     Listeners of one service share a `throttle`, so that a guesser gains nothing by changing ports. `names` reads the names
     that clients give, before the portal sees them; without it they are what was typed. Where it has accounts (SDPS), `*ENV`
-    is served, for every maildrop. `greeting` is what the greeting says first: ASCII, 200 octets at most.
+    is served, for every maildrop. `greeting` is what the greeting says first: ASCII, 200 octets at most. Listeners that share
+    `fetches` notice together the clients that fetch again what they had.
     """
 
     noisy = False
@@ -83,13 +87,17 @@ class POP3ServerFactory(ServerFactory):
         client_name: str = "",
         names: Names | None = None,
         greeting: str = "",
+        fetches: Fetches | None = None,
     ) -> None:
         self.portal = portal
+        self._mark = secrets.token_hex(3)
+        self._numbers = count(1)
         self.clock = clock if clock is not None else _running_reactor()
         self.tls = tls
         self.limits = limits or Limits()
         self.listener = listener
         self.throttle = throttle or Throttle(self.clock, self.limits.failure_delay_seconds)
+        self.fetches = fetches or Fetches()
         self.oracle = oracle
         self.names = names
         self._client_name = client_name
@@ -166,6 +174,14 @@ class POP3ServerFactory(ServerFactory):
             self._policy = replace(self._policy, mechanisms=able, user=user)
             self._loopback_policy = replace(self._loopback_policy, mechanisms=able, user=user)
 
+    def number(self) -> int:
+        """Return a new session's number."""
+        return next(self._numbers)
+
+    def name_of(self, number: int) -> str:
+        """Return what the log calls a session: by a mark of this listener and process, so that no two share a name."""
+        return f"{self._mark}-{number:x}"
+
     def ask(self, request: object) -> Deferred[object]:
         """Carry a SASL exchange's question to the oracle."""
         if self.names is not None and isinstance(request, VerifierOf):
@@ -207,6 +223,7 @@ class POP3ServerFactory(ServerFactory):
     def abort(self) -> None:
         """Drop every connection. What QUIT has begun to remove is still removed."""
         for connection in tuple(self._connections):
+            connection.end("server stop")
             connection.abort()
         for stranger in self._turned_away:
             stranger.transport.abortConnection()

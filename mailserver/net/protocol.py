@@ -15,11 +15,12 @@ from zope.interface import Interface
 
 from mailserver.credentials import ActingFor, Credentials, KerberosIdentity, renamed
 from mailserver.envelope import Envelope as Details
-from mailserver.errors import AuthenticationFailed, MessageGone, StoreError
+from mailserver.errors import AuthenticationFailed, MessageGone, OutcomeUnknown, StoreError
 from mailserver.interfaces import IBody, IMaildrop, Mind
 from mailserver.net.compat import adapt
 from mailserver.net.connection import Connection, Core
-from mailserver.net.failures import tls_reason, translate
+from mailserver.net.failures import translate
+from mailserver.net.story import UNSETTLED, end_of, facts, printable, tell_remark, tell_session, tell_tls_failure
 from mailserver.net.transfer import SENDFILE_LEAST, FileSender, Transfer
 from mailserver.protocol.effects import Close, Commit, Envelope, Login, Retrieve, Sasl, StartTLS, State, Turn
 from mailserver.protocol.pop3 import Session
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from mailserver.net.listener import POP3ServerFactory
 
 log = Logger()
-
-LOGGED_NAME = 256
-"""Octets of a user name that the log and the memory of failures keep: SASL lets 48 KiB through, and nobody is called so."""
 
 
 class POP3Server(Connection):
@@ -42,6 +40,8 @@ class POP3Server(Connection):
         "_maildrop",
         "deleted",
         "factory",
+        "fetched",
+        "number",
         "principal",
         "retrieved",
         "session",
@@ -54,8 +54,11 @@ class POP3Server(Connection):
         super().__init__(factory.clock, peer)
         self.factory: POP3ServerFactory = factory
         self.since = self.active
+        self.number = factory.number()
         self.principal = ""
-        self.retrieved = self.deleted = 0
+        self.retrieved = 0
+        self.fetched: set[int] | None = None
+        self.deleted: int | None = None  # until the UPDATE state has removed them
         self._maildrop: IMaildrop | None = None
         self._logout: Callable[[], object] | None = None
         self._committing = False
@@ -77,16 +80,14 @@ class POP3Server(Connection):
         return limits.idle_seconds
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Give everything back. A handshake that failed is told: to its client it looks like a server that is down."""
+        """Give everything back, and tell what an operator would want to know of a client that did not get in."""
         self.factory.ended(self)
+        self.end(end_of(reason))
         if isinstance(reason.value, SSL.Error):
-            log.info(
-                "TLS with {peer} failed: {reason}",
-                event="pop3.tls_failed",
-                listener=self.factory.listener,
-                peer=self.peer,
-                reason=tls_reason(reason.value),
-            )
+            tell_tls_failure(self, reason.value)
+        remark = self.core.remark if isinstance(self.core, Session) else None
+        if remark is not None:
+            tell_remark(self, remark)
         super().connectionLost(reason)
 
     def leave(self) -> None:
@@ -94,30 +95,16 @@ class POP3Server(Connection):
         if self._logout is None or self._committing:
             return
         self._log_out()
-        log.info(
-            "session of {who} from {peer} ({listener}, {security}): {retrieved} retrieved, {deleted} deleted, "
-            "{octets_in} octets in, {octets_out} out, {seconds} s",
-            event="pop3.session",
-            **self._facts(),
-            security="TLS" if self.session.tls else "no TLS",
-            retrieved=self.retrieved,
-            deleted=self.deleted,
-            octets_in=self.octets_in,
-            octets_out=self.octets_out,
-            seconds=round(self.clock.seconds() - self.since, 3),
-        )
+        tell_session(self)
 
-    def _facts(self) -> dict[str, object]:
-        """What the log tells of whoever is logged in, or tried to be."""
-        proven = self.principal not in ("", self.user)
-        return {
-            "listener": self.factory.listener,
-            "who": f"{self.user} ({self.principal})" if proven else self.user,
-            "user": self.user,
-            "principal": self.principal,
-            "peer": self.peer,
-            "tls": self.session.tls,
-        }
+    @property
+    def name(self) -> str:
+        """What the log calls the session."""
+        return self.factory.name_of(self.number)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the log tells of whoever is logged in, or tried to be."""
+        return facts(self)
 
     def _log_out(self) -> None:
         logout, self._logout = self._logout, None
@@ -125,11 +112,13 @@ class POP3Server(Connection):
             if logout is not None:
                 logout()
         except Exception:  # noqa: BLE001 - a portal of somebody else's may raise what it likes; the rest must go on
-            log.failure("fault in the logout of {user} from {peer}", event="fault", peer=self.peer, user=self.user)
+            log.failure("fault in the logout of {user!r} from {peer}", event="fault", **self.facts())
 
     # The effects.
 
     def _close(self, _: Close) -> None:
+        refusal = self.core.closed_by if isinstance(self.core, Session) else None
+        self.end("QUIT" if refusal is None else f"refusal: {refusal.line.decode('ascii')}")
         self.close()
 
     def _turn(self, _: Turn) -> None:
@@ -148,14 +137,14 @@ class POP3Server(Connection):
         names = self.factory.names
         credentials = effect.credentials if names is None else renamed(effect.credentials, names.read)
         if isinstance(credentials, KerberosIdentity):
-            self.principal = _printable(credentials.principal.encode("utf-8", "backslashreplace"))
-        self.user = _printable(credentials.username) or self.principal
-        mind = Mind(self.peer, self.session.tls, self.factory.listener)
+            self.principal = printable(credentials.principal.encode("utf-8", "backslashreplace"))
+        self.user = printable(credentials.username) or self.principal
+        mind = Mind(self.peer, self.session.tls, self.factory.listener, self.name)
         login = self.factory.portal.login(credentials, mind, IMaildrop, IMailboxPOP3)
         login.addCallback(self._take_avatar)
         self.wait(
             login,
-            lambda maildrop: self._logged_in(maildrop, credentials),
+            lambda maildrop: self._logged_in(maildrop, credentials, mind),
             lambda failure: self._login_failed(failure, effect),
         )
 
@@ -163,26 +152,28 @@ class POP3Server(Connection):
         interface, avatar, self._logout = login
         return avatar if interface is IMaildrop else adapt(avatar, self.clock)
 
-    def _logged_in(self, maildrop: IMaildrop, credentials: Credentials) -> None:
+    def _logged_in(self, maildrop: IMaildrop, credentials: Credentials, mind: Mind) -> None:
+        if not credentials.username:  # a ticket alone has named him
+            self.user = printable(mind.user.encode("utf-8")) or self.user
         if self.lost:
             self.leave()
             return
         self._maildrop = maildrop
         self.factory.throttle.succeeded(self.factory.guessed(self.user))
         if isinstance(credentials, ActingFor):
-            self.principal, self.user = self.user, _printable(credentials.authzid)
+            self.principal, self.user = self.user, printable(credentials.authzid)
         self.session.login_ok(maildrop.messages)
 
     def _login_failed(self, failure: Failure, effect: Login) -> None:
         self._log_out()  # of an avatar that could not be adapted
-        refusal = translate(failure, self.peer, self.user)
+        refusal = translate(failure, self.facts())
         if not isinstance(refusal, AuthenticationFailed):
             self.session.refused(refusal)
             return
         log.info(
-            "failed login of {who} from {peer} by {mechanism}",
+            "failed login of {who!r} from {peer} by {mechanism}",
             event="pop3.login_failed",
-            **self._facts(),
+            **self.facts(),
             mechanism=effect.mechanism.decode("ascii"),
         )
         seconds = self.factory.throttle.failed(self.peer, self.factory.guessed(self.user))
@@ -200,13 +191,15 @@ class POP3Server(Connection):
         return result
 
     def _updated(self, marked: int, left: int) -> None:
-        self.deleted = marked - left
+        self.deleted, self.ended = marked - left, "QUIT"
         self.session.committed(left)
         if self.lost:
             self.leave()
 
     def _refused(self, failure: Failure) -> None:
-        self.session.refused(translate(failure, self.peer, self.user))
+        if failure.check(OutcomeUnknown):
+            self.ended = UNSETTLED
+        self.session.refused(translate(failure, self.facts()))
         if self.lost:
             self.leave()
 
@@ -245,6 +238,9 @@ class POP3Server(Connection):
     def _sent(self, effect: Retrieve, octets: int) -> None:
         if effect.lines is None:
             self.retrieved += 1
+            if self.fetched is None:
+                self.fetched = set()
+            self.fetched.add(effect.number)
             self._drop.sent(effect.number, octets)
         self.session.sent()
 
@@ -265,7 +261,7 @@ class POP3Server(Connection):
     def _no_envelope(self, failure: Failure) -> None:
         """A message that is gone gets an answer all the same: fetchmail reads no -ERR here. RETR will refuse it."""
         if failure.check(MessageGone):
-            translate(failure, self.peer, self.user)
+            translate(failure, self.facts())
             self._enveloped(Details())
         else:
             self._refused(failure)
@@ -280,11 +276,3 @@ class POP3Server(Connection):
         Retrieve: _retrieve,
         Envelope: _envelope,
     }
-
-
-def _printable(name: bytes) -> str:
-    """Return a client's user name as the log may show it: nothing in it can break a line or drive a terminal."""
-    text = name[:LOGGED_NAME].decode("utf-8", "backslashreplace")
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

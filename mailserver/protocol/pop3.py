@@ -64,11 +64,13 @@ class Session:
         "_out",
         "_pending",
         "_surroundings",
+        "closed_by",
         "deleted",
         "deleted_octets",
         "messages",
         "policy",
         "principal",
+        "remark",
         "stamp",
         "state",
         "tls",
@@ -106,6 +108,10 @@ class Session:
         self._surroundings = surroundings  # asked when it counts: TLS may begin later, and its bindings cost
         self._listing: Iterator[bytes] | None = None
         self._failures = self._bad_commands = self._listed = self._exchanges = 0
+        self.remark: Refusal | None = None
+        """The last refusal of which the operator is to be told."""
+        self.closed_by: Refusal | None = None
+        """The refusal that ended the session; None where QUIT did."""
         self._out = [ok(policy.greet(stamp))]
 
     # What the network calls.
@@ -307,7 +313,7 @@ class Session:
         if self.state is not State.AUTHORIZATION or not self._buffer:
             return self._buffer.line(COMMAND_LIMIT)
         if self._buffer.begins(TLS_HELLO):
-            raise WrongProtocol
+            raise WrongProtocol("TLS")
         return self._buffer.line(SASL_LIMIT if self._buffer.begins(b"AUTH ") else COMMAND_LIMIT)
 
     def _respond(self, line: bytes) -> Effect | None:
@@ -344,5 +350,8 @@ class Session:
         self._failures += isinstance(refusal, AuthenticationFailed)
         self._bad_commands += isinstance(refusal, BadCommand)
         hopeless = self._failures >= self.policy.failures or self._bad_commands >= self.policy.bad_commands
+        if refusal.remarkable:
+            self.remark = refusal
         if hopeless or refusal.fatal:
+            self.closed_by = refusal
             self._pending = self.end()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from mailserver.credentials import Apop, KerberosIdentity, Password
-from mailserver.errors import BadCommand, NoSuchMessage, Refusal, WrongProtocol
+from mailserver.errors import BadCommand, NeedsTLS, NoSuchMessage, WrongProtocol
 from mailserver.protocol.effects import Effect, Envelope, Retrieve, StartTLS, State
 from mailserver.snapshot import BLOCK
 
@@ -94,14 +94,11 @@ def _stls_capability(session: Session) -> bytes | None:
     return b"STLS" if offered else None
 
 
-def _check_cleartext(session: Session) -> None:
-    """Refuse a password on a line where others could read it (RFC 8314 section 4.1)."""
+def _check_cleartext(session: Session, name: bytes = b"") -> None:
+    """Refuse a password, `name`'s, on a line where others could read it (RFC 8314 section 4.1)."""
     if not session.secure:
-        raise Refusal(
-            b"send STLS first, passwords do not cross an unencrypted line"
-            if session.policy.stls
-            else b"not without TLS"
-        )
+        stls = b"send STLS first, passwords do not cross an unencrypted line"
+        raise NeedsTLS(stls if session.policy.stls else None, name)
 
 
 @command(b"USER", AUTHORIZATION, verbatim=True, capability=_user_capability)
@@ -109,8 +106,8 @@ def user(session: Session, args: Sequence[bytes]) -> None:
     """RFC 1939 section 7: name the maildrop. Every name gets the same answer."""
     if not session.policy.user:
         raise BadCommand
-    _check_cleartext(session)
     name = args[0].strip(b" ")
+    _check_cleartext(session, name)
     if not name:
         raise BadCommand(b"USER needs a name")
     session.user = name
@@ -171,7 +168,7 @@ def stls(session: Session, _: Sequence[bytes]) -> Effect:
 
 def http(_session: Session, _args: Sequence[bytes]) -> Effect:
     """Refuse a browser at once: the body of its request may hold commands that a web page chose."""
-    raise WrongProtocol
+    raise WrongProtocol("HTTP")
 
 
 for _method in (b"GET", b"HEAD", b"POST", b"PUT", b"OPTIONS", b"CONNECT"):

@@ -22,7 +22,9 @@ def test_a_tls_error_without_words_is_told_by_its_kind() -> None:
 @pytest.mark.parametrize(("ours", "level"), [(True, LogLevel.error), (False, LogLevel.info)])
 def test_a_refused_ticket_is_told_once_and_louder_when_the_fault_is_ours(ours: bool, level: object) -> None:
     with capturedLogs() as events:
-        refusal = translate(Failure(TicketRefused(45, "no keytab at /etc/pop.keytab", ours=ours)), "192.0.2.1", "")
+        refusal = translate(
+            Failure(TicketRefused(45, "no keytab at /etc/pop.keytab", ours=ours)), {"peer": "192.0.2.1", "user": ""}
+        )
     assert b"keytab" not in refusal.line
     (event,) = events
     assert (event["event"], event["code"], event["peer"]) == ("kerberos.refused", 45, "192.0.2.1")

@@ -144,7 +144,7 @@ def test_a_maildrop_that_is_not_the_principal_s_is_refused_as_a_wrong_password_i
     assert talk.heard() == b"-ERR [AUTH] authentication failed\r\n"
     (event,) = named(events, "pop3.login_failed")
     assert (event["user"], event["principal"], event["mechanism"]) == ("bob", "alice@KPOP.TEST", "KPOP")
-    assert eventAsText(event).endswith("failed login of bob (alice@KPOP.TEST) from  by KPOP")
+    assert eventAsText(event).endswith("failed login of 'bob (alice@KPOP.TEST)' from  by KPOP")
 
 
 def test_tls_may_be_required_and_then_must_be_there():
@@ -173,7 +173,7 @@ def test_one_line_tells_what_a_session_did_and_for_whom(events):
     (event,) = named(events, "pop3.session")
     fields = ("user", "principal", "listener", "retrieved")
     assert [event[field] for field in fields] == ["alice", "alice@KPOP.TEST", "kpop", 1]
-    assert "session of alice (alice@KPOP.TEST) from" in eventAsText(event)
+    assert " of 'alice (alice@KPOP.TEST)' from" in eventAsText(event)
     assert event["octets_out"] == len(talk.wire.value())
 
 

@@ -27,6 +27,11 @@ FIELDS = {
     "octets_in",
     "octets_out",
     "seconds",
+    "session",
+    "ended",
+    "marked",
+    "remarks",
+    "uidl_all",
     "listener",
 }
 

@@ -1,0 +1,128 @@
+"""What the log tells of a POP3 session: in one line what it did and how it ended, and what its client should mend."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final
+
+from OpenSSL import SSL
+from twisted.internet.error import ConnectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mailserver.errors import NeedsTLS, Refusal, WrongProtocol
+from mailserver.net.failures import tls_reason
+from mailserver.net.throttle import network
+
+if TYPE_CHECKING:
+    from mailserver.net.protocol import POP3Server
+
+LOGGED_NAME: Final = 256
+"""Octets of a user name that the log and the memory of failures keep: SASL lets 48 KiB through, and nobody is called so."""
+
+REMEMBERED: Final = 10_000
+"""Clients whose last fetch is remembered: two megabytes; the least recent go first."""
+
+UNSETTLED: Final = "QUIT, to be finished by the next login"
+"""How a session ends whose deletions were promised, and not all were made."""
+
+log = Logger()
+
+
+class Fetches:
+    """What each client, a user at an address, fetched last and left there: one that fetches all of it again is noticed."""
+
+    def __init__(self, remembered: int = REMEMBERED) -> None:
+        self._remembered = remembered
+        self._last: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+
+    def again(self, server: POP3Server) -> bool:
+        """Whether the session fetched all there was, and of it what its client had fetched before; remembers it."""
+        fetched, messages = server.fetched, server.session.messages
+        if not fetched:
+            return False
+        client = server.user, network(server.peer)
+        before = self._last.pop(client, None)
+        kept = fetched if server.deleted is None else fetched - server.session.deleted
+        if kept:
+            self._last[client] = messages.uidls[max(kept) - 1]
+            if len(self._last) > self._remembered:
+                self._last.popitem(last=False)
+        return before is not None and len(fetched) == len(messages) and before in messages.uidls
+
+
+def facts(server: POP3Server) -> dict[str, Any]:
+    """Return what every event of a session tells of whoever is logged in, or tried to be."""
+    proven = server.principal not in ("", server.user)
+    return {
+        "session": server.name,
+        "listener": server.factory.listener,
+        "who": f"{server.user} ({server.principal})" if proven else server.user,
+        "user": server.user,
+        "principal": server.principal,
+        "peer": server.peer,
+        "tls": server.tls,
+    }
+
+
+def tell_session(server: POP3Server) -> None:
+    """Say in one line what a session did, and how it ended."""
+    marked = 0 if server.deleted is not None else len(server.session.deleted)
+    again = server.factory.fetches.again(server)
+    remarks = f", {marked} marked but NOT deleted" if marked and server.ended != UNSETTLED else ""
+    log.info(
+        "session {session} of {who!r} from {peer} ({listener}, {security}) ended by {ended}: {retrieved} retrieved, "
+        "{deleted} deleted{remarks}, {octets_in} octets in, {octets_out} out, {seconds} s",
+        event="pop3.session",
+        **facts(server),
+        security="TLS" if server.tls else "no TLS",
+        ended=server.ended,
+        retrieved=server.retrieved,
+        deleted=server.deleted or 0,
+        marked=marked,
+        uidl_all=again,
+        remarks=remarks + (", uidl-all: fetched again what it had" if again else ""),
+        octets_in=server.octets_in,
+        octets_out=server.octets_out,
+        seconds=round(server.clock.seconds() - server.since, 3),
+    )
+
+
+def tell_tls_failure(server: POP3Server, error: SSL.Error) -> None:
+    """Tell of a handshake that failed: to its client it looks like a server that is down."""
+    log.info("TLS with {peer} failed: {reason}", event="pop3.tls_failed", reason=tls_reason(error), **facts(server))
+
+
+def tell_remark(server: POP3Server, remark: Refusal) -> None:
+    """Tell what a client that did not get in should be set to."""
+    if isinstance(remark, WrongProtocol):
+        log.info(
+            "{peer} spoke {spoken} to {listener}, which begins in plain text: clients set to TLS from the start belong on "
+            "the port of pop3s",
+            event="pop3.wrong_protocol",
+            spoken=remark.spoken,
+            **facts(server),
+        )
+    elif isinstance(remark, NeedsTLS):
+        log.info(
+            "{name!r} from {peer} was not asked for a password, for want of TLS: set the client to STARTTLS, or see "
+            "auth.cleartext",
+            event="pop3.needs_tls",
+            name=printable(remark.user),
+            **facts(server),
+        )
+
+
+def end_of(reason: Failure) -> str:
+    """Return how a connection ended that we did not end."""
+    if isinstance(reason.value, SSL.Error):
+        return "TLS error"
+    return "client's close" if reason.check(ConnectionDone) else "connection lost"
+
+
+def printable(name: bytes) -> str:
+    """Return a client's user name as the log may show it: nothing in it can break a line or drive a terminal."""
+    text = name[:LOGGED_NAME].decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
