@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from twisted.cred.strcred import InvalidAuthType, findCheckerFactories, findCheckerFactory
 
+from mailserver.errors import Unusable
 from mailserver.names import Names
 from mailserver.store import needs_home
 
@@ -22,7 +23,7 @@ Key = tuple[str | int, ...]
 """Where a setting stands: ``("limits", "idle_seconds")``; a number is the index in an array of tables."""
 
 
-class ConfigError(Exception):
+class ConfigError(Unusable):
     """What is wrong with the configuration, in words for its operator; no secret is among them."""
 
     def __init__(self, problems: Sequence[str]) -> None:
@@ -197,6 +198,8 @@ class Config:
     sdps: Sdps = field(default_factory=Sdps)
     store: Store = field(default_factory=Store)
     limits: Limits = field(default_factory=Limits)
+    places: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False, metadata={"setting": False})
+    """Where settings were given, by their dotted names: for messages, and no setting itself."""
 
     def mechanisms(self, endpoint: str) -> tuple[str, ...]:
         """The SASL mechanisms to announce at an endpoint; none: all that can work."""

@@ -52,7 +52,15 @@ def load(path: str | None, flags: Mapping[Key, Flag]) -> Config:
             key = key[:-1]
         return f"{path}:{lines[key]}" if key else path or "command line"
 
-    return decode(data, where)
+    config = decode(data, where)
+    return dataclasses.replace(config, places={".".join(map(str, key)): where(key) for key in (*lines, *flags)})
+
+
+def revive(data: Mapping[str, Any]) -> Config:
+    """The settings that `plain` took apart."""
+    places = data["places"]
+    settings = {name: value for name, value in data.items() if name != "places"}
+    return dataclasses.replace(decode(settings), places=places)
 
 
 def decode(data: Mapping[str, object], place: Place = lambda _: "configuration") -> Config:
@@ -67,7 +75,7 @@ def decode(data: Mapping[str, object], place: Place = lambda _: "configuration")
 
 
 def plain(config: Config) -> dict[str, object]:
-    """The settings as `decode` reads them, fit for JSON."""
+    """The settings as `revive` reads them, fit for JSON."""
     return dataclasses.asdict(config, dict_factory=lambda pairs: {key: _plain_value(value) for key, value in pairs})
 
 
@@ -99,7 +107,7 @@ class _Reader:
         if not isinstance(data, Mapping):
             self.problems.append((key, f"{_dotted(key)} must be a table, as in [{_dotted(key)}]"))
             return cls()
-        fields = {item.name: item for item in dataclasses.fields(cls)}
+        fields = {item.name: item for item in dataclasses.fields(cls) if item.metadata.get("setting", True)}
         hints = typing.get_type_hints(cls)
         values = {}
         for name, value in data.items():

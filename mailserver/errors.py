@@ -1,8 +1,9 @@
-"""The two families of error: what the client may be told, and what the operator must be told.
+"""The families of error: what the client may be told, and what the operator must be told.
 
 A `Refusal` is the client's fault or the policy's; it becomes one ``-ERR [CODE] text`` line. A `StoreError` is a maildrop's
 trouble; `refusal_for` turns it, and a failed login, into the Refusal that the client hears. Everything else is a fault of
-ours: the connection logs it and the client hears `TemporaryFailure`.
+ours: the connection logs it and the client hears `TemporaryFailure`. At the start, where no client is, `Unusable` is the
+operator's to mend, and everything else a fault as well.
 """
 
 from __future__ import annotations
@@ -138,6 +139,13 @@ class PermanentFailure(Refusal):
 
     code = b"SYS/PERM"
     text = b"the maildrop needs the attention of its operator"
+
+
+class Unusable(Exception):
+    """A file, a library or a setting of the operator's that a start cannot use.
+
+    Its text names it and says what to do, and holds no secret.
+    """
 
 
 class StoreError(Exception):

@@ -65,7 +65,10 @@ class IStore(Interface):
     """Where the maildrops are; one per process."""
 
     def start() -> Deferred[None]:
-        """Get ready: check what can be checked before a user comes. Errors tell the operator what to do."""
+        """Get ready: check what can be checked before a user comes.
+
+        Errors: `errors.Unusable`, which tells the operator what to do, OSError, ImportError; any other is a fault.
+        """
 
     def stop() -> Deferred[None]:
         """Finish what is under way and end the threads."""
@@ -141,7 +144,10 @@ class IStartable(Interface):
     """A checker with something to get ready or to let go provides it; the service calls it."""
 
     def start(reactor: object) -> Deferred[None]:
-        """Get ready, as the user that will serve. Errors tell the operator what to do, and end the start."""
+        """Get ready, as the user that will serve. Errors end the start.
+
+        `errors.Unusable` tells the operator what to do; OSError and ImportError are for him, too; any other is a fault.
+        """
 
     def stop() -> Deferred[None]:
         """Let go of threads and connections; idempotent."""

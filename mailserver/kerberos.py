@@ -8,8 +8,10 @@ from twisted.logger import Logger
 
 from mailserver.auth.gssapi import GssapiAcceptor
 from mailserver.auth.kerberos import KerberosAcceptor, KerberosChecker
+from mailserver.auth.kerberos_map import read_rule
 from mailserver.auth.libkrb5 import KerberosUnavailable
-from mailserver.config import Config, ConfigError, mechanism_lists
+from mailserver.config import Config, mechanism_lists
+from mailserver.problems import Problems
 
 log = Logger()
 
@@ -23,23 +25,25 @@ class Kerberos:
     gssapi: GssapiAcceptor | None
 
 
-def make_kerberos(config: Config) -> Kerberos | None:
-    """The parts that the settings ask for; None without a keytab. Errors: ConfigError."""
+def make_kerberos(config: Config, problems: Problems) -> Kerberos | None:
+    """The parts that the settings ask for; None without a keytab, and where `problems` keep them from being made."""
     settings = config.kerberos
     if not settings.keytab:
         return None
-    try:
+    sound = []
+    for rule in settings.map:
+        with problems.told("kerberos.map", ValueError):
+            read_rule(rule)
+            sound.append(rule)
+    made = None
+    with problems.told("kerberos.host", ValueError):
         acceptor = KerberosAcceptor(settings.keytab, host=settings.host)
-    except ValueError as error:
-        raise ConfigError([f"kerberos.host: {error}"]) from None
-    try:
-        checker = KerberosChecker(settings.map, deny=settings.deny, kuserok=settings.kuserok)
-    except ValueError as error:
-        raise ConfigError([f"kerberos.map: {error}"]) from None
-    return Kerberos(acceptor, checker, _gssapi(config))
+        checker = KerberosChecker(sound, deny=settings.deny, kuserok=settings.kuserok)
+        made = Kerberos(acceptor, checker, _gssapi(config, problems))
+    return made  # noqa: RET504 - the block ends with None where something was told
 
 
-def _gssapi(config: Config) -> GssapiAcceptor | None:
+def _gssapi(config: Config, problems: Problems) -> GssapiAcceptor | None:
     """GSSAPI, where a listener could offer it. Without its extra all else works, unless it was asked for by name."""
     named = any("GSSAPI" in mechanisms for _, mechanisms in mechanism_lists(config))
     chosen = [config.mechanisms(endpoint) for endpoint in (*config.listen.pop3, *config.listen.pop3s)]
@@ -49,6 +53,7 @@ def _gssapi(config: Config) -> GssapiAcceptor | None:
         return GssapiAcceptor(config.kerberos.keytab, host=config.kerberos.host)
     except KerberosUnavailable as error:
         if named:
-            raise ConfigError([f"auth.mechanisms: {error}"]) from None
+            problems.add(f"auth.mechanisms: {error}")
+            return None
         log.info("GSSAPI is not offered: {reason}", event="kerberos.gssapi.absent", reason=str(error))
         return None

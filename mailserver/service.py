@@ -28,6 +28,7 @@ from twisted.logger import Logger
 
 from mailserver.config import Config, ConfigError
 from mailserver.privileges import become
+from mailserver.problems import Problems
 from mailserver.serving import Server
 from mailserver.workers import Workers
 
@@ -119,17 +120,20 @@ class MailService(Service):
             self._server.reload()
 
     async def _start(self) -> Sequence[IListeningPort]:
+        problems = Problems(self._config.places)
         try:
-            self._sockets = await (self._binding or bind(self._config, self._reactor))
-            await (self._serve() if self._config.workers == 1 else self._employ())
+            with problems.told("listen"):
+                self._sockets = await (self._binding or bind(self._config, self._reactor))
+            await (self._serve(problems) if self._config.workers == 1 else self._employ(problems))
         except BaseException:
             await self._stop()
             raise
         return [each.port for each in self._sockets]
 
-    async def _serve(self) -> None:
-        server = Server(self._config, self._reactor)
-        become(self._config.user)
+    async def _serve(self, problems: Problems) -> None:
+        server = Server(self._config, self._reactor, problems)
+        with problems.told("user"):
+            become(self._config.user)
         await server.start()
         self._server = server
         for each in self._sockets:
@@ -137,8 +141,11 @@ class MailService(Service):
             self._reactor.addReader(each.port)
             self._tell(each)
 
-    async def _employ(self) -> None:
-        """This process accepts nothing, and stays who it is: the workers become `user` each."""
+    async def _employ(self, problems: Problems) -> None:
+        """This process accepts nothing, and stays who it is: the workers become `user` each, and find what they find."""
+        if problems:
+            Server(self._config, self._reactor, problems)
+        problems.check()
         for each in self._sockets:
             if isinstance(each.port.getHost(), UNIXAddress):
                 raise ConfigError([f"listen.{each.kind}: a Unix socket is served by one process: set workers = 1"])

@@ -6,14 +6,14 @@ A process makes one of it, alone or as one of many workers.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import partial
 from typing import Any, Final, cast
 
 from twisted.cred.checkers import ICredentialsChecker
-from twisted.cred.strcred import findCheckerFactory
+from twisted.cred.portal import Portal
+from twisted.cred.strcred import StrcredException, findCheckerFactory
 from twisted.internet.defer import DeferredList, maybeDeferred
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.threads import deferToThreadPool
@@ -21,21 +21,21 @@ from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
 from mailserver.auth import Accounts, MailboxRealm, make_oracle, make_portal
-from mailserver.auth.libkrb5 import KerberosUnavailable
-from mailserver.config import Config, ConfigError, unknown_kind
+from mailserver.config import Config, ConfigError, mechanism_lists, unknown_kind
 from mailserver.envelope import EnvelopeHeaders
 from mailserver.interfaces import IStartable, IStore, IUsers
 from mailserver.kerberos import Kerberos, make_kerberos
 from mailserver.net import POP3ServerFactory
-from mailserver.net.certificates import CertificateError, CertificateFiles
+from mailserver.net.certificates import CertificateFiles
 from mailserver.net.haproxy import ProxyFactory
 from mailserver.net.kpop import KPOPServerFactory
-from mailserver.net.listener import Limits
+from mailserver.net.listener import Limits, chosen
 from mailserver.net.renewal import CertificateWatch
 from mailserver.net.stamp import stamp_host
 from mailserver.net.story import Fetches
 from mailserver.net.throttle import Throttle
 from mailserver.net.tls import CertificateStore
+from mailserver.problems import OPERATORS, Problems, words
 from mailserver.store import SharedStore, needs_home, open_store
 
 DRAIN_SECONDS: Final = 10.0
@@ -46,43 +46,66 @@ _CLEARTEXT_ONLY = (
     "give a certificate, or cleartext = loopback"
 )
 
+_UNFIT: Final[tuple[type[Exception], ...]] = (StrcredException, *OPERATORS)
+"""What making a checker may raise for the operator."""
+
 log = Logger()
 
 
 class Server:
-    """One process's share of the work: make it, `start` it, ask it for factories, and `stop` it. Errors: ConfigError.
+    """One process's share of the work: make it, `start` it, ask it for factories, and `stop` it.
 
     Make it before root is given up, for it imports plugins and codecs, which the serving user need not be able to read.
-    Start it after, for then it reads the files that it will read again.
+    Start it after, for then it reads the files that it will read again. What is wrong with the settings is collected, with
+    what the caller found in `problems`, and raised by `start`.
     """
 
-    def __init__(self, config: Config, reactor: Any) -> None:
+    _portal: Portal
+    _store: IStore | None = None
+
+    def __init__(self, config: Config, reactor: Any, problems: Problems | None = None) -> None:
+        self._problems = problems = Problems(config.places) if problems is None else problems
         self._config = config
         self._reactor = reactor
         self._hostname = config.hostname or socket.getfqdn()
         stamp_host(self._hostname)  # loads a codec, while Python's library can surely be read
-        self._checkers = [make_checker(description) for description in config.auth.checkers]
-        self._kerberos = make_kerberos(config)
-        self._store = make_store(config, self._checkers, reactor)
-        if self._kerberos is not None:
-            self._checkers.append(self._kerberos.checker)
-        asked = asked_for(config, self._checkers)
-        self._portal = make_portal(MailboxRealm(self._store, asked), asked, config.auth.masters)
-        self._oracle = make_oracle(asked, self._kerberos.gssapi if self._kerberos else None)
+        self._checkers: list[ICredentialsChecker] = []
+        for description in config.auth.checkers:
+            with problems.told("auth.checkers"):
+                self._checkers.append(make_checker(description))
+        with problems.told("store.url", ValueError):
+            self._store = make_store(config, self._checkers, reactor)
+        for key, names in mechanism_lists(config):
+            with problems.told(".".join(map(str, key)), ValueError):
+                chosen(names)
+        self._kerberos = make_kerberos(config, problems)
         self._throttle = Throttle(reactor, config.limits.failure_delay_seconds)
         self._fetches = Fetches()
         self._certificates: CertificateStore | None = None
         self._watch: CertificateWatch | None = None
         self._factories: list[POP3ServerFactory] = []
         self._stops: list[Callable[[], object]] = []
+        if not problems:
+            self._assemble()
+
+    def _assemble(self) -> None:
+        """Put the parts together, when all of them could be made."""
+        if self._kerberos is not None:
+            self._checkers.append(self._kerberos.checker)
+        asked = asked_for(self._config, self._checkers)
+        realm = MailboxRealm(cast(IStore, self._store), asked)
+        self._portal = make_portal(realm, asked, self._config.auth.masters)
+        self._oracle = make_oracle(asked, self._kerberos.gssapi if self._kerberos else None)
 
     async def start(self) -> None:
-        """Read and check everything. Errors: ConfigError, and then nothing of it is left running."""
+        """Read and check everything. Errors: ConfigError with all that is wrong; and faults. Then nothing is left running."""
         try:
-            self._load_certificates()
+            with self._problems.told("tls"):
+                self._load_certificates()
             await self._start_kerberos()
             await self._start_checkers()
             await self._start_store()
+            self._problems.check()
         except BaseException:
             await self.stop(0)
             raise
@@ -103,16 +126,15 @@ class Server:
         auth = self._config.auth
         if kind == "pop3" and auth.cleartext == "tls" and self._certificates is None:
             log.warn(_CLEARTEXT_ONLY, event="service.cleartext")
-        with _told("auth.mechanisms", ValueError):
-            return POP3ServerFactory(
-                self._portal,
-                cleartext=auth.cleartext,
-                mechanisms=self._config.mechanisms(endpoint),
-                client_name=self._config.tls.client_name if self._config.tls.client_ca else "",
-                listener=kind,
-                oracle=self._oracle,
-                **self._common(endpoint),
-            )
+        return POP3ServerFactory(
+            self._portal,
+            cleartext=auth.cleartext,
+            mechanisms=self._config.mechanisms(endpoint),
+            client_name=self._config.tls.client_name if self._config.tls.client_ca else "",
+            listener=kind,
+            oracle=self._oracle,
+            **self._common(endpoint),
+        )
 
     def _kpop(self, endpoint: str) -> POP3ServerFactory:
         kerberos = cast(Kerberos, self._kerberos)  # config refuses KPOP without a keytab
@@ -161,8 +183,7 @@ class Server:
             return
         files = [CertificateFiles(tls.certificate, tls.key)]
         files += [CertificateFiles(pair.certificate, pair.key) for pair in tls.certificates]
-        with _told("tls", CertificateError):
-            self._certificates = CertificateStore(files, tls.profile, client_ca=tls.client_ca)
+        self._certificates = CertificateStore(files, tls.profile, client_ca=tls.client_ca)
         in_thread = partial(deferToThreadPool, self._reactor, self._reactor.getThreadPool())
         self._watch = CertificateWatch(self._certificates, self._reactor, in_thread)
         self._watch.start()
@@ -172,31 +193,32 @@ class Server:
         if self._kerberos is None:
             return
         for each in filter(None, (self._kerberos.acceptor, self._kerberos.gssapi)):
-            with _told("kerberos", KerberosUnavailable):
+            with self._problems.told("kerberos.keytab"):
                 await each.start(self._reactor)
-            self._stops.append(each.stop)
+                self._stops.append(each.stop)
 
     async def _start_checkers(self) -> None:
         for checker in self._checkers:
             if IStartable.providedBy(checker):
-                with _told("auth.checkers", Exception):  # whatever a start raises is for the operator (IStartable)
+                with self._problems.told("auth.checkers"):
                     await checker.start(self._reactor)
-                self._stops.append(checker.stop)
+                    self._stops.append(checker.stop)
 
     async def _start_store(self) -> None:
-        with _told("store.url", Exception):  # as with a checker (IStore)
-            await self._store.start()
-        self._stops.append(self._store.stop)
+        if self._store is not None:
+            with self._problems.told("store.url"):
+                await self._store.start()
+                self._stops.append(self._store.stop)
 
 
 def make_store(config: Config, checkers: Sequence[ICredentialsChecker], reactor: Any) -> IStore:
-    """The store of the settings, if these checkers can serve it. Errors: ConfigError."""
+    """The store of the settings, if these checkers can serve it. Errors: ConfigError; ValueError, for the operator."""
     settings = config.store
-    with _told("store.url", ValueError):
-        if needs_home(settings.url) and not any(map(IUsers.providedBy, checkers)):
-            raise ConfigError(["store.url: no checker knows the {home} of users: use {user}, or a passwd-file"])
-        headers = EnvelopeHeaders(config.sdps.sender_headers, config.sdps.recipient_headers)
-        store = open_store(settings.url, reactor, seen=settings.seen, io=settings.io, headers=headers)
+    made = len(checkers) == len(config.auth.checkers)  # else one that could not be made may know the homes
+    if made and needs_home(settings.url) and not any(map(IUsers.providedBy, checkers)):
+        raise ConfigError(["store.url: no checker knows the {home} of users: use {user}, or a passwd-file"])
+    headers = EnvelopeHeaders(config.sdps.sender_headers, config.sdps.recipient_headers)
+    store = open_store(settings.url, reactor, seen=settings.seen, io=settings.io, headers=headers)
     return SharedStore(store, config.naming()) if config.sdps.accounts else store
 
 
@@ -211,16 +233,10 @@ def make_checker(description: str) -> ICredentialsChecker:
     if problems:
         raise ConfigError(problems)
     kind, _, argument = description.partition(":")
-    with _told(f"auth.checkers: {kind}", Exception):  # a plugin may raise what it likes
-        return cast(ICredentialsChecker, findCheckerFactory(kind).generateChecker(argument))
-
-
-@contextmanager
-def _told(setting: str, errors: type[Exception]) -> Iterator[None]:
-    """Turn `errors` into words for the operator."""
+    if kind == "file" and not argument:
+        # Twisted's own raises a ValueError for it, which from anybody else is a fault.
+        raise ConfigError(["auth.checkers: file needs the location of a file: file:/path"])
     try:
-        yield
-    except ConfigError:
-        raise
-    except errors as error:
-        raise ConfigError([f"{setting}: {error}"]) from error
+        return cast(ICredentialsChecker, findCheckerFactory(kind).generateChecker(argument))
+    except _UNFIT as error:
+        raise ConfigError([f"auth.checkers: {kind}: {words(error)}"]) from error

@@ -39,6 +39,10 @@ LONGEST_DELAY: Final = 30.0
 log = Logger()
 
 
+class WorkerFault(Exception):
+    """The first worker could not serve, and nothing of the operator's is why: its own traceback stands in the log."""
+
+
 class Workers:
     """The processes. One that dies is replaced; when this process dies, they see the end of their input and stop."""
 
@@ -53,7 +57,7 @@ class Workers:
         self._stopped: Deferred[None] | None = None
 
     def start(self) -> Deferred[None]:
-        """Start one and, when it serves, the others: so what is wrong is said once. Errors: ConfigError."""
+        """Start one and, when it serves, the others: so what is wrong is said once. Errors: ConfigError; WorkerFault."""
         self._started = Deferred()
         self._reactor.callWhenRunning(self._spawn, 1)
         return self._started
@@ -109,7 +113,7 @@ class Workers:
         elif self._started is not None:
             started, self._started = self._started, None
             told = isinstance(failure.value, ProcessTerminated) and failure.value.exitCode == os.EX_CONFIG
-            started.errback(ConfigError([] if told else [f"workers: none can serve: {failure.getErrorMessage()}"]))
+            started.errback(ConfigError([]) if told else WorkerFault(failure.getErrorMessage()))
         else:
             self._replace(worker, failure)
 

@@ -41,6 +41,8 @@ def rows(cls=config.Config, prefix=""):
     """The rows of the table of settings."""
     texts = dict(docstrings(cls.__name__))
     for item in dataclasses.fields(cls):
+        if not item.metadata.get("setting", True):
+            continue
         if dataclasses.is_dataclass(item.default_factory):
             yield from rows(item.default_factory, f"{item.name}.")
         else:

@@ -13,6 +13,7 @@ from twisted.logger import globalLogPublisher
 from mailserver.config import ConfigError
 from mailserver.config_file import decode
 from mailserver.kerberos import make_kerberos
+from mailserver.problems import Problems
 from tests import gss
 from tests.protocol import der
 from tests.rawpop3 import RawPOP3
@@ -231,8 +232,10 @@ def test_what_the_serving_user_cannot_use_is_told_as_his(site, realm, monkeypatc
     ],
 )
 def test_settings_that_kerberos_cannot_read_are_named(settings, said):
+    problems = Problems()
+    make_kerberos(decode({"listen": {"pop3": ["tcp:0"]}, "auth": {"checkers": ["unix"]}, **settings}), problems)
     with pytest.raises(ConfigError, match=re.escape(said)):
-        make_kerberos(decode({"listen": {"pop3": ["tcp:0"]}, "auth": {"checkers": ["unix"]}, **settings}))
+        problems.check()
 
 
 def test_gssapi_is_made_only_where_it_can_be_offered():
@@ -243,8 +246,8 @@ def test_gssapi_is_made_only_where_it_can_be_offered():
             {"listen": {"kpop": ["tcp:0"]}},
             {"listen": {"pop3": ["tcp:0"]}, "auth": {"mechanisms": ["PLAIN"]}},
         ):
-            assert make_kerberos(decode({**tables, "kerberos": {"keytab": "k"}})).gssapi is None
+            assert make_kerberos(decode({**tables, "kerberos": {"keytab": "k"}}), Problems()).gssapi is None
     finally:
         globalLogPublisher.removeObserver(told.append)
     assert told == []
-    assert make_kerberos(decode({"listen": {"pop3": ["tcp:0"]}, "auth": {"checkers": ["unix"]}})) is None
+    assert make_kerberos(decode({"listen": {"pop3": ["tcp:0"]}, "auth": {"checkers": ["unix"]}}), Problems()) is None

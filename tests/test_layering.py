@@ -7,10 +7,10 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "mailserver"
 
-BASE = {"interfaces", "errors", "credentials", "snapshot", "saslprep", "names", "envelope"}
+BASE = {"interfaces", "errors", "credentials", "snapshot", "saslprep", "names", "envelope", "modules"}
 PURE = {"protocol", "sasl"}
 PARTS = {"net", "auth", "store"}
-TOP = {"config", "config_file", "kerberos", "privileges", "serving", "service", "workers", "cli"}
+TOP = {"config", "config_file", "kerberos", "privileges", "problems", "serving", "service", "workers", "cli"}
 
 MAY_IMPORT = {
     **dict.fromkeys(BASE, BASE),
@@ -21,10 +21,11 @@ MAY_IMPORT = {
     "config": BASE | {"store"},
     "config_file": {"config"},
     "privileges": {"config"},
-    "kerberos": {"auth", "config"},
-    "serving": BASE | PARTS | {"config", "config_file", "kerberos"},
+    "problems": BASE | {"config"},
+    "kerberos": {"auth", "config", "problems"},
+    "serving": BASE | PARTS | {"config", "config_file", "kerberos", "problems"},
     "workers": {"config", "config_file", "serving"},
-    "service": {"config", "privileges", "serving", "workers"},
+    "service": {"config", "privileges", "problems", "serving", "workers"},
     "cli": BASE | PURE | PARTS | TOP,
     "": set(),
 }

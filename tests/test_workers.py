@@ -19,7 +19,7 @@ from mailserver.cli.worker import Lifeline
 from mailserver.config import ConfigError
 from mailserver.config_file import decode
 from mailserver.serving import DRAIN_SECONDS
-from mailserver.workers import LONGEST_DELAY, STEADY_SECONDS, Workers
+from mailserver.workers import LONGEST_DELAY, STEADY_SECONDS, WorkerFault, Workers
 from tests.rawpop3 import RawPOP3
 from tests.servers import START_SECONDS, TWIST, TWISTD, Server, Site
 
@@ -188,7 +188,7 @@ class ReplacementTests(SynchronousTestCase):
 
     def test_a_first_that_cannot_serve_ends_the_start(self):
         dies(self.reactor.spawned[0])
-        assert "none can serve" in str(self.failureResultOf(self.started, ConfigError).value)
+        assert "exit code 9" in str(self.failureResultOf(self.started, WorkerFault).value)
 
     def test_a_first_that_told_its_reasons_needs_no_further_words(self):
         self.reactor.spawned[0].processEnded(Failure(ProcessTerminated(os.EX_CONFIG)))

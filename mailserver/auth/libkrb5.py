@@ -12,6 +12,8 @@ from ctypes import POINTER, Structure, c_char, c_char_p, c_int, c_int32, c_long,
 from functools import cache
 from typing import Any, Final
 
+from mailserver.errors import Unusable
+
 SONAME: Final = "libkrb5.so.3"
 """MIT's. Heimdal's is libkrb5.so.26, and its structures are others."""
 
@@ -36,7 +38,7 @@ _REPLAY_CACHE: Final = range(FIRST_ERROR + 159, FIRST_ERROR + 173)  # KRB5_RC_TY
 _SYSTEM: Final = range(1, 1000)  # an errno
 
 
-class KerberosUnavailable(Exception):
+class KerberosUnavailable(Unusable):
     """Kerberos was asked for and cannot be had; the text names the cause and the remedy."""
 
 

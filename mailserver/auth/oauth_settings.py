@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from mailserver.errors import Unusable
+
 ALGORITHMS = frozenset(
     f"{family}{size}" for family in ("RS", "PS", "ES", "HS") for size in ("256", "384", "512")
 ) | frozenset({"Ed25519"})
 """What may be allowed. "none" is not among them; each needs a key of its own kind, so no public key serves as HS secret."""
 
 
-class OAuthFileError(Exception):
+class OAuthFileError(Unusable):
     """What is wrong with the file, in words for its operator; no secret is among them."""
 
 

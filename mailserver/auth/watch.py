@@ -17,6 +17,7 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from mailserver.auth.table import Table, read_table
+from mailserver.errors import Unusable
 
 SMALL = 16 * 1024
 """Octets, some 200 users: read and parsed in about 2 ms, which is no longer than a hop to a busy thread and back."""
@@ -34,7 +35,7 @@ KEPT = "the passwd-file {path} is not used as it is now, its last good state is:
 log = Logger()
 
 
-class PasswordFileError(Exception):
+class PasswordFileError(Unusable):
     """The passwd-file cannot be used; the text names it and the remedy."""
 
 

@@ -17,7 +17,9 @@ def report(failure: Failure) -> int:
     """Tell the operator, on the real standard error and in the log; answers the exit status."""
     error = failure.value
     if not isinstance(error, ConfigError):
-        log.failure("the service failed to start", failure, event="service.fault")
+        # The reason stands in the line, for JSON keeps a failure's frames and not its words.
+        reason = failure.getErrorMessage()
+        log.failure("the service failed to start: {reason}", failure, event="service.fault", reason=reason)
         return os.EX_SOFTWARE
     for problem in error.problems:
         print(f"mailserver: {problem}", file=sys.__stderr__, flush=True)

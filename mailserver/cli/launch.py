@@ -16,7 +16,7 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from mailserver.cli.failures import report
-from mailserver.config import Config, ConfigError, Key
+from mailserver.config import Config, Key
 from mailserver.config_file import Flag, load
 from mailserver.service import MailService
 
@@ -92,12 +92,12 @@ class Options(usage.Options, AuthOptionMixin):
 
 
 def makeService(options: Options) -> Program:
-    """What twist and twistd start; a wrong configuration ends the process here, with 78."""
+    """What twist and twistd start; a wrong configuration ends the process here, with 78, and a fault with 70."""
     from twisted.internet import reactor
 
     try:
         return Program(MailService(options.settings(), reactor), reactor)
-    except ConfigError:
+    except Exception:  # noqa: BLE001 - `report` tells the operator's errors from ours, and neither may end with 1
         raise SystemExit(report(Failure())) from None
 
 

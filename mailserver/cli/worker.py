@@ -23,8 +23,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailserver.cli.failures import report
-from mailserver.config_file import decode
+from mailserver.config_file import revive
 from mailserver.privileges import become
+from mailserver.problems import Problems
 from mailserver.serving import Server
 from mailserver.workers import FIRST_SOCKET, SERVING
 
@@ -59,9 +60,11 @@ class Lifeline:
 
 async def serve(spec: dict[str, Any], reactor: Any) -> None:
     """Adopt the sockets and serve, until the reactor stops. Errors: ConfigError."""
-    config = decode(spec["config"])
-    server = Server(config, reactor)
-    become(config.user)
+    config = revive(spec["config"])
+    problems = Problems(config.places)
+    server = Server(config, reactor, problems)
+    with problems.told("user"):
+        become(config.user)
     await server.start()
     ports = []
     for descriptor, (kind, endpoint) in enumerate(spec["sockets"], FIRST_SOCKET):

@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from mailserver.errors import Unusable
+
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
 
 _KINDS: Final = (
@@ -40,7 +42,7 @@ class CertificateFiles:
     key: str
 
 
-class CertificateError(Exception):
+class CertificateError(Unusable):
     """A file that cannot be served from; its text names the file, the reason and the remedy, and holds no secret."""
 
     def __init__(self, file: str, reason: str, remedy: str) -> None:

@@ -102,7 +102,7 @@ class POP3ServerFactory(ServerFactory):
         self.names = names
         self._client_name = client_name
         self._stamp_host = stamp_host(hostname or socket.getfqdn())
-        self._chosen = _chosen(mechanisms)
+        self._chosen = chosen(mechanisms)
         self._policy = Policy(
             hostname=self._stamp_host,
             stls=tls is not None,
@@ -296,7 +296,8 @@ def is_loopback(peer: str) -> bool:
     return not peer or peer.startswith("127.") or peer == "::1"
 
 
-def _chosen(names: Sequence[str]) -> list[IMechanism]:
+def chosen(names: Sequence[str]) -> list[IMechanism]:
+    """The mechanisms of these names, in any case; all but the outdated for none. Errors: ValueError, for the operator."""
     known = {mechanism.name.decode("ascii"): mechanism for mechanism in (*MECHANISMS, *BY_NAME)}
     unknown = [name for name in names if name.upper() not in known]
     if unknown:

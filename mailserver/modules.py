@@ -1,0 +1,46 @@
+"""Why a module cannot be imported, in words for the operator: it is not there, it may not be read, or it is broken."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+from pathlib import Path
+
+
+def why_not(error: ImportError, extra: str = "") -> str:
+    """The module, the reason and the remedy; `extra` is ours that brings the module.
+
+    Python says "no module" of a folder that it may not read as well, so the folders of its path are looked at.
+    """
+    name = error.name or "a module"
+    closed = _closed(name)
+    if closed:
+        user = _user()
+        return f"{name} cannot be imported: user {user} may not read {closed}; let him (chmod -R a+rX {closed})"
+    if isinstance(error, ModuleNotFoundError):
+        remedy = f"pip install twisted-mailserver[{extra}]" if extra else "install what brings it"
+        return f"{name} is not installed: {remedy}"
+    return f"{name} cannot be imported: {error}; install it anew"
+
+
+def _closed(name: str) -> str:
+    """The first folder on the way to the module that this process may not list; "" if there is none."""
+    for entry in sys.path:
+        folder = Path(entry or ".")
+        for part in ("", *name.split(".")):
+            folder /= part
+            try:
+                os.scandir(folder).close()
+            except PermissionError:
+                return str(folder)
+            except OSError:  # it is not here, or a file
+                break
+    return ""
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())

@@ -1,0 +1,63 @@
+"""What is wrong at a start, collected, so that the operator hears all of it in one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+from mailserver.config import ConfigError
+from mailserver.errors import Unusable
+from mailserver.modules import why_not
+
+OPERATORS: Final[tuple[type[Exception], ...]] = (Unusable, OSError, ImportError)
+"""What a start may raise for the operator: his settings, his files, and the packages he installs."""
+
+
+class Problems:
+    """Collects what is the operator's to mend. Any other error is a fault of ours, and passes through.
+
+    `places` tells where settings were given, by their dotted names. A problem begins with its setting, and so finds its place.
+    """
+
+    def __init__(self, places: Mapping[str, str] | None = None) -> None:
+        self._places = places or {}
+        self._found: dict[str, None] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def add(self, problem: str) -> None:
+        """One more, such as "user: there is no such user"."""
+        place = self._place(problem.partition(":")[0])
+        self._found[f"{place}: {problem}" if place else problem] = None
+
+    @contextmanager
+    def told(self, setting: str, *errors: type[Exception]) -> Iterator[None]:
+        """Collect what the block raises for the operator: `OPERATORS`, and `errors`."""
+        try:
+            yield
+        except ConfigError as error:  # it names its settings itself
+            for problem in error.problems:
+                self.add(problem)
+        except (*OPERATORS, *errors) as error:
+            self.add(f"{setting}: {words(error)}")
+
+    def check(self) -> None:
+        """Go on only if there is none. Errors: ConfigError, with all of them."""
+        if self._found:
+            raise ConfigError(list(self._found))
+
+    def _place(self, setting: str) -> str:
+        while setting and setting not in self._places:
+            setting = setting.rpartition(".")[0]
+        return self._places.get(setting, "")
+
+
+def words(error: Exception) -> str:
+    """An error as the operator reads it."""
+    if isinstance(error, ImportError):
+        return why_not(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)

@@ -1,0 +1,71 @@
+"""What is wrong at a start is told in one run, each with its place and what to do."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from mailserver.config import ConfigError
+from mailserver.modules import why_not
+from mailserver.problems import Problems, words
+
+
+def test_every_problem_is_kept_once_and_a_fault_passes() -> None:
+    problems = Problems({"auth.checkers": "here:7", "tls": "here:9"})
+    problems.check()
+    with problems.told("auth.checkers"):
+        raise ConfigError(["auth.checkers: one", "user: two"])
+    with problems.told("tls.key"):
+        raise FileNotFoundError(2, "No such file or directory", "/no/where")
+    with problems.told("tls.key"):
+        raise OSError(5, "Input/output error")
+    with problems.told("user", ValueError):
+        raise ValueError("two")
+    with pytest.raises(ZeroDivisionError), problems.told("user"):
+        raise ZeroDivisionError
+    with pytest.raises(ConfigError) as caught:
+        problems.check()
+    assert caught.value.problems == (
+        "here:7: auth.checkers: one",
+        "user: two",
+        "here:9: tls.key: /no/where: No such file or directory",
+        "here:9: tls.key: Input/output error",
+    )
+
+
+def test_a_package_that_is_not_installed_is_told_with_the_extra_that_brings_it() -> None:
+    error = ModuleNotFoundError("No module named 'wonderland'", name="wonderland")
+    assert why_not(error, "hashes") == "wonderland is not installed: pip install twisted-mailserver[hashes]"
+    assert words(error) == "wonderland is not installed: install what brings it"
+    assert words(ImportError("libfoo.so: cannot open", name="foo._c")).startswith("foo._c cannot be imported: libfoo")
+    assert why_not(ImportError("odd")).startswith("a module cannot be imported: odd")
+
+
+@pytest.mark.parametrize("package", [False, True])
+def test_a_package_that_may_not_be_read_is_not_called_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: bool
+) -> None:
+    (tmp_path / "wonderland").mkdir()
+    closed = tmp_path / "wonderland" if package else tmp_path
+    monkeypatch.setattr(sys, "path", ["", str(tmp_path / "nowhere"), str(tmp_path)])
+    scandir = os.scandir
+
+    def refusing(path: Path) -> object:  # root may read everything
+        if Path(path) == closed:
+            raise PermissionError
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    monkeypatch.setattr(os, "geteuid", lambda: 4_000_000)  # nobody's
+    told = why_not(ModuleNotFoundError("No module named 'wonderland.hash'", name="wonderland.hash"), "hashes")
+    assert told.startswith(f"wonderland.hash cannot be imported: user 4000000 may not read {closed}; ")
+    assert "pip install" not in told
+
+
+def test_what_the_path_ends_in_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "wonderland").mkdir()
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert "is not installed" in why_not(ModuleNotFoundError(name="wonderland"))
