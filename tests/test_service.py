@@ -61,7 +61,7 @@ def test_a_finished_session_is_one_event_of_the_log(site):
         server.stop()
     (session,) = [event for event in server.events if "octets_in" in event]
     assert (session["user"], session["retrieved"], session["deleted"]) == ("alice", 1, 0)
-    assert "session of alice from 127.0.0.1 (pop3, no TLS): 1 retrieved, 0 deleted, " in session["text"]
+    assert "of 'alice' from 127.0.0.1 (pop3, no TLS) ended by QUIT: 1 retrieved, 0 deleted, " in session["text"]
 
 
 def test_sighup_reads_users_and_certificates_again(site):

@@ -145,7 +145,7 @@ class RealmTests(TestCase):
         with capturedLogs() as events:
             self.successResultOf(self.open(ALICE))
         assert self.store.opened[0][0] == ALICE
-        assert formatEvent(events[0]) == "boss acts for alice from 192.0.2.7"
+        assert formatEvent(events[0]) == "'boss' acts for 'alice' from 192.0.2.7"
 
     def test_the_networks_of_both_count(self) -> None:
         self.failureResultOf(self.open(ALICE, "192.0.3.1"), UnauthorizedLogin)
@@ -158,4 +158,4 @@ class RealmTests(TestCase):
         with capturedLogs() as events:
             avatar = MailboxRealm(store).requestAvatar(Acting("alice", "root"), None, IMaildrop)
         self.successResultOf(avatar)
-        assert formatEvent(events[0]) == "root acts for alice from None"
+        assert formatEvent(events[0]) == "'root' acts for 'alice' from None"
