@@ -19,6 +19,7 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
 
 from mailserver.auth import Accounts, MailboxRealm, make_oracle, make_portal
 from mailserver.config import Config, ConfigError, mechanism_lists, unknown_kind
@@ -162,7 +163,7 @@ class Server:
         for checker in self._checkers:
             if IStartable.providedBy(checker):
                 reloaded = cast(IStartable, checker).reload()
-                reloaded.addErrback(lambda failure: log.failure("a checker could not reload", failure))
+                reloaded.addErrback(_not_reloaded)
         log.info("certificates and users are read again", event="service.reload")
 
     async def stop(self, seconds: float = DRAIN_SECONDS) -> None:
@@ -209,6 +210,10 @@ class Server:
             with self._problems.told("store.url"):
                 await self._store.start()
                 self._stops.append(self._store.stop)
+
+
+def _not_reloaded(failure: Failure) -> None:
+    log.failure("a checker could not reload", failure, event="service.reload_failed")
 
 
 def make_store(config: Config, checkers: Sequence[ICredentialsChecker], reactor: Any) -> IStore:
