@@ -16,8 +16,9 @@ def why_not(error: ImportError, extra: str = "") -> str:
     name = error.name or "a module"
     closed = _closed(name)
     if closed:
-        user = _user()
-        return f"{name} cannot be imported: user {user} may not read {closed}; let him (chmod -R a+rX {closed})"
+        return (
+            f"{name} cannot be imported: user {_user()} may not enter {closed}; give him access, or install elsewhere"
+        )
     if isinstance(error, ModuleNotFoundError):
         remedy = f"pip install twisted-mailserver[{extra}]" if extra else "install what brings it"
         return f"{name} is not installed: {remedy}"
@@ -33,7 +34,8 @@ def _closed(name: str) -> str:
             try:
                 os.scandir(folder).close()
             except PermissionError:
-                return str(folder)
+                above = [each for each in reversed(folder.absolute().parents) if not os.access(each, os.X_OK)]
+                return str((above or [folder])[0])
             except OSError:  # it is not here, or a file
                 break
     return ""

@@ -32,10 +32,10 @@ from mailserver.net.haproxy import ProxyFactory
 from mailserver.net.kpop import KPOPServerFactory
 from mailserver.net.listener import Limits, chosen
 from mailserver.net.renewal import CertificateWatch
-from mailserver.net.stamp import stamp_host
 from mailserver.net.story import Fetches
 from mailserver.net.throttle import Throttle
 from mailserver.net.tls import CertificateStore
+from mailserver.preload import load_all
 from mailserver.problems import OPERATORS, Problems, words
 from mailserver.store import SharedStore, needs_home, open_store
 
@@ -65,11 +65,11 @@ class Server:
     _store: IStore | None = None
 
     def __init__(self, config: Config, reactor: Any, problems: Problems | None = None) -> None:
+        load_all()
         self._problems = problems = Problems(config.places) if problems is None else problems
         self._config = config
         self._reactor = reactor
         self._hostname = config.hostname or socket.getfqdn()
-        stamp_host(self._hostname)  # loads a codec, while Python's library can surely be read
         self._checkers: list[ICredentialsChecker] = []
         for description in config.auth.checkers:
             with problems.told("auth.checkers"):

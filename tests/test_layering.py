@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "mailserver"
 BASE = {"interfaces", "errors", "credentials", "snapshot", "saslprep", "names", "envelope", "modules"}
 PURE = {"protocol", "sasl"}
 PARTS = {"net", "auth", "store"}
-TOP = {"config", "config_file", "kerberos", "privileges", "problems", "serving", "service", "workers", "cli"}
+TOP = {"config", "config_file", "kerberos", "preload", "privileges", "problems", "serving", "service", "workers", "cli"}
 
 MAY_IMPORT = {
     **dict.fromkeys(BASE, BASE),
@@ -22,8 +22,9 @@ MAY_IMPORT = {
     "config_file": {"config"},
     "privileges": {"config"},
     "problems": BASE | {"config"},
+    "preload": set(),
     "kerberos": {"auth", "config", "problems"},
-    "serving": BASE | PARTS | {"config", "config_file", "kerberos", "problems"},
+    "serving": BASE | PARTS | {"config", "config_file", "kerberos", "preload", "problems"},
     "workers": {"config", "config_file", "serving"},
     "service": {"config", "privileges", "problems", "serving", "workers"},
     "cli": BASE | PURE | PARTS | TOP,

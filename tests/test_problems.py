@@ -61,7 +61,7 @@ def test_a_package_that_may_not_be_read_is_not_called_missing(
     monkeypatch.setattr(os, "scandir", refusing)
     monkeypatch.setattr(os, "geteuid", lambda: 4_000_000)  # nobody's
     told = why_not(ModuleNotFoundError("No module named 'wonderland.hash'", name="wonderland.hash"), "hashes")
-    assert told.startswith(f"wonderland.hash cannot be imported: user 4000000 may not read {closed}; ")
+    assert told.startswith(f"wonderland.hash cannot be imported: user 4000000 may not enter {closed}; ")
     assert "pip install" not in told
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote_plus
 
+from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import ConnectError, DNSLookupError
@@ -22,9 +23,6 @@ from twisted.web.http_headers import Headers
 
 from mailserver.auth.oauth_settings import OAuthSettings
 from mailserver.errors import TemporaryFailure
-
-if TYPE_CHECKING:
-    from treq.client import HTTPClient
 
 MAX_ASKING = 100
 """Questions at once: a service that hangs must not collect all the sessions there are."""
@@ -46,8 +44,6 @@ class Introspection:
     """A client of the endpoint in `settings`."""
 
     def __init__(self, settings: OAuthSettings, reactor: Any) -> None:
-        from treq.client import HTTPClient
-
         self._settings = settings
         self._reactor = reactor
         self._pool = HTTPConnectionPool(reactor)

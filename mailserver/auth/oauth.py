@@ -1,4 +1,7 @@
-"""The ``oauth2:`` checker: whose a bearer token is, by the issuer's public keys or by asking the issuer."""
+"""The ``oauth2:`` checker: whose a bearer token is, by the issuer's public keys or by asking the issuer.
+
+It needs the extra ``oauth`` from its first line on, so that nothing is left to import when root was given up.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred, execute, succeed
@@ -21,9 +27,6 @@ from mailserver.auth.introspection import Introspection
 from mailserver.auth.oauth_settings import OAuthFileError, OAuthSettings, owner, read_settings
 from mailserver.credentials import IBearerToken
 from mailserver.interfaces import IStartable
-
-if TYPE_CHECKING:
-    from joserfc.jwk import KeySet
 
 MAX_REMEMBERED = 10_000
 """Tokens whose owner the issuer has told; some 2 MB."""
@@ -132,9 +135,6 @@ class _Remembered:
 
 def _read_keys(path: str) -> KeySet:
     """The public keys of a JWK Set. Errors: OAuthFileError."""
-    from joserfc.errors import JoseError
-    from joserfc.jwk import KeySet
-
     try:
         return KeySet.import_key_set(json.loads(Path(path).read_bytes()))
     except OSError as error:
@@ -145,9 +145,6 @@ def _read_keys(path: str) -> KeySet:
 
 def _verified(token: bytes, keys: KeySet, algorithms: tuple[str, ...]) -> Mapping[str, object] | None:
     """The claims of a JWT that was signed by one of the keys, in one of these ways; else None."""
-    from joserfc import jwt
-    from joserfc.errors import JoseError
-
     try:
         return jwt.decode(token, keys, algorithms=algorithms).claims
     except (JoseError, ValueError, TypeError, RecursionError):  # TypeError: a header such as {"crit": null}

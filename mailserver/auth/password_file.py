@@ -16,7 +16,7 @@ from zope.interface import Interface, implementer
 
 from mailserver.auth.cache import VerifiedPasswords
 from mailserver.auth.pool import HashPool
-from mailserver.auth.schemes import Secret, plausible
+from mailserver.auth.schemes import Secret, plausible, prepare
 from mailserver.auth.scram import DIGESTS, ITERATIONS, ScramSalts, derive, read_keys
 from mailserver.auth.table import Entry
 from mailserver.auth.watch import WatchedTable
@@ -45,6 +45,7 @@ class PasswordFile:
         seconds: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
+        prepare()
         self._file = WatchedTable(path, wall, domain)
         self._ending = "@" + domain if domain else ""
         self._find_reactor = find_reactor

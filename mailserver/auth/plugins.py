@@ -14,6 +14,7 @@ from zope.interface import implementer
 from mailserver.auth.kerberos_password import KerberosPassword
 from mailserver.auth.password_file import PasswordFile
 from mailserver.credentials import IBearerToken
+from mailserver.modules import why_not
 from mailserver.names import user_name
 
 if TYPE_CHECKING:
@@ -128,10 +129,10 @@ class OAuthFactory:
         if not argstring.strip():
             raise InvalidAuthArgumentString("oauth2 needs the location of a file: oauth2:/path")
         try:
-            import joserfc  # noqa: F401 - it is used much later, when root may have been given up
+            import joserfc  # noqa: F401 - told apart from a fault of our own module, which imports it, too
             import treq  # noqa: F401 - likewise
-        except ImportError:
-            raise InvalidAuthArgumentString("oauth2 needs more: pip install twisted-mailserver[oauth]") from None
+        except ImportError as error:
+            raise InvalidAuthArgumentString(f"oauth2 needs more: {why_not(error, 'oauth')}") from None
         from mailserver.auth.oauth import OAuthTokens  # it needs a whole HTTP client, and few servers need it
 
         return OAuthTokens(argstring.strip())

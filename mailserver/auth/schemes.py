@@ -10,14 +10,16 @@ import binascii
 import hmac
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from hashlib import new as new_digest
 from hashlib import pbkdf2_hmac
 from importlib import import_module
 from typing import Any, NamedTuple
 
 from mailserver.auth.scram import DIGESTS, MAX_ITERATIONS, derive, read_keys
+from mailserver.modules import why_not
 
 MAX_PASSWORD = 4096
 """Octets: more is no password, and would only buy a stranger our time. libpass refuses more, too."""
@@ -79,8 +81,8 @@ def read_secret(stored: bytes) -> Secret:
             text = binascii.b2a_base64(text, newline=False)
     try:
         verify, cost = row.read(text)
-    except ImportError:
-        raise SchemeError(f"the scheme {name} needs more: pip install twisted-mailserver[hashes]") from None
+    except ImportError as error:
+        raise SchemeError(f"the scheme {name} needs more: {why_not(error, 'hashes')}") from None
     except (ValueError, OverflowError):
         raise SchemeError(f"this is not what the scheme {name} looks like") from None
     return Secret(name, text, verify, row.slow, (name, *cost))
@@ -252,6 +254,31 @@ SCHEMES = {
 
 CLEAR = frozenset({"PLAIN", "CLEAR", "CLEARTEXT"})
 """Schemes that keep the password itself."""
+
+SAMPLES = (
+    b"{PLAIN}x",
+    b"{PBKDF2}$1$salt$1$0a3e3e6ac51adce4a4ad8bf2c47b6e4e9b4f9d9c",
+    b"{SCRAM-SHA-256}1,c2FsdA==,AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=,AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+    b"$1$ab$e2KlfqG5YBMTjSz7XF.Eu1",
+    b"$5$rounds=1000$ab$lMxgB9r4O0h7N8Fc22csLTwDjQhj47dburbojE4s.sD",
+    b"$6$rounds=1000$ab$PjG1Vkf5LHNL84dByLtuSYjVz6Hy575FC7tz8wX4DtJ2WMsZQu0/miZCNEiAa8uwa8QG5xPQJgcyUioQ0Ac/G/",
+    b"$2b$04$X0pWikb8bIyi4dpslEfpbemVHgZ31n9QCZLBHKF0kO2lP76agLs.C",
+    b"{ARGON2I}$argon2i$v=19$m=8,t=1,p=1$OR8FwNFfy4o$xuXm3t2TLoc",
+    b"{ARGON2ID}$argon2id$v=19$m=8,t=1,p=1$oFueEAytL3I$SQNPSu+hHZM",
+)
+"""Secrets of "x" that are cheap to verify: one for each way of hashing that imports something."""
+
+
+@cache
+def prepare() -> None:
+    """Load every library that a scheme may want, by using it: later, the serving user may not be able to.
+
+    It is no error here if one is missing: the users who need it are told when the file is read.
+    """
+    for sample in SAMPLES:
+        with suppress(SchemeError):
+            read_secret(sample).verify(b"x")
+
 
 BINARY = frozenset(name for name, row in SCHEMES.items() if not row.slow) - CLEAR
 """Schemes whose secret is octets, written in base64 where ``{SCHEME}`` does not say how."""
