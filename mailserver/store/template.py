@@ -21,6 +21,9 @@ _FORBIDDEN = re.compile(r"[/\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _VARIABLE = re.compile(r"%(.?)", re.DOTALL)
 _VARIABLES = {"u": "user", "n": "local", "d": "domain", "h": "home"}
 """Dovecot's, of those that a mail location may hold."""
+_LONG = {"user": "user", "username": "local", "domain": "domain", "home": "home"}
+"""Dovecot's long names, also behind a bar: ``%{user | username}``."""
+_DOVECOT = re.compile(r"%(?:\{([^}]*)\}|([-0-9.LUEXRNHMTD]*)([undh]))")
 
 
 class NoMaildrop(MaildropUnavailable):
@@ -36,6 +39,7 @@ class Template:
     """
 
     def __init__(self, text: str) -> None:
+        _refuse_variables(text)
         self._parts = [(literal, name) for literal, name, _, _ in Formatter().parse(text)]
         self.fields = [name for _, name in self._parts if name is not None]
         for name in self.fields:
@@ -89,6 +93,29 @@ def own_path(url: str, user: User) -> bytes:
             raise NoMaildrop(f"the mail location {url!r} of {user.name!r} needs a home, and there is none")
         path = user.home + path[1:]
     return _root(path, user)
+
+
+def _refuse_variables(text: str) -> None:
+    """Dovecot's notation is none of ours: as it stands, it would lead all users to one maildrop. Errors: ValueError."""
+    here = _DOVECOT.sub(_translated, text)
+    if here.startswith("~/"):
+        here = "{home}" + here[1:]
+    if here != text:
+        raise ValueError(f"the maildir path {text!r} is in Dovecot's notation; here it is {here}")
+    if _DOVECOT.search(text):
+        raise ValueError(
+            f"the maildir path {text!r} is in Dovecot's notation; here are {{home}} {{user}} {{local}} {{domain}}"
+        )
+
+
+def _translated(match: re.Match[str]) -> str:
+    """Our field; the variable itself where there is none, such as parts of names and hashes of them."""
+    long, modifiers, letter = match.groups()
+    if long is not None:
+        name = _LONG.get(long.rpartition("|")[2].strip())
+    else:
+        name = None if modifiers.strip("L") else _VARIABLES[letter]  # what lower case is, the settings of names say
+    return match[0] if name is None else f"{{{name}}}"
 
 
 def _value(letter: str, values: dict[str, str | None]) -> str:

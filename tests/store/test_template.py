@@ -163,3 +163,29 @@ def test_whether_homes_are_needed_is_known_beforehand() -> None:
 def test_a_path_that_all_users_would_share_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="all users would share one maildrop"):
         Template(text)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("/srv/%d/%n", "/srv/{domain}/{local}"),
+        ("/srv/%u/Maildir", "/srv/{user}/Maildir"),
+        ("%h/Maildir", "{home}/Maildir"),
+        ("~/Maildir", "{home}/Maildir"),
+        ("/srv/%Lu", "/srv/{user}"),
+        ("/srv/%{user}", "/srv/{user}"),
+        ("/srv/%{domain}/%{username}", "/srv/{domain}/{local}"),
+        ("/srv/%{user | domain}/%{user|username}", "/srv/{domain}/{local}"),
+        ("{home}/%n", "{home}/{local}"),
+        ("/srv/%1n/%n", "/srv/%1n/{local}"),
+        ("/srv/%1Hn/{user}", "here are {home} {user} {local} {domain}"),
+    ],
+)
+def test_dovecots_notation_is_refused_with_our_own(theirs: str, ours: str) -> None:
+    with pytest.raises(ValueError, match="is in Dovecot's notation; here") as refused:
+        open_store(f"maildir:{theirs}", None)
+    assert str(refused.value).endswith(ours)
+
+
+def test_a_percent_sign_alone_is_one() -> None:
+    assert Template("/srv/50%/{user}").path(User("al")) == b"/srv/50%/al/"
