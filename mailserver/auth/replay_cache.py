@@ -35,8 +35,10 @@ def check_replay_cache(krb5: Krb5) -> None:
         raise KerberosUnavailable(
             f"the user {user} cannot write to the replay cache {place} ({error.strerror}): {REMEDY}"
         ) from None
-    owner = os.fstat(descriptor).st_uid
-    os.close(descriptor)
+    try:
+        owner = os.fstat(descriptor).st_uid
+    finally:
+        os.close(descriptor)
     if kind == "dfl" and owner != os.geteuid():
         raise KerberosUnavailable(f"the replay cache {place} is not the user {user}'s: remove it, or {REMEDY}")
 

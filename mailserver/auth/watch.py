@@ -169,11 +169,14 @@ def read_file(path: str, known: bytes, domain: str = "") -> Reading:
     """Read and parse the file, unless the digest of its octets is `known`. Errors: OSError."""
     # Without O_NONBLOCK a FIFO would hold the server up until somebody writes to it.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file")
-        data = file.read()
+        with open(descriptor, "rb", closefd=False) as file:
+            data = file.read()
+    finally:
+        os.close(descriptor)
     digest = blake2b(data).digest()
     complete = data.endswith(b"\n") or not data
     return Reading(_stamp(status), digest, complete, None if digest == known else read_table(data, domain))

@@ -8,6 +8,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from mailserver.errors import MessageGone
 
@@ -15,6 +18,14 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # never a sy
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 Identity = tuple[int, int, int]
+
+_UNABLE = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
+"""What fsync answers on a file system that knows none: directories on CIFS, FUSE without fsyncdir, DrvFs."""
+
+_unable: dict[int, None] = {}
+"""The devices of such file systems, as far as they were met: each is told of once."""
+
+_news: deque[str] = deque()
 
 
 def shown(path: bytes) -> str:
@@ -28,28 +39,38 @@ def open_to_read(path: bytes) -> int:
     return os.open(path, _READ)
 
 
+@contextmanager
+def opened(path: bytes, flags: int = _READ) -> Iterator[int]:
+    """Open the file for the time of a ``with``: whatever happens in it, the descriptor is closed."""
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
 def open_message(path: bytes, size: int) -> int:
     """Open the regular file of `size` octets at `path`. Errors: MessageGone when it is another one; OSError."""
     descriptor = os.open(path, _READ)
-    status = os.fstat(descriptor)
-    if status.st_size == size and stat.S_ISREG(status.st_mode):
-        return descriptor
-    os.close(descriptor)
-    raise MessageGone(f"{shown(path)} is not the file of {size} octets that was listed")
+    try:
+        status = os.fstat(descriptor)
+        if status.st_size != size or not stat.S_ISREG(status.st_mode):
+            raise MessageGone(f"{shown(path)} is not the file of {size} octets that was listed")
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def write_new(path: bytes, data: bytes, *, durable: bool) -> Identity:
     """Write the file anew, and wait for the disk if it is to be durable; returns its identity."""
-    descriptor = os.open(path, _WRITE, 0o600)
-    try:
+    with opened(path, _WRITE) as descriptor:
         view = memoryview(data)
         while view:
             view = view[os.write(descriptor, view) :]
         if durable:
-            os.fsync(descriptor)
+            _sync(descriptor, path)
         return identity(os.fstat(descriptor))
-    finally:
-        os.close(descriptor)
 
 
 def identity(status: os.stat_result) -> Identity:
@@ -59,19 +80,44 @@ def identity(status: os.stat_result) -> Identity:
 
 def read_whole(path: bytes) -> bytes:
     """The contents of a file of ours, which is a regular one: another kind could have no end, or no octets yet."""
-    with os.fdopen(open_to_read(path), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    with opened(path) as descriptor:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "not a regular file", os.fsdecode(path))
-        return file.read()
+        chunks = []
+        while chunk := os.read(descriptor, status.st_size + 1):
+            chunks.append(chunk)
+        return b"".join(chunks)
 
 
 def sync_directory(path: bytes) -> None:
-    """Make the names in the directory durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    """Make the names in the directory durable, as far as its file system can: `unsynced` tells where it cannot."""
+    with opened(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) as descriptor:
+        _sync(descriptor, path)
+
+
+def _sync(descriptor: int, path: bytes) -> None:
     try:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _UNABLE:
+            raise
+        device = os.fstat(descriptor).st_dev
+        if device not in _unable:
+            _unable[device] = None
+            _news.append(
+                f"the file system of {shown(path)} cannot promise durability (fsync: {error.strerror}): "
+                "a power cut may bring deleted messages back"
+            )
+
+
+def unsynced() -> list[str]:
+    """What the operator should know of file systems without fsync, each once in the life of this process."""
+    notes = []
+    with suppress(IndexError):  # another thread may take the last
+        while _news:
+            notes.append(_news.popleft())
+    return notes
 
 
 def unlink_if_there(path: bytes) -> bool:

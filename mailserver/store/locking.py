@@ -22,15 +22,14 @@ def lock(root: bytes, owner: str) -> int:
     path = root + NAME
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = _holder(descriptor)
-        os.close(descriptor)
-        raise MaildropInUse(f"{shown(root)} is locked by {holder}") from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise MaildropInUse(f"{shown(root)} is locked by {_holder(descriptor)}") from None
+        _sign(descriptor, owner)
     except BaseException:
         os.close(descriptor)
         raise
-    _sign(descriptor, owner)
     return descriptor
 
 

@@ -17,7 +17,7 @@ from mailserver.interfaces import IBody, IEnvelopes, IMaildrop
 from mailserver.store import envelopes, journal, names
 from mailserver.store.body import FileBody, ThreadedBody
 from mailserver.store.disk import Disk
-from mailserver.store.files import open_message, shown
+from mailserver.store.files import open_message, shown, unsynced
 from mailserver.store.index import Index
 from mailserver.store.scan import PREFIX, directory_times, listing, trusted
 from mailserver.store.settle import Lesson, settle
@@ -187,7 +187,7 @@ class Maildrop:
 
     def _ended(self, result: tuple[int, list[str]]) -> int:
         left, notes = result
-        for note in notes:
+        for note in (*notes, *unsynced()):
             self._context.report(self._root, note)
         return left
 

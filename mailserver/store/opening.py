@@ -10,7 +10,7 @@ from typing import NamedTuple
 from mailserver.errors import MaildropUnavailable
 from mailserver.store import index, journal
 from mailserver.store.cache import IndexCache
-from mailserver.store.files import Identity, identity, make_below, read_whole, shown
+from mailserver.store.files import Identity, identity, make_below, read_whole, shown, unsynced
 from mailserver.store.index import Index
 from mailserver.store.locking import lock
 from mailserver.store.scan import DIRECTORIES, Scan, directory_times, scan
@@ -100,6 +100,7 @@ def _refresh(root: bytes, held: int, clock: Callable[[], int]) -> Opened:
     left = journal.recover(root)
     if left is not None:
         notes.append(f"finished the deletions of an earlier session; {left} messages could not be removed")
+    notes += unsynced()
     data = _read_index(root)
     known = index.decode(data)
     if known is not None and known[:2] == directory_times(root):
