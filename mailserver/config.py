@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from twisted.cred.strcred import InvalidAuthType, findCheckerFactories, findCheckerFactory
 
+from mailserver.cores import too_many
 from mailserver.errors import Unusable
 from mailserver.names import Names
 from mailserver.store import needs_home
@@ -187,7 +188,7 @@ class Config:
     hostname: str = ""
     """The name in the greeting and in the APOP stamp; empty: the machine's full name."""
     workers: int = _at_least(0, 1)
-    """Processes that serve; 0: one per core."""
+    """Processes that serve; 0: one per core. More than 4 per core, or 8, are taken for a slip."""
     user: str = ""
     """Started as root: bind, then become this user and its groups. It owns the maildrops."""
     listen: Listen = field(default_factory=Listen)
@@ -222,7 +223,7 @@ class Config:
 def contradictions(config: Config) -> list[tuple[Key, str]]:
     """Settings that are well-formed and cannot stand, alone or together: where, and what to do."""
     listen = config.listen
-    found: list[tuple[Key, str]] = []
+    found: list[tuple[Key, str]] = [(("workers",), text) for text in [too_many(config.workers)] if text]
     if not (listen.pop3 or listen.pop3s or listen.kpop):
         found.append((("listen",), "nothing to listen on: give --pop3 tcp:110, or pop3 = [...] in [listen]"))
     for name, endpoints in (("pop3", listen.pop3), ("pop3s", listen.pop3s), ("kpop", listen.kpop)):

@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.portal import Portal
 from twisted.cred.strcred import StrcredException, findCheckerFactory
-from twisted.internet.defer import DeferredList, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -156,15 +156,15 @@ class Server:
             "fetches": self._fetches,
         }
 
-    def reload(self) -> None:
-        """SIGHUP: read certificates and users again; what is broken is logged, and the old state stays."""
-        if self._watch is not None:
-            self._watch.reload()
+    def reload(self) -> Deferred[None]:
+        """SIGHUP: read certificates and users again; what is broken is logged, and the old state stays. Never fails."""
+        reloads: list[Deferred[None]] = [] if self._watch is None else [self._watch.reload()]
         for checker in self._checkers:
             if IStartable.providedBy(checker):
-                reloaded = cast(IStartable, checker).reload()
-                reloaded.addErrback(_not_reloaded)
+                reloaded = maybeDeferred(cast(IStartable, checker).reload)
+                reloads.append(reloaded.addErrback(_not_reloaded))
         log.info("certificates and users are read again", event="service.reload")
+        return DeferredList(reloads, consumeErrors=True).addCallback(lambda _: None)
 
     async def stop(self, seconds: float = DRAIN_SECONDS) -> None:
         """End idle sessions, wait at most `seconds` for the others, and let go of everything."""

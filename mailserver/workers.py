@@ -9,27 +9,31 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
 from twisted.internet.interfaces import IDelayedCall, IFileDescriptor
 from twisted.internet.protocol import ProcessProtocol
-from twisted.logger import Logger, eventFromJSON, globalLogPublisher
+from twisted.logger import Logger, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
+from mailserver.channel import CHANNEL, FIRST_SOCKET, LONGEST_WORD, RELOADED, SERVING, Lines, heard
 from mailserver.config import Config, ConfigError
 from mailserver.config_file import plain
+from mailserver.cores import cores
+from mailserver.reporting import LONGEST_LINE, crossed
 from mailserver.serving import DRAIN_SECONDS
 
-SERVING: Final = "worker.serving"
-"""The event by which a worker says that it accepts connections."""
+RELOAD_SECONDS: Final = 30.0
+"""How long a reload waits for a worker to say that it is done; one that reads a slow file system does it later."""
 
-FIRST_SOCKET: Final = 3
-"""The descriptors of the sockets in a worker begin here."""
+HELD: Final = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGUSR1})
+"""Signals that wait until a worker can take them: those that a service manager or a terminal sends to all processes."""
 
 STEADY_SECONDS: Final = 60.0
 """A worker that lived so long is replaced at once; one that did not, later and later."""
@@ -46,26 +50,40 @@ class WorkerFault(Exception):
 class Workers:
     """The processes. One that dies is replaced; when this process dies, they see the end of their input and stop."""
 
-    def __init__(self, config: Config, reactor: Any, sockets: Sequence[tuple[str, str, IFileDescriptor]]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        reactor: Any,
+        sockets: Sequence[tuple[str, str, IFileDescriptor]],
+        log_level: Any = LogLevel.debug,
+    ) -> None:
         self._config = config
         self._reactor = reactor
         self._sockets = sockets
+        self._log_level = log_level  # what the observers here would throw away is not worth the way
         self._workers: set[Worker] = set()
         self._waiting: list[IDelayedCall] = []
-        self._delay = 0.0
+        self._delays: dict[int, float] = {}
         self._started: Deferred[None] | None = None
         self._stopped: Deferred[None] | None = None
 
+    @property
+    def alive(self) -> bool:
+        """Whether at least one serves."""
+        return any(worker.serving for worker in self._workers)
+
     def start(self) -> Deferred[None]:
-        """Start one and, when it serves, the others: so what is wrong is said once. Errors: ConfigError; WorkerFault."""
+        """Start one and, when it serves, the others: so what is wrong is said once. Errors: ConfigError."""
         self._started = Deferred()
         self._reactor.callWhenRunning(self._spawn, 1)
         return self._started
 
-    def reload(self) -> None:
-        """Pass SIGHUP on."""
-        for worker in self._workers:
-            worker.reload()
+    def reload(self) -> Deferred[None]:
+        """Pass SIGHUP on; fires when those who serve have read everything again."""
+        reloads = [worker.reload() for worker in self._workers]
+        for each in reloads:
+            each.addTimeout(RELOAD_SECONDS, self._reactor)
+        return DeferredList(reloads, consumeErrors=True).addCallback(lambda _: None)
 
     def stop(self) -> Deferred[None]:
         """Let them drain; fires when the last has gone. Who takes too long is killed."""
@@ -86,22 +104,32 @@ class Workers:
 
     def _spawn(self, number: int) -> None:
         sockets = [(kind, endpoint) for kind, endpoint, _port in self._sockets]
-        spec = {"number": number, "config": plain(self._config), "sockets": sockets}
+        spec = {
+            "number": number,
+            "config": plain(self._config),
+            "sockets": sockets,
+            "log_level": self._log_level.name,
+        }
         worker = Worker(self, number, json.dumps(spec).encode() + b"\n", self._reactor.seconds())
         self._workers.add(worker)
-        descriptors: dict[int, int | str] = {0: "w", 1: "r", 2: 2}
+        descriptors: dict[int, int | str] = {0: "w", 1: "r", 2: 2, CHANNEL: "r"}
         for offset, (_kind, _endpoint, port) in enumerate(self._sockets):
             descriptors[FIRST_SOCKET + offset] = port.fileno()
         # -P: what lies in the working directory is not for import. The path is this process's, however it was found.
         command = [sys.executable, "-P", "-m", "mailserver.cli.worker"]
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        self._reactor.spawnProcess(worker, sys.executable, command, env=env, childFDs=descriptors)
+        # A worker inherits what is blocked, and so can be signalled before its first line has run.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+        try:
+            self._reactor.spawnProcess(worker, sys.executable, command, env=env, childFDs=descriptors)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
     def told_serving(self) -> None:
         """A worker accepts connections."""
         if self._started is not None:
             started, self._started = self._started, None
-            for number in range(2, (self._config.workers or len(os.sched_getaffinity(0))) + 1):
+            for number in range(2, (self._config.workers or cores()) + 1):
                 self._spawn(number)
             started.callback(None)
 
@@ -118,19 +146,19 @@ class Workers:
             self._replace(worker, failure)
 
     def _replace(self, worker: Worker, failure: Failure) -> None:
-        if self._reactor.seconds() - worker.since >= STEADY_SECONDS:
-            self._delay = 0.0
+        lived = self._reactor.seconds() - worker.since
+        delay = 0.0 if lived >= STEADY_SECONDS else self._delays.get(worker.number, 0.0)
         log.error(
             "worker {number} (pid {pid}) ended and is replaced in {delay} s: {reason}",
             event="worker.ended",
             number=worker.number,
             pid=worker.pid,
-            delay=self._delay,
+            delay=delay,
             reason=failure.getErrorMessage(),
         )
         self._waiting = [call for call in self._waiting if call.active()]
-        self._waiting.append(self._reactor.callLater(self._delay, self._spawn, worker.number))
-        self._delay = min(LONGEST_DELAY, max(1.0, 2 * self._delay))
+        self._waiting.append(self._reactor.callLater(delay, self._spawn, worker.number))
+        self._delays[worker.number] = min(LONGEST_DELAY, max(1.0, 2 * delay))
 
     def _check_stopped(self) -> None:
         if not self._workers and self._stopped is not None and not self._stopped.called:
@@ -138,15 +166,18 @@ class Workers:
 
 
 class Worker(ProcessProtocol):
-    """One process: its input says what to do, its output is its log."""
+    """One process: its input says what to do, its output is its log, and on its channel it says how it stands."""
 
     transport: Any
 
     def __init__(self, workers: Workers, number: int, spec: bytes, now: float) -> None:
         self._owner = workers
         self._spec = spec
-        self._log = b""
-        self._serving = self._outdated = False
+        self._log = Lines(LONGEST_LINE)
+        self._words = Lines(LONGEST_WORD)
+        self._outdated = False
+        self._reloads: list[Deferred[None]] = []
+        self.serving = False
         self.number = number
         self.pid = 0
         self.since = now
@@ -156,32 +187,59 @@ class Worker(ProcessProtocol):
         self.pid = self.transport.pid
         self.transport.write(self._spec)
 
+    def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N803 - Twisted's name
+        """Its log and its channel; it has no others."""
+        if childFD == CHANNEL:
+            for line in self._words.feed(data):
+                self._heard(heard(line))
+        else:
+            self.outReceived(data)
+
     def outReceived(self, data: bytes) -> None:
-        """Hand its log events to this process's observers, so there is one log in whatever form the operator chose."""
-        *lines, self._log = (self._log + data).split(b"\n")
-        for line in lines:
-            try:
-                event = eventFromJSON(line.decode("utf-8"))
-            except ValueError:  # a C library wrote it, such as libkrb5 with KRB5_TRACE=/dev/stdout
+        """Hand its log to this process's observers, so there is one log in whatever form the operator chose."""
+        lost = self._log.lost
+        for line in self._log.feed(data):
+            event = crossed(line, self.number)
+            if event is not None:
+                globalLogPublisher(event)
+            else:  # a C library wrote it, such as libkrb5 with KRB5_TRACE=/dev/stdout
                 log.info("{line!r}", event="worker.output", line=line, worker=self.number)
-                continue
-            event["worker"] = self.number
-            globalLogPublisher(event)
-            if event.get("event") == SERVING:
-                self._serving = True
-                if self._outdated:
-                    self.signal("HUP")
-                self._owner.told_serving()
+        if self._log.lost != lost:
+            log.warn(
+                "worker {worker} wrote a line of more than {limit} octets, which is left out",
+                event="worker.long_line",
+                worker=self.number,
+                limit=LONGEST_LINE,
+            )
+
+    def _heard(self, event: str) -> None:
+        if event == SERVING and not self.serving:
+            self.serving = True
+            if self._outdated:
+                self.signal("HUP")
+            self._owner.told_serving()
+        elif event == RELOADED:
+            self._answer_reloads()
+
+    def _answer_reloads(self) -> None:
+        reloads, self._reloads = self._reloads, []
+        for each in reloads:
+            if not each.called:
+                each.callback(None)
 
     def processEnded(self, reason: Failure) -> None:
         """It has gone, for whatever reason."""
+        self._answer_reloads()  # who replaces it reads everything anew
         self._owner.told_ended(self, reason)
 
-    def reload(self) -> None:
-        """SIGHUP, when it serves: until then the signal would end it, and it may have read the old files."""
+    def reload(self) -> Deferred[None]:
+        """SIGHUP, when it serves: it may have read the old files. Fires when it has read the new ones."""
         self._outdated = True
-        if self._serving:
+        if self.serving:
             self.signal("HUP")
+        told: Deferred[None] = Deferred()
+        self._reloads.append(told)
+        return told
 
     def signal(self, name: str) -> None:
         """Send a signal, if there is still somebody to get it."""

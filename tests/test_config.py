@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mailserver.config import Auth, Config, ConfigError, Limits, Listen
 from mailserver.config_file import Flag, decode, load, plain, revive
+from mailserver.cores import FEW_WORKERS
 
 ROOT = Path(__file__).parent.parent
 ENOUGH = 'listen.pop3 = ["tcp:110"]\nauth.checkers = ["memory:alice:wonderland"]\n'
@@ -203,6 +204,7 @@ def test_no_settings_at_all_say_what_is_needed():
         ('listen.pop3 = ["tcp:110"]\nauth.mechanisms = ["external"]', "FILE:3: EXTERNAL needs authorities"),
         ('listen.pop3 = ["haproxy:tcp:110"]', 'FILE:2: "haproxy:tcp:110": no proxy is believed'),
         ('listen.pop3 = ["ssl:995"]', 'FILE:2: "ssl:995": TLS is made by pop3s itself'),
+        ('workers = 500\nlisten.pop3 = ["tcp:110"]', "FILE:2: 500 workers are too many for "),
         ('workers = 2\nlisten.pop3 = ["unix:/run/pop3"]', 'FILE:3: "unix:/run/pop3": a Unix socket is served by one'),
     ],
 )
@@ -223,7 +225,7 @@ MECHANISM = st.text().filter(lambda name: name.upper() not in {"EXTERNAL", "GSSA
     st.builds(
         Config,
         hostname=st.text(),
-        workers=st.integers(0, 9),
+        workers=st.integers(0, FEW_WORKERS),
         listen=st.just(Listen(pop3=("tcp:110",))),
         auth=st.builds(
             Auth,

@@ -10,7 +10,24 @@ PACKAGE = Path(__file__).parent.parent / "mailserver"
 BASE = {"interfaces", "errors", "credentials", "snapshot", "saslprep", "names", "envelope", "modules"}
 PURE = {"protocol", "sasl"}
 PARTS = {"net", "auth", "store"}
-TOP = {"config", "config_file", "kerberos", "preload", "privileges", "problems", "serving", "service", "workers", "cli"}
+TOP = {
+    "config",
+    "config_file",
+    "kerberos",
+    "preload",
+    "privileges",
+    "problems",
+    "serving",
+    "service",
+    "workers",
+    "cli",
+} | {
+    "channel",
+    "cores",
+    "logpipe",
+    "notify",
+    "reporting",
+}
 
 MAY_IMPORT = {
     **dict.fromkeys(BASE, BASE),
@@ -18,17 +35,17 @@ MAY_IMPORT = {
     "auth": BASE | {"auth"},
     "store": BASE | {"store"},
     "net": BASE | PURE | {"net"},
-    "config": BASE | {"store"},
+    "config": BASE | {"store", "cores"},
     "config_file": {"config"},
     "privileges": {"config"},
     "problems": BASE | {"config"},
     "preload": set(),
     "kerberos": {"auth", "config", "problems"},
     "serving": BASE | PARTS | {"config", "config_file", "kerberos", "preload", "problems"},
-    "workers": {"config", "config_file", "serving"},
+    "workers": {"config", "config_file", "cores", "channel", "reporting", "serving"},
     "service": {"config", "privileges", "problems", "serving", "workers"},
     "cli": BASE | PURE | PARTS | TOP,
-    "": set(),
+    **dict.fromkeys(("channel", "cores", "logpipe", "notify", "reporting", ""), frozenset()),
 }
 
 WORLD = {"asyncio", "io", "os", "pathlib", "random", "secrets", "select", "selectors", "signal", "socket", "ssl"} | {

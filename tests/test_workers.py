@@ -1,5 +1,6 @@
 """Workers, as real processes: they share the ports, are replaced when they die, and end with their parent."""
 
+import json
 import os
 import pwd
 import re
@@ -15,15 +16,18 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailserver.channel import CHANNEL
 from mailserver.cli.worker import Lifeline
 from mailserver.config import ConfigError
 from mailserver.config_file import decode
 from mailserver.serving import DRAIN_SECONDS
-from mailserver.workers import LONGEST_DELAY, STEADY_SECONDS, WorkerFault, Workers
+from mailserver.workers import LONGEST_DELAY, RELOAD_SECONDS, STEADY_SECONDS, WorkerFault, Workers
 from tests.rawpop3 import RawPOP3
 from tests.servers import START_SECONDS, TWIST, TWISTD, Server, Site
 
 PROGRAMS = pytest.mark.parametrize("program", [TWIST, TWISTD], ids=["twist", "twistd"])
+SESSIONS_OVER_A_PIPE = 3000
+"""Two lines each are more than a pipe's 64 KiB and what is kept beside it, in both workers."""
 MESSAGE = b"Subject: hello\r\n\r\nworld\r\n"
 
 
@@ -110,6 +114,39 @@ def test_workers_do_not_outlive_a_parent_that_was_killed(site):
         ended(descriptor)
     server.wait()
     assert all(map(gone, workers))
+
+
+def test_a_parent_that_is_stopped_halts_no_session_and_the_log_says_what_is_missing(site):
+    with Server(site, workers=2) as server:
+        pids(server, 2)
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            for _ in range(SESSIONS_OVER_A_PIPE):
+                with RawPOP3(server.pop3_port) as client:
+                    client.login("alice", "wonderland")
+                    client.quit()
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+        dropped = server.wait_for("log.dropped")["count"]
+        server.stop()
+        counts = [event["count"] for event in server.told("log.dropped")]
+        assert counts[0] == dropped > 0
+        assert len(server.told("pop3.session")) + sum(counts) >= SESSIONS_OVER_A_PIPE
+
+
+def test_a_hangup_before_a_worker_s_first_line_is_kept_for_it(site):
+    with Server(site, workers=2) as server:
+        first, _ = pids(server, 2)
+        os.kill(first, signal.SIGKILL)
+        child = None
+        while child is None:
+            found = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+            child = next((int(pid) for pid in found if int(pid) not in pids(server, 2)), None)
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1):
+            os.kill(child, number)
+        assert pids(server, 3)[2] == child
+        assert server.wait_for("service.reload")["worker"] in (1, 2)
+        server.events[:] = [event for event in server.events if event.get("event") != "worker.ended"]
 
 
 def ended(descriptor):
@@ -205,6 +242,15 @@ class ReplacementTests(SynchronousTestCase):
         assert delays == [0, 1, 2, 4, 8, 16, LONGEST_DELAY, LONGEST_DELAY]
         self.flushLoggedErrors()
 
+    def test_the_delay_of_one_is_not_that_of_another(self):
+        self.serve()
+        for _ in range(3):
+            dies(self.reactor.spawned[-1])
+            self.reactor.advance(LONGEST_DELAY)
+        dies(self.reactor.spawned[0])
+        assert [call.getTime() for call in self.reactor.getDelayedCalls()] == [self.reactor.seconds()]
+        self.flushLoggedErrors()
+
     def test_who_dies_old_is_replaced_at_once(self):
         self.serve()
         for _ in range(3):
@@ -252,15 +298,69 @@ class ReplacementTests(SynchronousTestCase):
 
     def test_what_a_library_prints_in_a_worker_is_logged_and_harms_nothing(self):
         with capturedLogs() as events:
-            self.reactor.spawned[0].outReceived(b'[7] 1.5: \xff trace\n{"event": "worker.serving"}\n')
+            self.reactor.spawned[0].outReceived(b"[7] 1.5: \xff trace\n")
         assert "1.5: \\xff trace" in formatEvent(events[0])
+
+    def test_no_line_of_the_log_says_that_a_worker_serves(self):
+        for line in (
+            b'{"event": "serving"}',
+            b'{"event": "worker.serving", "text": "worker 1 serves", "level": "info"}',
+        ):
+            self.reactor.spawned[0].childDataReceived(1, line + b"\n")
+        self.assertNoResult(self.started)
+        assert len(self.reactor.spawned) == 1
+
+    def test_what_a_worker_logs_is_formatted_by_nobody_else(self):
+        told = {"text": "{user.__class__} {log_logger()}", "event": "x", "user": "{0}", "log_format": "{log_logger}"}
+        told |= {
+            "log_failure": 1,
+            "log_flattened": {"user!s:": "forged"},
+            "items": {"nested": [1]},
+            "level": "nonsense",
+        }
+        with capturedLogs() as events:
+            self.reactor.spawned[0].outReceived(json.dumps(told).encode() + b"\n")
+        (event,) = events
+        assert formatEvent(event) == told["text"]
+        assert (event["event"], event["user"], event["worker"]) == ("x", "{0}", 1)
+        assert "items" not in event
+        assert "log_flattened" not in event
+        assert "log_failure" not in event
+
+    def test_a_line_without_an_end_costs_a_bounded_amount_of_memory(self):
+        worker = self.reactor.spawned[0]
+        with capturedLogs() as events:
+            for descriptor in (1, CHANNEL):
+                for _ in range(100):
+                    worker.childDataReceived(descriptor, b"x" * 65_536)
+            worker.childDataReceived(1, b'\n{"text": "and on", "level": "warn"}\n')
+            worker.childDataReceived(CHANNEL, b'\n{"event": "serving"}\n')
+        assert len(worker._log._rest) + len(worker._words._rest) == 0
+        assert [event["event"] for event in events if "event" in event] == ["worker.long_line"]
+        assert [formatEvent(event) for event in events][-1] == "and on"
         self.successResultOf(self.started)
+
+    def test_a_reload_ends_when_those_who_serve_have_read_everything_again(self):
+        self.serve()
+        first, second = self.reactor.spawned
+        for worker in (first, second):
+            worker.childDataReceived(CHANNEL, b'{"event": "serving"}\n')
+        reloaded = self.workers.reload()
+        first.childDataReceived(CHANNEL, b'{"event": "reloaded"}\n')
+        self.assertNoResult(reloaded)
+        dies(second)
+        self.successResultOf(reloaded)
+        self.flushLoggedErrors()
+        late = self.workers.reload()
+        self.reactor.advance(RELOAD_SECONDS)
+        self.successResultOf(late)
+        first.childDataReceived(CHANNEL, b'{"event": "reloaded"}\n')
 
     def test_who_does_not_serve_yet_hears_of_a_reload_when_he_does(self):
         worker = self.reactor.spawned[0]
         self.workers.reload()
         assert worker.transport.signals == []
-        worker.outReceived(b'{"event": "worker.serving"}\n')
+        worker.childDataReceived(CHANNEL, b'{"event": "serving"}\n')
         self.successResultOf(self.started)
         assert worker.transport.signals == ["HUP"]
         self.workers.reload()
@@ -268,7 +368,7 @@ class ReplacementTests(SynchronousTestCase):
 
     def test_a_signal_to_a_process_that_has_just_ended_is_nothing(self):
         worker = self.reactor.spawned[0]
-        worker.outReceived(b'{"event": "worker.serving"}\n')
+        worker.childDataReceived(CHANNEL, b'{"event": "serving"}\n')
         worker.transport.gone = True
         self.workers.reload()
         assert self.reactor.spawned[0].transport.signals == []

@@ -1,7 +1,8 @@
 """One of `mailserver.workers`' processes: it adopts the ports of its parent and serves.
 
 Descriptor 0 brings one line of JSON that says what to do, and then nothing: its end is the parent's end. Descriptor 1 takes
-the log, as one event of JSON a line. The sockets follow from `FIRST_SOCKET` on.
+the log, as finished lines of `mailserver.reporting`, and CHANNEL what `mailserver.channel` knows to say. The sockets follow
+from FIRST_SOCKET on.
 """
 
 from __future__ import annotations
@@ -12,22 +13,32 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any, cast
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.main import CONNECTION_DONE
-from twisted.logger import Logger, globalLogBeginner, jsonFileLogObserver
+from twisted.logger import (
+    FileLogObserver,
+    FilteringLogObserver,
+    Logger,
+    LogLevel,
+    LogLevelFilterPredicate,
+    globalLogBeginner,
+)
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mailserver.channel import FIRST_SOCKET, RELOADED, SERVING, say
 from mailserver.cli.failures import report
 from mailserver.config_file import revive
+from mailserver.logpipe import LogPipe
 from mailserver.privileges import become
 from mailserver.problems import Problems
+from mailserver.reporting import crossing
 from mailserver.serving import Server
-from mailserver.workers import FIRST_SOCKET, SERVING
+from mailserver.workers import HELD
 
 log = Logger("mailserver.cli.worker")  # run by -m, this module is called __main__
 
@@ -78,8 +89,14 @@ async def serve(spec: dict[str, Any], reactor: Any) -> None:
         await server.stop()
 
     reactor.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(stop()))
-    signal.signal(signal.SIGHUP, lambda _number, _frame: reactor.callFromThread(server.reload))
-    log.info("worker {number} serves (pid {pid})", event=SERVING, number=spec["number"], pid=os.getpid())
+
+    def reload() -> None:
+        server.reload().addBoth(lambda _: say(RELOADED))
+
+    signal.signal(signal.SIGHUP, lambda _number, _frame: reactor.callFromThread(reload))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
+    log.info("worker {number} serves (pid {pid})", event="worker.serving", number=spec["number"], pid=os.getpid())
+    say(SERVING)
 
 
 def main() -> int:
@@ -88,10 +105,14 @@ def main() -> int:
 
     reactor: Any = installed
     spec = json.loads(sys.stdin.buffer.readline())
-    # The log is a duplicate: standard output itself becomes part of it, so that no print garbles the JSON.
-    output = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
-    globalLogBeginner.beginLoggingTo([jsonFileLogObserver(output, recordSeparator="")])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, too, who then says SIGTERM
+    output = LogPipe(1, reactor)
+    observer = FileLogObserver(cast(IO[str], output), crossing)
+    level = LogLevelFilterPredicate(defaultLogLevel=LogLevel.levelWithName(spec["log_level"]))
+    # Standard output itself becomes part of the log, so that no print garbles the lines.
+    globalLogBeginner.beginLoggingTo([FilteringLogObserver(observer, [level])])
+    # Ctrl-C reaches the parent, too, who then says SIGTERM; and what SIGUSR1 opens again is the parent's.
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
     problems: list[Failure] = []
 
     def failed(failure: Failure) -> None:
@@ -104,7 +125,9 @@ def main() -> int:
 
     reactor.callWhenRunning(begin)
     reactor.run()
-    return report(problems[0]) if problems else os.EX_OK
+    status = report(problems[0]) if problems else os.EX_OK
+    output.finish()
+    return status
 
 
 if __name__ == "__main__":
