@@ -77,12 +77,22 @@ class VerifiedIdentity:
     username: bytes
 
 
-@implementer(ICredentials)
+class IUnproven(ICredentials):
+    """A user who gave no proof of himself. Its checker says why he is refused, and nothing else."""
+
+    username: bytes = Attribute("Who he says he is.")
+
+
+@implementer(IUnproven)
 @dataclass(frozen=True, slots=True)
 class Unproven:
-    """How they end otherwise. No checker takes it: so it is refused, delayed and counted as a wrong password is."""
+    """How they end otherwise: it is refused, delayed and counted as a wrong password is."""
 
     username: bytes
+    reason: str = field(default="", compare=False)
+    """What was wrong, for the log; "" where the checkers know better: the proof by `mechanism` did not fit."""
+    mechanism: bytes = field(default=b"", compare=False)
+    """As `IVerifiers` names it."""
 
 
 class IActingFor(ICredentials):
@@ -137,6 +147,10 @@ class KerberosIdentity:
     username: bytes
 
 
+NO_NAME = "no user can have such a name"
+"""The reason for what `names.user_name` takes for nobody's."""
+
+
 def renamed(credentials: Any, read: Callable[[bytes], str | None]) -> Any:
     """The credentials with each of their names as `read` has it; `Unproven` where one of them is nobody's.
 
@@ -147,14 +161,14 @@ def renamed(credentials: Any, read: Callable[[bytes], str | None]) -> Any:
         own = renamed(credentials.credentials, read)
         authzid = read(credentials.authzid)
         if authzid is None or isinstance(own, Unproven):
-            return Unproven(credentials.username)
+            return own if isinstance(own, Unproven) else Unproven(credentials.username, NO_NAME)
         octets = authzid.encode("utf-8")
         return own if octets == own.username else replace(credentials, credentials=own, authzid=octets)
     if isinstance(credentials, KerberosIdentity) and not credentials.username:
         return credentials
     name = read(credentials.username)
     if name is None:
-        return Unproven(credentials.username)
+        return Unproven(credentials.username, NO_NAME)
     octets = name.encode("utf-8")
     return credentials if octets == credentials.username else replace(credentials, username=octets)
 

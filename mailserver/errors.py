@@ -8,9 +8,10 @@ operator's to mend, and everything else a fault as well.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
-from twisted.cred.error import LoginDenied, LoginFailed, UnauthorizedLogin
+from twisted.cred.error import LoginDenied, LoginFailed, UnauthorizedLogin, UnhandledCredentials
 
 
 class Refusal(Exception):
@@ -107,6 +108,21 @@ class AuthenticationFailed(Refusal):
     text = b"authentication failed"
 
 
+class LoginRefused(UnauthorizedLogin):
+    """A failed login, and why: for the operator's log alone, since the client hears what it hears for any.
+
+    `reason` is a few words such as "wrong password", `hint` what would help ("" where nothing is to say); neither holds a
+    secret, and names in them are quoted. `known` tells whether the checker knows a user of that name: of several checkers'
+    refusals those count that know him. None: the checker does not say.
+    """
+
+    def __init__(self, reason: str, hint: str = "", *, known: bool | None = True) -> None:
+        super().__init__()
+        self.reason = reason
+        self.hint = hint
+        self.known = known
+
+
 class TicketRefused(AuthenticationFailed):
     """Kerberos refused a ticket. `error_code` is RFC 4120's (section 7.5.9), 0 to 127; `detail` is for the log alone.
 
@@ -182,6 +198,31 @@ class MessageGone(StoreError):
 
 class MessageTruncated(StoreError):
     """A body came up short after its transfer began; the connection ends without the final dot."""
+
+
+def login_refused(error: BaseException | None) -> LoginRefused:
+    """Why a login failed, in words for the log, whatever the error is that a portal or an exchange answered."""
+    if isinstance(error, LoginRefused):
+        return error
+    if isinstance(error, TicketRefused):
+        return LoginRefused(error.detail, known=None)
+    if isinstance(error, UnhandledCredentials):
+        return LoginRefused("no checker takes such credentials", known=None)
+    return LoginRefused("refused without a reason", known=None)
+
+
+def first_reason(refusals: Sequence[LoginRefused]) -> LoginRefused:
+    """Of several checkers' refusals of one login what is true of all: those that know the user know why.
+
+    Where none does, who is silent may know him all the same, so both are told.
+    """
+    knowing = [each for each in refusals if each.known]
+    silent = [each for each in refusals if each.known is None]
+    told = knowing or [*silent, *(each for each in refusals if each.known is False)]
+    reasons = dict.fromkeys(each.reason for each in told)
+    hints = dict.fromkeys(each.hint for each in told if each.hint)
+    known = True if knowing else None if silent else False
+    return LoginRefused("; ".join(reasons) or "no checker takes such credentials", "; ".join(hints), known=known)
 
 
 def refusal_for(error: BaseException | None) -> Refusal | None:

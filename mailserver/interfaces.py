@@ -18,6 +18,7 @@ from zope.interface import Attribute, Interface
 
 from mailserver.credentials import Credentials
 from mailserver.envelope import Envelope, Envelopes
+from mailserver.errors import LoginRefused
 from mailserver.snapshot import Snapshot
 
 
@@ -42,6 +43,10 @@ class User:
     """A store URL of the user's own, over the configured one (passwd-file: ``userdb_mail``)."""
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
     """Where the user may log in from; empty: from anywhere (passwd-file: ``allow_nets``)."""
+    barred: str = ""
+    """Why he may not log in at all, whatever he proves himself with; "": he may."""
+    unserved: str = ""
+    """Why his maildrop cannot be opened, though he may log in; "": it can."""
     account: Account | None = None
     """What makes it an account of many users (SDPS); the realm tells."""
 
@@ -169,6 +174,9 @@ class IVerifiers(Interface):
         `name`), `realm` and password (RFC 2831).
         """
 
+    def explain(name: str, mechanism: bytes) -> LoginRefused:
+        """Why a proof by `mechanism` failed: nobody has this name, his secret cannot do that, or it was wrong."""
+
 
 @dataclass(frozen=True, slots=True)
 class VerifierOf:
@@ -203,7 +211,7 @@ class IOracle(Interface):
     def ask(request: object) -> Deferred[object]:
         """The answer to a frozen request such as `VerifierOf`. Errors: a Refusal, or a fault.
 
-        To a `credentials.BearerToken` it is the name of its owner, or None when the token is not good.
+        To a `credentials.BearerToken` it is the name of its owner, or a `LoginRefused` when the token is not good.
         """
 
 

@@ -119,6 +119,15 @@ class Names:
             return user if user == text else self.read(user)  # without its tag it may be an account
         return user_name(user if domain in self.local_domains and self._is_bare(user) else f"{user}@{domain}")
 
+    def spells(self, written: str, read: str) -> bool:
+        """Whether `written`, in a users' file, is the name that `read` is, and no more than spelled otherwise.
+
+        A tag or a separator in it would be another name's: who is written so is not whom it is read as.
+        """
+        bare, whole = _lower(_spelled(written)), _lower(read)
+        user, _, domain = bare.rpartition("@")
+        return whole in {bare, f"{bare}@{self.default_domain}"} or (domain in self.local_domains and whole == user)
+
     def owner(self, name: str) -> Owner:
         """Whose maildrop a canonical name opens."""
         if self.accounts:

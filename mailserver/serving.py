@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
-from mailserver.auth import Accounts, MailboxRealm, make_oracle, make_portal
+from mailserver.auth import Accounts, MailboxRealm, PasswordFile, make_oracle, make_portal
 from mailserver.config import Config, ConfigError, mechanism_lists, unknown_kind
 from mailserver.envelope import EnvelopeHeaders
 from mailserver.interfaces import IStartable, IStore, IUsers
@@ -74,6 +74,9 @@ class Server:
         for description in config.auth.checkers:
             with problems.told("auth.checkers"):
                 self._checkers.append(make_checker(description))
+        for checker in self._checkers:
+            if isinstance(checker, PasswordFile):
+                checker.names = config.naming()
         with problems.told("store.url", ValueError):
             self._store = make_store(config, self._checkers, reactor)
         for key, names in mechanism_lists(config):

@@ -8,12 +8,12 @@ from dataclasses import is_dataclass, replace
 from typing import Any, cast
 
 from twisted.cred.checkers import ICredentialsChecker
-from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from zope.interface import Interface, implementer
 
 from mailserver.auth.oracle import make_oracle
 from mailserver.auth.portal import Chain
+from mailserver.errors import LoginRefused, first_reason
 from mailserver.interfaces import Account, IUsers, IVerifiers, User, VerifierOf
 from mailserver.names import Names, Owner, user_name
 
@@ -30,6 +30,7 @@ class Accounts:
         self._names = names
         self._checkers = checkers
         self._users = [cast("IUsers", checker) for checker in checkers if IUsers.providedBy(checker)]
+        self._verifiers = [cast("IVerifiers", checker) for checker in checkers if IVerifiers.providedBy(checker)]
         self._oracle = make_oracle(checkers)
         self._chains: dict[type, Chain] = {}
 
@@ -54,12 +55,21 @@ class Accounts:
 
     def mechanisms(self) -> frozenset[bytes]:
         """Those of all the checkers."""
-        found = (checker.mechanisms() for checker in self._checkers if IVerifiers.providedBy(checker))
-        return frozenset[bytes]().union(*found)
+        return frozenset[bytes]().union(*(checker.mechanisms() for checker in self._verifiers))
 
     def verifier(self, name: bytes, mechanism: bytes, realm: bytes = b"", typed: bytes = b"") -> Deferred[object]:
         """As by the checker that has the secret."""
         return Deferred.fromCoroutine(self._verifier(name, mechanism, realm, typed))
+
+    def explain(self, name: str, mechanism: bytes) -> LoginRefused:
+        """As the checkers say: of the user's own line, or of his account's."""
+        owner = self._names.owner(name)
+        told = [self._explained(each, name, owner, mechanism) for each in self._verifiers]
+        return first_reason(told)
+
+    def _explained(self, checker: IVerifiers, name: str, owner: Owner, mechanism: bytes) -> LoginRefused:
+        own = checker.explain(name, mechanism)
+        return own if own.known or owner.user is None else checker.explain(owner.maildrop, mechanism)
 
     async def _identify(self, name: str, credentials: Any) -> Any:
         owner = await self._secret_of(name)
@@ -68,7 +78,7 @@ class Accounts:
         asked = _named(credentials, owner.encode("utf-8"))
         answer = await self._chain(credentials).requestAvatarId(asked)
         if user_name(answer) != owner:  # a checker's own idea of who that is, and maybe cred's ANONYMOUS
-            raise UnauthorizedLogin
+            raise LoginRefused(f"the checker took him for {user_name(answer)!r}")
         return name.encode("utf-8")
 
     async def _verifier(self, name: bytes, mechanism: bytes, realm: bytes, typed: bytes) -> object:
@@ -89,8 +99,9 @@ class Accounts:
         if found is None or domain is None:
             return found
         own = None if owner.user is None else await self._listed(name)
-        networks = found.networks if own is None else own.networks
-        return replace(found, networks=networks, account=Account(domain, owner.user))
+        allowed = found if own is None else own
+        account = Account(domain, owner.user)
+        return replace(found, networks=allowed.networks, barred=allowed.barred, account=account)
 
     def _may_be_one(self, domain: str | None) -> bool:
         """Whether somebody whom nobody lists may have a maildrop: anybody may where there are no lists.
@@ -111,7 +122,7 @@ class Accounts:
         if chain is None:
             taken = [iface for iface in self.credentialInterfaces if iface.providedBy(credentials)]
             if not taken:
-                raise UnauthorizedLogin
+                raise LoginRefused("no checker takes such credentials", known=None)
             chain = self._chains[type(credentials)] = Chain(taken[0], self._checkers)
         return chain
 

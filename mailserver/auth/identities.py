@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
-from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import Portal
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, fail, maybeDeferred
 from zope.interface import Interface, implementer
 
-from mailserver.credentials import IActingFor, IVerifiedIdentity
-from mailserver.interfaces import IUsers
+from mailserver.credentials import NO_NAME, IActingFor, IUnproven, IVerifiedIdentity
+from mailserver.errors import LoginRefused, first_reason
+from mailserver.interfaces import IUsers, IVerifiers
 from mailserver.names import user_name
 
 
@@ -54,8 +54,28 @@ class VerifiedIdentities:
 
     async def _identify(self, name: bytes) -> bytes | tuple[()]:
         if await known(name, self._users) is None:
-            raise UnauthorizedLogin
+            raise LoginRefused("he proved who he is, but has no account: no checker knows the name", known=False)
         return name
+
+
+@implementer(ICredentialsChecker)
+class Unproved:
+    """Refuses who gave no proof, and asks the checkers that have the secrets why it did not fit."""
+
+    credentialInterfaces = (IUnproven,)  # noqa: N815 - ICredentialsChecker names it so
+
+    def __init__(self, checkers: Sequence[object]) -> None:
+        self._verifiers = [IVerifiers(each) for each in checkers if IVerifiers.providedBy(each)]
+
+    def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
+        """Fails with the reason. Errors: LoginRefused."""
+        return fail(self._why(credentials))
+
+    def _why(self, credentials: Any) -> LoginRefused:
+        name = user_name(credentials.username)
+        if credentials.reason or name is None:
+            return LoginRefused(credentials.reason or NO_NAME, known=None)
+        return first_reason([each.explain(name, credentials.mechanism) for each in self._verifiers])
 
 
 @implementer(ICredentialsChecker)
@@ -83,9 +103,11 @@ class Masters:
         proof = credentials.credentials
         checkers = [checker for iface, checker in self._portal.checkers.items() if iface.providedBy(proof)]
         if not checkers:
-            raise UnauthorizedLogin
+            raise LoginRefused("no checker takes such credentials", known=None)
         master = user_name(await maybeDeferred(checkers[0].requestAvatarId, proof))
         user = await known(credentials.authzid, self._users)
-        if master is None or master not in self._names or user is None:
-            raise UnauthorizedLogin
+        if master is None or master not in self._names:
+            raise LoginRefused("he may not act for another", "auth.masters names who may")
+        if user is None:
+            raise LoginRefused("whom he would act for has no account", known=False)
         return Acting(user, master)

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any, Final, NoReturn, cast
 
 from twisted.cred.checkers import ICredentialsChecker
-from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred, execute, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -19,7 +18,7 @@ from mailserver.auth.krb5_pool import Krb5Pool
 from mailserver.auth.libkrb5 import KerberosError
 from mailserver.auth.replay_cache import check_replay_cache
 from mailserver.credentials import IKerberosIdentity
-from mailserver.errors import TicketRefused
+from mailserver.errors import LoginRefused, TicketRefused
 from mailserver.interfaces import Accepted, IAcceptor, IStartable
 from mailserver.names import user_name
 
@@ -138,4 +137,4 @@ class KerberosChecker:
             user=wanted or "",
             users=allowed,
         )
-        raise UnauthorizedLogin
+        raise LoginRefused(f"the principal {principal!r} may not open it", f"it may open {allowed}")

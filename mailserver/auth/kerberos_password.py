@@ -9,7 +9,6 @@ from typing import Any, Final, NoReturn, cast
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
-from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred, execute, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -22,7 +21,7 @@ from mailserver.auth.krb5 import Krb5, UnprovenKdc
 from mailserver.auth.krb5_pool import Krb5Pool
 from mailserver.auth.libkrb5 import FIRST_ERROR, KerberosError, KerberosUnavailable
 from mailserver.auth.schemes import plausible
-from mailserver.errors import TemporaryFailure
+from mailserver.errors import LoginRefused, TemporaryFailure
 from mailserver.interfaces import IStartable
 from mailserver.names import user_name
 
@@ -113,8 +112,10 @@ class KerberosPassword:
 
     def _login(self, name: bytes, password: bytes) -> Deferred[bytes | tuple[()]]:
         principal = self._principal(name)
-        if principal is None or not password or not plausible(password):
-            return fail(UnauthorizedLogin())
+        if principal is None:
+            return fail(LoginRefused("Kerberos has nobody of this name and domain", known=False))
+        if not password or not plausible(password):
+            return fail(LoginRefused("no password is like that", known=None))
         if self._cache.knows(name, password, b""):
             return succeed(name)
         asked = self._pool.run(self._ask, principal, password)
@@ -171,7 +172,7 @@ def _wrong(failure: Failure, principal: str) -> NoReturn:
             principal=principal,
             detail=str(error),
         )
-        raise UnauthorizedLogin
+        raise LoginRefused(f"Kerberos refused {principal!r}: {error}", known=None)
     trouble = "the KDC could not prove that it is ours" if isinstance(error, UnprovenKdc) else "Kerberos is in trouble"
     log.error("{trouble}: {detail!r}", event="kerberos.password.trouble", trouble=trouble, detail=str(error))
     raise TemporaryFailure

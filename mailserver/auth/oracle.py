@@ -13,7 +13,7 @@ from zope.interface import implementer
 from mailserver.auth.gssapi import GssapiAcceptor
 from mailserver.auth.portal import Chain
 from mailserver.credentials import BearerToken, IBearerToken
-from mailserver.errors import AuthenticationFailed
+from mailserver.errors import AuthenticationFailed, LoginRefused, login_refused
 from mailserver.interfaces import GssToken, GssUnwrap, GssWrap, IOracle, IUsers, IVerifiers, VerifierOf
 from mailserver.names import user_name
 
@@ -40,7 +40,7 @@ class _Oracle:
         return frozenset[bytes](own).union(*(each.mechanisms() for each in self._verifiers))
 
     def ask(self, request: object) -> Deferred[object]:
-        """The answer to a `VerifierOf` or a step of GSS-API; the name of a `BearerToken`'s owner, None when it is not good.
+        """The answer to a `VerifierOf` or a step of GSS-API; the name of a `BearerToken`'s owner, or why it is not good.
 
         Errors: AuthenticationFailed when no checker serves the mechanism, or a ticket is refused; TemporaryFailure.
         """
@@ -49,7 +49,7 @@ class _Oracle:
                 return Deferred.fromCoroutine(self._verifier(request))
             case BearerToken():
                 asked: Deferred[object] = maybeDeferred(self._tokens.requestAvatarId, request)
-                return asked.addErrback(_nobody)
+                return asked.addErrback(_not_good)
             case GssToken() | GssWrap() | GssUnwrap() if self._gssapi is not None:
                 return self._gssapi.ask(request)
         raise TypeError(f"nobody here can answer a {type(request).__name__}")
@@ -66,5 +66,6 @@ class _Oracle:
         return await able[0].verifier(*asked)  # its fake: nobody is known to nobody
 
 
-def _nobody(failure: Failure) -> None:
+def _not_good(failure: Failure) -> LoginRefused:
     failure.trap(UnauthorizedLogin)
+    return login_refused(failure.value)

@@ -5,22 +5,27 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import md5
 from typing import Any, cast
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
-from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred, execute, fail, maybeDeferred, succeed
 from zope.interface import Interface, implementer
 
 from mailserver.auth.cache import VerifiedPasswords
+from mailserver.auth.extra_fields import NOWHERE
 from mailserver.auth.pool import HashPool
+from mailserver.auth.reasons import refusal
 from mailserver.auth.schemes import Secret, plausible, prepare
 from mailserver.auth.scram import DIGESTS, ITERATIONS, ScramSalts, derive, read_keys
 from mailserver.auth.table import Entry
 from mailserver.auth.watch import WatchedTable
+from mailserver.credentials import CramMd5
+from mailserver.errors import LoginRefused
 from mailserver.interfaces import IStartable, IUsers, IVerifiers, User
+from mailserver.names import Names
 from mailserver.saslprep import prepared
 
 UNKNOWN = Entry(User(""))
@@ -48,12 +53,22 @@ class PasswordFile:
         prepare()
         self._file = WatchedTable(path, wall, domain)
         self._ending = "@" + domain if domain else ""
+        self._wall = wall
         self._find_reactor = find_reactor
         self._cache = VerifiedPasswords(seconds)
         self._salts = ScramSalts()
         self._fake = secrets.token_hex(16).encode("ascii")
         self._reactor: Any = None
         self._pool: HashPool | None = None
+
+    @property
+    def names(self) -> Names:
+        """By whose rules the names of its lines are read; set before the start."""
+        return self._file.names
+
+    @names.setter
+    def names(self, names: Names) -> None:
+        self._file.names = names
 
     def __repr__(self) -> str:
         return f"PasswordFile({self._file.path!r})"
@@ -93,7 +108,7 @@ class PasswordFile:
     def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
         """The name, if the password or the digest is right. Errors: UnauthorizedLogin, TemporaryFailure."""
         if self._ending and not credentials.username.endswith(self._ending.encode("utf-8")):
-            return _refuse()
+            return fail(LoginRefused("unknown user: another domain than the file's", known=False))
         check = self._check_password if IUsernamePassword.providedBy(credentials) else self._check_digest
         return self._when_fresh(check, credentials)
 
@@ -116,6 +131,12 @@ class PasswordFile:
             return self._when_fresh(self._digest_key, name, realm, typed or name)
         return self._when_fresh(self._scram_keys, name, mechanism)
 
+    def explain(self, name: str, mechanism: bytes) -> LoginRefused:
+        """As the table in force knows it."""
+        table = self._file.table
+        entry = table.entries.get(name.encode("utf-8", "surrogateescape"))
+        return refusal(table, entry, name, self.names, mechanism)
+
     def _when_fresh(self, ask: Callable[..., Deferred[Any]], *args: Any) -> Deferred[Any]:
         if self._pool is None:
             self._start_late()
@@ -135,23 +156,27 @@ class PasswordFile:
 
     def _lookup(self, name: str) -> Deferred[User | None]:
         entry = self._entry(name.encode("utf-8", "surrogateescape"))
-        return succeed(None if entry is UNKNOWN else entry.user)
+        if entry is UNKNOWN:
+            return succeed(None)
+        if entry.not_before <= self._wall():
+            return succeed(entry.user)
+        return succeed(replace(entry.user, networks=NOWHERE, barred="delay_until keeps him out for now"))
 
     def _check_password(self, credentials: Any) -> Deferred[bytes]:
         name, password = credentials.username, credentials.password
         entry = self._entry(name)
         if not plausible(password):
-            return _refuse()
+            return fail(LoginRefused("no password is like that", known=None))
         if entry.any_password:
             return succeed(name)
         if entry.secret is None:
-            return self._spend(password)
+            return self._spend(name, password)
         if entry.secret.slow:
             return self._check_slowly(name, password, entry.secret)
         if entry.secret.verify(password):
             return succeed(name)
         decoy = self._file.table.decoy
-        return self._spend(password) if decoy and decoy.slow else _refuse()
+        return self._spend(name, password) if decoy and decoy.slow else fail(self._why(name))
 
     def _check_slowly(self, name: bytes, password: bytes, secret: Secret) -> Deferred[bytes]:
         if self._cache.knows(name, password, secret.text):
@@ -160,30 +185,36 @@ class PasswordFile:
 
     def _verified(self, right: bool, name: bytes, password: bytes, text: bytes) -> bytes:
         if not right:
-            raise UnauthorizedLogin
+            raise self._why(name)
         self._cache.remember(name, password, text)
         return name
 
-    def _spend(self, password: bytes) -> Deferred[bytes]:
+    def _spend(self, name: bytes, password: bytes) -> Deferred[bytes]:
         """Refuse, after the work that the commonest refusal takes: what is quick to say no would say who exists."""
         decoy = self._file.table.decoy
-        if decoy is None:
-            return _refuse()
-        if not decoy.slow:
+        if decoy is not None and decoy.slow:
+            return self._in_pool(decoy.verify, password).addCallback(self._spent, name)
+        if decoy is not None:
             decoy.verify(password)
-            return _refuse()
-        return self._in_pool(decoy.verify, password).addCallback(lambda _: _refuse())
+        return fail(self._why(name))
+
+    def _spent(self, _: object, name: bytes) -> bytes:
+        raise self._why(name)
+
+    def _why(self, name: bytes, mechanism: bytes = b"") -> LoginRefused:
+        return self.explain(name.decode("utf-8", "replace"), mechanism)
 
     def _check_digest(self, credentials: Any) -> Deferred[bytes]:
         """APOP and its like, for users whose secret is the password itself; for others against a secret nobody has."""
         secret = self._entry(credentials.username).secret
         clear = secret.clear if secret else None
         checked = maybeDeferred(credentials.checkPassword, self._fake if clear is None else clear)
-        return checked.addCallback(self._digest_checked, clear is not None, credentials.username)
+        mechanism = b"CRAM-MD5" if isinstance(credentials, CramMd5) else b"APOP"
+        return checked.addCallback(self._digest_checked, clear is not None, credentials.username, mechanism)
 
-    def _digest_checked(self, right: bool, known: bool, name: bytes) -> bytes:
+    def _digest_checked(self, right: bool, known: bool, name: bytes, mechanism: bytes) -> bytes:
         if not (right and known):
-            raise UnauthorizedLogin
+            raise self._why(name, mechanism)
         return name
 
     def _digest_key(self, name: bytes, realm: bytes, typed: bytes) -> Deferred[bytes]:
@@ -221,7 +252,3 @@ def _latin1(octets: bytes) -> bytes:
         return octets.decode("utf-8").encode("latin-1")
     except UnicodeError:
         return octets
-
-
-def _refuse() -> Deferred[Any]:
-    return fail(UnauthorizedLogin())

@@ -16,10 +16,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
-from mailserver.auth.identities import Acting, Masters, VerifiedIdentities
+from mailserver.auth.identities import Acting, Masters, Unproved, VerifiedIdentities
 from mailserver.auth.schemes import plausible
-from mailserver.credentials import IKerberosIdentity, Password
-from mailserver.errors import PermanentFailure
+from mailserver.credentials import NO_NAME, IKerberosIdentity, Password
+from mailserver.errors import LoginRefused, PermanentFailure, first_reason
 from mailserver.interfaces import IMaildrop, IStore, IUsers, Mind, User
 from mailserver.names import user_name
 
@@ -35,6 +35,8 @@ HOMELESS = (
     "{user} gave the right password, but the store's URL needs a home directory and none is known: "
     "write it into the sixth field of the user's line in the passwd-file, or use {{user}} in the URL"
 )
+
+UNSERVED = "{user} gave the right password, but his maildrop cannot be opened: {reason}"
 
 UNLISTED = (
     "{user} proved who he is, but no checker knows a home directory of his, which the store's URL needs: "
@@ -53,7 +55,7 @@ def make_portal(realm: IRealm, checkers: Iterable[ICredentialsChecker], masters:
     portal = Portal(realm)
     given = [_with_octets(checker) for checker in checkers]
     users = [cast(IUsers, checker) for checker in given if IUsers.providedBy(checker)]
-    ordered = [*given, VerifiedIdentities(users), Masters(masters, portal, users)]
+    ordered = [*given, VerifiedIdentities(users), Masters(masters, portal, users), Unproved(given)]
     served = {iface for checker in ordered for iface in checker.credentialInterfaces}
     for iface in {IUsernamePassword, IUsernameHashedPassword} | served:
         chain = Chain(iface, ordered)
@@ -91,28 +93,35 @@ class Chain:
 
     def requestAvatarId(self, credentials: Any) -> Deferred[Any]:
         """The avatar id by the first checker that knows one. What can be nobody's name or password is asked of none."""
-        if not _names_somebody(credentials) or not plausible(getattr(credentials, "password", b"")):
-            raise UnauthorizedLogin
-        asked = maybeDeferred(self._ask, 0, credentials)
+        if not _names_somebody(credentials):
+            raise LoginRefused(NO_NAME, known=False)
+        if not plausible(getattr(credentials, "password", b"")):
+            raise LoginRefused("no password has a NUL, or so many octets", known=None)
+        asked = maybeDeferred(self._ask, 0, credentials, ())
         if isinstance(credentials, Password) and credentials.second:
             asked.addErrback(self._refused_as_typed, credentials)
         return asked
 
     def _refused_as_typed(self, failure: Failure, credentials: Password) -> Deferred[Any]:
         failure.trap(*REFUSED)
-        return self._ask(0, replace(credentials, password=credentials.second, second=b""))
+        return self._ask(0, replace(credentials, password=credentials.second, second=b""), ())
 
-    def _ask(self, first: int, credentials: Any) -> Deferred[Any]:
+    def _ask(self, first: int, credentials: Any, refusals: tuple[LoginRefused, ...]) -> Deferred[Any]:
         for index in range(first, len(self._checkers)):
             checker = self._checkers[index]
             if self._interface in checker.credentialInterfaces:
                 asked = maybeDeferred(checker.requestAvatarId, credentials)
-                return asked.addErrback(self._refused, index + 1, credentials)
-        raise UnauthorizedLogin
+                return asked.addErrback(self._refused, index, credentials, refusals)
+        raise first_reason(refusals)
 
-    def _refused(self, failure: Failure, following: int, credentials: Any) -> Deferred[Any]:
+    def _refused(
+        self, failure: Failure, index: int, credentials: Any, refusals: tuple[LoginRefused, ...]
+    ) -> Deferred[Any]:
         failure.trap(*REFUSED)
-        return self._ask(following, credentials)
+        why = failure.value
+        if not isinstance(why, LoginRefused):
+            why = LoginRefused(f"{type(self._checkers[index]).__name__} refused without a reason", known=None)
+        return self._ask(index + 1, credentials, (*refusals, why))
 
 
 def _names_somebody(credentials: Any) -> bool:
@@ -142,7 +151,7 @@ class MailboxRealm:
             return self._act(avatarId, mind)
         name = user_name(avatarId)
         if name is None:  # also cred's ANONYMOUS, which is ()
-            raise UnauthorizedLogin
+            raise LoginRefused(NO_NAME, known=False)
         return self._find(name, 0).addCallback(self._open, mind).addCallback(_avatar)
 
     def _act(self, acting: Acting, mind: object) -> Deferred[Avatar]:
@@ -159,7 +168,7 @@ class MailboxRealm:
     def _unknown(self, name: str) -> Deferred[User]:
         if self._needs_home and self._users:  # the users are listed, and he is none of them
             log.error(UNLISTED, event="auth.unlisted", user=name)
-            return fail(UnauthorizedLogin())
+            return fail(LoginRefused("he proved who he is, but no checker knows his home", known=False))
         return succeed(User(name))
 
     def _found(self, user: User | None, name: str, index: int) -> User | Deferred[User]:
@@ -168,7 +177,10 @@ class MailboxRealm:
     def _open(self, user: User, mind: object) -> Deferred[IMaildrop]:
         peer, listener = (mind.peer, mind.listener) if isinstance(mind, Mind) else (None, "embedded")
         if user_name(_admitted(user, mind).name) is None:
-            raise UnauthorizedLogin
+            raise LoginRefused(NO_NAME, known=False)
+        if user.unserved:
+            log.error(UNSERVED, event="auth.unserved", user=user.name, reason=user.unserved)
+            raise PermanentFailure
         if self._needs_home and user.home is None and user.mail is None:
             log.error(HOMELESS, event="auth.homeless", user=user.name, session=_session(mind))
             raise PermanentFailure
@@ -180,6 +192,8 @@ class MailboxRealm:
 def _admitted(user: User, mind: object) -> User:
     """The user, if he may log in from where he is. Errors: UnauthorizedLogin."""
     peer = mind.peer if isinstance(mind, Mind) else None
+    if user.barred:
+        raise LoginRefused(user.barred)
     if user.networks and not _within(peer, user.networks):
         log.info(
             "{user!r} may not log in from {peer!r}",
@@ -188,7 +202,8 @@ def _admitted(user: User, mind: object) -> User:
             peer=peer,
             session=_session(mind),
         )
-        raise UnauthorizedLogin
+        networks = ",".join(map(str, user.networks))
+        raise LoginRefused("not from this address", f"allow_nets is {networks}")
     return user
 
 

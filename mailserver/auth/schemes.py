@@ -41,6 +41,8 @@ class Secret:
     slow: bool
     cost: tuple[object, ...] = ()
     """Secrets of one scheme with an equal cost take equal time."""
+    weak: str = ""
+    """What the operator should know of the scheme."""
 
     @property
     def clear(self) -> bytes | None:

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from mailserver.auth.table import Table, read_table
 from mailserver.errors import Unusable
+from mailserver.names import PLAIN, Names
 
 SMALL = 16 * 1024
 """Octets, some 200 users: read and parsed in about 2 ms, which is no longer than a hop to a busy thread and back."""
@@ -26,7 +27,7 @@ YOUNG_SECONDS = 2
 """A file as young as this may be written to once more without its times showing it (their grain is a clock tick)."""
 
 MAX_NOTES = 20
-"""A file of some other format must not fill the log with a note a line."""
+"""A file of some other format must not fill the log."""
 
 Stamp = tuple[int, int, int, int]
 
@@ -58,6 +59,8 @@ class WatchedTable:
     def __init__(self, path: str, wall: Callable[[], float] = time.time, domain: str = "") -> None:
         self.path = path
         self._domain = domain
+        self.names = PLAIN
+        """By whose rules the names of its lines are read."""
         self.table = Table()
         self._wall = wall
         self._stamp: Stamp | None = None
@@ -70,7 +73,7 @@ class WatchedTable:
     def load(self) -> None:
         """Read the file, here and now: for the start. Errors: PasswordFileError."""
         try:
-            reading = read_file(self.path, b"", self._domain)
+            reading = read_file(self.path, b"", self._domain, self.names)
         except OSError as error:
             user = _user_named(os.geteuid())
             raise PasswordFileError(
@@ -98,15 +101,17 @@ class WatchedTable:
         """Read the file again; fires when it was judged. A large file is read in a thread, once for all who wait."""
         if self._waiting is None:
             if self._octets <= SMALL:
-                return self._judged(execute(read_file, self.path, self._digest, self._domain))
+                return self._judged(execute(read_file, *self._asked))
             self._waiting = []
             pool = reactor.getThreadPool()
-            self._judged(deferToThreadPool(reactor, pool, read_file, self.path, self._digest, self._domain)).addBoth(
-                self._tell
-            )
+            self._judged(deferToThreadPool(reactor, pool, read_file, *self._asked)).addBoth(self._tell)
         waiter: Deferred[None] = Deferred()
         self._waiting.append(waiter)
         return waiter
+
+    @property
+    def _asked(self) -> tuple[str, bytes, str, Names]:
+        return self.path, self._digest, self._domain, self.names
 
     def _judged(self, reading: Deferred[Reading]) -> Deferred[None]:
         return reading.addCallbacks(self._judge, self._failed)
@@ -149,7 +154,7 @@ class WatchedTable:
         if len(notes) > MAX_NOTES:
             log.emit(
                 LogLevel.warn,
-                "{path}: {more} more lines like these",
+                "{path}: {more} more notes like these",
                 event="auth.file.notes",
                 path=self.path,
                 more=len(notes) - MAX_NOTES,
@@ -165,7 +170,7 @@ class WatchedTable:
             )
 
 
-def read_file(path: str, known: bytes, domain: str = "") -> Reading:
+def read_file(path: str, known: bytes, domain: str = "", names: Names = PLAIN) -> Reading:
     """Read and parse the file, unless the digest of its octets is `known`. Errors: OSError."""
     # Without O_NONBLOCK a FIFO would hold the server up until somebody writes to it.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -179,7 +184,7 @@ def read_file(path: str, known: bytes, domain: str = "") -> Reading:
         os.close(descriptor)
     digest = blake2b(data).digest()
     complete = data.endswith(b"\n") or not data
-    return Reading(_stamp(status), digest, complete, None if digest == known else read_table(data, domain))
+    return Reading(_stamp(status), digest, complete, None if digest == known else read_table(data, domain, names))
 
 
 def _stamp(status: os.stat_result) -> Stamp:

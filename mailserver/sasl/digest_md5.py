@@ -81,7 +81,9 @@ class _DigestMd5:
         expected = (self._nonce, b"00000001", self._realm)
         said = (given[b"nonce"], given[b"nc"], given.get(b"realm", b""))
         if said != expected or not given[b"digest-uri"].lower().startswith(self._service + b"/"):
-            return Done(Unproven(self._name))  # meant for another exchange, or for another service
+            return Done(
+                Unproven(self._name, "the digest was made for another exchange or service")
+            )  # meant for another exchange, or for another service
         return Ask(VerifierOf(self._name, b"DIGEST-MD5", self._realm))
 
     def answer(self, value: object) -> Step:
@@ -91,7 +93,7 @@ class _DigestMd5:
         parts = [value, given[b"nonce"], given[b"cnonce"], *filter(None, [given.get(b"authzid")])]
         key = _hex(b":".join(parts))
         if not hmac.compare_digest(_digest(key, given, b"AUTHENTICATE"), given[b"response"]):
-            return Done(Unproven(self._name))
+            return Done(Unproven(self._name, mechanism=b"DIGEST-MD5"))
         self._stage = self._end
         return Challenge(b"rspauth=" + _digest(key, given, b""))
 

@@ -13,7 +13,7 @@ from typing import Final
 from zope.interface import implementer
 
 from mailserver.credentials import BearerToken, IBearerToken, Unproven, VerifiedIdentity
-from mailserver.errors import BadCommand
+from mailserver.errors import BadCommand, LoginRefused
 from mailserver.interfaces import Ask, Challenge, Done, IExchange, IMechanism, SaslContext, Step
 from mailserver.sasl.acting import acting, saslname
 from mailserver.saslprep import prepared
@@ -48,6 +48,9 @@ class OAuthMechanism:
         return _OAuth(self)
 
 
+_NONE: Final = LoginRefused("no bearer token was given")
+
+
 @implementer(IExchange)
 class _OAuth:
     __slots__ = ("_asked", "_authzid", "_mechanism", "_refused")
@@ -55,27 +58,27 @@ class _OAuth:
     def __init__(self, mechanism: OAuthMechanism) -> None:
         self._mechanism = mechanism
         self._authzid = b""
-        self._refused = False
+        self._refused: str | None = None
 
     def step(self, response: bytes | None) -> Step:
         if response is None:
             return Challenge(b"")
-        if self._refused:
-            return Done(Unproven(self._authzid))
+        if self._refused is not None:
+            return Done(Unproven(self._authzid, self._refused))
         found = self._mechanism.response.fullmatch(response)
         if not found:
             raise BadCommand(b"malformed %b response" % self._mechanism.name)
         self._authzid = self._mechanism.read_user(found["user"] or b"")
         pairs = dict(pair.split(b"=", 1) for pair in found["pairs"].split(b"\x01")[:-1])
         bearer = _BEARER.fullmatch(pairs.get(b"auth", b""))
-        return Ask(BearerToken(bearer[1])) if bearer else self.answer(None)  # none is how a client asks what we take
+        return Ask(BearerToken(bearer[1])) if bearer else self.answer(_NONE)  # how a client asks what we take
 
     def answer(self, value: object) -> Step:
         match value:
             case bytes():
                 return acting(VerifiedIdentity(value), self._authzid)
-            case None:
-                self._refused = True
+            case None | LoginRefused():
+                self._refused = "the token is not good" if value is None else value.reason
                 return Challenge(self._mechanism.failure)
         raise TypeError("OAuth asks for the name of a token's owner")
 

@@ -108,7 +108,9 @@ class _Scram:
             raise BadCommand(b"unsupported channel binding type")
         self._name = prepared(saslname(found["name"]))
         if found["flag"] == b"y" and any(name.endswith(b"-PLUS") for name in self._context.offered):
-            return Done(Unproven(self._name))  # somebody has taken -PLUS out of CAPA (RFC 5802 section 6)
+            return Done(
+                Unproven(self._name, "its client was not shown -PLUS, which was offered")
+            )  # somebody has taken -PLUS out of CAPA (RFC 5802 section 6)
         self._authzid = prepared(saslname(found["authzid"] or b""))
         self._binding = found["header"] + (self._context.bindings[found["binding"]] if found["binding"] else b"")
         self._bare = found["bare"]
@@ -123,7 +125,8 @@ class _Scram:
         right = self._proves(_decoded(found["proof"]), message)
         bound = hmac.compare_digest(_decoded(found["binding"]), self._binding)
         if not (right and bound and found["nonce"] == self._nonce):
-            return Done(Unproven(self._name))
+            reason = "the client is bound to another TLS connection than ours" if right and not bound else ""
+            return Done(Unproven(self._name, reason, self._mechanism.asks))
         self._stage = self._end
         signature = hmac.digest(self._keys.server_key, message, self._mechanism.digest)
         return Challenge(b"v=" + b2a_base64(signature, newline=False))

@@ -18,11 +18,12 @@ _FORBIDDEN = re.compile(r"[/\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 """What leaves the directory, ends a C string, or garbles a terminal; and octets that were not UTF-8."""
 
 
-_VARIABLE = re.compile(r"%(.?)", re.DOTALL)
-_VARIABLES = {"u": "user", "n": "local", "d": "domain", "h": "home"}
-"""Dovecot's, of those that a mail location may hold."""
+_VARIABLE = re.compile(r"%(?:\{ *([a-z]+(?: *\| *[a-z]+)?) *\}|(.?))", re.DOTALL)
 _LONG = {"user": "user", "username": "local", "domain": "domain", "home": "home"}
 """Dovecot's long names, also behind a bar: ``%{user | username}``."""
+_VARIABLES = {"u": "user", "n": "local", "d": "domain", "h": "home", **_LONG}
+_VARIABLES |= {"user|username": "local", "user|domain": "domain"}
+"""Dovecot's, of those that a mail location may hold."""
 _DOVECOT = re.compile(r"%(?:\{([^}]*)\}|([-0-9.LUEXRNHMTD]*)([undh]))")
 
 
@@ -87,7 +88,7 @@ def own_path(url: str, user: User) -> bytes:
     path, *options = rest.split(":")
     path = next((option[len("INBOX=") :] for option in options if option.startswith("INBOX=")), path)
     values = _values(user)
-    path = _VARIABLE.sub(lambda match: _value(match[1], values), path)
+    path = _VARIABLE.sub(lambda match: _value((match[1] or match[2]).replace(" ", ""), values), path)
     if path == "~" or path.startswith("~/"):
         if not user.home:
             raise NoMaildrop(f"the mail location {url!r} of {user.name!r} needs a home, and there is none")

@@ -20,7 +20,7 @@ from mailserver.auth.kerberos_password import LIFETIME_SECONDS, MAX_WAITING, THR
 from mailserver.auth.libkrb5 import KerberosUnavailable
 from mailserver.auth.plugins import KerberosPasswordFactory
 from mailserver.credentials import Password
-from mailserver.errors import TemporaryFailure
+from mailserver.errors import LoginRefused, TemporaryFailure
 from mailserver.interfaces import IStartable
 from tests.auth.contract import CheckerContract
 from tests.auth.test_kerberos import RealmCase
@@ -118,7 +118,7 @@ class KerberosPasswordTests(PasswordCase):
         room = THREADS + MAX_WAITING
         asked = [checker.requestAvatarId(Password(b"nobody", b"%d" % number)) for number in range(room + 5)]
         outcomes = [failure.type for _, failure in await DeferredList(asked, consumeErrors=True)]
-        assert outcomes == [UnauthorizedLogin] * room + [TemporaryFailure] * 5
+        assert outcomes == [LoginRefused] * room + [TemporaryFailure] * 5
 
 
 class TroubleTests(PasswordCase):

@@ -74,11 +74,13 @@ class OracleTests(TestCase):
     def test_a_token_s_owner_is_asked_of_those_who_take_tokens(self) -> None:
         oracle = make_oracle([self.checker(b"alice:{PLAIN}t\n"), Tokens(alice=b"t", bob=b"u")])
         assert self.successResultOf(oracle.ask(BearerToken(b"u"))) == b"bob"
-        assert self.successResultOf(oracle.ask(BearerToken(b"v"))) is None
+        assert self.successResultOf(oracle.ask(BearerToken(b"v"))).reason == "Tokens refused without a reason"
         self.failureResultOf(oracle.ask(BearerToken(b"down")), TemporaryFailure)
 
     def test_where_nobody_takes_tokens_none_is_good(self) -> None:
-        assert self.successResultOf(make_oracle([]).ask(BearerToken(b"t"))) is None
+        assert (
+            self.successResultOf(make_oracle([]).ask(BearerToken(b"t"))).reason == "no checker takes such credentials"
+        )
 
 
 @implementer(ICredentialsChecker)

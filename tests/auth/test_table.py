@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailserver.auth.table import NOWHERE, Entry, Table, read_table
+from mailserver.auth.extra_fields import NOWHERE
+from mailserver.auth.table import Entry, Table, read_table
 from mailserver.interfaces import User
+from mailserver.names import Names
 from tests.auth.vectors import SECRETS
 
 
@@ -51,7 +53,8 @@ def test_the_first_line_of_a_name_wins_and_the_other_is_noted() -> None:
 
 
 def test_a_second_line_does_not_stand_in_for_a_broken_first() -> None:
-    assert not read_table(b"alice:{PLAIN}one::::::allow_nets=?\nalice:{PLAIN}two\n").entries
+    table = read_table(b"alice:{PLAIN}one::::::allow_nets=?\nalice:{PLAIN}two\n")
+    assert [entry.secret for entry in table.entries.values()] == [None]
 
 
 @pytest.mark.parametrize(
@@ -64,10 +67,12 @@ def test_a_second_line_does_not_stand_in_for_a_broken_first() -> None:
         (b"\xff:{PLAIN}tanstaaf", "1: it does not begin with a name that a user can have; the line is skipped"),
         (
             b"bob:{PLAIN}tanstaaf::::::allow_nets=tanstaaf",
-            "1: its allow_nets is not a list of networks; the line is skipped",
+            "1: bob cannot log in: allow_nets has no network that could be one: 'tanstaaf'",
         ),
-        (b"bob:{PLAIN}tanstaaf::::::allow_nets=", "1: its allow_nets is not a list of networks; the line is skipped"),
-        (b"bob:{PLAIN}x::::::=tanstaaf!", "1: its last field is not a list of NAME=VALUE; the line is skipped"),
+        (
+            b"bob:{PLAIN}tanstaaf::::::allow_nets=",
+            "1: bob cannot log in: allow_nets has no network that could be one: ''",
+        ),
         (b"bob::::/h", "1: bob cannot log in: there is no password"),
         (b"bob:", "1: bob cannot log in: there is no password"),
         (b"bob:{PLAIN}", "1: bob cannot log in: this is not what the scheme PLAIN looks like"),
@@ -83,20 +88,194 @@ def test_a_broken_line_is_noted_without_its_secret(line: bytes, note: str) -> No
 
 
 def test_a_user_who_cannot_log_in_is_known_all_the_same() -> None:
-    assert only(b"bob:{NONE}x::::/home/bob") == Entry(User("bob", "/home/bob"))
+    assert only(b"bob:{NONE}x::::/home/bob") == Entry(
+        User("bob", "/home/bob"), trouble="the scheme NONE is not supported"
+    )
 
 
-@pytest.mark.parametrize("field", ["nologin", "nologin=y", "noauthenticate", "allow_real_nets=192.0.2.0/24"])
+@pytest.mark.parametrize(
+    "field",
+    [
+        "nologin",
+        "nologin=y",
+        "noauthenticate",
+        "allow_real_nets=192.0.2.0/24",
+        "fail",
+        "fail=y",
+        "fail:default=y",
+        "deny",
+        "check_client_fp=00:11",
+        "check_client_cert_fp=0011",
+        "check_client_pubkey_fp=0011",
+        "passdb_import=fail=y",
+        "postlogin_socket=/run/x",
+        "what_comes_next=1",
+    ],
+)
 def test_a_field_that_keeps_users_out_is_not_passed_over(field: str) -> None:
     table = read_table(f"bob:{{PLAIN}}x::::::{field}".encode())
-    assert table.entries[b"bob"] == Entry(
-        User("bob", networks=NOWHERE)
-    )  # a ticket or a master does not help him either
-    assert table.notes == (f"1: bob cannot log in: {field.partition('=')[0]} keeps him out",)
+    why = f"{field.partition('=')[0].removesuffix(':default')} keeps him out"
+    # a ticket or a master does not help him either
+    assert table.entries[b"bob"] == Entry(User("bob", networks=NOWHERE, barred=why), trouble=why)
+    assert table.notes == (f"1: bob cannot log in: {why}",)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "Comment=x",
+        "x-dept=sales",
+        "Comment:protected=x",
+        "comment=x",
+        "nodelay",
+        "reason=none",
+        "event_x=1",
+        "forward_x=1",
+        "user_x=1",
+        "host=192.0.2.1",
+        "home=/h",
+        "10.0.0.0/8",
+        "=x",
+        "delay_until=1",
+        "userdb_quota_rule=*:storage=1G",
+        "userdb_namespace/inbox/separator=/",
+        "userdb_plugin/x-y.z=1",
+        "userdb_uid=8",
+    ],
+)
+def test_a_field_that_restricts_nobody_locks_nobody_out(field: str) -> None:
+    table = read_table(f"bob:{{PLAIN}}x::::::{field}".encode())
+    entry = table.entries[b"bob"]
+    assert (entry.secret and entry.secret.clear, entry.user.networks, entry.user.unserved) == (b"x", (), "")
+    assert not table.notes
+
+
+@pytest.mark.parametrize(
+    ("field", "why"),
+    [
+        ("user=alice", "user would make another user of him"),
+        ("proxy host=x", "proxy says that his mail is on another server"),
+        ("nologin reason=Unpaid", "nologin keeps him out (reason='Unpaid')"),
+        ("delay_until=soon", "delay_until is no time"),
+    ],
+)
+def test_what_bars_a_user_says_why(field: str, why: str) -> None:
+    assert only(f"bob:{{PLAIN}}x::::::{field}".encode()).trouble == why
+
+
+def test_a_delay_holds_until_its_time() -> None:
+    assert only(b"bob:{PLAIN}x::::::delay_until=4102444800+30").not_before == 4102444800
+
+
+@pytest.mark.parametrize(
+    ("field", "home", "mail"),
+    [
+        ("userdb_home=/srv/%d/%n", "/srv/example.org/bob", None),
+        ("userdb_home=/srv/%{user|domain}/%{user|username}", "/srv/example.org/bob", None),
+        ("userdb_home=/srv/./bob", "/srv/bob", None),
+        ("userdb_mail=maildir:~/M:LAYOUT=fs", "/home", "maildir:~/M:LAYOUT=fs"),
+        ("userdb_mail_location=maildir:~/M", "/home", "maildir:~/M"),
+        ("userdb_mail_driver=maildir", "/home", None),
+        ("userdb_mail_driver=maildir userdb_mail_path=~/M", "/home", "maildir:~/M"),
+        ("userdb_mail_path=%{home}/M", "/home", "maildir:%{home}/M"),
+        ("userdb_mail_path=~/M userdb_mail_inbox_path=~/I", "/home", "maildir:~/I"),
+    ],
+)
+def test_where_his_mail_is_counts(field: str, home: str, mail: str | None) -> None:
+    entry = only(f"bob@example.org:{{PLAIN}}x::::/home::{field}".encode())
+    assert (entry.user.home, entry.user.mail, entry.user.unserved) == (home, mail, "")
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "userdb_home=/srv/%Lu",
+        "userdb_mail=mbox:~/mail",
+        "userdb_mail=~/Maildir",
+        "userdb_mail_location=sdbox:~/mail",
+        "userdb_mail=maildir:~/M:LAYOUT=index",
+        "userdb_mail=maildir:~/M:DIRNAME=x",
+        "userdb_mail_driver=sdbox",
+        "userdb_mail_driver=sdbox userdb_mail_path=~/M",
+        "userdb_mail_path=~/a:b",
+        "userdb_chroot=/srv",
+        "userdb_mail_home=/srv",
+        "userdb_user=alice",
+        "userdb_userdb_import=mail=x",
+        "userdb_tempfail",
+        "userdb_namespace/inbox/location=maildir:/x",
+    ],
+)
+def test_where_his_mail_cannot_be_found_he_is_told_and_nothing_is_made_elsewhere(field: str) -> None:
+    table = read_table(f"bob:{{PLAIN}}x::::/home::{field}".encode())
+    assert table.entries[b"bob"].user.unserved
+    (note,) = table.notes
+    assert note.startswith("1: bob may log in, but find no maildrop: ")
+
+
+def test_a_slash_dot_slash_in_a_home_is_the_same_folder() -> None:
+    assert only(b"bob:{PLAIN}x::::/srv/./home/bob").user.home == "/srv/home/bob"
+
+
+def test_networks_that_are_none_let_nobody_in_and_the_others_count() -> None:
+    table = read_table(
+        b"a:{PLAIN}x::::::allow_nets=127.0.0.1,\nb:{PLAIN}x::::::allow_nets=10.0.0.0/8,mail.example.org\n"
+    )
+    assert table.entries[b"a"].user.networks == (ip_network("127.0.0.1"),)
+    assert table.entries[b"b"].user.networks == (ip_network("10.0.0.0/8"),)
+    assert table.notes == ("2: b: 'mail.example.org' in allow_nets is no network, and lets nobody in",)
+
+
+def test_notes_tell_first_how_many_they_hit() -> None:
+    lines = [b"u%d:{NONE}x" % number for number in range(180)] + [b"v%d:{PLAIN}x" % number for number in range(120)]
+    assert read_table(b"\n".join([*lines, b"v0:{PLAIN}y", b"v1:{PLAIN}y"])).notes == (
+        " 180 of 300 users cannot log in: the scheme NONE is not supported (lines 1, 2, 3, 4, 5 and 175 more)",
+        " 2 lines are skipped: a line before it names the same user (lines 301, 302)",
+    )
+
+
+def test_a_line_s_name_is_read_as_a_typed_one() -> None:
+    names = Names(case="lower", default_domain="example.org")
+    table = read_table(
+        "Bob@Example.ORG:{PLAIN}x\njo\u0308rg@example.org:{PLAIN}x\nann:{PLAIN}x\n".encode(), names=names
+    )
+    assert list(table.entries) == [b"bob@example.org", "j\u00f6rg@example.org".encode(), b"ann@example.org"]
+    assert [entry.user.name.encode() for entry in table.entries.values()] == list(table.entries)
+    assert not table.notes
+    local = read_table(b"bob@example.org:{PLAIN}x\n", names=Names(local_domains=("example.org",)))
+    assert list(local.entries) == [b"bob"]
+
+
+def test_who_is_written_as_he_is_read_comes_before_another_spelling_of_him() -> None:
+    table = read_table(b"Bob:{PLAIN}capital\nbob:{PLAIN}small\nBOB:{PLAIN}x\n", names=Names(case="lower"))
+    assert [entry.secret and entry.secret.clear for entry in table.entries.values()] == [b"small"]
+    assert table.notes == (" 2 lines are skipped: its name is read as 'bob', whom another line names (lines 1, 3)",)
+
+
+def test_a_line_that_no_typed_name_is_read_as_is_noted() -> None:
+    table = read_table(b"bob+x:{PLAIN}x\n", names=Names(tag_separators="+"))
+    assert not table.entries
+    assert table.notes == ("1: nobody can log in by it: 'bob+x' is read as 'bob'; the line is skipped",)
+
+
+def test_the_users_of_each_mechanism_are_counted() -> None:
+    lines = [
+        b"a:{PLAIN}x",
+        b"b:" + SECRETS["SCRAM-SHA-1"]["utf8"],
+        b"c:{NONE}x",
+        b"d:::::::nopassword",
+        b"e:{PLAIN}x::::::fail",
+    ]
+    table = read_table(b"\n".join(lines))
+    assert (table.users, table.able) == (
+        2,
+        {b"APOP": 1, b"CRAM-MD5": 1, b"DIGEST-MD5": 1, b"SCRAM-SHA-1": 2, b"SCRAM-SHA-256": 1},
+    )
 
 
 def test_nopassword_does_not_open_what_nologin_shuts() -> None:
-    assert only(b"bob:::::::nopassword nologin allow_nets=local") == Entry(User("bob", networks=NOWHERE))
+    entry = only(b"bob:::::::nopassword nologin allow_nets=local")
+    assert (entry.any_password, entry.user.networks) == (False, NOWHERE)
 
 
 def test_fields_of_dovecot_s_folders_are_passed_over() -> None:
@@ -120,9 +299,9 @@ def test_local_means_this_machine() -> None:
 
 def test_what_nothing_uses_is_told_once_for_all_lines() -> None:
     table = read_table(
-        b"a:{PLAIN}x:8:8::::userdb_uid=8 userdb_quota_rule=*:storage=1G\nb:{PLAIN}x:8:::::proxy host=x\n"
+        b"a:{PLAIN}x:8:8::::userdb_uid=8 userdb_quota_rule=*:storage=1G\nb:{PLAIN}x:8:::::nodelay host=x\n"
     )
-    assert table.ignored == {"uid and gid", "userdb_uid", "proxy", "host"}
+    assert table.ignored == {"uid and gid", "userdb_uid", "nodelay", "host"}
     assert not table.notes
 
 

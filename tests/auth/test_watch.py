@@ -196,8 +196,11 @@ class WatchedTableTests(TestCase):
     def test_a_file_of_another_format_does_not_fill_the_log(self) -> None:
         with capturedLogs() as events:
             self.load(OLD + b"/etc/passwd:x\n" * 1000)
+        assert "999 lines are skipped" in told(events)[0]
+        with capturedLogs() as events:
+            self.load(OLD + b"".join(b"/%d:{N%d}x\nu%d:{N%d}x\n" % (i, i, i, i) for i in range(100)))
         assert len(told(events)) == watch.MAX_NOTES + 1
-        assert told(events)[-1] == f"{self.path}: 980 more lines like these"
+        assert told(events)[-1] == f"{self.path}: 81 more notes like these"
 
     async def test_fields_that_nothing_uses_are_told_once(self) -> None:
         with capturedLogs() as events:
@@ -205,8 +208,8 @@ class WatchedTableTests(TestCase):
         assert told(events) == [f"{self.path}: read, but used by nothing here: uid and gid"]
         self.path.write_bytes(b"alice:{PLAIN}two:8:8\n")
         assert await self.refresh() == []
-        self.path.write_bytes(b"alice:{PLAIN}two:8:8::::proxy\n")
-        assert await self.refresh() == [f"{self.path}: read, but used by nothing here: proxy, uid and gid"]
+        self.path.write_bytes(b"alice:{PLAIN}two:8:8::::nodelay\n")
+        assert await self.refresh() == [f"{self.path}: read, but used by nothing here: nodelay, uid and gid"]
 
     def test_a_user_without_a_name_is_told_by_his_number(self) -> None:
         assert watch._user_named(2**31 - 5) == str(2**31 - 5)

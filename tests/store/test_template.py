@@ -97,6 +97,7 @@ def test_what_must_be_there_already(template: str, anchor: bytes) -> None:
         ("maildir:~/Maildir:LAYOUT=fs:INDEX=/var/x", b"/home/al/Maildir/"),
         ("maildir:~/Maildir:INBOX=~/inbox", b"/home/al/inbox/"),
         ("maildir:/srv/%d/%n/%u", b"/srv/example.org/al/al@example.org/"),
+        ("maildir:/srv/%{user|domain}/%{ username }/%{user}", b"/srv/example.org/al/al@example.org/"),
         ("maildir:%h/50%%", b"/home/al/50%/"),
     ],
 )
@@ -115,7 +116,9 @@ def test_a_mail_location_of_the_user_s_own(url: str, path: bytes) -> None:
         "maildir:/a/../b",
         "maildir:/a\0",
         "maildir:/a/%Lu",
-        "maildir:/a/%{user}",
+        "maildir:/a/%{user | lower}",
+        "maildir:/a/%{domain}",
+        "maildir:/a/%{}",
         "maildir:/a/%",
         "maildir:/a/%d",
     ],

@@ -1,0 +1,42 @@
+"""Why a login at a passwd-file failed: what the operator reads in the log, and the client never hears."""
+
+from __future__ import annotations
+
+from mailserver.auth.table import Entry, Table, abilities
+from mailserver.errors import LoginRefused
+from mailserver.names import Names
+
+
+def refusal(table: Table, entry: Entry | None, name: str, names: Names, mechanism: bytes = b"") -> LoginRefused:
+    """Why `name`, whose line is `entry`, was refused; by `mechanism`, or with a password.
+
+    The look for a similar name is done for all alike, since a stranger could time it.
+    """
+    similar = table.similar.get(_local(name).casefold(), "")
+    if entry is None:
+        return LoginRefused("unknown user", _near(name, similar, names), known=False)
+    if entry.secret is None and not entry.any_password:
+        return LoginRefused(entry.trouble)
+    if mechanism and (entry.secret is None or mechanism not in abilities(entry.secret)):
+        stored = "no secret" if entry.secret is None else f"{{{entry.secret.scheme}}}"
+        return LoginRefused(f"{mechanism.decode('ascii')} cannot be verified with {stored}", CHOOSE)
+    return LoginRefused("wrong password")
+
+
+CHOOSE = "he can use USER and PASS, or PLAIN; auth.mechanisms says what is announced"
+
+
+def _near(name: str, similar: str, names: Names) -> str:
+    """What is known that looks like the unknown name."""
+    if not similar:
+        return ""
+    domain, theirs = (each.rpartition("@")[2] if "@" in each else "" for each in (name, similar))
+    if theirs and not domain:
+        return f"{similar!r} is known; names.default_domain is {names.default_domain!r}"
+    if similar.casefold() == name.casefold():
+        return f'{similar!r} is known; capitals matter unless names.case is "lower"'
+    return f"{similar!r} is known"
+
+
+def _local(name: str) -> str:
+    return name.rpartition("@")[0] or name
