@@ -29,12 +29,7 @@ class ConfigError(Unusable):
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
-        self._problems = tuple(problems)
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """Each of them; most begin with their setting, or where it was given."""
-        return self._problems
+        self.problems = tuple(problems)
 
 
 def _at_least(minimum: float, default: float) -> Any:
@@ -175,7 +170,7 @@ class Limits:
     idle_seconds: float = _at_least(1, 600)
     """Time without a command, or without an octet of a transfer, after login; RFC 1939's minimum is 600."""
     failure_delay_seconds: float = _at_least(0, 2)
-    """How long the answer to the first wrong password waits; it grows per address and per user."""
+    """How long a wrong password holds back the next attempt from its address and at its user; it doubles with each. 0: not at all."""
     failures_per_connection: int = _at_least(1, 3)
     """Wrong passwords until the connection ends; people mistype twice, programs do not."""
     connections: int = _at_least(1, 10_000)

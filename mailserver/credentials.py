@@ -126,9 +126,11 @@ class IBearerToken(ICredentials):
 @implementer(IBearerToken)
 @dataclass(frozen=True, slots=True)
 class BearerToken:
-    """A token, and nothing else: it says itself whose it is. It is a question to the oracle, too."""
+    """A token, which says itself whose it is. It is a question to the oracle, too."""
 
     token: bytes = field(repr=False)
+    claimed: bytes = field(default=b"", compare=False)
+    """Who its bearer says he is, if he does; nothing depends on it but how long he waits."""
 
 
 class IKerberosIdentity(ICredentials):
@@ -149,6 +151,12 @@ class KerberosIdentity:
 
 NO_NAME = "no user can have such a name"
 """The reason for what `names.user_name` takes for nobody's."""
+
+
+def proven(credentials: Credentials) -> bool:
+    """Whether the proof was seen already: then no secret is verified at the portal, and nothing can be guessed there."""
+    own = credentials.credentials if isinstance(credentials, ActingFor) else credentials
+    return isinstance(own, (VerifiedIdentity, KerberosIdentity))
 
 
 def renamed(credentials: Any, read: Callable[[bytes], str | None]) -> Any:

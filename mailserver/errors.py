@@ -150,6 +150,15 @@ class TemporaryFailure(Refusal):
     text = b"temporary failure, please try again later"
 
 
+class HeldTooLong(TemporaryFailure):
+    """A login whose turn did not come, so that its secret was never looked at: too many fail at the user or the address.
+
+    It is no `[AUTH]`, at which a client would ask its user for another password.
+    """
+
+    text = b"too many failed logins, please try again later"
+
+
 class PermanentFailure(Refusal):
     """The server's fault, and the operator's help is needed (RFC 3206 section 3)."""
 
@@ -162,11 +171,6 @@ class Unusable(Exception):
 
     Its text names it and says what to do, and holds no secret.
     """
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """Each thing that is wrong, where it is more than one."""
-        return (str(self),)
 
 
 class StoreError(Exception):

@@ -10,6 +10,7 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from mailserver.errors import (
+    AuthenticationFailed,
     MaildropInUse,
     MessageTruncated,
     Refusal,
@@ -18,6 +19,7 @@ from mailserver.errors import (
     TicketRefused,
     refusal_for,
 )
+from mailserver.net.throttle import Attempt
 
 log = Logger()
 
@@ -35,6 +37,16 @@ def translate(failure: Failure, facts: Mapping[str, Any]) -> Refusal:
     elif refusal is None:
         log.failure("fault under the session of {user!r} from {peer}", failure, event="fault", **facts)
     return refusal or TemporaryFailure()
+
+
+def settle(attempt: Attempt, failure: Failure | None) -> None:
+    """Tell what became of an attempt at a secret; None: a login. Whom the store refuses has shown the right one."""
+    if failure is None or failure.check(StoreError):
+        attempt.succeeded()
+    elif isinstance(refusal_for(failure.value), AuthenticationFailed):
+        attempt.failed()
+    else:
+        attempt.withdrawn()
 
 
 def tls_reason(error: SSL.Error) -> str:

@@ -27,7 +27,7 @@ from mailserver.net.channel import surroundings
 from mailserver.net.protocol import POP3Server
 from mailserver.net.stamp import make_stamp, stamp_host
 from mailserver.net.story import Fetches
-from mailserver.net.throttle import Throttle, network
+from mailserver.net.throttle import Attempt, Throttle, network
 from mailserver.protocol.policy import Policy
 from mailserver.protocol.pop3 import Session
 from mailserver.protocol.wire import err
@@ -190,9 +190,9 @@ class POP3ServerFactory(ServerFactory):
                 request = replace(request, username=name.encode("utf-8"), typed=request.typed or request.username)
         return fail(TemporaryFailure()) if self.oracle is None else self.oracle.ask(request)
 
-    def guessed(self, user: str) -> str:
-        """Whose password it is that `user` gives, for the memory of failures: an account has one for all of its users."""
-        return user if self.names is None else self.names.owner(user).maildrop
+    def attempt(self, peer: str, user: str) -> Attempt:
+        """Ask for a turn to verify what a client gave as `user`'s secret. An account has one for all of its users."""
+        return self.throttle.attempt(peer, user, user if self.names is None else self.names.owner(user).maildrop)
 
     def ended(self, connection: POP3Server) -> None:
         """Forget a connection that was lost."""

@@ -13,14 +13,33 @@ from twisted.mail.interfaces import IMailboxPOP3
 from twisted.python.failure import Failure
 from zope.interface import Interface
 
-from mailserver.credentials import ActingFor, Credentials, KerberosIdentity, renamed
+from mailserver.credentials import ActingFor, BearerToken, Credentials, KerberosIdentity, Unproven, proven, renamed
 from mailserver.envelope import Envelope as Details
-from mailserver.errors import AuthenticationFailed, MessageGone, OutcomeUnknown, StoreError
-from mailserver.interfaces import IBody, IMaildrop, Mind
+from mailserver.errors import (
+    AuthenticationFailed,
+    HeldTooLong,
+    LoginRefused,
+    MessageGone,
+    OutcomeUnknown,
+    StoreError,
+    refusal_for,
+)
+from mailserver.interfaces import IBody, IMaildrop, Mind, VerifierOf
 from mailserver.net.compat import adapt
 from mailserver.net.connection import Connection, Core
-from mailserver.net.failures import translate
-from mailserver.net.story import UNSETTLED, end_of, facts, printable, tell_remark, tell_session, tell_tls_failure
+from mailserver.net.failures import settle, translate
+from mailserver.net.story import (
+    UNSETTLED,
+    end_of,
+    facts,
+    printable,
+    tell_failed_login,
+    tell_held_login,
+    tell_remark,
+    tell_session,
+    tell_tls_failure,
+)
+from mailserver.net.throttle import Attempt
 from mailserver.net.transfer import SENDFILE_LEAST, FileSender, Transfer
 from mailserver.protocol.effects import Close, Commit, Envelope, Login, Retrieve, Sasl, StartTLS, State, Turn
 from mailserver.protocol.pop3 import Session
@@ -35,6 +54,7 @@ class POP3Server(Connection):
     """One POP3 connection. What it needs of the world comes from its factory."""
 
     __slots__ = (
+        "_attempt",
         "_committing",
         "_logout",
         "_maildrop",
@@ -59,6 +79,7 @@ class POP3Server(Connection):
         self.retrieved = 0
         self.fetched: set[int] | None = None
         self.deleted: int | None = None  # until the UPDATE state has removed them
+        self._attempt: Attempt | None = None  # at a secret, until its outcome is known
         self._maildrop: IMaildrop | None = None
         self._logout: Callable[[], object] | None = None
         self._committing = False
@@ -88,7 +109,20 @@ class POP3Server(Connection):
         remark = self.core.remark if isinstance(self.core, Session) else None
         if remark is not None:
             tell_remark(self, remark)
+        self._give_up()
         super().connectionLost(reason)
+
+    def readConnectionLost(self) -> None:
+        """Keep no place for a client that has closed its side while it waits for its turn."""
+        super().readConnectionLost()
+        if self._attempt is not None:
+            self._attempt.refuse()
+
+    def drain(self) -> None:
+        """Close as soon as nothing is under way: to wait for a turn is nothing."""
+        super().drain()
+        if self._attempt is not None:
+            self._attempt.refuse()
 
     def leave(self) -> None:
         """Log out, and say in one line what the session did. A commit that has begun goes on: QUIT was read."""
@@ -131,7 +165,23 @@ class POP3Server(Connection):
         self.session.tls_started()
 
     def _sasl(self, effect: Sasl) -> None:
-        self.wait(self.factory.ask(effect.request), self.session.answered, self._refused)
+        """Ask the oracle: about a secret when its turn has come, about a ticket, which nobody guesses, at once."""
+        match effect.request:
+            case VerifierOf(username=name) | BearerToken(claimed=name):
+                names = self.factory.names
+                read = None if names is None else names.read(name)
+                self.user = printable(name if read is None else read.encode("utf-8"))
+                self._in_turn(lambda: self._ask(effect))
+            case _:
+                self._ask(effect)
+
+    def _ask(self, effect: Sasl) -> None:
+        self.wait(self.factory.ask(effect.request), self._answered, self._login_refused)
+
+    def _answered(self, value: object) -> None:
+        if self._attempt is not None and (value is None or isinstance(value, LoginRefused)):
+            self._attempt.failed()  # a bad token, whatever its bearer says to that
+        self.session.answered(value)
 
     def _login(self, effect: Login) -> None:
         names = self.factory.names
@@ -139,6 +189,26 @@ class POP3Server(Connection):
         if isinstance(credentials, KerberosIdentity):
             self.principal = printable(credentials.principal.encode("utf-8", "backslashreplace"))
         self.user = printable(credentials.username) or self.principal
+        if self._attempt is not None and self._attempt.visitor.user != self.user and proven(credentials):
+            self._attempt.withdrawn()  # it was another's: a token's owner need not be who was claimed
+            self._attempt = None
+        if proven(credentials) or (self._attempt is not None and isinstance(credentials, Unproven)):
+            self._log_in(effect, credentials)
+        else:
+            self._in_turn(lambda: self._log_in(effect, credentials))
+
+    def _in_turn(self, verify: Callable[[], object]) -> None:
+        """Go on with `verify` when it is the turn of an attempt at the user's secret."""
+        self._give_up()  # what an exchange had begun that was cancelled
+        attempt = self._attempt = self.factory.attempt(self.peer, self.user)
+        self.wait(attempt.granted, lambda _: verify(), self._login_refused)
+
+    def _give_up(self) -> None:
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.abandoned()
+
+    def _log_in(self, effect: Login, credentials: Credentials) -> None:
         mind = Mind(self.peer, self.session.tls, self.factory.listener, self.name)
         login = self.factory.portal.login(credentials, mind, IMaildrop, IMailboxPOP3)
         login.addCallback(self._take_avatar)
@@ -159,26 +229,27 @@ class POP3Server(Connection):
             self.leave()
             return
         self._maildrop = maildrop
-        self.factory.throttle.succeeded(self.factory.guessed(self.user))
+        self._settle(None)
         if isinstance(credentials, ActingFor):
             self.principal, self.user = self.user, printable(credentials.authzid)
         self.session.login_ok(maildrop.messages)
 
     def _login_failed(self, failure: Failure, effect: Login) -> None:
         self._log_out()  # of an avatar that could not be adapted
-        refusal = translate(failure, self.facts())
-        if not isinstance(refusal, AuthenticationFailed):
-            self.session.refused(refusal)
-            return
-        log.info(
-            "failed login of {who!r} from {peer} by {mechanism}",
-            event="pop3.login_failed",
-            **self.facts(),
-            mechanism=effect.mechanism.decode("ascii"),
-        )
-        seconds = self.factory.throttle.failed(self.peer, self.factory.guessed(self.user))
-        if not self.lost:
-            self.after(seconds, lambda: self.session.refused(refusal))
+        if isinstance(refusal_for(failure.value), AuthenticationFailed):
+            tell_failed_login(self, effect.mechanism)
+        self._login_refused(failure)
+
+    def _login_refused(self, failure: Failure) -> None:
+        if failure.check(HeldTooLong):
+            tell_held_login(self)
+        self._settle(failure)
+        self.session.refused(translate(failure, self.facts()))
+
+    def _settle(self, failure: Failure | None) -> None:
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            settle(attempt, failure)
 
     def _commit(self, effect: Commit) -> None:
         commit = self._drop.commit(effect.numbers)

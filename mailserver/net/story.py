@@ -88,6 +88,25 @@ def tell_session(server: POP3Server) -> None:
     )
 
 
+def tell_failed_login(server: POP3Server, mechanism: bytes) -> None:
+    """Tell of a secret that was wrong."""
+    log.info(
+        "failed login of {who!r} from {peer} by {mechanism}",
+        event="pop3.login_failed",
+        mechanism=mechanism.decode("ascii"),
+        **facts(server),
+    )
+
+
+def tell_held_login(server: POP3Server) -> None:
+    """Tell of a secret that was not looked at."""
+    log.info(
+        "login of {who!r} from {peer} was not tried: too many fail at this user, or from this address",
+        event="pop3.login_held",
+        **facts(server),
+    )
+
+
 def tell_tls_failure(server: POP3Server, error: SSL.Error) -> None:
     """Tell of a handshake that failed: to its client it looks like a server that is down."""
     log.info("TLS with {peer} failed: {reason}", event="pop3.tls_failed", reason=tls_reason(error), **facts(server))

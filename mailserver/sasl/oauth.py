@@ -71,7 +71,9 @@ class _OAuth:
         self._authzid = self._mechanism.read_user(found["user"] or b"")
         pairs = dict(pair.split(b"=", 1) for pair in found["pairs"].split(b"\x01")[:-1])
         bearer = _BEARER.fullmatch(pairs.get(b"auth", b""))
-        return Ask(BearerToken(bearer[1])) if bearer else self.answer(_NONE)  # how a client asks what we take
+        if bearer is None:
+            return self.answer(_NONE)  # that is how a client asks what we take
+        return Ask(BearerToken(bearer[1], self._authzid))
 
     def answer(self, value: object) -> Step:
         match value:

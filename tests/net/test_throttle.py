@@ -1,59 +1,395 @@
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 
-from mailserver.net.throttle import LONGEST_SECONDS, REMEMBERED_KEYS, REMEMBERED_SECONDS, Throttle, network
+from mailserver.errors import HeldTooLong
+from mailserver.net import throttle as module
+from mailserver.net.regulars import KNOWN_NETWORKS
+from mailserver.net.throttle import (
+    AT_ONCE,
+    LONGEST_SECONDS,
+    PATIENCE_SECONDS,
+    REMEMBERED_SECONDS,
+    Attempt,
+    Throttle,
+    network,
+)
 
 
-def test_each_failure_of_an_address_waits_longer_up_to_a_limit() -> None:
-    throttle = Throttle(Clock(), 2)
-    assert [throttle.failed("192.0.2.1", f"user{n}") for n in range(20)] == [2, 4, 8] + [LONGEST_SECONDS] * 17
+class Door:
+    """A throttle, and what becomes of the attempts at it."""
+
+    def __init__(self, first_seconds: float = 2) -> None:
+        self.clock = Clock()
+        self.throttle = Throttle(self.clock, first_seconds)
+        self.verified = 0
+
+    def knock(self, address: str, user: str, secret: str = "") -> Attempt:
+        return self.throttle.attempt(address, user, secret)
+
+    def try_(self, address: str, user: str, secret: str = "", *, right: bool = False) -> list[str]:
+        """An attempt that is verified at once when its turn has come; what is said of it follows in the list."""
+        said: list[str] = []
+        attempt = self.knock(address, user, secret)
+
+        def granted(_: object) -> None:
+            self.verified += 1
+            said.append("right" if right else "wrong")
+            (attempt.succeeded if right else attempt.failed)()
+
+        attempt.granted.addCallbacks(granted, lambda failure: said.append(kind(failure)))
+        return said
+
+    def wait_of(self, address: str, user: str, *, right: bool = False) -> float:
+        """Whole tenths of a second until such an attempt is verified."""
+        said, begun = self.try_(address, user, right=right), self.clock.seconds()
+        while not said:
+            self.clock.advance(0.125)
+        assert said != ["held"]
+        return self.clock.seconds() - begun
 
 
-def test_each_failure_of_a_name_waits_longer_wherever_it_comes_from() -> None:
-    throttle = Throttle(Clock(), 2)
-    assert [throttle.failed(f"192.0.2.{n}", "alice") for n in range(4)] == [2, 4, 8, 16]
-    assert throttle.failed("198.51.100.1", "bob") == 2
+def kind(failure: Failure) -> str:
+    assert failure.check(HeldTooLong)
+    return "held"
 
 
-def test_a_login_forgets_the_name_and_not_the_address() -> None:
-    throttle = Throttle(Clock(), 2)
-    throttle.succeeded("alice")
-    throttle.failed("192.0.2.1", "alice")
-    throttle.succeeded("alice")
-    assert throttle.failed("192.0.2.2", "alice") == 2
-    assert throttle.failed("192.0.2.1", "bob") == 4
+def test_each_failure_of_an_address_holds_back_the_next_for_longer_up_to_a_limit() -> None:
+    door = Door()
+    assert [door.wait_of("192.0.2.1", f"user{n}") for n in range(8)] == [0, 2, 4, 8, *[LONGEST_SECONDS] * 4]
+
+
+def test_each_failure_at_a_user_holds_back_the_next_wherever_it_comes_from() -> None:
+    door = Door()
+    assert [door.wait_of(f"192.0.2.{n}", "alice") for n in range(6)] == [0, 2, 4, 8, 16, 16]
+    assert door.wait_of("198.51.100.1", "bob") == 0
+
+
+def test_a_right_secret_is_held_back_as_a_wrong_one_is() -> None:
+    door = Door()
+    door.try_("192.0.2.1", "alice")
+    assert door.wait_of("192.0.2.1", "alice", right=True) == 2
+
+
+def test_who_does_not_wait_has_tried_nothing_and_shortened_nothing() -> None:
+    door = Door()
+    door.try_("192.0.2.1", "alice")
+    for _ in range(19):
+        attempt = door.knock("192.0.2.1", "alice")
+        door.clock.advance(0.1)
+        attempt.abandoned()
+        assert not attempt.granted.called
+    assert door.try_("192.0.2.1", "alice") == []
+    door.clock.advance(0.2)
+    assert door.verified == 2
+
+
+def test_many_at_once_gain_nothing() -> None:
+    door = Door()
+    for n in range(50):
+        door.try_("192.0.2.1", f"user{n}")
+        door.try_(f"198.51.100.{n}", "alice")
+    assert door.verified == 2
+    door.clock.advance(2)
+    assert door.verified == 4
+
+
+def test_an_attempt_that_is_not_decided_counts_as_a_failure_until_it_is() -> None:
+    door = Door()
+    undecided = door.knock("192.0.2.1", "alice")
+    door.clock.advance(1)
+    said = door.try_("192.0.2.2", "alice", right=True)
+    assert said == []
+    undecided.succeeded()
+    door.clock.advance(0)
+    assert said == ["right"]
+
+
+def test_an_attempt_that_is_never_decided_does_not_close_the_lane_for_good() -> None:
+    door = Door()
+    door.knock("192.0.2.1", "alice")
+    assert door.wait_of("192.0.2.2", "alice", right=True) == 2
+
+
+def test_the_users_of_an_office_come_together() -> None:
+    door = Door()
+    attempts = [door.knock("192.0.2.1", f"user{n}") for n in range(AT_ONCE + 1)]
+    assert [bool(attempt.granted.called) for attempt in attempts] == [True] * AT_ONCE + [False]
+    attempts[0].succeeded()
+    attempts[1].succeeded()
+    attempts[2].succeeded()
+    attempts[3].succeeded()
+    door.clock.advance(0)
+    assert attempts[-1].granted.called
+
+
+def test_a_thousand_right_secrets_that_wait_all_come_in_when_the_hold_is_over() -> None:
+    door = Door()
+    door.try_("192.0.2.1", "somebody")
+    said = [door.try_("192.0.2.1", f"user{n}", right=True) for n in range(1000)]
+    door.clock.advance(2)
+    assert said == [["right"]] * 1000
+
+
+def test_who_has_no_turn_for_too_long_is_refused_unverified() -> None:
+    door = Door()
+    for _ in range(4):
+        door.wait_of("192.0.2.1", "alice")
+    said = [door.try_(f"198.51.100.{n}", "alice", right=n > 1) for n in range(3)]
+    verified = door.verified
+    door.clock.advance(LONGEST_SECONDS)
+    assert said == [["wrong"], [], []]
+    door.clock.advance(PATIENCE_SECONDS - LONGEST_SECONDS)
+    assert said == [["wrong"], ["held"], ["held"]]
+    assert door.verified == verified + 1
+    assert not door.clock.getDelayedCalls()
+
+
+def test_who_is_refused_may_ask_again_at_once() -> None:
+    door = Door()
+    said: list[object] = []
+
+    def again(_: object) -> None:
+        door.knock("192.0.2.1", "alice").granted.addBoth(said.append)
+
+    for _ in range(5):
+        door.wait_of("192.0.2.1", "alice")
+    for n in range(2):
+        door.knock("192.0.2.1", "alice")
+        door.knock(f"198.51.100.{n}", "alice").granted.addErrback(again)
+    door.clock.pump([1] * 60)
+    assert len(said) == 2
+    assert not door.clock.getDelayedCalls()
+
+
+def test_the_next_turn_is_his_who_comes_from_where_fewest_failed_and_fewest_wait() -> None:
+    door = Door()
+    for _ in range(2):
+        door.wait_of("192.0.2.1", "alice")
+    door.wait_of("192.0.2.2", "alice")
+    served: list[str] = []
+
+    def serve(attempt: Attempt) -> None:
+        served.append(attempt.visitor.where)
+        attempt.withdrawn()
+
+    for address in ("192.0.2.1", "198.51.100.1", "198.51.100.1", "203.0.113.1", "203.0.113.2"):
+        attempt = door.knock(address, "alice")
+        attempt.granted.addCallback(lambda _, attempt=attempt: serve(attempt))
+    door.clock.advance(8)
+    assert served == ["203.0.113.1", "203.0.113.2", "198.51.100.1", "198.51.100.1", "192.0.2.1"]
+
+
+def test_the_owner_comes_in_from_his_network_whoever_guesses() -> None:
+    door = Door()
+    door.try_("2001:db8::1", "alice", right=True)
+    for n in range(50):
+        door.try_(f"192.0.2.{n}", "alice")
+        door.try_("2001:db8::2", f"user{n}")
+    assert door.wait_of("2001:db8::ffff:1", "alice", right=True) == 0
+    assert door.try_("2001:db8:0:1::1", "alice", right=True) == []
+
+
+def test_his_own_failures_hold_him_back_and_nobody_else() -> None:
+    door = Door()
+    door.try_("192.0.2.1", "alice", right=True)
+    assert [door.wait_of("192.0.2.1", "alice") for _ in range(3)] == [0, 2, 4]
+    assert door.wait_of("192.0.2.1", "bob") == 0
+    assert door.wait_of("192.0.2.2", "alice") == 0
+
+
+def test_a_login_forgives_the_failures_at_the_user_and_not_those_of_the_address() -> None:
+    door = Door()
+    door.try_("192.0.2.1", "alice")
+    assert door.wait_of("192.0.2.1", "alice", right=True) == 2
+    assert door.wait_of("192.0.2.2", "alice") == 0
+    assert door.wait_of("192.0.2.1", "bob") == 0
+    assert door.wait_of("192.0.2.1", "carol") == 4
+
+
+def test_the_owner_s_polls_do_not_forgive_the_failures_of_strangers() -> None:
+    door = Door()
+    door.try_("203.0.113.1", "alice", right=True)
+    for wait in (0, 2, 4, 8, 16):
+        assert door.wait_of("192.0.2.1", "alice") == wait
+        assert door.wait_of("203.0.113.1", "alice", right=True) == 0
+
+
+def test_a_user_of_an_account_does_not_forgive_the_failures_at_the_account_s_secret() -> None:
+    door = Door()
+    assert door.try_("192.0.2.1", "mallory@acc", "acc", right=True) == ["right"]
+    assert door.try_("192.0.2.2", "acc", "acc") == ["wrong"]
+    assert door.try_("192.0.2.3", "bob@acc", "acc", right=True) == []
+    door.clock.advance(2)
+    assert door.verified == 3
+    assert door.try_("192.0.2.4", "acc", "acc") == ["wrong"]  # bob has given back his turn
+    assert door.try_("192.0.2.5", "acc", "acc") == []
+    door.clock.advance(3.9)
+    assert door.try_("192.0.2.1", "mallory@acc", "acc", right=True) == ["right"]  # where he is known
+    assert door.verified == 5
+    door.clock.advance(0.1)
+    assert door.verified == 6
+
+
+def test_the_account_s_own_name_forgives_them() -> None:
+    door = Door()
+    door.try_("192.0.2.2", "bob@acc", "acc")
+    door.try_("192.0.2.3", "acc", "acc", right=True)
+    door.clock.advance(2)
+    assert door.try_("192.0.2.4", "bob@acc", "acc") == ["wrong"]
+
+
+def test_who_is_known_as_one_user_is_a_stranger_to_others() -> None:
+    door = Door()
+    door.try_("192.0.2.1", "mallory", right=True)
+    assert [door.wait_of("192.0.2.1", "alice") for _ in range(3)] == [0, 2, 4]
+
+
+def test_to_leave_in_the_middle_of_a_check_is_a_failure() -> None:
+    door = Door()
+    door.knock("192.0.2.1", "alice").abandoned()
+    assert door.wait_of("192.0.2.1", "alice") == 2
+    assert door.wait_of("192.0.2.1", "alice") == 4
+
+
+def test_the_server_s_own_trouble_is_nobody_s_failure() -> None:
+    door = Door()
+    door.knock("192.0.2.1", "alice").withdrawn()
+    assert door.wait_of("192.0.2.1", "alice") == 0
+
+
+def test_who_asks_again_as_soon_as_he_was_served_is_not_forgotten() -> None:
+    door = Door()
+    door.try_("192.0.2.1", "bob")
+    first = door.knock("192.0.2.1", "alice")
+
+    def again(_: object) -> None:
+        first.withdrawn()
+        door.knock("192.0.2.2", "alice")
+
+    first.granted.addCallback(again)
+    door.clock.advance(2)
+    assert not door.knock("192.0.2.3", "alice").granted.called
+
+
+def test_the_first_outcome_counts() -> None:
+    door = Door()
+    attempt = door.knock("192.0.2.1", "alice")
+    attempt.failed()
+    attempt.succeeded()
+    attempt.abandoned()
+    attempt.refuse()
+    assert door.wait_of("192.0.2.1", "alice") == 2
+
+
+def test_who_stops_waiting_by_our_will_is_refused() -> None:
+    door = Door()
+    door.try_("192.0.2.1", "alice")
+    attempt = door.knock("192.0.2.1", "alice")
+    said: list[str] = []
+    attempt.granted.addErrback(lambda failure: said.append(kind(failure)))
+    attempt.refuse()
+    assert said == ["held"]
+    assert not door.clock.getDelayedCalls()
+
+
+def test_without_a_name_there_is_only_the_address() -> None:
+    door = Door()
+    assert [door.wait_of("192.0.2.1", "") for _ in range(2)] == [0, 2]
+    assert door.wait_of("192.0.2.1", "", right=True) == 4
+    assert door.wait_of("192.0.2.2", "") == 0
 
 
 def test_a_name_that_reads_like_an_address_is_none() -> None:
-    throttle = Throttle(Clock(), 2)
-    throttle.failed("198.51.100.1", "192.0.2.1")
-    assert throttle.failed("192.0.2.1", "alice") == 2
+    door = Door()
+    door.try_("198.51.100.1", "192.0.2.1")
+    assert door.wait_of("192.0.2.1", "alice") == 0
 
 
 def test_an_old_failure_does_not_count() -> None:
-    clock = Clock()
-    throttle = Throttle(clock, 2)
-    throttle.failed("192.0.2.1", "alice")
-    clock.advance(REMEMBERED_SECONDS)
-    assert throttle.failed("192.0.2.1", "alice") == 2
+    door = Door()
+    for _ in range(4):
+        door.wait_of("192.0.2.1", "alice")
+    door.clock.advance(REMEMBERED_SECONDS)
+    assert [door.wait_of("192.0.2.1", "alice") for _ in range(2)] == [0, 2]
 
 
 def test_a_network_of_ipv6_counts_as_one_address() -> None:
-    throttle = Throttle(Clock(), 2)
-    assert throttle.failed("2001:db8::1", "a") == 2
-    assert throttle.failed("2001:db8::ffff:1", "b") == 4
-    assert throttle.failed("2001:db8:0:1::1", "c") == 2
+    door = Door()
+    assert door.wait_of("2001:db8::1", "a") == 0
+    assert door.wait_of("2001:db8::ffff:1", "b") == 2
+    assert door.wait_of("2001:db8:0:1::1", "c") == 0
     assert network("fe80::1%eth0") == network("fe80::2")
 
 
-def test_a_flood_of_names_fills_no_memory() -> None:
-    throttle = Throttle(Clock(), 2)
-    for n in range(REMEMBERED_KEYS + 10):
-        throttle.failed("", str(n))
-    assert len(throttle._failures) == REMEMBERED_KEYS
-
-
 def test_no_delay_is_none() -> None:
-    throttle = Throttle(Clock(), 0)
-    assert [throttle.failed("", "a") for _ in range(5)] == [0] * 5
+    door = Door(0)
+    for _ in range(50):
+        door.try_("", "a")
+    assert door.verified == 50
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REMEMBERED_LANES", 100)
+
+
+@pytest.mark.usefixtures("small")
+def test_a_flood_of_names_and_addresses_fills_no_memory_and_hides_no_guessing() -> None:
+    door = Door()
+    for n in range(4):
+        door.wait_of(f"192.0.2.{n}", "alice")
+    for n in range(1000):
+        door.try_(f"2001:db8:0:{n:x}::1", f"user{n}")
+    assert len(door.throttle._lanes) == 100
+    assert door.wait_of("198.51.100.1", "alice") == LONGEST_SECONDS
+
+
+@pytest.mark.usefixtures("small")
+def test_nobody_is_forgotten_while_he_is_asking() -> None:
+    door = Door()
+    attempts = [door.knock(f"192.0.2.{n}", f"user{n}") for n in range(200)]
+    assert len(door.throttle._lanes) == 400
+    for attempt in attempts:
+        attempt.abandoned()
+    for n in range(400):
+        door.try_(f"198.51.100.{n}", f"other{n}")
+    assert len(door.throttle._lanes) == 100
+
+
+def test_good_logins_leave_nothing_but_who_comes_from_where() -> None:
+    door = Door()
+    for n in range(1000):
+        door.try_(f"192.0.2.{n}", f"user{n}", right=True)
+    assert not door.throttle._lanes
+    assert not door.clock.getDelayedCalls()
+
+
+def test_the_networks_of_a_user_are_so_many_and_the_last_ones() -> None:
+    door = Door()
+    door.try_("203.0.113.1", "alice", right=True)
+    for n in range(KNOWN_NETWORKS * 2):
+        door.try_(f"192.0.2.{n}", "alice", right=True)
+        door.try_("203.0.113.1", "alice", right=True)
+    door.try_("198.51.100.1", "alice")
+    assert door.try_("192.0.2.0", "alice", right=True) == []
+    assert door.try_("203.0.113.1", "alice", right=True) == ["right"]
+    known: Any = door.throttle._regulars._known
+    assert [len(each) for each in known.values()] == [KNOWN_NETWORKS]
+
+
+def test_the_users_that_are_known_are_so_many_and_strangers_push_out_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mailserver.net.regulars.KNOWN_USERS", 10)
+    door = Door()
+    door.try_("203.0.113.1", "alice", right=True)
+    for n in range(100):
+        door.try_(f"192.0.2.{n}", f"user{n}")
+    door.try_("198.51.100.1", "alice")
+    assert door.try_("203.0.113.1", "alice", right=True) == ["right"]
+    for n in range(20):
+        door.try_("203.0.113.2", f"customer{n}", right=True)
+    assert len(door.throttle._regulars._known) == 10
