@@ -172,6 +172,11 @@ class Unusable(Exception):
     Its text names it and says what to do, and holds no secret.
     """
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Each thing that is wrong, where it is more than one."""
+        return (str(self),)
+
 
 class StoreError(Exception):
     """A maildrop's trouble. Its text is for the operator's log; the client hears `refusal` alone."""

@@ -40,6 +40,9 @@ class Problems:
         except ConfigError as error:  # it names its settings itself
             for problem in error.problems:
                 self.add(problem)
+        except Unusable as error:
+            for problem in error.problems:
+                self.add(f"{setting}: {problem}")
         except (*OPERATORS, *errors) as error:
             self.add(f"{setting}: {words(error)}")
 

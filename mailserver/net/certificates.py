@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, PublicKeyAlgorithmOID
 
 from mailserver.errors import Unusable
 
@@ -29,7 +29,7 @@ _KINDS: Final = (
     ("Ed25519", ed25519.Ed25519PrivateKey),
     ("Ed448", ed448.Ed448PrivateKey),
 )
-"""The key types of which one TLS context holds a certificate each (OpenSSL's own slots)."""
+"""The key types of which one TLS context holds a certificate each (OpenSSL's own slots); beside them is "RSA-PSS"."""
 
 Stamp = tuple[tuple[int, ...] | None, ...]
 
@@ -61,9 +61,23 @@ class Pair:
     """The key's type; one context serves one certificate of each."""
     names: frozenset[bytes]
     """The host names it is for, in lower case, wildcards included."""
+    begins: float
+    """The begin of its validity, in seconds since the epoch."""
     expires: float
-    """The end of its validity, in seconds since the epoch."""
-    key: PrivateKey = field(repr=False)
+    """The end of it."""
+    complete: bool
+    """Whether its issuer's certificate follows in the file, or is not needed because it vouches for itself."""
+    chain: bytes
+    """The PEM file of the certificates, as it was read."""
+    key: bytes = field(repr=False)
+    """The PEM file of the key, as it was read."""
+    stamp: Stamp = ()
+    """The state of the two files just before they were read."""
+
+    def matches(self, name: str) -> bool:
+        """Whether it is for this host; a wildcard stands for one label (RFC 6125 section 6.4.3)."""
+        asked = name.lower().encode("utf-8")
+        return asked in self.names or b"*." + asked.partition(b".")[2] in self.names
 
 
 def stamp(files: Iterable[CertificateFiles], client_ca: str = "") -> Stamp:
@@ -86,34 +100,50 @@ def _identity(path: str) -> tuple[int, ...] | None:
 
 def read_pair(files: CertificateFiles) -> Pair:
     """Read and check a certificate and its key. Errors: CertificateError."""
-    certificate = _certificate(files.certificate)
-    kind, key = _private_key(files.key)
+    before = stamp([files])
+    chain, secret = _read(files.certificate), _read(files.key)
+    certificates = _certificates(files.certificate, chain)
+    certificate = certificates[0]
+    kind, key = _private_key(files.key, secret)
+    if certificate.public_key_algorithm_oid == PublicKeyAlgorithmOID.RSASSA_PSS:
+        kind = "RSA-PSS"
     if certificate.public_key() != key.public_key():
         raise CertificateError(
             files.key,
             f"the key does not belong to the certificate in {files.certificate}",
             "give the key of that certificate, and put the server's own certificate first in its file",
         )
-    return Pair(files, kind, _names(certificate), certificate.not_valid_after_utc.timestamp(), key)
+    return Pair(
+        files,
+        kind,
+        _names(certificate),
+        certificate.not_valid_before_utc.timestamp(),
+        certificate.not_valid_after_utc.timestamp(),
+        certificate.issuer == certificate.subject or any(certificate.issuer == each.subject for each in certificates),
+        chain,
+        secret,
+        before,
+    )
 
 
-def check_authorities(path: str) -> None:
-    """Whether a file holds certificates, those of the authorities that sign clients' ones. Errors: CertificateError."""
-    _certificate(path)
+def read_authorities(path: str) -> bytes:
+    """A file of certificates, those of the authorities that sign clients' ones. Errors: CertificateError."""
+    text = _read(path)
+    _certificates(path, text)
+    return text
 
 
-def _certificate(path: str) -> x509.Certificate:
+def _certificates(path: str, text: bytes) -> list[x509.Certificate]:
     try:
-        return x509.load_pem_x509_certificates(_read(path))[0]
+        return x509.load_pem_x509_certificates(text)
     except ValueError:
         raise CertificateError(
             path, "holds no readable PEM certificate", "write the chain in PEM form, the server's own certificate first"
         ) from None
 
 
-def _private_key(path: str) -> tuple[str, PrivateKey]:
+def _private_key(path: str, text: bytes) -> tuple[str, PrivateKey]:
     """The key and its type. No exception is chained: its text might quote the file."""
-    text = _read(path)
     try:
         key = serialization.load_pem_private_key(text, password=None)
     except TypeError:

@@ -1,13 +1,15 @@
 """Renewed certificates are served without a restart: the files are watched, loaded in a thread, and swapped.
 
-A certificate and its key are replaced one after the other, so what is found between the two is broken for a moment: a
-failure is reported when two polls in a row met it, once, and until all is well the old certificates serve on.
+Each pair is judged by itself: one that cannot be used serves on as it was, and keeps no other from being renewed. A
+certificate and its key are replaced one after the other, so what is found between the two is broken for a moment: a failure
+is reported when two polls in a row met it, once.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred
@@ -23,6 +25,7 @@ log = Logger()
 DAY: Final = 86400.0
 EXPIRY_WARNING: Final = 14 * DAY
 """Renewal programs begin 30 days before the end: with two weeks left they have failed for two."""
+_WHOLE_CHAIN: Final = "give the file that holds the whole chain (certbot's fullchain.pem, not cert.pem)"
 _EXPIRING: Final = "certificate {file} expires in {days} days: renew it"
 _EXPIRED: Final = "certificate {file} expired {days} days ago: renew it"
 
@@ -38,16 +41,19 @@ class CertificateWatch:
     """Polls the files of a CertificateStore every `seconds` and swaps what changed.
 
     Once a day the contexts are renewed even so, and with them the keys that encrypt session tickets. `now` tells the time
-    of day for the warnings of an expiry, as `clock` may count from anywhere.
+    of day for the warnings of an expiry, as `clock` may count from anywhere. `hostname`, if it is given, is the name that one of
+    the certificates should be for.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the last three have defaults
         self,
         store: CertificateStore,
         clock: IReactorTime,
         defer_to_thread: DeferToThread,
         seconds: float = 60.0,
         now: Callable[[], float] = time.time,
+        *,
+        hostname: str = "",
     ) -> None:
         self._store = store
         self._clock = clock
@@ -58,8 +64,9 @@ class CertificateWatch:
         self._loop.clock = clock
         self._renewed = clock.seconds()
         self._warned: float | None = None
-        self._trouble = ""  # how the last poll failed
-        self._reported = ""
+        self._hostname = hostname
+        self._troubles: frozenset[str] = frozenset()  # what the last poll met
+        self._reported: frozenset[str] = frozenset()
 
     def start(self) -> None:
         """Begin, with a first poll at once."""
@@ -80,18 +87,16 @@ class CertificateWatch:
 
     async def _renew(self, *, forced: bool) -> None:
         aged = self._clock.seconds() - self._renewed >= DAY
-        before = self._store.loaded.stamp
         try:
             loaded = await self._defer(lambda: self._load(always=forced or aged))
-        except CertificateError as error:
-            self._failed(error, forced=forced)
         except Exception:  # noqa: BLE001 - a fault of ours must not end the watch; the old certificates serve on
             log.failure("the certificates could not be loaded", event="tls.fault")
         else:
-            self._trouble = self._reported = ""
-            if loaded is not None:
-                self._swap(loaded, told=forced or loaded.stamp != before)
-        self._warn_of_expiry()
+            self._report(() if loaded is None else loaded.troubles, forced=forced)
+            changed = loaded is not None and loaded.stamp != self._store.loaded.stamp
+            if loaded is not None and (forced or aged or changed):
+                self._swap(loaded, told=forced or changed)
+        self._warn()
 
     def _load(self, *, always: bool) -> Contexts | None:
         """Runs in a thread."""
@@ -104,14 +109,21 @@ class CertificateWatch:
         self._renewed = self._clock.seconds()
         if told:
             self._warned = None
-            files = [pair.files.certificate for pair in loaded.pairs]
+            kept = {error.file for error in loaded.troubles}
+            files = [
+                pair.files.certificate
+                for pair in loaded.pairs
+                if kept.isdisjoint((pair.files.certificate, pair.files.key))
+            ]
             log.info("certificates loaded: {files}", event="tls.loaded", files=files)
 
-    def _failed(self, error: CertificateError, *, forced: bool) -> None:
-        text = str(error)
-        again, self._trouble = text == self._trouble, text
-        if forced or (again and text != self._reported):
-            self._reported = text
+    def _report(self, troubles: Sequence[CertificateError], *, forced: bool) -> None:
+        """Tell of what two polls in a row met, or of all at once when the operator asked for it, and of each once."""
+        met = {str(error): error for error in troubles}
+        due = [text for text in met if text not in self._reported and (forced or text in self._troubles)]
+        self._troubles = frozenset(met)
+        self._reported = (self._reported | frozenset(due)) & self._troubles
+        for error in (met[text] for text in due):
             log.error(
                 "certificate not renewed, the old one stays in use: {file}: {reason}; {remedy}",
                 event="tls.broken",
@@ -120,11 +132,15 @@ class CertificateWatch:
                 remedy=error.remedy,
             )
 
-    def _warn_of_expiry(self) -> None:
-        """Name the certificates that end soon, once a day and whenever others were loaded."""
+    def _warn(self) -> None:
+        """Name what is served all the same, and should not be: once a day, and whenever others were loaded."""
         if self._warned is not None and self._clock.seconds() - self._warned < DAY:
             return
         self._warned = self._clock.seconds()
+        for file, reason, remedy in remarks(self._store.loaded, self._now(), self._hostname):
+            log.warn(
+                "certificate {file} {reason}; {remedy}", event="tls.doubtful", file=file, reason=reason, remedy=remedy
+            )
         for pair in self._store.loaded.pairs:
             left = pair.expires - self._now()
             if left < EXPIRY_WARNING:
@@ -134,3 +150,27 @@ class CertificateWatch:
                     file=pair.files.certificate,
                     days=int(abs(left) // DAY),
                 )
+
+
+def remarks(loaded: Contexts, now: float, hostname: str) -> Iterator[tuple[str, str, str]]:
+    """What clients will stumble over though it can be served, but an expiry: file, reason and remedy of each."""
+    for proven in loaded.proven:
+        pair = proven.pair
+        file = pair.files.certificate
+        if not pair.complete:
+            yield file, "comes without its issuer's, so clients cannot verify it", _WHOLE_CHAIN
+        if pair.begins > now:
+            begin = datetime.fromtimestamp(pair.begins, UTC)
+            yield file, f"is not valid before {begin:%Y-%m-%d %H:%M} UTC", "set the clock, or wait"
+        if proven.unfit:
+            yield (
+                file,
+                f"cannot be used in {', '.join(proven.unfit)}",
+                "use an RSA or an ECDSA P-256 key for old clients",
+            )
+    if hostname and not any(pair.matches(hostname) for pair in loaded.pairs):
+        yield (
+            loaded.pairs[0].files.certificate,
+            f"is not for {hostname}, the hostname of the settings",
+            "give one that is, or let clients connect to a name that it is for",
+        )

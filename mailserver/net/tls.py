@@ -7,67 +7,41 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, cast
+from typing import Final, cast
 
 from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
+from mailserver.errors import Unusable
 from mailserver.net.certificates import (
     CertificateError,
     CertificateFiles,
     Pair,
     Stamp,
-    check_authorities,
+    read_authorities,
     read_pair,
     stamp,
 )
-
-SESSION_SECONDS: Final = 7200
-"""How long a client may resume a session: longer than the time between two polls of a mailbox, shorter than a day."""
-
-ALPN: Final = b"pop3"
-"""The protocol's name in the registry of RFC 7301 section 6."""
+from mailserver.net.contexts import PROFILES, make_context, prove, verify_clients
 
 
-class Profile(NamedTuple):
-    """What is offered to clients."""
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """A pair, and what its proof by handshakes found."""
 
-    oldest: int
-    """The oldest version of TLS; the newest is always 1.3."""
-    ciphers: bytes
-    """The suites of TLS 1.2 and before, in OpenSSL's notation; those of 1.3 are OpenSSL's three, the same as Mozilla's."""
-    server_order: bool
-    """Whether our order of the suites counts, not the client's."""
+    pair: Pair
+    unfit: tuple[str, ...]
+    """The versions of TLS that the profile offers, and that no client can use with this pair."""
 
 
-_INTERMEDIATE: Final = (
-    b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
-    b"ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
-    b"ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
-)
+@dataclass(frozen=True, slots=True)
+class Authorities:
+    """The certificates of those who sign clients' certificates, as PEM, and the state of their file."""
 
-# Mozilla's Server Side TLS, https://ssl-config.mozilla.org/guidelines/: `modern` and `intermediate` of version 6.0
-# (March 2025), `old` of 5.8 (December 2024), the last that has it. What `old` lacks here: the DHE suites, which need a file
-# of parameters and whose clients can do ECDHE or plain RSA too, and 3DES, which OpenSSL is no longer built with. TLS 1.0
-# and 1.1 sign with SHA-1 and MD5, which OpenSSL 3 forbids above security level 0.
-PROFILES: Final[Mapping[str, Profile]] = {
-    "modern": Profile(SSL.TLS1_3_VERSION, _INTERMEDIATE, server_order=False),
-    "intermediate": Profile(SSL.TLS1_2_VERSION, _INTERMEDIATE, server_order=False),
-    "old": Profile(
-        SSL.TLS1_VERSION,
-        _INTERMEDIATE
-        + b":ECDHE-ECDSA-AES128-SHA256:ECDHE-RSA-AES128-SHA256:ECDHE-ECDSA-AES128-SHA:ECDHE-RSA-AES128-SHA:"
-        b"ECDHE-ECDSA-AES256-SHA384:ECDHE-RSA-AES256-SHA384:ECDHE-ECDSA-AES256-SHA:ECDHE-RSA-AES256-SHA:"
-        b"AES128-GCM-SHA256:AES256-GCM-SHA384:AES128-SHA256:AES256-SHA256:AES128-SHA:AES256-SHA:@SECLEVEL=0",
-        server_order=True,
-    ),
-}
-
-
-class NoApplicationProtocol(SSL.Error):
-    """The client wants to speak, by ALPN, something that is not POP3."""
+    certificates: bytes = b""
+    stamp: Stamp = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +52,21 @@ class Contexts:
     """Where every handshake begins, so its ticket keys serve all names; a client that names no host stays here."""
     by_name: Mapping[bytes, SSL.Context]
     """The context of each name in the certificates, wildcards included."""
-    pairs: tuple[Pair, ...]
-    stamp: Stamp
-    """The state of the files just before they were read."""
+    proven: tuple[Proven, ...]
+    """The pairs, in the order of the settings."""
+    authorities: Authorities
+    troubles: tuple[CertificateError, ...]
+    """What could not be used when this was loaded; in its place, what was in use before is here."""
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """The certificates and their keys."""
+        return tuple(each.pair for each in self.proven)
+
+    @property
+    def stamp(self) -> Stamp:
+        """The state, just before they were read, of the files that this was made of."""
+        return sum((pair.stamp for pair in self.pairs), ()) + self.authorities.stamp
 
     def choose(self, name: bytes | None) -> SSL.Context:
         """The context for the host name a client asked for; a wildcard stands for one label (RFC 6125 section 6.4.3)."""
@@ -91,14 +77,29 @@ class Contexts:
         return context
 
 
+class CertificateErrors(Unusable):
+    """More than one file that cannot be served from."""
+
+    def __init__(self, errors: Sequence[CertificateError]) -> None:
+        super().__init__("\n".join(map(str, errors)))
+        self.errors = tuple(errors)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Each of them."""
+        return tuple(map(str, self.errors))
+
+
 @implementer(IOpenSSLServerConnectionCreator)
 class CertificateStore:
     """The certificates in use: give it to ``startTLS`` and to ``TLSMemoryBIOFactory``.
 
     The first pair serves clients that name no host, or an unknown one. With `client_ca`, a PEM file of authorities, clients
-    may show a certificate of theirs; one that another has signed ends the handshake. Raises CertificateError when it cannot
-    be loaded at first.
+    may show a certificate of theirs; one that another has signed ends the handshake. When it is made, all of the files must
+    be good (errors: CertificateError, CertificateErrors); later, each is judged by itself.
     """
+
+    loaded: Contexts
 
     def __init__(
         self, files: Sequence[CertificateFiles], profile: str = "intermediate", *, client_ca: str = ""
@@ -106,31 +107,68 @@ class CertificateStore:
         self.files: Final = tuple(files)
         self._profile: Final = PROFILES[profile]
         self._client_ca: Final = client_ca
-        self.loaded: Contexts = self.load()
+        pairs, authorities, troubles = self._read({}, Authorities())
+        if troubles:
+            raise troubles[0] if len(troubles) == 1 else CertificateErrors(troubles)
+        self.loaded = self._contexts(pairs, authorities, ())
 
     def stamp(self) -> Stamp:
         """The state of the files now. Blocks."""
         return stamp(self.files, self._client_ca)
 
     def load(self) -> Contexts:
-        """Read all the files anew. Blocks, changes nothing here, may run in any thread. Errors: CertificateError."""
-        before = self.stamp()
+        """Read all the files anew. Blocks, changes nothing here, may run in any thread.
+
+        What cannot be used is among `Contexts.troubles`, and in its place is what is in use now.
+        """
+        old = self.loaded
+        known = {proven.pair.files: proven for proven in old.proven}
+        return self._contexts(*self._read(known, old.authorities))
+
+    def _read(
+        self, known: Mapping[CertificateFiles, Proven], authorities: Authorities
+    ) -> tuple[tuple[Proven, ...], Authorities, tuple[CertificateError, ...]]:
+        """Each of the files, or what is known of it, and what is wrong with it."""
+        found: list[Proven] = []
+        troubles: list[CertificateError] = []
+        for files in self.files:
+            try:
+                pair = read_pair(files)
+                found.append(Proven(pair, prove(self._profile, pair)))
+            except CertificateError as error:
+                troubles.append(error)
+                found += [known[files]] if files in known else []
         if self._client_ca:
-            check_authorities(self._client_ca)
-        pairs = tuple(map(read_pair, self.files))
+            try:
+                before = stamp((), self._client_ca)
+                fresh = Authorities(read_authorities(self._client_ca), before)
+                verify_clients(SSL.Context(SSL.TLS_SERVER_METHOD), self._client_ca, fresh.certificates)
+                authorities = fresh
+            except CertificateError as error:
+                troubles.append(error)
+        return tuple(found), authorities, tuple(troubles)
+
+    def _contexts(
+        self, proven: tuple[Proven, ...], authorities: Authorities, troubles: tuple[CertificateError, ...]
+    ) -> Contexts:
+        pairs = tuple(each.pair for each in proven)
         contexts: dict[tuple[Pair, ...], SSL.Context] = {}
 
         def context(chosen: tuple[Pair, ...]) -> SSL.Context:
             if chosen not in contexts:
-                contexts[chosen] = _context(self._profile, chosen, self._client_ca)
+                contexts[chosen] = made = make_context(self._profile, chosen)
+                made.set_tlsext_servername_callback(_choose_context)
+                if self._client_ca:
+                    verify_clients(made, self._client_ca, authorities.certificates)
             return contexts[chosen]
 
         names = frozenset[bytes]().union(*(pair.names for pair in pairs))
         return Contexts(
             default=context(_for_no_name(pairs)),
             by_name={name: context(_for_name(pairs, name)) for name in names},
-            pairs=pairs,
-            stamp=before,
+            proven=proven,
+            authorities=authorities,
+            troubles=troubles,
         )
 
     def swap(self, loaded: Contexts) -> None:
@@ -178,68 +216,6 @@ def _one_of_each_kind(pairs: Iterable[Pair]) -> tuple[Pair, ...]:
     return tuple(chosen[kind] for kind in sorted(chosen))
 
 
-def _context(profile: Profile, pairs: tuple[Pair, ...], client_ca: str) -> SSL.Context:
-    context = SSL.Context(SSL.TLS_SERVER_METHOD)
-    context.set_min_proto_version(profile.oldest)
-    # Compression leaks secrets by length (CRIME); renegotiation costs the server far more than the client.
-    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
-    if profile.server_order:
-        context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
-    context.set_mode(SSL.MODE_RELEASE_BUFFERS)  # an idle session keeps no record buffers: see docs/tls.md
-    context.set_session_id(ALPN)  # any constant: without one, OpenSSL refuses to resume
-    context.set_session_cache_mode(
-        SSL.SESS_CACHE_SERVER
-    )  # for clients of TLS 1.2 without tickets; tickets need no memory
-    context.set_timeout(SESSION_SECONDS)
-    context.set_alpn_select_callback(_select_protocol)
-    context.set_tlsext_servername_callback(_choose_context)
-    context.set_cipher_list(profile.ciphers)  # before the certificates: it also sets the security level they must have
-    for pair in pairs:
-        _use(context, pair)
-    if client_ca:
-        _verify_clients(context, client_ca)
-    return context
-
-
-def _verify_clients(context: SSL.Context, client_ca: str) -> None:
-    """Ask each client for a certificate. It need not have one; a session that is resumed keeps the one it began with."""
-    try:
-        context.load_verify_locations(client_ca)
-        context.load_client_ca(client_ca.encode())
-    except SSL.Error:
-        raise CertificateError(
-            client_ca, "OpenSSL refuses it", "write the authorities' certificates in PEM form"
-        ) from None
-    context.set_verify(SSL.VERIFY_PEER)
-
-
-def _use(context: SSL.Context, pair: Pair) -> None:
-    """Add a pair. The chain is read from its file again, as only so OpenSSL keeps one chain for each key type; if it was
-    replaced since, the key does not fit and the load fails.
-    """
-    try:
-        context.use_certificate_chain_file(pair.files.certificate)
-        context.use_privatekey(pair.key)
-    except SSL.Error as error:
-        reasons = ", ".join(reason for _library, _function, reason in error.args[0])
-        raise CertificateError(
-            pair.files.certificate,
-            f"OpenSSL refuses it ({reasons})",
-            "use a certificate of today's strength (RSA from 2048 bits or ECDSA P-256, SHA-256), or another profile",
-        ) from None
-
-
 def _choose_context(connection: SSL.Connection) -> None:
     loaded = cast(_Connection, connection).loaded  # OpenSSL's callbacks know no types; all connections are ours
     connection.set_context(loaded.choose(connection.get_servername()))
-
-
-def _select_protocol(_connection: SSL.Connection, offered: list[bytes]) -> bytes:
-    """RFC 7301 section 3.2: a client that offers only other protocols is refused.
-
-    Mail clients offer none or ours. Who offers another, say a browser, was led here by an attacker who wants POP3's replies
-    taken for HTTP's (ALPACA).
-    """
-    if ALPN not in offered:
-        raise NoApplicationProtocol
-    return ALPN

@@ -18,7 +18,8 @@ from zope.interface import implementer
 
 from mailserver.net.certificates import CertificateError
 from mailserver.net.channel import END_POINT, EXPORTER, Bindings, names, surroundings
-from mailserver.net.tls import CertificateStore, _verify_clients
+from mailserver.net.contexts import verify_clients
+from mailserver.net.tls import CertificateStore
 from tests.net.authority import Authority
 from tests.net.handshakes import write_pair
 
@@ -216,4 +217,4 @@ def test_an_exchange_is_given_what_its_transport_has(tmp_path: Path) -> None:
 
 def test_authorities_that_openssl_cannot_take_are_told() -> None:
     with pytest.raises(CertificateError, match="OpenSSL refuses it"):
-        _verify_clients(SSL.Context(SSL.TLS_SERVER_METHOD), "/nonexistent")
+        verify_clients(SSL.Context(SSL.TLS_SERVER_METHOD), "/nonexistent", b"")

@@ -6,14 +6,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, globalLogPublisher
 
 from mailserver.net.certificates import CertificateFiles
-from mailserver.net.renewal import DAY, CertificateWatch
+from mailserver.net.renewal import DAY, CertificateWatch, remarks
 from mailserver.net.tls import CertificateStore
-from tests.net.handshakes import common_name, connect, write_pair
+from tests.net.authority import Authority
+from tests.net.handshakes import certificate_of, common_name, connect, write_pair
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -182,3 +184,124 @@ def test_the_disk_is_read_where_the_caller_says(tmp_path: Path) -> None:
     done.callback(function())
     assert store.loaded is not before
     watch.stop()  # never started: nothing to do
+
+
+class Several(Watched):
+    """Three pairs, with authorities for clients, and a host name that none is for."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.authority = Authority(folder)
+        files = [self.write(f"{stem}.example.org", stem) for stem in ("a", "b", "c")]
+        self.store = CertificateStore(files, client_ca=str(self.authority.file))
+        self.watch = CertificateWatch(
+            self.store, self.clock, maybeDeferred, now=NOW.timestamp, hostname="c.example.org"
+        )
+
+    def serial(self, stem: str) -> int:
+        return certificate_of(connect(self.store, f"{stem}.example.org".encode())).serial_number
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> object:
+    made = Several(tmp_path)
+    globalLogPublisher.addObserver(made.events.append)
+    made.watch.start()
+    yield made
+    made.watch.stop()
+    globalLogPublisher.removeObserver(made.events.append)
+
+
+def _gone(several: Several) -> Path:
+    path = several.folder / "b.key"
+    path.unlink()
+    return path
+
+
+def _torn(several: Several) -> Path:
+    path = several.folder / "b.pem"
+    path.write_bytes(b"torn")
+    return path
+
+
+def _unusable(several: Several) -> Path:
+    write_pair(several.folder, "b", ["b.example.org"], start=NOW, key=ec.generate_private_key(ec.SECP256K1()))
+    return several.folder / "b.key"
+
+
+@pytest.mark.parametrize("spoil", [_gone, _torn, _unusable])
+@pytest.mark.parametrize("forced", [False, True])
+def test_a_pair_that_fails_keeps_no_other_from_being_renewed(
+    several: Several, spoil: Callable[[Several], Path], forced: bool
+) -> None:
+    before = {stem: several.serial(stem) for stem in "abc"}
+    file = spoil(several)
+    for stem in "ac":
+        several.write(f"{stem}.example.org", stem)
+    if forced:
+        several.watch.reload()
+    several.poll(5)
+    assert {stem for stem in "abc" if several.serial(stem) == before[stem]} == {"b"}
+    (report,) = several.logged("tls.broken")
+    assert report["file"] == str(file)
+    told = several.logged("tls.loaded")
+    assert [event["files"] for event in told] == [[str(several.folder / f"{stem}.pem") for stem in "ac"]]
+    several.write("b.example.org", "b")
+    several.poll()
+    assert several.serial("b") != before["b"]
+
+
+def test_a_pair_that_fails_leaves_the_keys_of_the_tickets_alone(several: Several) -> None:
+    _gone(several)
+    before = several.store.loaded
+    several.poll(5)
+    assert several.store.loaded is before
+
+
+def test_authorities_that_fail_stay_and_the_pairs_are_renewed(several: Several) -> None:
+    before = several.serial("a")
+    several.authority.file.write_bytes(b"torn")
+    several.write("a.example.org", "a")
+    several.poll(2)
+    assert several.serial("a") != before
+    assert [report["file"] for report in several.logged("tls.broken")] == [str(several.authority.file)]
+    several.authority.file.write_bytes(Authority(several.folder, "Other CA").file.read_bytes())
+    several.poll()
+    assert several.store.loaded.stamp == several.store.stamp()
+
+
+def doubts(events: list[dict[str, object]]) -> list[tuple[object, object]]:
+    return [(e["file"], str(e["reason"])) for e in events if e.get("event") == "tls.doubtful"]
+
+
+def test_what_clients_will_stumble_over_is_told_at_the_start_and_at_each_renewal(several: Several) -> None:
+    assert doubts(several.events) == []
+    leaf = Authority(several.folder, "Signer").client(names=("c.example.org",))
+    shutil.copy(leaf.certificate, several.folder / "c.pem")
+    shutil.copy(leaf.key, several.folder / "c.key")
+    write_pair(several.folder, "b", ["b.example.org"], start=NOW + timedelta(days=3))
+    several.poll()
+    folder = str(several.folder)
+    young = (f"{folder}/b.pem", "is not valid before 2026-06-04 00:00 UTC")
+    alone = (f"{folder}/c.pem", "comes without its issuer's, so clients cannot verify it")
+    assert {young, alone} <= set(doubts(several.events))
+    with (several.folder / "c.pem").open("ab") as chain:
+        chain.write((several.folder / "Signer.pem").read_bytes())
+    several.events.clear()
+    several.poll()
+    assert young in doubts(several.events)
+    assert alone not in doubts(several.events)
+
+
+def test_a_host_name_that_no_certificate_is_for_is_told(several: Several) -> None:
+    wild = several.store.load()
+    assert list(remarks(wild, NOW.timestamp(), "c.example.org")) == []
+    ((file, reason, remedy),) = remarks(wild, NOW.timestamp(), "d.example.org")
+    assert (file, reason) == (str(several.folder / "a.pem"), "is not for d.example.org, the hostname of the settings")
+    assert remedy
+
+
+def test_versions_of_tls_that_no_client_can_use_are_told(tmp_path: Path) -> None:
+    files = write_pair(tmp_path, "a", ["a"], start=NOW, key=ed25519.Ed25519PrivateKey.generate())
+    ((_, reason, _remedy),) = remarks(CertificateStore([files], "old").loaded, NOW.timestamp(), "")
+    assert reason == "cannot be used in TLS 1.0, TLS 1.1"

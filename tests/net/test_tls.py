@@ -20,7 +20,8 @@ from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from mailserver.net.certificates import CertificateError
-from mailserver.net.tls import PROFILES, CertificateStore, NoApplicationProtocol
+from mailserver.net.contexts import PROFILES, NoApplicationProtocol
+from mailserver.net.tls import CertificateStore
 from tests.net.handshakes import (
     StandardClient,
     certificate_of,
@@ -154,18 +155,22 @@ def test_each_key_type_is_sent_with_its_own_chain(tmp_path: Path) -> None:
         assert len(chain or ()) == length
 
 
-def test_a_chain_replaced_while_it_loads_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chain_replaced_while_it_loads_is_served_as_it_was_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = _store(tmp_path)
-    path, load = Path(store.files[0].certificate), SSL.Context.use_certificate_chain_file
+    before = certificate_of(connect(store))
+    path, use = Path(store.files[0].certificate), SSL.Context.use_certificate_chain_file
 
     def replaced(context: SSL.Context, certificate: str) -> None:
         write_pair(tmp_path, "renewed", ["mail.example.org"])
         shutil.copy(tmp_path / "renewed.pem", path)
-        load(context, certificate)
+        use(context, certificate)
 
     monkeypatch.setattr(SSL.Context, "use_certificate_chain_file", replaced)
-    with pytest.raises(CertificateError, match="OpenSSL refuses it"):
-        store.load()
+    store.swap(store.load())
+    assert certificate_of(connect(store)) == before
+    assert store.loaded.stamp != store.stamp()
 
 
 @pytest.mark.parametrize(
