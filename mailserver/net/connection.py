@@ -7,7 +7,7 @@ needs a subclass that performs the core's effects.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IPushProducer, IReactorTime
@@ -15,37 +15,14 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailserver.errors import MessageTruncated, Refusal, TemporaryFailure
+from mailserver.errors import MessageTruncated, TemporaryFailure
+from mailserver.net.core import Core
 from mailserver.net.failures import report
 from mailserver.net.outlet import CLOSING_SECONDS, FAREWELL_SECONDS, Outlet
 from mailserver.net.transfer import CHUNK, FileSender, Transfer
 
 UNREAD_LIMIT = 64 * 1024
 """Octets of input that may wait while an effect is open or the client does not read; above it reading stops too."""
-
-
-class Core(Protocol):
-    """What a connection asks of what it pumps."""
-
-    @property
-    def busy(self) -> bool:
-        """Whether something is under way, and nothing else may be said."""
-
-    @property
-    def unread(self) -> int:
-        """Octets fed and not yet read."""
-
-    def feed(self, data: bytes) -> None:
-        """Buffer what arrived."""
-
-    def next(self) -> Any:
-        """Return the next effect, or None."""
-
-    def take(self) -> list[bytes]:
-        """Give away the replies."""
-
-    def last_words(self, refusal: Refusal) -> list[bytes]:
-        """Give away the replies, and what the client hears of a `refusal` that ends the connection."""
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -286,7 +263,10 @@ class Connection(Outlet):
         """Go on with `act` after `seconds`, unless the connection is lost before."""
 
         def acted() -> None:
-            act()
+            try:
+                act()
+            except Exception:  # noqa: BLE001 - as in `pump`
+                self.fault(Failure())
             self.pump()
 
         self._later = self.clock.callLater(seconds, acted)
@@ -324,6 +304,16 @@ class Connection(Outlet):
             transfer.finish()
         if self._batched >= CHUNK:
             self.flush()
+            self._give_way()
+
+    def _give_way(self) -> None:
+        """Let others run, even if the client reads as fast as we write: its own machine can."""
+
+        def go_on() -> None:
+            self._waiting = False
+
+        self._waiting = True
+        self.after(0, go_on)
 
     def _file_sent(self, sender: FileSender) -> None:
         if not sender.whole:

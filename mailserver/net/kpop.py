@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from mailserver.credentials import IKerberosIdentity
 from mailserver.errors import TicketRefused
 from mailserver.interfaces import Accepted, IAcceptor
-from mailserver.net.connection import Core
+from mailserver.net.core import Core
 from mailserver.net.failures import translate
 from mailserver.net.listener import POP3ServerFactory
 from mailserver.net.protocol import POP3Server

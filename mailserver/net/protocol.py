@@ -26,7 +26,8 @@ from mailserver.errors import (
 )
 from mailserver.interfaces import IBody, IMaildrop, Mind, VerifierOf
 from mailserver.net.compat import adapt
-from mailserver.net.connection import Connection, Core
+from mailserver.net.connection import Connection
+from mailserver.net.core import Core
 from mailserver.net.failures import settle, translate
 from mailserver.net.story import (
     UNSETTLED,

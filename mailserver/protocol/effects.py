@@ -76,7 +76,7 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A listing is long: write the replies, let other sessions run, come back. Answer: `turned`."""
+    """Much was done: write the replies, let other sessions run, come back. Answer: `turned`."""
 
 
 @dataclass(frozen=True, slots=True)

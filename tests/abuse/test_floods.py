@@ -111,6 +111,30 @@ def test_a_maildrop_of_a_hundred_thousand_messages_is_opened_and_listed_beside_o
         other.quit()
 
 
+@pytest.mark.parametrize("command", [b"TOP 1 0", b"RETR 1"])
+def test_who_pipelines_lets_others_between_his_commands(site: Site, serve: Serve, command: bytes) -> None:
+    greedy, small = site.account("greedy", messages=[b"a: b\n\nc\n"]), site.account("small")
+    server = serve()
+
+    def flood() -> None:
+        client.send((command + b"\r\n") * 5000 + b"QUIT\r\n")
+        client.rest()
+
+    with (
+        RawPOP3(server.pop3_port).login(greedy.name, greedy.password) as client,
+        RawPOP3(server.pop3_port).login(small.name, small.password) as other,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        done, count = threads.submit(flood), 0
+        while not done.done():
+            other.ok(b"NOOP")
+            count += 1
+        done.result()
+        # A server that ran what one read brings in one turn would answer one NOOP meanwhile.
+        assert count > 10
+        other.quit()
+
+
 def send_in_vain(client: RawPOP3, data: bytes) -> None:
     """Send what the server need not read: it may have closed in the middle of it."""
     with suppress(ConnectionError):

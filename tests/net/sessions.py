@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.task import Clock, deferLater
+from twisted.internet.task import Clock, LoopingCall, deferLater
 from twisted.internet.testing import StringTransport
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import TestCase
@@ -153,6 +153,21 @@ class Talk:
         self.wire.writes.clear()
         return data
 
+    def turn(self) -> bool:
+        """Go round the reactor once: call what waits for its next turn, not what that leaves for the one after."""
+        due = [call for call in self.clock.getDelayedCalls() if call.getTime() <= self.clock.seconds()]
+        for call in due:
+            self.clock.calls.remove(call)
+            call.called = 1
+            call.func(*call.args, **call.kw)
+        return bool(due)
+
+    def turns(self) -> bytes:
+        """Go round until nothing waits for the next turn; what came since the last time."""
+        while self.turn():
+            pass
+        return self.heard()
+
     def lose(self) -> None:
         from twisted.internet.protocol import connectionDone
 
@@ -240,9 +255,17 @@ class SocketCase(TestCase):
             return self.servers[-1]
 
         watched.buildProtocol = built
+        if isinstance(getattr(watched, "clock", None), Clock):
+            self.keep_turning(watched.clock)
         port = self.reactor.listenTCP(0, serving, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         return int(port.getHost().port)
+
+    def keep_turning(self, clock: Clock) -> None:
+        """Call what waits on `clock` for the reactor's next turn, which is no matter of time."""
+        turns = LoopingCall(clock.advance, 0)
+        turns.start(0.001)
+        self.addCleanup(turns.stop)
 
     async def connect(self, port: int) -> Client:
         client: Client = await connectProtocol(TCP4ClientEndpoint(self.reactor, "127.0.0.1", port), Client())

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.logger import eventAsText, globalLogPublisher
 
 from mailserver.errors import MessageGone, OutcomeUnknown
-from mailserver.protocol.pop3 import LISTED_OCTETS
+from mailserver.protocol.pop3 import TURN_OCTETS
 from mailserver.snapshot import BLOCK, Message, Snapshot
 from tests.net.sessions import GREETING, LOGIN, Maildrop, Talk, make_factory
 
@@ -294,7 +294,7 @@ def test_a_long_listing_lets_others_run_between_its_blocks() -> None:
     talk.clock.advance(0)
     writes = talk.wire.writes
     assert len(writes) > 1
-    assert max(map(len, writes)) < LISTED_OCTETS + len(maildrop.messages.scan_block(9)) + 100
+    assert max(map(len, writes)) < TURN_OCTETS + len(maildrop.messages.scan_block(9)) + 100
     assert talk.heard().endswith(b"10000 5\r\n.\r\n+OK\r\n")
 
 

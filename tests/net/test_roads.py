@@ -73,6 +73,7 @@ def test_in_any_fragments_with_or_without_pauses(fragment: int, limit: int | Non
         talk.say(SAID[start : start + fragment])
     while not talk.closed:
         talk.wire.go()
+        talk.turn()
     assert talk.wire.value() == HEARD
 
 
@@ -139,6 +140,7 @@ class OverSocketsTests(SocketCase):
         factory = self.made()
         build = factory.buildProtocol
         factory.buildProtocol = lambda addr: self.servers.append(build(addr)) or self.servers[-1]
+        self.keep_turning(factory.clock)
         path = str(Path(self.mktemp()))
         port = self.reactor.listenUNIX(path, factory)
         self.addCleanup(port.stopListening)
@@ -157,6 +159,7 @@ class OverSocketsTests(SocketCase):
     async def test_an_embedders_ssl_port(self) -> None:
         store = self.certificates()
         factory = self.made(cleartext="tls")
+        self.keep_turning(factory.clock)
         files = store.files[0]
         context = SSL.Context(SSL.TLS_SERVER_METHOD)
         context.use_certificate_file(files.certificate)

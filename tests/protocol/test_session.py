@@ -8,7 +8,7 @@ from mailserver.credentials import Apop, Password
 from mailserver.envelope import Envelope as Details
 from mailserver.errors import AuthenticationFailed, BadCommand, InUse, TemporaryFailure
 from mailserver.protocol.effects import MOVES, Close, Commit, Envelope, Login, Retrieve, Sasl, StartTLS, State, Turn
-from mailserver.protocol.pop3 import LISTED_OCTETS, Policy, Session
+from mailserver.protocol.pop3 import TURN_OCTETS, Policy, Session
 from mailserver.protocol.pop3_commands import TABLES
 from mailserver.snapshot import BLOCK, Message, Snapshot
 from tests.protocol.oracle import thorough
@@ -158,7 +158,7 @@ def test_listings_give_way_before_they_fill_the_memory(commands):
         session.turned()
         effect = session.next()
     written.append(b"".join(session.take()))
-    assert max(map(len, written)) < LISTED_OCTETS + longest + 512
+    assert max(map(len, written)) < TURN_OCTETS + longest + 512
     assert b"".join(written).endswith(b"\r\n.\r\n")
 
 
@@ -176,7 +176,7 @@ def test_an_unmarked_block_of_a_listing_is_the_text_of_the_snapshot_itself():
 
 def slots(session):
     """Everything a session knows, but for what it has said and read."""
-    return {name: getattr(session, name) for name in Session.__slots__ if name not in {"_out", "_buffer", "_listed"}}
+    return {name: getattr(session, name) for name in Session.__slots__ if name not in {"_out", "_buffer", "_work"}}
 
 
 @thorough
