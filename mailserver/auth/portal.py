@@ -32,14 +32,14 @@ REFUSED = (UnauthorizedLogin, UnhandledCredentials, UnicodeError)
 LOOPBACK = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 
 HOMELESS = (
-    "{user} gave the right password, but the store's URL needs a home directory and none is known: "
+    "{user!r} gave the right password, but the store's URL needs a home directory and none is known: "
     "write it into the sixth field of the user's line in the passwd-file, or use {{user}} in the URL"
 )
 
-UNSERVED = "{user} gave the right password, but his maildrop cannot be opened: {reason}"
+UNSERVED = "{user!r} gave the right password, but his maildrop cannot be opened: {reason}"
 
 UNLISTED = (
-    "{user} proved who he is, but no checker knows a home directory of his, which the store's URL needs: "
+    "{user!r} proved who he is, but no checker knows a home directory of his, which the store's URL needs: "
     "write a line for him into the passwd-file, or use {{user}} in the URL"
 )
 
@@ -152,34 +152,34 @@ class MailboxRealm:
         name = user_name(avatarId)
         if name is None:  # also cred's ANONYMOUS, which is ()
             raise LoginRefused(NO_NAME, known=False)
-        return self._find(name, 0).addCallback(self._open, mind).addCallback(_avatar)
+        return self._find(name, 0, mind).addCallback(self._open, mind).addCallback(_avatar)
 
     def _act(self, acting: Acting, mind: object) -> Deferred[Avatar]:
         """As for the user himself, if his master may log in from here, too."""
-        admitted = self._find(acting.master, 0).addCallback(_admitted, mind)
-        opened = admitted.addCallback(lambda _: self._find(acting.user, 0)).addCallback(self._open, mind)
+        admitted = self._find(acting.master, 0, mind).addCallback(_admitted, mind)
+        opened = admitted.addCallback(lambda _: self._find(acting.user, 0, mind)).addCallback(self._open, mind)
         return opened.addCallback(_avatar).addCallback(_told, acting, mind)
 
-    def _find(self, name: str, first: int) -> Deferred[User]:
+    def _find(self, name: str, first: int, mind: object) -> Deferred[User]:
         if first == len(self._users):
-            return self._unknown(name)
-        return self._users[first].lookup(name).addCallback(self._found, name, first)
+            return self._unknown(name, mind)
+        return self._users[first].lookup(name).addCallback(self._found, name, first, mind)
 
-    def _unknown(self, name: str) -> Deferred[User]:
+    def _unknown(self, name: str, mind: object) -> Deferred[User]:
         if self._needs_home and self._users:  # the users are listed, and he is none of them
-            log.error(UNLISTED, event="auth.unlisted", user=name)
+            log.error(UNLISTED, event="auth.unlisted", user=name, session=_session(mind))
             return fail(LoginRefused("he proved who he is, but no checker knows his home", known=False))
         return succeed(User(name))
 
-    def _found(self, user: User | None, name: str, index: int) -> User | Deferred[User]:
-        return self._find(name, index + 1) if user is None else user
+    def _found(self, user: User | None, name: str, index: int, mind: object) -> User | Deferred[User]:
+        return self._find(name, index + 1, mind) if user is None else user
 
     def _open(self, user: User, mind: object) -> Deferred[IMaildrop]:
         peer, listener = (mind.peer, mind.listener) if isinstance(mind, Mind) else (None, "embedded")
         if user_name(_admitted(user, mind).name) is None:
             raise LoginRefused(NO_NAME, known=False)
         if user.unserved:
-            log.error(UNSERVED, event="auth.unserved", user=user.name, reason=user.unserved)
+            log.error(UNSERVED, event="auth.unserved", user=user.name, reason=user.unserved, session=_session(mind))
             raise PermanentFailure
         if self._needs_home and user.home is None and user.mail is None:
             log.error(HOMELESS, event="auth.homeless", user=user.name, session=_session(mind))

@@ -238,7 +238,8 @@ class POP3Server(Connection):
     def _login_failed(self, failure: Failure, effect: Login) -> None:
         self._log_out()  # of an avatar that could not be adapted
         if isinstance(refusal_for(failure.value), AuthenticationFailed):
-            tell_failed_login(self, effect.mechanism)
+            waited = 0.0 if self._attempt is None else self._attempt.waited
+            tell_failed_login(self, effect.mechanism, failure.value, waited)
         self._login_refused(failure)
 
     def _login_refused(self, failure: Failure) -> None:

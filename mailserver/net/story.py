@@ -10,7 +10,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mailserver.errors import NeedsTLS, Refusal, WrongProtocol
+from mailserver.errors import NeedsTLS, Refusal, WrongProtocol, login_refused
 from mailserver.net.failures import tls_reason
 from mailserver.net.throttle import network
 
@@ -88,12 +88,17 @@ def tell_session(server: POP3Server) -> None:
     )
 
 
-def tell_failed_login(server: POP3Server, mechanism: bytes) -> None:
-    """Tell of a secret that was wrong."""
+def tell_failed_login(server: POP3Server, mechanism: bytes, error: BaseException | None, waited: float) -> None:
+    """Tell of a login that failed: why, and what would help. `waited` are the seconds that the attempt was held back."""
+    why = login_refused(error)
     log.info(
-        "failed login of {who!r} from {peer} by {mechanism}",
+        "failed login of {who!r} from {peer} by {mechanism}: {reason}{remarks}",
         event="pop3.login_failed",
         mechanism=mechanism.decode("ascii"),
+        reason=why.reason,
+        hint=why.hint,
+        waited=round(waited, 3),
+        remarks=(f" ({why.hint})" if why.hint else "") + (f", after {waited:.1f} s of waiting" if waited else ""),
         **facts(server),
     )
 

@@ -143,7 +143,9 @@ def test_a_maildrop_that_is_not_the_principal_s_is_refused_as_a_wrong_password_i
     assert talk.heard() == b"\0" + ACCEPTED + GREETING + b"+OK send PASS\r\n" + REFUSED
     (event,) = named(events, "pop3.login_failed")
     assert (event["user"], event["principal"], event["mechanism"]) == ("bob", "alice@KPOP.TEST", "KPOP")
-    assert eventAsText(event).endswith("failed login of 'bob (alice@KPOP.TEST)' from  by KPOP")
+    assert eventAsText(event).endswith(
+        "failed login of 'bob (alice@KPOP.TEST)' from  by KPOP: refused without a reason"
+    )
 
 
 def test_tls_may_be_required_and_then_must_be_there():

@@ -4,13 +4,15 @@ from typing import Any
 
 import pytest
 from OpenSSL import SSL
+from twisted.cred.credentials import IUsernamePassword
+from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import fail
 from twisted.internet.error import ConnectionLost
 from twisted.logger import capturedLogs, eventAsText
 from twisted.python.failure import Failure
 
-from mailserver.errors import OutcomeUnknown
+from mailserver.errors import LoginRefused, OutcomeUnknown, login_refused
 from mailserver.net.listener import Limits, POP3ServerFactory
 from mailserver.net.story import Fetches
 from tests.net.sessions import Maildrop, Talk, make_factory
@@ -172,3 +174,38 @@ def test_a_name_cannot_forge_the_rest_of_its_line() -> None:
         talk = Talk(make_factory(), HERE, logged_in=False)
         talk.say(b"USER bob' from 198.51.100.9 by PLAIN\r\nPASS x\r\n")
     assert 'failed login of "bob\' from 198.51.100.9 by PLAIN" from 192.0.2.1' in eventAsText(events[-1])
+
+
+@pytest.mark.parametrize(
+    ("refused", "text"),
+    [
+        (LoginRefused("wrong password"), "by USER: wrong password"),
+        (LoginRefused("unknown user", "'al' is known", known=False), "by USER: unknown user ('al' is known)"),
+        (UnauthorizedLogin(), "by USER: refused without a reason"),
+    ],
+)
+def test_a_failed_login_tells_the_operator_why_and_the_client_nothing(refused: Exception, text: str) -> None:
+    factory = make_factory(limits=Limits(failure_delay_seconds=0))
+    factory.portal.checkers[IUsernamePassword].requestAvatarId = lambda _: fail(refused)
+    with capturedLogs() as events:
+        talk = Talk(factory, HERE, logged_in=False)
+        talk.heard()
+        talk.say(b"USER alice\r\nPASS hunter2\r\n")
+        talk.clock.advance(1)
+    assert talk.heard() == b"+OK send PASS\r\n-ERR [AUTH] authentication failed\r\n"
+    (event,) = [event for event in events if event.get("event") == "pop3.login_failed"]
+    assert text in eventAsText(event)
+    assert (event["reason"], event["hint"]) == (login_refused(refused).reason, login_refused(refused).hint)
+    assert "hunter2" not in repr(event)
+
+
+def test_a_failed_login_tells_how_long_it_was_held_back() -> None:
+    factory = make_factory(limits=Limits(failure_delay_seconds=2))
+    with capturedLogs() as events:
+        for _ in range(2):
+            talk = Talk(factory, HERE, logged_in=False)
+            talk.say(b"USER alice\r\nPASS wrong\r\n")
+        talk.clock.advance(2)
+    found = [event for event in events if event.get("event") == "pop3.login_failed"]
+    assert [event["waited"] for event in found] == [0, 2]
+    assert ["of waiting" in eventAsText(event) for event in found] == [False, True]
