@@ -15,10 +15,10 @@ from itertools import chain
 from typing import NamedTuple
 
 from mailserver.envelope import STEP_OCTETS, EnvelopeHeaders, Envelopes, is_whole
-from mailserver.store import names
 from mailserver.store.files import open_to_read, read_whole, rename, write_new
 from mailserver.store.index import Index
-from mailserver.store.scan import PREFIX, matching
+from mailserver.store.listing import Clock, look
+from mailserver.store.same import Target, found_again
 
 NAME = b"mailserver-envelopes"
 
@@ -41,12 +41,12 @@ class Read(NamedTuple):
     """What the operator should know, or ""."""
 
 
-def read(root: bytes, index: Index, headers: EnvelopeHeaders) -> Read:
+def read(root: bytes, index: Index, headers: EnvelopeHeaders, clock: Clock) -> Read:
     """The envelopes of the index's messages, read where the file does not know them. For a thread, under the lock."""
     known = _known(root, headers)
     uidls = index.snapshot.uidls
     missing = [at for at, uidl in enumerate(uidls) if uidl not in known]
-    found = _look(root, index, missing, headers)
+    found = _look(root, index, missing, headers, clock)
     rows: dict[bytes, Cells] = {}
     for uidl in uidls:
         cells = known.get(uidl) or found.get(uidl)
@@ -95,23 +95,24 @@ def _known(root: bytes, headers: EnvelopeHeaders) -> dict[bytes, Cells]:
         return {}  # none yet, or one that we cannot use: it is replaced
 
 
-def _look(root: bytes, index: Index, rows: Sequence[int], headers: EnvelopeHeaders) -> dict[bytes, Cells]:
+def _look(root: bytes, index: Index, rows: Sequence[int], headers: EnvelopeHeaders, clock: Clock) -> dict[bytes, Cells]:
     """What these messages tell, those that other programs rename meanwhile too."""
     found: dict[bytes, Cells] = {}
     uidls = index.snapshot.uidls
-    moved: dict[bytes, bytes] = {}
+    moved: dict[Target, bytes] = {}
     for at in rows:
         try:
             found[uidls[at]] = cells_of(root + index.names[at], headers)
         except FileNotFoundError:
-            moved[names.key(index.names[at][PREFIX:], uidls[at])] = uidls[at]
+            moved[index.target(at)] = uidls[at]
         except OSError:
             continue  # RETR will say so; the next login looks again
-    for path in matching(root, moved.keys()) if moved else ():
-        for key in names.keys(path[PREFIX:]):
-            if key in moved:
+    if moved:
+        with suppress(OSError):  # the next login looks again
+            now = found_again(look(root, clock).files, moved, index.others(moved))
+            for target, path in now.items():
                 with suppress(OSError):
-                    found[moved[key]] = cells_of(root + path, headers)
+                    found[moved[target]] = cells_of(root + path, headers)
     return found
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 import struct
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from hashlib import blake2b
+from itertools import repeat
 from typing import NamedTuple, overload
 
 from mailserver.snapshot import BLOCK, Snapshot
 from mailserver.store.files import Identity, rename, unlink_if_there, write_new
+from mailserver.store.same import Target
 
 NAME = b"mailserver-index"
 
@@ -31,7 +33,9 @@ DISTRUSTED = 2
 """Flag of a row: its name or an old index said something false of it; it is measured by its contents."""
 
 _MAGIC = b"msrvindx"
-_VERSION = 1
+_VERSION = 2
+_COLUMNS = {1: 3, 2: 4}
+"""Numbers of a row, by version: the first had no inodes. Its rows serve a scan, so that nothing is measured again."""
 _HEADER = struct.Struct("=8sIIqqQQ")  # magic, version, rows, times of new/ and cur/ in ns, octets of the two texts
 _DIGEST = 16
 _WORD = 8
@@ -52,6 +56,8 @@ class Row(NamedTuple):
     octets: int
     """Octets on the wire."""
     flags: int
+    inode: int = 0
+    """Of the file, or 0 where the file system does not tell."""
 
 
 class Column(Sequence[bytes]):
@@ -93,6 +99,15 @@ class Index(NamedTuple):
     snapshot: Snapshot
     names: Column
     sizes: array[int]
+    inodes: array[int]
+
+    def target(self, at: int) -> Target:
+        """The file of a row, as it was listed."""
+        return Target(self.names[at], self.inodes[at], self.sizes[at])
+
+    def others(self, targets: Iterable[Target]) -> frozenset[int]:
+        """The inodes of all messages but these."""
+        return frozenset(self.inodes).difference({target.inode for target in targets}, {0})
 
 
 def encode(rows: list[Row], new_time: int, cur_time: int) -> bytes:
@@ -105,6 +120,7 @@ def encode(rows: list[Row], new_time: int, cur_time: int) -> bytes:
             array("Q", [row.arrival for row in rows]).tobytes(),
             array("Q", [row.size for row in rows]).tobytes(),
             array("Q", [row.octets for row in rows]).tobytes(),
+            array("Q", [row.inode for row in rows]).tobytes(),
             bytes([row.flags for row in rows]),
             uidls,
             names,
@@ -133,48 +149,63 @@ def drop(root: bytes) -> bool:
 def decode(data: bytes) -> Index | None:
     """The index in the file's contents; None when they are damaged, of another version, or lie about themselves."""
     parts = _parts(data)
-    if parts is None:
+    if parts is None or parts.version != _VERSION:
         return None
-    count, new_time, cur_time, numbers, texts = parts
+    version, count, new_time, cur_time, numbers, texts = parts
+    flags_at = _flags_at(version, count)
     uidls, names = Column(texts[0], count), Column(texts[1], count)
     return Index(
         new_time,
         cur_time,
-        Snapshot(uidls, numbers[2 * count :], data[_flags_at(count) : _flags_at(count) + count].translate(_TO_WIRE)),
+        Snapshot(uidls, numbers[2 * count : 3 * count], data[flags_at : flags_at + count].translate(_TO_WIRE)),
         names,
         numbers[count : 2 * count],
+        numbers[3 * count :],
     )
 
 
 def decode_rows(data: bytes) -> list[Row]:
-    """The rows in the file's contents; none when `decode` would refuse them."""
+    """The rows in the file's contents, of the first version too; none when they are damaged, or lie."""
     parts = _parts(data)
-    if parts is None or not parts[0]:
+    if parts is None or not parts.rows:
         return []
-    count, _, _, numbers, (uidls, names) = parts
-    flags = data[_flags_at(count) : _flags_at(count) + count]
-    columns = numbers[:count], names.split(b"\0"), uidls.split(b"\0"), numbers[count : 2 * count], numbers[2 * count :]
-    return list(map(Row, *columns, flags))
+    version, count, _, _, numbers, (uidls, names) = parts
+    flags_at = _flags_at(version, count)
+    sizes, octets, inodes = (numbers[at * count : (at + 1) * count] for at in (1, 2, 3))
+    texts = names.split(b"\0"), uidls.split(b"\0")
+    flags = data[flags_at : flags_at + count]
+    return list(map(Row, numbers[:count], *texts, sizes, octets, flags, inodes or repeat(0)))
 
 
-def _flags_at(count: int) -> int:
-    return _HEADER.size + 3 * _WORD * count
+class _Parts(NamedTuple):
+    version: int
+    rows: int
+    new_time: int
+    cur_time: int
+    numbers: array[int]
+    texts: tuple[bytes, bytes]
 
 
-def _parts(data: bytes) -> tuple[int, int, int, array[int], tuple[bytes, bytes]] | None:
+def _flags_at(version: int, count: int) -> int:
+    return _HEADER.size + _COLUMNS[version] * _WORD * count
+
+
+def _parts(data: bytes) -> _Parts | None:
     if len(data) < _HEADER.size + _DIGEST or _digest(memoryview(data)[:-_DIGEST]) != data[-_DIGEST:]:
         return None
     magic, version, count, new_time, cur_time, uidls_size, names_size = _HEADER.unpack_from(data)
-    uidls_at = _flags_at(count) + count
+    if magic != _MAGIC or version not in _COLUMNS:
+        return None
+    uidls_at = _flags_at(version, count) + count
     names_at = uidls_at + uidls_size
-    if (magic, version, names_at + names_size + _DIGEST) != (_MAGIC, _VERSION, len(data)):
+    if names_at + names_size + _DIGEST != len(data):
         return None
     uidls, names = data[uidls_at:names_at], data[names_at : names_at + names_size]
     if not (_are_uidls(uidls, count) and _are_names(names, count)):
         return None
     numbers = array("Q")
-    numbers.frombytes(memoryview(data)[_HEADER.size : _flags_at(count)])
-    return count, new_time, cur_time, numbers, (uidls, names)
+    numbers.frombytes(memoryview(data)[_HEADER.size : _flags_at(version, count)])
+    return _Parts(version, count, new_time, cur_time, numbers, (uidls, names))
 
 
 def _are_uidls(text: bytes, count: int) -> bool:

@@ -1,86 +1,123 @@
 """The UPDATE state, all or nothing: promise the deletions durably, keep the promise, then forget it.
 
 A crash before the promise is durable deletes nothing. After it, the next login reads the journal and deletes the rest.
-The journal names messages by their keys (`names.key`), because other programs rename files meanwhile.
+The journal names files as they were listed, with their inodes, because other programs rename files meanwhile.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from hashlib import sha256
+from itertools import count
+from typing import cast
 
 from mailserver.errors import MaildropUnavailable, OutcomeUnknown
-from mailserver.store import index, names
+from mailserver.store import index, promise
 from mailserver.store.files import read_whole, rename, shown, sync_directory, unlink, unlink_if_there, write_new
-from mailserver.store.scan import DIRECTORIES, PREFIX, matching
+from mailserver.store.listing import DIRECTORIES, Clock, Listing, look, look_until_complete
+from mailserver.store.removal import Removal, remove
+from mailserver.store.same import Target, candidates, is_proven
+from mailserver.store.twins import same_contents
 
 NAME = b"mailserver-journal"
 
-_MAGIC = b"mailserver-journal 1"
-
-_PASSES = 100
-"""Readings of the directories, each after a file moved away under our hands; the loop ends long before."""
+_CORRUPT = NAME + b".corrupt"
 
 
-def commit(root: bytes, keys: AbstractSet[bytes]) -> int:
-    """Delete the messages with these keys; returns how many could not be removed.
+def commit(root: bytes, targets: Sequence[Target], others: frozenset[int], clock: Clock) -> Removal:
+    """Delete the messages whose files are the `targets`, and their copies; `others` are the inodes of other messages.
 
     Errors: MaildropUnavailable when nothing was deleted and nothing will be; OutcomeUnknown when the next login finishes.
     """
     try:
-        _promise_somehow(root, keys)
+        listing = look(root, clock)
+        whole = [*targets, *_copies(root, targets, listing, others, clock())]
+        _promise_somehow(root, whole)
     except OSError as error:
         _withdraw(root, error)
     try:
-        return _keep(root, keys)
+        left, notes = _keep(root, whole, clock, listing, others)
     except OSError as error:
         raise OutcomeUnknown(f"the deletions in {shown(root)} wait for the next login: {error}") from error
+    return Removal(min(left, len(targets)), notes)
 
 
-def recover(root: bytes) -> int | None:
-    """Finish the commit that a crash cut short; returns how many messages could not be removed, None without a journal."""
+def recover(root: bytes, clock: Clock) -> list[str]:
+    """Finish the commit that a crash cut short; returns what the operator should know, nothing without a journal.
+
+    Errors: MaildropUnavailable for a journal of another version of this program; OSError.
+    """
     try:
         data = read_whole(root + NAME)
     except FileNotFoundError:
-        return None
-    keys = decode(data)
-    if keys is None:
-        unlink(root + NAME)  # torn: it was never durable, so nobody was promised anything
-        return None
-    return _keep(root, keys)
+        return []
+    sync_directory(root)  # the rename may not be durable yet: what it promises must not go before it has come
+    kind = promise.kind(data)
+    if kind is promise.Kind.CORRUPT:
+        return [_set_aside(root)]
+    if kind is promise.Kind.FOREIGN:
+        raise MaildropUnavailable(
+            f"{shown(root + NAME)} holds deletions that another version of this server promised: let that version finish"
+            " them by a login; or remove the file, and they are taken back"
+        )
+    targets, notes = promise.decode(data), list[str]()
+    if targets is None:
+        targets, notes = promise.decode_names(root, data, look_until_complete(root, (), clock))
+    removal = _keep(root, targets, clock)
+    done = len(targets) - removal.left
+    return [
+        f"finished the deletions of an earlier session: {done} of {len(targets)} files",
+        *notes,
+        *removal.notes,
+    ]
 
 
-def encode(keys: AbstractSet[bytes]) -> bytes:
-    """The file that promises to delete `keys`, of which there is at least one."""
-    body = b"\0".join(sorted(keys))
-    return b"\0".join([_MAGIC, sha256(body).hexdigest().encode("ascii"), body])
+def _set_aside(root: bytes) -> str:
+    """It was durable before it got its name, so this is damage, and somebody may want to look at it."""
+    names = (_CORRUPT + (b".%d" % number if number else b"") for number in count())
+    aside = next(name for name in names if not os.path.lexists(root + name))
+    rename(root + NAME, root + aside)
+    sync_directory(root)
+    return f"the journal is damaged, so no deletion was finished by it; it is kept as {shown(aside)}"
 
 
-def decode(data: bytes) -> frozenset[bytes] | None:
-    """The keys in the file's contents; None when it is torn."""
-    magic, _, rest = data.partition(b"\0")
-    digest, _, body = rest.partition(b"\0")
-    if magic != _MAGIC or digest != sha256(body).hexdigest().encode("ascii"):
-        return None
-    return frozenset(body.split(b"\0"))
+def _copies(
+    root: bytes, targets: Sequence[Target], listing: Listing, others: frozenset[int], now: int
+) -> Iterator[Target]:
+    """Each file that lies beside a target, has its unique part, size and contents, and is no message of its own."""
+    files, inodes = listing.files, others | {target.inode for target in targets}
+    named = candidates(files, targets)
+    for target in targets:
+        paths = named[target.unique]
+        copies = [path for path in paths if files[path] and files[path] not in inodes]
+        ours = next((path for path in paths if copies and _is_there(root, target, path, files[path], now)), None)
+        for path in copies if ours is not None else ():
+            if same_contents(root, cast("bytes", ours), path):
+                yield Target(path, files[path], target.size, now)
 
 
-def _promise_somehow(root: bytes, keys: AbstractSet[bytes]) -> None:
+def _is_there(root: bytes, target: Target, path: bytes, inode: int, now: int) -> bool:
     try:
-        _promise(root, keys)
+        return is_proven(root, target, path, inode, now)
+    except FileNotFoundError:
+        return False
+
+
+def _promise_somehow(root: bytes, targets: Sequence[Target]) -> None:
+    try:
+        _promise(root, targets)
     except OSError as error:
         # Deleting is how a user makes room on a full disk: the index is a cache, and longer than the journal.
         if error.errno not in {errno.ENOSPC, errno.EDQUOT} or not index.drop(root):
             raise
-        _promise(root, keys)
+        _promise(root, targets)
 
 
-def _promise(root: bytes, keys: AbstractSet[bytes]) -> None:
+def _promise(root: bytes, targets: Sequence[Target]) -> None:
     temporary = root + NAME + b".tmp"
-    write_new(temporary, encode(keys), durable=True)
+    write_new(temporary, promise.encode(targets), durable=True)
     rename(temporary, root + NAME)
     sync_directory(root)
 
@@ -91,35 +128,35 @@ def _withdraw(root: bytes, cause: OSError) -> None:
     with suppress(OSError):  # an orphan does no harm: the next commit writes over it
         unlink_if_there(root + NAME + b".tmp")
     try:
-        unlink_if_there(root + NAME)
+        if _unlinked(root + NAME):
+            sync_directory(root)  # else it could be back after a power cut, and be kept
     except OSError as error:
-        if os.path.lexists(root + NAME):
-            raise OutcomeUnknown(f"the journal in {where} cannot be withdrawn: {error}") from cause
+        raise OutcomeUnknown(f"the journal in {where} cannot be withdrawn: {error}") from cause
     raise MaildropUnavailable(f"nothing was deleted in {where}: {cause}") from cause
 
 
-def _keep(root: bytes, keys: AbstractSet[bytes]) -> int:
-    left = _remove(root, keys)
+def _unlinked(path: bytes) -> bool:
+    """Unlink the file; whether there was one, also where a read-only file system does not say. Errors: OSError."""
+    try:
+        return unlink_if_there(path)
+    except OSError:
+        try:
+            os.lstat(path)
+        except FileNotFoundError:
+            return False
+        raise
+
+
+def _keep(
+    root: bytes,
+    targets: Sequence[Target],
+    clock: Clock,
+    first: Listing | None = None,
+    others: frozenset[int] = frozenset(),
+) -> Removal:
+    removal = remove(root, targets, clock, first, others)
     for directory in DIRECTORIES:
         sync_directory(root + directory)
     unlink(root + NAME)
     sync_directory(root)
-    return left
-
-
-def _remove(root: bytes, keys: AbstractSet[bytes]) -> int:
-    """Unlink until a listing shows no message with these keys but those that cannot be removed; returns their number."""
-    for _ in range(_PASSES):
-        found = matching(root, keys)
-        if not [path for path in found if _unlinked(root + path)]:
-            return len({key for path in found for key in names.keys(path[PREFIX:]) if key in keys})
-    raise OSError(errno.EAGAIN, "messages move faster than they can be removed", os.fsdecode(root))
-
-
-def _unlinked(path: bytes) -> bool:
-    """Whether the file is gone, or another program moved it; False when we may not remove it."""
-    try:
-        unlink_if_there(path)
-    except PermissionError:
-        return False
-    return True
+    return removal

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 
 from mailserver.errors import MaildropInUse
 from mailserver.store.files import shown
@@ -31,6 +32,30 @@ def lock(root: bytes, owner: str) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def now(root: bytes) -> int:
+    """What the file system's own clock says, in nanoseconds: the new mtime of the lock file.
+
+    Where it cannot be set, it is an older one: nothing is trusted then that need not be. It goes by the path, because a
+    session may end meanwhile, and its descriptor be another file's.
+    """
+    with suppress(OSError):
+        os.utime(root + NAME, follow_symlinks=False)
+    return os.lstat(root + NAME).st_mtime_ns
+
+
+def taken_at(descriptor: int) -> int:
+    """When the lock was taken, or `now` was asked last, by the file system's clock."""
+    return os.fstat(descriptor).st_mtime_ns
+
+
+def holds(descriptor: int, root: bytes) -> bool:
+    """Whether the lock is still that of the maildrop at `root`, and not of one that lay there before."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(root + NAME))
+    except FileNotFoundError:
+        return False
 
 
 def _sign(descriptor: int, owner: str) -> None:

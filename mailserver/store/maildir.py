@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Literal
@@ -19,7 +18,7 @@ from mailserver.store import opening
 from mailserver.store.cache import IndexCache
 from mailserver.store.disk import Disk
 from mailserver.store.files import shown
-from mailserver.store.locking import lock
+from mailserver.store.locking import lock, now
 from mailserver.store.maildrop import Context, Maildrop
 from mailserver.store.template import Template, own_path
 
@@ -35,7 +34,7 @@ class MaildirStore:
     """Maildrops under `template`, such as ``{home}/Maildir``, in which ``{home} {user} {local} {domain}`` are the user's.
 
     `seen` "retr" sets the S flag of what was retrieved. `io` "auto" lets bounded work run on the reactor thread, "threads"
-    none. `clock` tells the time in nanoseconds, as file systems do. `headers` are those that hold the envelopes.
+    none. `clock` tells the time of the file system that a root lies on, in nanoseconds. `headers` are those that hold the envelopes.
     """
 
     log = Logger()
@@ -48,7 +47,7 @@ class MaildirStore:
         seen: Literal["never", "retr"] = "never",
         io: Literal["auto", "threads"] = "auto",
         threads: int = _THREADS,
-        clock: Callable[[], int] = time.time_ns,
+        clock: Callable[[bytes], int] = now,
         headers: EnvelopeHeaders | None = None,
     ) -> None:
         self._template = Template(template)

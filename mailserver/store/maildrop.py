@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NoReturn, cast
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -19,7 +21,10 @@ from mailserver.store.body import FileBody, ThreadedBody
 from mailserver.store.disk import Disk
 from mailserver.store.files import open_message, shown, unsynced
 from mailserver.store.index import Index
-from mailserver.store.scan import PREFIX, directory_times, listing, trusted
+from mailserver.store.listing import PASSES, PREFIX, Clock, directory_times, look, pause
+from mailserver.store.locking import holds, taken_at
+from mailserver.store.removal import Removal
+from mailserver.store.same import Target, found_again
 from mailserver.store.settle import Lesson, settle
 from mailserver.store.share import prepare
 
@@ -32,8 +37,8 @@ class Context:
     at_once: bool
     """Whether bounded work may touch the disk on the reactor thread."""
     marks_seen: bool
-    clock: Callable[[], int]
-    """Tells the time in nanoseconds."""
+    clock: Callable[[bytes], int]
+    """Tells the time of the file system that a root lies on, in nanoseconds."""
     report: Callable[[bytes, str], None]
     """Tells the operator once of a maildrop's root and what is the matter there."""
     headers: EnvelopeHeaders
@@ -43,7 +48,7 @@ class Context:
 class Maildrop:
     """Holds the lock, a descriptor, until it was committed or released."""
 
-    __slots__ = ("_context", "_index", "_lesson", "_listed", "_lock", "_moved", "_root", "messages")
+    __slots__ = ("_context", "_index", "_lesson", "_listed", "_lock", "_moved", "_root", "_since", "messages")
 
     def __init__(self, context: Context, root: bytes, lock: int, index: Index) -> None:
         self._context = context
@@ -52,6 +57,7 @@ class Maildrop:
         self._index = index
         self._moved: dict[int, bytes] | None = None  # where messages were found again, by index
         self._listed: tuple[int, int] | None = None  # the directories' times when these were looked for
+        self._since: int | None = None  # when the snapshot was taken, once it was asked
         self._lesson: Lesson | None = None  # most sessions learn nothing
         self.messages = index.snapshot
 
@@ -89,7 +95,7 @@ class Maildrop:
             self._learn().mends[self.messages.uidls[index]] = octets
         name = self._name(index)
         if self._context.marks_seen and names.seen(name[PREFIX:]) is not None:
-            self._learn().seen[self._key(index)] = name
+            self._learn().seen[self._index.target(index)] = name
 
     def commit(self, numbers: Sequence[int]) -> Deferred[int]:
         """At once when there is nothing to write; else from a thread, and cancelling does not stop it."""
@@ -113,9 +119,6 @@ class Maildrop:
     def _name(self, index: int) -> bytes:
         return (self._moved and self._moved.get(index)) or self._index.names[index]
 
-    def _key(self, index: int) -> bytes:
-        return names.key(self._index.names[index][PREFIX:], self.messages.uidls[index])
-
     def _learn(self) -> Lesson:
         if self._lesson is None:
             self._lesson = Lesson()
@@ -128,25 +131,38 @@ class Maildrop:
         return cause if isinstance(cause, MessageGone) else MessageGone(str(cause))
 
     def _find(self, index: int, size: int) -> int:
-        """In a thread: the message's descriptor, wherever it is now."""
-        name = self._name(index)
-        try:
-            return open_message(self._root + name, size)
-        except FileNotFoundError:
-            self._look_around()
-            if name == self._name(index):
-                raise
-        return open_message(self._root + self._name(index), size)
+        """In a thread: the message's descriptor, wherever it is now. Gone is only what a complete listing does not show."""
+        for passes in range(PASSES):
+            name = self._name(index)
+            try:
+                return open_message(self._root + name, size)
+            except FileNotFoundError:
+                if self._look_around() and name == self._name(index):
+                    raise
+            if passes:
+                pause(passes, 0.005)
+        raise FileNotFoundError(errno.ENOENT, "moves faster than it can be found", shown(self._root + name))
 
-    def _look_around(self) -> None:
-        """In a thread: find all that moved. One listing serves all of them: a mail reader moves a whole maildrop at once."""
-        began, times = self._context.clock(), directory_times(self._root)
-        if times == self._listed:
-            return
-        paths = {key: path for path in listing(self._root)[0] for key in names.keys(path[PREFIX:])}
-        found = ((index, paths.get(self._key(index))) for index in range(len(self.messages)))
-        self._moved = {index: path for index, path in found if path and path != self._index.names[index]}
-        self._listed = trusted(times, began)
+    def _look_around(self) -> bool:
+        """In a thread: find all that moved; whether the listing was complete.
+
+        One serves all of them: a mail reader moves a whole maildrop at once.
+        """
+        if self._listed is not None and directory_times(self._root) == self._listed:
+            return True
+        listing = look(self._root, self._clock)
+        at = {self._index.target(index): index for index in range(len(self.messages))}
+        found = found_again(listing.files, at, frozenset())
+        moved = {at[target]: path for target, path in found.items() if path != target.path}
+        self._moved = moved if listing.complete else {**(self._moved or {}), **moved}
+        self._listed = listing.times if listing.complete else None
+        return listing.complete
+
+    def _clock(self) -> int:
+        """It sets the mtime of the lock, which tells until then when this session's snapshot was taken."""
+        if self._since is None:
+            self._since = taken_at(self._lock)
+        return self._context.clock(self._root)
 
     def _found(self, descriptor: int, size: int) -> IBody:
         body = FileBody(descriptor, size)
@@ -160,7 +176,7 @@ class Maildrop:
         """In a thread. What was read whole serves the sessions after this one too."""
         found, whole, note = self.messages.envelopes, True, ""
         if found is None:
-            found, whole, note = envelopes.read(self._root, self._index, self._context.headers)
+            found, whole, note = envelopes.read(self._root, self._index, self._context.headers, self._clock)
         prepare(found, self.messages, account, user, user_of)
         if whole:
             self.messages.envelopes = found
@@ -176,17 +192,33 @@ class Maildrop:
         lock, self._lock = self._lock, -1
         return self._context.disk.run(self._finish, lock, numbers, self._lesson).addCallback(self._ended)
 
-    def _finish(self, lock: int, numbers: Sequence[int], lesson: Lesson | None) -> tuple[int, list[str]]:
-        """In a thread: delete, write down what was learned, unlock. Returns how many are left, and notes."""
+    def _finish(self, lock: int, numbers: Sequence[int], lesson: Lesson | None) -> Removal:
+        """In a thread: delete, write down what was learned, unlock."""
         try:
-            keys = {self._key(number - 1) for number in numbers}
-            left = journal.commit(self._root, keys) if keys else 0
-            return left, settle(self._root, lesson, keys) if lesson is not None else []
+            if not holds(lock, self._root):
+                replaced = f"{shown(self._root)} was replaced under the session: nothing was written there"
+                if numbers:
+                    raise MaildropUnavailable(f"{replaced}, or deleted")
+                return Removal(0, [replaced])
+            since = taken_at(lock) if self._since is None else self._since
+            targets = [self._index.target(number - 1) for number in numbers]
+            clock = partial(self._context.clock, self._root)
+            removal = Removal(0, [])
+            if targets:
+                listed = [target._replace(since=since) for target in targets]
+                removal = journal.commit(self._root, listed, self._index.others(targets), clock)
+            return removal if lesson is None else self._settled(removal, lesson, targets, clock)
         finally:
             os.close(lock)
 
-    def _ended(self, result: tuple[int, list[str]]) -> int:
-        left, notes = result
+    def _settled(self, removal: Removal, lesson: Lesson, deleted: Sequence[Target], clock: Clock) -> Removal:
+        for target in deleted:
+            lesson.seen.pop(target, None)
+        notes = settle(self._root, lesson, self._index.others(lesson.seen), clock)
+        return Removal(removal.left, removal.notes + notes)
+
+    def _ended(self, removal: Removal) -> int:
+        left, notes = removal
         for note in (*notes, *unsynced()):
             self._context.report(self._root, note)
         return left

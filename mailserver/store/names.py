@@ -1,17 +1,18 @@
 """File names in a Maildir: what they say of a message, and the unique-ids that come of them.
 
-``1700000000.M123456P42.host,S=2048,W=2090:2,FS``: the unique part up to the first comma or colon, sizes that the delivery
-agent measured (Maildir++), and after the colon the info with the flags, which other programs change at will. The name
-without its info is the base.
+``1700000000.M123456P42.host,S=2048,W=2090:2,FS``: the unique part, sizes that the delivery agent measured (Maildir++), and
+the info with the flags, which other programs change at will. Only ``:2,`` and ``:1,`` begin an info: any other colon is one of
+the name's own, as in ``2024-01-01T10:00:00.eml``. Systems without colons in names write ``;`` or ``!``. The name without its
+info is the base; the unique part is what stands in it before the first comma.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from hashlib import sha256
 
-_UNIQUE = re.compile(rb"[^:,]*")
+_INFO = re.compile(rb"[:;!][12],")
+_UNIQUE = re.compile(rb"[^,:;!]*(?:[:;!](?![12],)[^,:;!]*)*")
 _PLAIN = re.compile(rb"[\x21-\x7e]{1,70}")
 _TIME = re.compile(rb"(\d{1,11})(?!\d)(?:\.(?:[A-Z][0-9a-f]*)*?[MH](\d{1,6})(?![0-9A-Fa-f]))?")
 """Seconds, and microseconds as M (Dovecot, Courier, Postfix after its V and I fields) or H (Exim) gives them.
@@ -30,7 +31,8 @@ def unique_part(name: bytes) -> bytes:
 
 def base(name: bytes) -> bytes:
     """The name without its info."""
-    return name.partition(b":")[0]
+    info = _INFO.search(name)
+    return name if info is None else name[: info.start()]
 
 
 def arrival(name: bytes) -> int | None:
@@ -47,46 +49,31 @@ def sizes(name: bytes) -> tuple[int | None, int | None]:
 
 def seen(name: bytes) -> bytes | None:
     """The name with the S flag set; None when it is set already, or the info is of a kind that has no flags."""
-    stem, colon, info = name.partition(b":")
-    if colon and not info.startswith(b"2,"):
+    info = _INFO.search(name)
+    if info is None:
+        return name + b":2,S"
+    flags = name[info.end() :]
+    if info[0][1:] != b"2," or b"S" in flags:
         return None
-    flags = info[2:]
-    if b"S" in flags:
-        return None
-    return b"%b:2,%b" % (stem, bytes(sorted(flags + b"S")))
+    return name[: info.end()] + bytes(sorted(flags + b"S"))
 
 
-def unique_ids(bases: Iterable[bytes]) -> dict[bytes, bytes]:
-    """The unique-id of every base of one maildrop; different for different bases.
+def unique_id(unique: bytes) -> bytes:
+    """The unique-id that a unique part gives; a hash when no client could keep it.
 
-    A hash begins with a comma, which no unique part contains, and that of a base is taken with its colon, as `key` has it:
-    so that no two kinds ever meet.
+    A hash begins with a comma, which no unique part contains, so that the two kinds never meet.
     """
-    bases = list(bases)
-    uniques = [unique_part(name) for name in bases]
-    if len(set(uniques)) == len(bases):
-        return {name: _octets_of(unique) for name, unique in zip(bases, uniques, strict=True)}
-    taken: set[bytes] = set()
-    shared = {unique for unique in uniques if unique in taken or taken.add(unique)}  # type: ignore[func-returns-value]
-    return {
-        name: _hashed(name + b":") if unique in shared else _octets_of(unique)
-        for name, unique in zip(bases, uniques, strict=True)
-    }
-
-
-def key(name: bytes, uidl: bytes) -> bytes:
-    """What finds the message again: its unique part, or its base and a colon when others share the unique part."""
-    unique = unique_part(name)
-    return unique if _octets_of(unique) == uidl else base(name) + b":"
-
-
-def keys(name: bytes) -> tuple[bytes, bytes]:
-    """The two keys that `name` answers to."""
-    return unique_part(name), base(name) + b":"
-
-
-def _octets_of(unique: bytes) -> bytes:
     return unique if _PLAIN.fullmatch(unique) else _hashed(unique)
+
+
+def unique_id_of_base(stem: bytes) -> bytes:
+    """The unique-id of a message whose unique part is another's already: that of its base."""
+    return _hashed(stem + b":")
+
+
+def unique_id_of_contents(stem: bytes, digest: bytes) -> bytes:
+    """The unique-id of a message whose base is another's, too: by its contents. No name has a NUL, so it meets no other."""
+    return _hashed(stem + b"\0" + digest)
 
 
 def _hashed(name: bytes) -> bytes:

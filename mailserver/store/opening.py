@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from mailserver.errors import MaildropUnavailable
@@ -12,8 +13,9 @@ from mailserver.store import index, journal
 from mailserver.store.cache import IndexCache
 from mailserver.store.files import Identity, identity, make_below, read_whole, shown, unsynced
 from mailserver.store.index import Index
+from mailserver.store.listing import DIRECTORIES, Clock, directory_times
 from mailserver.store.locking import lock
-from mailserver.store.scan import DIRECTORIES, Scan, directory_times, scan
+from mailserver.store.scan import Scan, scan
 
 SMALL = 64 * 1024
 """Octets of an index that may be read and parsed on the reactor thread: some 500 messages, half a millisecond."""
@@ -60,15 +62,17 @@ def unchanged(root: bytes, cache: IndexCache) -> Index | None:
     return None
 
 
-def thoroughly(root: bytes, anchor: bytes, owner: str, held: int | None, clock: Callable[[], int]) -> Opened:
+def thoroughly(root: bytes, anchor: bytes, owner: str, held: int | None, clock: Callable[[bytes], int]) -> Opened:
     """Lock, finish what a crash left, and bring the index up to date. For a thread: without a bound.
+
+    `clock` tells the time of the file system that a root lies on, in nanoseconds.
 
     `held` is the lock, when it was taken already. Whatever goes wrong, it is released.
     """
     if held is None:
         held = make(root, anchor, owner)
     try:
-        return _refresh(root, held, clock)
+        return _refresh(root, held, partial(clock, root))
     except OSError as error:
         os.close(held)
         raise unavailable(error) from error
@@ -93,22 +97,28 @@ def make(root: bytes, anchor: bytes, owner: str) -> int:
         raise unavailable(error) from error
 
 
-def _refresh(root: bytes, held: int, clock: Callable[[], int]) -> Opened:
-    notes = []
-    for directory in (*DIRECTORIES, b"tmp/"):
+def _refresh(root: bytes, held: int, clock: Clock) -> Opened:
+    for directory in DIRECTORIES:
         make_below(root, root + directory[:-1])
-    left = journal.recover(root)
-    if left is not None:
-        notes.append(f"finished the deletions of an earlier session; {left} messages could not be removed")
-    notes += unsynced()
+    notes = [*_make_tmp(root), *journal.recover(root, clock), *unsynced()]
     data = _read_index(root)
     known = index.decode(data)
     if known is not None and known[:2] == directory_times(root):
         return Opened(held, known, identity(os.lstat(root + index.NAME)), notes)
     scanned = scan(root, index.decode_rows(data), clock)
+    clock()  # what was listed is older than the lock's mtime, and what comes later is not
     if scanned.skipped:
         notes.append(f"{scanned.skipped} entries are not regular files and were skipped")
     return _written(root, held, scanned, notes)
+
+
+def _make_tmp(root: bytes) -> list[str]:
+    """Those who deliver need it, and we do not."""
+    try:
+        make_below(root, root + b"tmp")
+    except OSError as error:
+        return [f"{shown(root)}tmp cannot be made: {error.strerror}"]
+    return []
 
 
 def _read_index(root: bytes) -> bytes:

@@ -1,32 +1,26 @@
-"""Reading the directories of a Maildir: what lies there, and what an index already knows of it."""
+"""What lies in a Maildir, and what an index already knows of it."""
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
-from collections.abc import Callable, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from mailserver.store import names
 from mailserver.store.body import CHUNK
 from mailserver.store.files import open_to_read
 from mailserver.store.index import DISTRUSTED, UNTRUSTED, WIRE, Row
+from mailserver.store.listing import PREFIX, Clock, directory_times, look_until_complete
 from mailserver.store.measure import Measure
-
-DIRECTORIES = (b"new/", b"cur/")
-"""In the order of reading: a message that moves on from new/ to cur/ meanwhile is seen twice, never missed."""
-
-PREFIX = 4
-"""Octets of ``new/`` and ``cur/``."""
+from mailserver.store.twins import Found, identify
 
 _RACY_NS = 2_000_000_000
 """A directory that changed less than 2 s before its scan may change again without a new mtime: file systems count in
 clock ticks of milliseconds to 2 s (FAT, old NFS)."""
 
 _ATTEMPTS = 3
-"""Scans of a Maildir that changes while it is read; after that the next login sees what this one missed."""
+"""Scans of a Maildir that changes while its messages are measured; after that the next login sees what this one missed."""
 
 
 class Scan(NamedTuple):
@@ -39,99 +33,81 @@ class Scan(NamedTuple):
     """Entries that are neither regular files nor hidden."""
 
 
-def directory_times(root: bytes) -> tuple[int, int]:
-    """The mtimes of new/ and cur/ in nanoseconds. Errors: NotADirectoryError, for a symlink too."""
-    found = []
-    for directory in DIRECTORIES:
-        path = root + directory[:-1]
-        status = os.lstat(path)
-        if not stat.S_ISDIR(status.st_mode):
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.fsdecode(path))
-        found.append(status.st_mtime_ns)
-    return found[0], found[1]
-
-
 def trusted(times: tuple[int, int], now: int) -> tuple[int, int]:
     """The times of directories that are read `now`: UNTRUSTED in the place of one whose next change may not show."""
     new_time, cur_time = (time if now - time >= _RACY_NS else UNTRUSTED for time in times)
     return new_time, cur_time
 
 
-def listing(root: bytes) -> tuple[list[bytes], int]:
-    """The regular files of new/ and then cur/, with their directory; and how many other entries were skipped."""
-    found: list[bytes] = []
-    skipped = 0
-    for directory in DIRECTORIES:
-        with os.scandir(root + directory) as entries:
-            for entry in entries:
-                if entry.name.startswith(b"."):
-                    continue
-                if entry.is_file(follow_symlinks=False):
-                    found.append(directory + entry.name)
-                else:
-                    skipped += 1
-    return found, skipped
-
-
-def matching(root: bytes, keys: AbstractSet[bytes]) -> list[bytes]:
-    """The files of the messages with these keys, with their directory."""
-    return [path for path in listing(root)[0] if not keys.isdisjoint(names.keys(path[PREFIX:]))]
-
-
-def scan(root: bytes, known: Sequence[Row], clock: Callable[[], int]) -> Scan:
-    """List the maildrop; only what `known` does not have is looked at. `clock` tells the time in nanoseconds."""
+def scan(root: bytes, known: Sequence[Row], clock: Clock) -> Scan:
+    """List the maildrop; only what `known` does not have is looked at."""
     for _ in range(_ATTEMPTS):
-        began, times = clock(), directory_times(root)
-        rows, skipped = _scan_once(root, known)
-        if directory_times(root) == times:
+        listing = look_until_complete(root, (row.name for row in known), clock)
+        rows, lost = _rows(root, listing.files, known)
+        if not lost and directory_times(root) == listing.times:
             break
         known = rows
-    return Scan(rows, *trusted(times, began), skipped)
+    times = trusted(listing.times, listing.began) if listing.complete else (UNTRUSTED, UNTRUSTED)
+    return Scan(rows, *times, listing.skipped)
 
 
-def _scan_once(root: bytes, known: Sequence[Row]) -> tuple[list[Row], int]:
-    files, skipped = listing(root)
-    paths = {names.base(path[PREFIX:]): path for path in files}  # a base in both directories is one message: cur/ wins
-    uidls = names.unique_ids(paths)
-    rows = {row.uidl: row for row in known}
-    found = []
-    for base, path in paths.items():
-        row = _row(root, path, uidls[base], rows.get(uidls[base]))
+def _rows(root: bytes, files: Mapping[bytes, int], known: Sequence[Row]) -> tuple[list[Row], bool]:
+    """The rows in their order; and whether a message went, or was renamed, before it was looked at."""
+    found, lost = [], False
+    for message in identify(root, files, known):
+        try:
+            row = _row(root, message)
+        except FileNotFoundError:
+            lost = True
+            continue
         if row is not None:
-            found.append((row.arrival, base, row))
+            found.append((row.arrival, names.base(message.path[PREFIX:]), row))
     found.sort()
-    return [row for _, _, row in found], skipped
+    return [row for _, _, row in found], lost
 
 
-def _row(root: bytes, path: bytes, uidl: bytes, known: Row | None) -> Row | None:
-    if known is None:
-        return _look(root, path, uidl, *names.sizes(path))
-    if known.flags & DISTRUSTED:
-        return _look(root, path, uidl, None, None)
-    return known if known.name == path else known._replace(name=path)
+def _row(root: bytes, message: Found) -> Row | None:
+    path, inode, _, known = message
+    if known is not None and known.flags & DISTRUSTED:
+        return _look(root, message, None, None)
+    if known is None or (known.inode and inode and known.inode != inode):
+        return _look(root, message, *names.sizes(path))
+    return known if known.name == path and known.inode == inode else known._replace(name=path, inode=inode)
 
 
-def _look(root: bytes, path: bytes, uidl: bytes, size: int | None, octets: int | None) -> Row | None:
-    """The row of a message, from its name as far as it goes; None when it vanished or is no regular file."""
+def _look(root: bytes, message: Found, size: int | None, octets: int | None) -> Row | None:
+    """The row of a message, from its name as far as it goes; None when it is no regular file after all.
+
+    Errors: FileNotFoundError. What else goes wrong with one message leaves a row that is not to be believed for long.
+    """
+    path, inode, uidl, _ = message
     arrival = names.arrival(path[PREFIX:])
     if size is not None and octets is not None and arrival is not None:
-        return Row(arrival, path, uidl, size, octets, 0)
+        return Row(arrival, path, uidl, size, octets, 0, inode)
+    stored = 0
     try:
         status = os.lstat(root + path)
     except FileNotFoundError:
-        return None
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    if arrival is None:
-        arrival = max(0, status.st_mtime_ns // 1000)  # a time before the epoch is a clock that was wrong
+        raise
+    except OSError:
+        octets = None  # it may be read all the same
+    else:
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        stored = status.st_size
+        if arrival is None:
+            arrival = max(0, status.st_mtime_ns // 1000)  # a time before the epoch is a clock that was wrong
+    arrival = arrival or 0
     if octets is not None:
-        return Row(arrival, path, uidl, status.st_size if size is None else size, octets, 0)
+        return Row(arrival, path, uidl, stored if size is None else size, octets, 0, inode)
     try:
         measured = measure_file(root + path)
+    except FileNotFoundError:
+        raise
     except OSError:
-        # It may become readable again without a change to its directory, so the row is not to be believed for long.
-        return Row(arrival, path, uidl, status.st_size, status.st_size, DISTRUSTED)
-    return Row(arrival, path, uidl, measured.size, measured.octets, WIRE if measured.wire else 0)
+        # It may become readable again without a change to its directory.
+        return Row(arrival, path, uidl, stored, stored, DISTRUSTED, inode)
+    return Row(arrival, path, uidl, measured.size, measured.octets, WIRE if measured.wire else 0, inode)
 
 
 def measure_file(path: bytes) -> Measure:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 
 from mailserver.store import index, names
-from mailserver.store.files import read_whole, rename
+from mailserver.store.files import read_whole, rename, shown
 from mailserver.store.index import DISTRUSTED, UNTRUSTED, Row, write
-from mailserver.store.scan import PREFIX, matching
+from mailserver.store.listing import PREFIX, Clock, look
+from mailserver.store.same import Target, found_again
 
 
 class Lesson:
@@ -20,13 +21,16 @@ class Lesson:
     def __init__(self) -> None:
         self.mends: dict[bytes, int | None] = {}
         """By unique-id: the octets that were counted on the wire, or None when the row cannot be believed at all."""
-        self.seen: dict[bytes, bytes] = {}
-        """The file of a message that is to get the S flag, by its key."""
+        self.seen: dict[Target, bytes] = {}
+        """The files that are to get the S flag, and where they were last."""
 
 
-def settle(root: bytes, lesson: Lesson, deleted: AbstractSet[bytes]) -> list[str]:
-    """Write the lesson down, under the lock, but for the keys just deleted; returns what the operator should know."""
-    notes = _mark_seen(root, {key: path for key, path in lesson.seen.items() if key not in deleted})
+def settle(root: bytes, lesson: Lesson, others: AbstractSet[int], clock: Clock) -> list[str]:
+    """Write the lesson down, under the lock; returns what the operator should know.
+
+    `others` are the inodes of messages that are not to be seen.
+    """
+    notes = _mark_seen(root, lesson.seen, others, clock)
     try:
         if lesson.mends:
             _mend(root, lesson.mends)
@@ -52,15 +56,25 @@ def _mended(row: Row, mends: Mapping[bytes, int | None]) -> Row:
     return row._replace(flags=row.flags | DISTRUSTED) if octets is None else row._replace(octets=octets)
 
 
-def _mark_seen(root: bytes, files: Mapping[bytes, bytes]) -> list[str]:
-    lost = set()
+def _mark_seen(root: bytes, files: Mapping[Target, bytes], others: AbstractSet[int], clock: Clock) -> list[str]:
+    failed: list[str] = []
+    lost = [target for target, path in files.items() if not _marked_or_told(root, path, failed)]
     try:
-        lost = {key for key, path in files.items() if not _marked(root, path)}
-        for path in matching(root, lost) if lost else ():
-            _marked(root, path)
+        for path in found_again(look(root, clock).files, lost, others).values() if lost else ():
+            _marked_or_told(root, path, failed)
     except OSError as error:
-        return [f"messages cannot be marked as seen: {error}"]
-    return []
+        failed.append(str(error))
+    more = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
+    return [f"messages cannot be marked as seen: {failed[0]}{more}"] if failed else []
+
+
+def _marked_or_told(root: bytes, path: bytes, failed: list[str]) -> bool:
+    """As `_marked`; what goes wrong with one file is added to `failed`, and hinders no other."""
+    try:
+        return _marked(root, path)
+    except OSError as error:
+        failed.append(f"{shown(root + path)}: {error.strerror}")
+        return True
 
 
 def _marked(root: bytes, path: bytes) -> bool:

@@ -13,15 +13,18 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mailserver.store import journal, opening
+from mailserver.store import journal, locking, opening, promise
+from mailserver.store.index import Index
+from mailserver.store.same import Target
 
-CALLS = ("open", "write", "fsync", "rename", "unlink", "close", "scandir", "mkdir", "lstat", "fstat")
+CALLS = ("open", "write", "fsync", "rename", "unlink", "close", "scandir", "mkdir", "lstat", "fstat", "utime")
+TARGETS = ("new/1700000001.M1P1.h", "cur/1700000003.M1P1.h:2,")
 NAMES = ["new/1700000001.M1P1.h", "cur/1700000002.M1P1.h,S=9:2,S", "cur/1700000003.M1P1.h:2,", "new/1700000004.M1P1.h"]
-DELETED = {b"1700000001.M1P1.h", b"1700000003.M1P1.h"}
-KEPT = {name for name in NAMES if not any(key.decode() in name for key in DELETED)}
+KEPT = set(NAMES).difference(TARGETS)
 ALL = set(NAMES)
 
 
@@ -43,7 +46,10 @@ def crash(directory: Path, step: int, *, torn: bool, recovering: bool) -> str:
         (maildrop / name).write_bytes(name.encode())
     root = os.fsencode(maildrop) + b"/"
     if recovering:
-        (maildrop / "mailserver-journal").write_bytes(journal.encode(DELETED))
+        opened = opening.thoroughly(root, root, "crash", None, clock)
+        os.close(opened.lock)
+        listed = opened.found
+        (maildrop / "mailserver-journal").write_bytes(promise.encode(task(listed)))
     died = dying(lambda arm: (login if recovering else commit)(root, arm), step, torn=torn)
     promised = (maildrop / "mailserver-journal").exists()
     found = login(root)
@@ -57,15 +63,27 @@ def crash(directory: Path, step: int, *, torn: bool, recovering: bool) -> str:
 
 
 def commit(root: bytes, arm: Callable[[], None]) -> None:
-    opened = opening.thoroughly(root, root, "crash", None, time.time_ns)
+    opened = opening.thoroughly(root, root, "crash", None, clock)
     arm()
-    journal.commit(root, DELETED)
+    promised = task(opened.found)
+    journal.commit(root, promised, opened.found.others(promised), partial(clock, root))
     os.close(opened.lock)
+
+
+def clock(root: bytes) -> int:
+    """A second later, so that every listing is complete and each run has the same steps."""
+    return locking.now(root) + 1_000_000_000
+
+
+def task(listed: Index) -> list[Target]:
+    """To delete what is to be deleted, as a session listed it."""
+    at = [listed.names[:].index(name.encode()) for name in TARGETS]
+    return [listed.target(each)._replace(since=time.time_ns()) for each in at]
 
 
 def login(root: bytes, arm: Callable[[], None] = lambda: None) -> list[str]:
     arm()
-    opened = opening.thoroughly(root, root, "crash", None, time.time_ns)
+    opened = opening.thoroughly(root, root, "crash", None, clock)
     os.close(opened.lock)
     return [os.fsdecode(name) for name in opened.found.names]
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from mailserver.store import index
 from mailserver.store.cache import IndexCache
 from mailserver.store.index import DISTRUSTED, WIRE, Row
+from mailserver.store.same import Target
 
 ROWS = [
-    Row(1_700_000_000_000_001, b"cur/1700000000.M1P1.host:2,S", b"1700000000.M1P1.host", 10, 12, 0),
+    Row(1_700_000_000_000_001, b"cur/1700000000.M1P1.host:2,S", b"1700000000.M1P1.host", 10, 12, 0, 77),
     Row(1_700_000_001_000_001, b"new/1700000001.M1P1.host", b"1700000001.M1P1.host", 20, 20, WIRE),
     Row(1_700_000_002_000_001, b"new/x y", b"," + b"0" * 64, 2**40, 2**41, DISTRUSTED),
 ]
@@ -30,6 +31,9 @@ def test_what_was_written_is_read() -> None:
     assert list(found.names) == [row.name for row in ROWS]
     assert found.names[1:] == [row.name for row in ROWS[1:]]
     assert list(found.sizes) == [row.size for row in ROWS]
+    assert list(found.inodes) == [77, 0, 0]
+    assert found.target(0) == Target(ROWS[0].name, 77, 10)
+    assert found.others([found.target(1)]) == {77}
     assert list(found.snapshot) == [(row.uidl, row.octets, row.flags == WIRE) for row in ROWS]
     assert index.decode_rows(DATA) == ROWS
 
@@ -82,8 +86,18 @@ def test_anything_else_is_damage(data: bytes) -> None:
     assert index.decode(DATA + data) is (None if data else index.decode(DATA)) or not data
 
 
+def test_the_rows_of_the_first_version_serve_a_scan() -> None:
+    inodes_at = (
+        len(DATA) - 16 - len(b"\0".join([*(row.uidl for row in ROWS), *(row.name for row in ROWS)])) - 1 - 3 - 24
+    )
+    first = DATA[:8] + (1).to_bytes(4, "little") + DATA[12:inodes_at] + DATA[inodes_at + 24 : -16]
+    first += index._digest(first)
+    assert index.decode(first) is None
+    assert index.decode_rows(first) == [row._replace(inode=0) for row in ROWS]
+
+
 def test_another_version_is_another_file() -> None:
-    data = DATA[:8] + (2).to_bytes(4, "little") + DATA[12:-16]
+    data = DATA[:8] + (3).to_bytes(4, "little") + DATA[12:-16]
     assert index.decode(data + index._digest(data)) is None
 
 

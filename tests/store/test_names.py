@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import permutations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,10 +31,10 @@ TABLE = [
 def test_the_unique_part_and_the_arrival(name: bytes, unique: bytes, microseconds: int) -> None:
     assert names.unique_part(name) == unique
     assert names.arrival(name) == 1_700_000_000 * SECOND + microseconds
-    assert names.unique_ids([names.base(name)]) == {names.base(name): unique}
+    assert names.unique_id(unique) == unique
 
 
-@pytest.mark.parametrize("name", [b"", b"message.eml", b"123456789012.M1P1.host", b":2,S"])
+@pytest.mark.parametrize("name", [b"", b"message.eml", b"123456789012.M1P1.host", b":2,S", b";2,S"])
 def test_some_names_tell_no_time(name: bytes) -> None:
     assert names.arrival(name) is None
 
@@ -52,6 +50,9 @@ def test_a_name_of_many_capitals_costs_no_more_than_others() -> None:
         (b"1.a,S=12,W=34:2,S", (12, 34)),
         (b"1.a,W=34,S=12", (12, 34)),
         (b"1.a,S=12:2,W=9", (12, None)),
+        (b"1.a,S=12;2,W=9", (12, None)),
+        (b"1.a,S=12!2,F", (12, None)),
+        (b"10:00:00,S=12:2,F", (12, None)),
         (b"1.a:2,S=3", (None, None)),
         (b"1.a,S=1x,W=", (None, None)),
         (b"1.a,S=9999999999999999,W=-1", (None, None)),
@@ -70,51 +71,55 @@ def test_sizes_are_read_from_the_base_alone(name: bytes, sizes: tuple[int | None
         (b"1.a:2,TRFa", b"1.a:2,FRSTa"),
         (b"1.a:2,S", None),
         (b"1.a:1,x", None),
-        (b"1.a:", None),
+        (b"1.a;1,x", None),
+        (b"1.a;2,F", b"1.a;2,FS"),
+        (b"1.a!2,", b"1.a!2,S"),
+        (b"1.a:3,", b"1.a:3,:2,S"),
+        (b"1.a:", b"1.a::2,S"),
     ],
 )
 def test_the_seen_flag_goes_to_its_place(name: bytes, seen: bytes | None) -> None:
     assert names.seen(name) == seen
 
 
+@pytest.mark.parametrize(
+    ("name", "unique", "base"),
+    [
+        (b"2024-01-01T10:00:00.eml", b"2024-01-01T10:00:00.eml", b"2024-01-01T10:00:00.eml"),
+        (b"2024-01-01T10:00:00.eml,S=1:2,S", b"2024-01-01T10:00:00.eml", b"2024-01-01T10:00:00.eml,S=1"),
+        (b"1.a;2,S", b"1.a", b"1.a"),
+        (b"1.a,S=1!2,S", b"1.a", b"1.a,S=1"),
+        (b"1.a!1,", b"1.a", b"1.a"),
+        (b"1.a:1,x", b"1.a", b"1.a"),
+        (b"1.a:3,x", b"1.a:3", b"1.a:3,x"),
+        (b"1.a:2", b"1.a:2", b"1.a:2"),
+        (b"wow!.a;b", b"wow!.a;b", b"wow!.a;b"),
+        (b":2,S", b"", b""),
+    ],
+)
+def test_an_info_begins_with_its_kind_and_other_colons_are_the_name_s_own(
+    name: bytes, unique: bytes, base: bytes
+) -> None:
+    assert (names.unique_part(name), names.base(name)) == (unique, base)
+
+
 @pytest.mark.parametrize("unique", [b"", b"x" * 71, b"a b", b"caf\xc3\xa9", b"\x7f", b"\n"])
 def test_what_no_client_could_keep_is_hashed(unique: bytes) -> None:
-    ((uidl),) = names.unique_ids([unique]).values()
+    uidl = names.unique_id(unique)
     assert len(uidl) == 65
     assert uidl.isascii()
     assert uidl.startswith(b",")
 
 
 def test_seventy_octets_are_kept() -> None:
-    assert names.unique_ids([b"x" * 70 + b",S=1"]) == {b"x" * 70 + b",S=1": b"x" * 70}
+    assert names.unique_id(b"x" * 70) == b"x" * 70
 
 
-def test_those_that_share_a_unique_part_get_ids_of_their_whole_names() -> None:
-    bases = [b"1.a,S=1", b"1.a,S=2", b"1.a", b"2.b,S=1"]
-    for order in permutations(bases):
-        found = names.unique_ids(order)
-        assert found[b"2.b,S=1"] == b"2.b"
-        assert {len(found[base]) for base in bases[:3]} == {65}
-        assert len(set(found.values())) == 4
-    assert names.key(b"1.a,S=1:2,S", found[b"1.a,S=1"]) == b"1.a,S=1:"
-    assert names.key(b"2.b,S=1:2,S", found[b"2.b,S=1"]) == b"2.b"
-    assert names.key(b"x" * 71 + b",S=1", names.unique_ids([b"x" * 71])[b"x" * 71]) == b"x" * 71
+PARTS = st.lists(st.sampled_from([b"a", b":", b",", b";", b"!", b"2,", b"1,", b"2", b"S=1", b" ", b"\xff"]), max_size=8)
 
 
-FILES = st.lists(st.sampled_from([b"a", b"b", b",", b",S=1", b" ", b"x" * 71, b"\xff", b"."]), max_size=4).map(b"".join)
-
-
-@given(st.sets(FILES))
-def test_unique_ids_are_unique_and_allowed_whatever_lies_there(bases: set[bytes]) -> None:
-    found = names.unique_ids(bases)
-    assert found.keys() == bases
-    assert len(set(found.values())) == len(bases)
-    assert all(1 <= len(uidl) <= 70 and all(0x21 <= octet <= 0x7E for octet in uidl) for uidl in found.values())
-
-
-@given(st.sets(FILES))
-def test_a_key_finds_its_own_message_and_no_other(bases: set[bytes]) -> None:
-    found = names.unique_ids(bases)
-    for base, uidl in found.items():
-        key = names.key(base + b":2,S", uidl)
-        assert [other for other in bases if key in names.keys(other)] == [base]
+@given(PARTS.map(b"".join), st.sampled_from([b"", b":2,", b":2,FS", b":1,x", b";2,S", b"!2,"]))
+def test_the_unique_part_is_the_same_under_any_info(name: bytes, info: bytes) -> None:
+    base = names.base(name)
+    assert names.base(base + info) == base
+    assert names.unique_part(base + info) == names.unique_part(name) == base.partition(b",")[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from mailserver.store import settle
+from mailserver.store.same import Target
 from tests.store.contract import ONE, TWO
 from tests.store.maildirs import LoggedCase
 
@@ -72,9 +73,19 @@ class Seen(LoggedCase):
         assert len(maildrop.messages) == 1
         maildrop.release()
         lesson = settle.Lesson()
-        lesson.seen[b"1.a"] = b"new/1.a"
-        assert settle.settle(self.octets(), lesson, frozenset()) == []
+        lesson.seen[Target(b"new/1.a", 0, len(ONE))] = b"new/1.a"
+        assert settle.settle(self.octets(), lesson, frozenset(), lambda: 0) == []
         assert len(self.files()) == 2
+
+    async def test_a_rename_that_fails_hinders_no_other(self) -> None:
+        self.deliver("alice", ONE, "new/1.a")
+        self.deliver("alice", ONE, "new/2." + "b" * 250)  # no room for a flag in its name
+        self.deliver("alice", ONE, "new/3.c")
+        await self.session((1, 2, 3))
+        assert self.names() == ["new/2." + "b" * 250, "cur/1.a:2,S", "cur/3.c:2,S"]
+        (told,) = self.told("store.note")
+        assert "2.bbb" in told
+        assert "File name too long" in told
 
     async def test_a_failure_is_told_and_the_session_ends_well(self) -> None:
         self.deliver("alice", ONE, "new/1.a")
