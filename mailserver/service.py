@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -27,6 +28,7 @@ from twisted.internet.tcp import Port
 from twisted.logger import Logger
 
 from mailserver.config import Config, ConfigError
+from mailserver.endpoints import unfit
 from mailserver.privileges import become
 from mailserver.problems import Problems
 from mailserver.serving import Server
@@ -94,14 +96,16 @@ class MailService(Service):
     def __init__(self, config: Config, reactor: Any) -> None:
         self._config = config
         self._reactor = reactor
-        self._binding: Deferred[list[Socket]] | None = None
+        self._problems = Problems(config.places)
+        self._made: Server | None = None
+        self._preparing: Deferred[None] | None = None
         self._sockets: list[Socket] = []
         self._server: Server | Workers | None = None
         self._stopping = DeferredLock()
 
     def privilegedStartService(self) -> None:
-        """Bind early: twistd calls this before it gives up root for its own --uid. Elsewhere `startService` binds."""
-        self._binding = Deferred.fromCoroutine(bind(self._config, self._reactor))
+        """Import and bind early: twistd calls this before it gives up root for its own --uid. Elsewhere `startService` does."""
+        self._preparing = Deferred.fromCoroutine(self._prepare())
 
     def startService(self) -> None:
         """Start; `serving` tells the outcome."""
@@ -120,19 +124,25 @@ class MailService(Service):
             self._server.reload()
 
     async def _start(self) -> Sequence[IListeningPort]:
-        problems = Problems(self._config.places)
         try:
-            with problems.told("listen"):
-                self._sockets = await (self._binding or bind(self._config, self._reactor))
-            await (self._serve(problems) if self._config.workers == 1 else self._employ(problems))
+            await (self._preparing or self._prepare())
+            await (self._employ() if self._made is None else self._serve(self._made))
         except BaseException:
             await self._stop()
             raise
         return [each.port for each in self._sockets]
 
-    async def _serve(self, problems: Problems) -> None:
-        server = Server(self._config, self._reactor, problems)
-        with problems.told("user"):
+    async def _prepare(self) -> None:
+        """Import, and then bind: what takes time comes first, as no client is to wait for it."""
+        if self._config.workers == 1:
+            self._made = Server(self._config, self._reactor, self._problems)
+        with self._problems.told("listen"):
+            self._sockets = await bind(self._config, self._reactor)
+        if self._problems and self._made is None:  # it is to end: so it finds out itself what a worker would
+            self._made = Server(self._config, self._reactor, self._problems)
+
+    async def _serve(self, server: Server) -> None:
+        with self._problems.told("user"):
             become(self._config.user)
         await server.start()
         self._server = server
@@ -141,11 +151,8 @@ class MailService(Service):
             self._reactor.addReader(each.port)
             self._tell(each)
 
-    async def _employ(self, problems: Problems) -> None:
-        """This process accepts nothing, and stays who it is: the workers become `user` each, and find what they find."""
-        if problems:
-            Server(self._config, self._reactor, problems)
-        problems.check()
+    async def _employ(self) -> None:
+        """This process accepts nothing, and stays who it is: the workers become `user` each."""
         for each in self._sockets:
             if isinstance(each.port.getHost(), UNIXAddress):
                 raise ConfigError([f"listen.{each.kind}: a Unix socket is served by one process: set workers = 1"])
@@ -184,7 +191,7 @@ async def bind(config: Config, reactor: Any) -> list[Socket]:
             except OSError as error:  # a Unix socket's lock file
                 problems.append(f'listen.{kind}: cannot listen on "{endpoint}": {error.strerror}')
             except (ValueError, TypeError, LookupError, OverflowError) as error:  # what Twisted's endpoints raise
-                problems.append(f'listen.{kind}: "{endpoint}" is not an endpoint such as tcp:110 ({error})')
+                problems.append(f"listen.{kind}: {unfit(endpoint, error)}")
     if problems:
         for each in bound:
             await maybeDeferred(each.port.stopListening)
@@ -195,7 +202,8 @@ async def bind(config: Config, reactor: Any) -> list[Socket]:
 async def _bind_one(kind: str, endpoint: str, reactor: Any) -> Socket:
     gate = Gate(kind)
     direct = endpoint.removeprefix("haproxy:")
-    queued = direct.partition(":")[0] in ("tcp", "tcp6", "unix") and ":backlog=" not in direct
+    parts = re.split(r"(?<!\\):", direct)  # a fourth is the backlog, with or without its name
+    queued = parts[0] in ("tcp", "tcp6", "unix") and len(parts) < 4 and ":backlog=" not in direct  # noqa: PLR2004
     try:
         server = serverFromString(reactor, f"{direct}:backlog={BACKLOG}" if queued else direct)
     except LookupError:

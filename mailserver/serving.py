@@ -6,9 +6,12 @@ A process makes one of it, alone or as one of many workers.
 from __future__ import annotations
 
 import socket
+import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import partial
+from importlib import import_module
 from typing import Any, Final, cast
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -32,6 +35,7 @@ from mailserver.net.haproxy import ProxyFactory
 from mailserver.net.kpop import KPOPServerFactory
 from mailserver.net.listener import Limits, chosen
 from mailserver.net.renewal import CertificateWatch
+from mailserver.net.stamp import MAX_GREETING, greeting_octets
 from mailserver.net.story import Fetches
 from mailserver.net.throttle import Throttle
 from mailserver.net.tls import CertificateStore
@@ -79,6 +83,11 @@ class Server:
                 checker.names = config.naming()
         with problems.told("store.url", ValueError):
             self._store = make_store(config, self._checkers, reactor)
+        octets = greeting_octets(self._hostname, config.sdps.greeting)
+        if octets > MAX_GREETING:
+            problems.add(
+                f"sdps.greeting: with the hostname, the greeting has {octets} octets; RFC 2449 allows {MAX_GREETING}"
+            )
         for key, names in mechanism_lists(config):
             with problems.told(".".join(map(str, key)), ValueError):
                 chosen(names)
@@ -241,6 +250,8 @@ def make_checker(description: str) -> ICredentialsChecker:
     if problems:
         raise ConfigError(problems)
     kind, _, argument = description.partition(":")
+    if kind == "unix":
+        _check_unix()
     if kind == "file" and not argument:
         # Twisted's own raises a ValueError for it, which from anybody else is a fault.
         raise ConfigError(["auth.checkers: file needs the location of a file: file:/path"])
@@ -248,3 +259,16 @@ def make_checker(description: str) -> ICredentialsChecker:
         return cast(ICredentialsChecker, findCheckerFactory(kind).generateChecker(argument))
     except _UNFIT as error:
         raise ConfigError([f"auth.checkers: {kind}: {words(error)}"]) from error
+
+
+def _check_unix() -> None:
+    """Import what Twisted's checker of the system's users imports at a login. Errors: ConfigError, where it would let nobody in."""
+    for name in ("crypt", "spwd"):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # they are deprecated, and the checker is Twisted's
+                import_module(name)
+        except ImportError:
+            version = ".".join(map(str, sys.version_info[:2]))
+            text = f"Python {version} has no module {name} (3.12 was the last), so nobody could log in"
+            raise ConfigError([f"auth.checkers: unix: {text}: use passwd-file, or an older Python"]) from None

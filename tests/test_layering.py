@@ -40,10 +40,11 @@ MAY_IMPORT = {
     "privileges": {"config"},
     "problems": BASE | {"config"},
     "preload": set(),
+    "endpoints": set(),
     "kerberos": {"auth", "config", "problems"},
     "serving": BASE | PARTS | {"config", "config_file", "kerberos", "preload", "problems"},
     "workers": {"config", "config_file", "cores", "channel", "reporting", "serving"},
-    "service": {"config", "privileges", "problems", "serving", "workers"},
+    "service": {"config", "endpoints", "privileges", "problems", "serving", "workers"},
     "cli": BASE | PURE | PARTS | TOP,
     **dict.fromkeys(("channel", "cores", "logpipe", "notify", "reporting", ""), frozenset()),
 }

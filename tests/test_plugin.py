@@ -109,3 +109,11 @@ def test_as_many_descriptors_as_the_kernel_allows():
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_every_kind_of_checker_of_ours_is_in_the_help(capsys, monkeypatch):
+    monkeypatch.setattr(Options, "authOutput", sys.stdout)
+    with pytest.raises(SystemExit):
+        Options().parseOptions(["--help-auth"])
+    told = capsys.readouterr().out
+    assert all(f"  {kind}" in told for kind in ("passwd-file", "kerberos-password", "oauth2", "unix"))

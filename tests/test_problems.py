@@ -11,6 +11,7 @@ import pytest
 from mailserver.config import ConfigError
 from mailserver.modules import why_not
 from mailserver.problems import Problems, words
+from tests.servers import TWIST, TWISTD, Server, Site, toml
 
 
 def test_every_problem_is_kept_once_and_a_fault_passes() -> None:
@@ -69,3 +70,42 @@ def test_what_the_path_ends_in_is_skipped(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "wonderland").mkdir()
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     assert "is not installed" in why_not(ModuleNotFoundError(name="wonderland"))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("program", [TWIST, TWISTD], ids=["twist", "twistd"])
+def test_one_run_tells_all_that_is_wrong_each_with_its_line(program: tuple[str, ...], workers: int) -> None:
+    with Site() as site:
+        server = Server(
+            site,
+            program=program,
+            workers=workers,
+            user="nobody-of-this-name",
+            listen={"pop3": ["tcp:x"], "pop3s": ["tcp:"]},
+            tls={"certificate": "/no/where.pem", "key": "/no/where.key"},
+            auth={"checkers": ["memory:", "passwd-file:/no/where"], "mechanisms": ["PLIAN"]},
+            kerberos={"keytab": "/no/where.keytab", "map": ["alice"], "host": "no host"},
+            sdps={"greeting": "x" * 200},
+            hostname="h" * 255,
+        )
+        server.launch()
+        assert server.wait() == os.EX_CONFIG
+        told = [event["text"] for event in server.events if event["text"].startswith("mailserver: ")]
+        lines = toml(server.settings).splitlines()
+    expected = [
+        "listen.pop3",
+        "listen.pop3s",
+        "user",
+        "auth.checkers",
+        "auth.mechanisms",
+        "kerberos.map",
+        "kerberos.host",
+    ]
+    expected += ["sdps.greeting", "tls"]
+    for setting in expected:
+        (text, *_more) = [text for text in told if f": {setting}: " in text]
+        number = int(text.split(":")[2])
+        assert lines[number - 1].startswith((setting.rpartition(".")[2] + " =", f"[{setting}]")), text
+    assert any("/no/where: No such file" in text for text in told), told
+    assert "Traceback" not in server.log()
+    assert "_parse" not in server.log()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import Any
 
+import pytest
 from twisted.internet import reactor
 from twisted.internet.testing import StringTransport
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import TestCase
 
+from mailserver.config import ConfigError
 from mailserver.config_file import decode
-from mailserver.serving import Server
+from mailserver.serving import Server, make_checker
 
 SETTINGS: dict[str, Any] = {
     "hostname": "mail.example.org",
@@ -64,3 +68,18 @@ class EndpointTests(TestCase):
         await server.stop()
         assert said["tcp:0"] == [b"LOGIN"]
         assert {b"PLAIN", b"LOGIN"} <= set(said["tcp:1"])
+
+
+@pytest.mark.parametrize("gone", ["crypt", "spwd"])
+def test_a_python_without_crypt_says_that_unix_lets_nobody_in(gone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "crypt", ModuleType("crypt"))
+    monkeypatch.setitem(sys.modules, "spwd", ModuleType("spwd"))
+    make_checker("unix")
+    monkeypatch.setitem(sys.modules, gone, None)
+    with pytest.raises(ConfigError, match=f"unix: Python 3.* has no module {gone} .* so nobody could log in"):
+        make_checker("unix")
+
+
+def test_a_file_checker_without_a_file_is_the_operator_s_error() -> None:
+    with pytest.raises(ConfigError, match="file needs the location of a file"):
+        make_checker("file:")

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from mailserver.cli.failures import report
 from mailserver.config import Config, Key
 from mailserver.config_file import Flag, load
+from mailserver.credentials import IBearerToken
 from mailserver.service import MailService
 
 _FLAGS: dict[str, Key] = {
@@ -43,6 +44,7 @@ class Options(usage.Options, AuthOptionMixin):
     supportedInterfaces = (  # noqa: N815 - Twisted's name
         IUsernamePassword,
         IUsernameHashedPassword,
+        IBearerToken,
     )
     optParameters: Sequence[Sequence[Any]] = (  # noqa: N815 - Twisted's name
         ("config", "c", None, "The settings: a TOML file."),

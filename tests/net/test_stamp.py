@@ -6,11 +6,30 @@ import re
 
 import pytest
 
-from mailserver.net.stamp import make_stamp, stamp_host
+from mailserver.net.stamp import MAX_GREETING, greeting_octets, make_stamp, stamp_host
+from mailserver.protocol.policy import Policy
+from mailserver.protocol.wire import ok
 
 
 def test_a_stamp_has_the_form_that_every_client_takes() -> None:
-    assert re.fullmatch(rb"<[0-9]+\.[0-9a-f]{32}@mail\.example\.org>", make_stamp(b"mail.example.org"))
+    assert re.fullmatch(rb"<[0-9]{1,39}\.[0-9]{19}@mail\.example\.org>", make_stamp(b"mail.example.org"))
+
+
+def test_nobody_can_foretell_a_stamp() -> None:
+    random = [int(make_stamp(b"h")[1:].partition(b".")[0]) for _ in range(1000)]
+    assert max(random).bit_length() > 120
+    ones = sum(value.bit_count() for value in random)
+    assert 62_000 < ones < 66_000  # of 128,000 bits; so far from the half it comes once in 10^28 times
+
+
+@pytest.mark.parametrize(
+    ("host", "greeting"), [("h", ""), ("h" * 300, ""), ("mail.example.org", "hello"), ("ö.example", "")]
+)
+def test_the_longest_greeting_is_known(host: str, greeting: str) -> None:
+    longest = greeting_octets(host, greeting)
+    greeted = ok(Policy(greeting=greeting.encode()).greet(make_stamp(stamp_host(host))))
+    assert longest - 38 <= len(greeted) <= longest  # one digit of the random 39 is always there
+    assert longest <= MAX_GREETING
 
 
 def test_no_two_stamps_are_the_same() -> None:
