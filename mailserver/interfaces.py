@@ -161,6 +161,27 @@ class IStartable(Interface):
         """SIGHUP: read again what may have changed. What is broken is logged, and the old state kept."""
 
 
+BY_SECRET = frozenset({b"APOP", b"CRAM-MD5", b"DIGEST-MD5", b"SCRAM-SHA-1", b"SCRAM-SHA-256"})
+"""What only some ways to store a secret can serve: the mechanisms, and APOP. A client that is shown one may use no other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """How many can use each of `BY_SECRET`."""
+
+    users: int = 0
+    """Those who have a secret, where they can be counted."""
+    able: Mapping[bytes, int] = field(default_factory=dict)
+    uncounted: frozenset[bytes] | None = None
+    """What all those can use who have a secret elsewhere, where nobody can count them; None: there are no others."""
+
+    @property
+    def everybodys(self) -> frozenset[bytes]:
+        """What all can use who have a secret."""
+        counted = frozenset(name for name in BY_SECRET if self.able.get(name, 0) == self.users)
+        return counted if self.uncounted is None else counted & self.uncounted
+
+
 class IVerifiers(Interface):
     """What an exchange needs of a stored secret, without the secret leaving ``auth/``."""
 
@@ -173,6 +194,9 @@ class IVerifiers(Interface):
         `ScramKeys` for SCRAM, whatever else is given; for DIGEST-MD5 the MD5 of the name as it was `typed` (or else of
         `name`), `realm` and password (RFC 2831).
         """
+
+    def census() -> Census:
+        """How many users there are, and what they can use now."""
 
     def explain(name: str, mechanism: bytes) -> LoginRefused:
         """Why a proof by `mechanism` failed: nobody has this name, his secret cannot do that, or it was wrong."""
@@ -207,6 +231,9 @@ class IOracle(Interface):
 
     def mechanisms() -> frozenset[bytes]:
         """The SASL mechanisms whose questions can be answered now: those of all `IVerifiers`, and GSSAPI with a keytab."""
+
+    def census() -> Census:
+        """Of all checkers together."""
 
     def ask(request: object) -> Deferred[object]:
         """The answer to a frozen request such as `VerifierOf`. Errors: a Refusal, or a fault.

@@ -20,14 +20,14 @@ from twisted.cred.strcred import StrcredException, findCheckerFactory
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
 from mailserver.auth import Accounts, MailboxRealm, PasswordFile, make_oracle, make_portal
 from mailserver.config import Config, ConfigError, mechanism_lists, unknown_kind
 from mailserver.envelope import EnvelopeHeaders
-from mailserver.interfaces import IStartable, IStore, IUsers
+from mailserver.interfaces import BY_SECRET, Census, IStartable, IStore, IUsers
 from mailserver.kerberos import Kerberos, make_kerberos
 from mailserver.net import POP3ServerFactory
 from mailserver.net.certificates import CertificateFiles
@@ -53,6 +53,9 @@ _CLEARTEXT_ONLY = (
 
 _UNFIT: Final[tuple[type[Exception], ...]] = (StrcredException, *OPERATORS)
 """What making a checker may raise for the operator."""
+
+_NAMED = "which auth.mechanisms names: clients that choose it fail for all others"
+_NOT_NAMED = "so it is not announced: clients that choose it would fail for all others; auth.mechanisms can name it"
 
 log = Logger()
 
@@ -98,6 +101,7 @@ class Server:
         self._watch: CertificateWatch | None = None
         self._factories: list[POP3ServerFactory] = []
         self._stops: list[Callable[[], object]] = []
+        self._told: Census | None = None
         if not problems:
             self._assemble()
 
@@ -119,6 +123,7 @@ class Server:
             await self._start_checkers()
             await self._start_store()
             self._problems.check()
+            self._tell_census()
         except BaseException:
             await self.stop(0)
             raise
@@ -176,7 +181,7 @@ class Server:
                 reloaded = maybeDeferred(cast(IStartable, checker).reload)
                 reloads.append(reloaded.addErrback(_not_reloaded))
         log.info("certificates and users are read again", event="service.reload")
-        return DeferredList(reloads, consumeErrors=True).addCallback(lambda _: None)
+        return DeferredList(reloads, consumeErrors=True).addCallback(lambda _: self._tell_census())
 
     async def stop(self, seconds: float = DRAIN_SECONDS) -> None:
         """End idle sessions, wait at most `seconds` for the others, and let go of everything."""
@@ -216,6 +221,27 @@ class Server:
                 with self._problems.told("auth.checkers"):
                     await checker.start(self._reactor)
                     self._stops.append(checker.stop)
+
+    def _tell_census(self) -> None:
+        """Say which mechanisms some users can use and others cannot, when that has changed."""
+        census, told = self._oracle.census(), self._told
+        self._told = census
+        named = {name.encode("ascii") for _, names in mechanism_lists(self._config) for name in names}
+        for mechanism in sorted(BY_SECRET):
+            able = census.able.get(mechanism, 0)
+            if mechanism in census.everybodys or not able:
+                continue
+            if told is not None and (told.users, told.able.get(mechanism)) == (census.users, able):
+                continue
+            log.emit(
+                LogLevel.warn if mechanism in named else LogLevel.info,
+                "{able} of {users} users can use {mechanism}, {consequence}",
+                event="auth.mechanism",
+                able=able,
+                users=census.users if census.uncounted is None else f"{census.users} and uncounted",
+                mechanism=mechanism.decode("ascii"),
+                consequence=_NAMED if mechanism in named else _NOT_NAMED,
+            )
 
     async def _start_store(self) -> None:
         if self._store is not None:

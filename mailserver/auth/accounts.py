@@ -14,7 +14,7 @@ from zope.interface import Interface, implementer
 from mailserver.auth.oracle import make_oracle
 from mailserver.auth.portal import Chain
 from mailserver.errors import LoginRefused, first_reason
-from mailserver.interfaces import Account, IUsers, IVerifiers, User, VerifierOf
+from mailserver.interfaces import Account, Census, IUsers, IVerifiers, User, VerifierOf
 from mailserver.names import Names, Owner, user_name
 
 
@@ -60,6 +60,10 @@ class Accounts:
     def verifier(self, name: bytes, mechanism: bytes, realm: bytes = b"", typed: bytes = b"") -> Deferred[object]:
         """As by the checker that has the secret."""
         return Deferred.fromCoroutine(self._verifier(name, mechanism, realm, typed))
+
+    def census(self) -> Census:
+        """Of all the checkers."""
+        return self._oracle.census()
 
     def explain(self, name: str, mechanism: bytes) -> LoginRefused:
         """As the checkers say: of the user's own line, or of his account's."""

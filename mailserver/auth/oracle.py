@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
@@ -14,7 +16,7 @@ from mailserver.auth.gssapi import GssapiAcceptor
 from mailserver.auth.portal import Chain
 from mailserver.credentials import BearerToken, IBearerToken
 from mailserver.errors import AuthenticationFailed, LoginRefused, login_refused
-from mailserver.interfaces import GssToken, GssUnwrap, GssWrap, IOracle, IUsers, IVerifiers, VerifierOf
+from mailserver.interfaces import Census, GssToken, GssUnwrap, GssWrap, IOracle, IUsers, IVerifiers, VerifierOf
 from mailserver.names import user_name
 
 
@@ -23,14 +25,24 @@ def make_oracle(checkers: Iterable[object], gssapi: GssapiAcceptor | None = None
     given = list(checkers)
     tokens = [each for each in given if ICredentialsChecker.providedBy(each)]
     return _Oracle(
-        [checker for checker in given if IVerifiers.providedBy(checker)], Chain(IBearerToken, tokens), gssapi
+        [checker for checker in given if IVerifiers.providedBy(checker)],
+        [checker for checker in tokens if not IVerifiers.providedBy(checker)],
+        Chain(IBearerToken, tokens),
+        gssapi,
     )
 
 
 @implementer(IOracle)
 class _Oracle:
-    def __init__(self, verifiers: list[IVerifiers], tokens: Chain, gssapi: GssapiAcceptor | None) -> None:
+    def __init__(
+        self,
+        verifiers: list[IVerifiers],
+        others: list[ICredentialsChecker],
+        tokens: Chain,
+        gssapi: GssapiAcceptor | None,
+    ) -> None:
         self._verifiers = verifiers
+        self._others = others
         self._tokens = tokens
         self._gssapi = gssapi
 
@@ -38,6 +50,17 @@ class _Oracle:
         """The mechanisms of all verifiers, and GSSAPI if it has started well."""
         own = {b"GSSAPI"} if self._gssapi is not None and self._gssapi.available else ()
         return frozenset[bytes](own).union(*(each.mechanisms() for each in self._verifiers))
+
+    def census(self) -> Census:
+        """Those of the verifiers together; of the others who take passwords it is known only whether they take digests."""
+        counted = [each.census() for each in self._verifiers]
+        able: Counter[bytes] = Counter()
+        for census in counted:
+            able.update(census.able)
+        others = [each.uncounted for each in counted if each.uncounted is not None]
+        others += [_uncounted(each) for each in self._others if IUsernamePassword in each.credentialInterfaces]
+        uncounted = frozenset.intersection(*others) if others else None
+        return Census(sum(census.users for census in counted), able, uncounted)
 
     def ask(self, request: object) -> Deferred[object]:
         """The answer to a `VerifierOf` or a step of GSS-API; the name of a `BearerToken`'s owner, or why it is not good.
@@ -64,6 +87,11 @@ class _Oracle:
             if name is not None and IUsers.providedBy(each) and await IUsers(each).lookup(name) is not None:
                 return await each.verifier(*asked)
         return await able[0].verifier(*asked)  # its fake: nobody is known to nobody
+
+
+def _uncounted(checker: ICredentialsChecker) -> frozenset[bytes]:
+    """What the users of a checker can use that does not count them: one that takes digests does it for all of them."""
+    return frozenset({b"APOP", b"CRAM-MD5"} if IUsernameHashedPassword in checker.credentialInterfaces else ())
 
 
 def _not_good(failure: Failure) -> LoginRefused:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import secrets
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from zope.interface import Interface, implementer
 
 from mailserver.auth.cache import VerifiedPasswords
 from mailserver.auth.extra_fields import NOWHERE
+from mailserver.auth.hmac_md5 import CONTEXTS, hmac_md5, read_contexts
 from mailserver.auth.pool import HashPool
 from mailserver.auth.reasons import refusal
 from mailserver.auth.schemes import Secret, plausible, prepare
@@ -24,7 +26,7 @@ from mailserver.auth.table import Entry
 from mailserver.auth.watch import WatchedTable
 from mailserver.credentials import CramMd5
 from mailserver.errors import LoginRefused
-from mailserver.interfaces import IStartable, IUsers, IVerifiers, User
+from mailserver.interfaces import Census, IStartable, IUsers, IVerifiers, User
 from mailserver.names import Names
 from mailserver.saslprep import prepared
 
@@ -58,6 +60,7 @@ class PasswordFile:
         self._cache = VerifiedPasswords(seconds)
         self._salts = ScramSalts()
         self._fake = secrets.token_hex(16).encode("ascii")
+        self._fake_contexts = secrets.token_bytes(CONTEXTS)
         self._reactor: Any = None
         self._pool: HashPool | None = None
 
@@ -100,8 +103,8 @@ class PasswordFile:
 
     @property
     def credentialInterfaces(self) -> tuple[type[Interface], ...]:
-        """Digests only while some secret of the file is the password itself; before the start, all that may come to be."""
-        if self._pool is None or self._file.table.clear:
+        """Digests only while some secret of the file can verify them; before the start, all that may come to be."""
+        if self._pool is None or b"CRAM-MD5" in self._file.table.able:
             return (IUsernamePassword, IUsernameHashedPassword)
         return (IUsernamePassword,)
 
@@ -124,6 +127,10 @@ class PasswordFile:
         if table.clear:
             return frozenset({*DIGESTS, b"DIGEST-MD5"})
         return frozenset(name for name in DIGESTS if name.decode("ascii") in table.schemes)
+
+    def census(self) -> Census:
+        """By the table in force."""
+        return Census(self._file.table.users, self._file.table.able)
 
     def verifier(self, name: bytes, mechanism: bytes, realm: bytes = b"", typed: bytes = b"") -> Deferred[object]:
         """The `ScramKeys` of a user, or his MD5. Errors: KeyError for another mechanism than `mechanisms`."""
@@ -207,10 +214,20 @@ class PasswordFile:
     def _check_digest(self, credentials: Any) -> Deferred[bytes]:
         """APOP and its like, for users whose secret is the password itself; for others against a secret nobody has."""
         secret = self._entry(credentials.username).secret
+        if isinstance(credentials, CramMd5) and self._proved(secret, credentials):
+            return succeed(credentials.username)
         clear = secret.clear if secret else None
         checked = maybeDeferred(credentials.checkPassword, self._fake if clear is None else clear)
         mechanism = b"CRAM-MD5" if isinstance(credentials, CramMd5) else b"APOP"
         return checked.addCallback(self._digest_checked, clear is not None, credentials.username, mechanism)
+
+    def _proved(self, secret: Secret | None, credentials: CramMd5) -> bool:
+        """Whether the contexts that are stored for CRAM-MD5 made the digest. The work is the same for all users of a file."""
+        if "CRAM-MD5" not in self._file.table.schemes:
+            return False
+        stored = read_contexts(secret.text) if secret and secret.scheme == "CRAM-MD5" else None
+        digest = hmac_md5(stored or self._fake_contexts, credentials.challenge).hex().encode("ascii")
+        return hmac.compare_digest(digest, credentials.response) and stored is not None
 
     def _digest_checked(self, right: bool, known: bool, name: bytes, mechanism: bytes) -> bytes:
         if not (right and known):

@@ -1,7 +1,8 @@
 """Password schemes: Dovecot's ways to write a secret into a file, a row of `SCHEMES` each.
 
 A row's reader takes the text behind ``{SCHEME}`` once, when the file is read, and answers a function that verifies a
-password. The standard library does the work, but for the crypts, bcrypt and Argon2: these need the extra ``hashes``.
+password. The standard library does the work, the system's libcrypt that of the crypts (or, where it cannot, the libraries of
+the extra ``hashes``), and argon2-cffi of that extra Argon2.
 """
 
 from __future__ import annotations
@@ -15,20 +16,17 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from hashlib import new as new_digest
 from hashlib import pbkdf2_hmac
-from importlib import import_module
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from mailserver.auth.scram import DIGESTS, MAX_ITERATIONS, derive, read_keys
+from mailserver.auth import libcrypt
+from mailserver.auth.crypts import WEAK_DES, read_crypt
+from mailserver.auth.hmac_md5 import contexts, read_contexts
+from mailserver.auth.scram import DIGESTS, derive, read_keys
+from mailserver.auth.secret import Read, SchemeError, Verify, rounds
 from mailserver.modules import why_not
 
 MAX_PASSWORD = 4096
 """Octets: more is no password, and would only buy a stranger our time. libpass refuses more, too."""
-
-Verify = Callable[[bytes], bool]
-
-
-class SchemeError(Exception):
-    """A secret that cannot serve; the text tells the operator why, and never holds any of the secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +48,6 @@ class Secret:
         return self.text if self.scheme in CLEAR else None
 
 
-class Read(NamedTuple):
-    """What a reader makes of a secret."""
-
-    verify: Verify
-    cost: tuple[object, ...] = ()
-
-
 class Scheme(NamedTuple):
     """A row: how to read the secret; and whether verifying it is too slow for the reactor's thread."""
 
@@ -71,6 +62,8 @@ def plausible(password: bytes) -> bool:
 
 def read_secret(stored: bytes) -> Secret:
     """The secret of ``{SCHEME}text``, ``{SCHEME.b64}text``, ``{SCHEME.hex}text``, or plain crypt text. Errors: SchemeError."""
+    if match := PWDFILE.fullmatch(stored):
+        stored = (b"{PLAIN-MD5}" if match[2] == b"34" else b"{CRYPT}") + match[1]
     match = PREFIX.fullmatch(stored)
     label, encoding, text = match.groups() if match else (b"CRYPT", None, stored)
     name = label.decode("ascii").upper()
@@ -87,8 +80,11 @@ def read_secret(stored: bytes) -> Secret:
         raise SchemeError(f"the scheme {name} needs more: {why_not(error, 'hashes')}") from None
     except (ValueError, OverflowError):
         raise SchemeError(f"this is not what the scheme {name} looks like") from None
-    return Secret(name, text, verify, row.slow, (name, *cost))
+    return Secret(name, text, verify, row.slow, cost or (name,), WEAK_DES if "DES" in cost else "")
 
+
+PWDFILE = re.compile(rb"([^{$].*)\[(13|34)\]", re.DOTALL)
+"""libpam-pwdfile's way to say what it is: DES, or MD5 in hexadecimal."""
 
 PREFIX = re.compile(rb"\{([A-Za-z0-9-]{1,32})(?:\.(b64|base64|hex))?\}(.*)", re.IGNORECASE | re.DOTALL)
 
@@ -123,10 +119,12 @@ def _digest(name: str, size: int, salted: bool) -> Callable[[bytes], Read]:
 def _pbkdf2(text: bytes) -> Read:
     """``$1$salt$rounds$hexadecimal``: HMAC-SHA-1; the salt's own characters are what is mixed in."""
     empty, version, salt, rounds_text, hexadecimal = text.split(b"$")
-    rounds, key = _rounds(rounds_text), binascii.unhexlify(hexadecimal)
+    count, key = rounds(rounds_text), binascii.unhexlify(hexadecimal)
     if (empty, version, len(key)) != (b"", b"1", 20) or not salt:
         raise ValueError
-    return Read(lambda password: hmac.compare_digest(key, pbkdf2_hmac("sha1", password, salt, rounds)), (rounds,))
+    return Read(
+        lambda password: hmac.compare_digest(key, pbkdf2_hmac("sha1", password, salt, count)), ("PBKDF2", count)
+    )
 
 
 def _scram(mechanism: bytes) -> Callable[[bytes], Read]:
@@ -141,51 +139,19 @@ def _scram(mechanism: bytes) -> Callable[[bytes], Read]:
         def verify(password: bytes) -> bool:
             return hmac.compare_digest(keys.stored_key, derive(password, keys.salt, keys.iterations, digest).stored_key)
 
-        return Read(verify, (keys.iterations,))
+        return Read(verify, (mechanism, keys.iterations))
 
     return read
 
 
-def _rounds(text: bytes | int) -> int:
-    rounds = int(text)
-    if not 1 <= rounds <= MAX_ITERATIONS:
-        raise ValueError
-    return rounds
+def _md5(text: bytes) -> Read:
+    """``{MD5}``, which is crypt's, or a digest: Dovecot looks at the hash, too."""
+    return read_crypt(text) if text.startswith(b"$") else _digest("md5", 16, salted=False)(text)
 
 
-def _libpass(name: str) -> Callable[[bytes], Read]:
-    """A reader of one of libpass's crypts, by its name there."""
-
-    def read(text: bytes) -> Read:
-        handler: Any = getattr(import_module("passlib.hash"), name)
-        parsed = handler.from_string(text)
-        if not parsed.checksum:
-            raise ValueError
-        rounds = _rounds(getattr(parsed, "rounds", 1))
-        return Read(lambda password: bool(handler.verify(password, text)), (rounds,))
-
-    return read
-
-
-def _bcrypt(text: bytes) -> Read:
-    from bcrypt import checkpw
-
-    # A salt's last letter carries two bits; with any other one no password matches, and the library raises an error.
-    match = re.fullmatch(rb"\$2[aby]\$(0[4-9]|[123]\d)\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}", text)
-    if not match:
-        raise ValueError
-    rounds = _rounds(1 << int(match[1]))
-    # Octets past the 72nd never counted in bcrypt, nor do they in Dovecot; the library raises an error for them.
-    return Read(lambda password: checkpw(password[:72], text), (rounds,))
-
-
-def _crypt(text: bytes) -> Read:
-    """Whatever crypt(3) would know by its ``$id$``, as far as ``doveadm pw`` writes it."""
-    for scheme, read in CRYPTS.items():
-        if text.startswith(scheme):
-            verify, cost = read(text)
-            return Read(verify, (scheme, *cost))
-    raise SchemeError("of crypt's forms only $1$, $5$, $6$, $2a$, $2b$ and $2y$ are supported")
+def _cram_md5(text: bytes) -> Read:
+    stored = read_contexts(text)
+    return Read(lambda password: hmac.compare_digest(stored, contexts(password)))
 
 
 def _argon2(text: bytes) -> Read:
@@ -196,8 +162,8 @@ def _argon2(text: bytes) -> Read:
     if not match:
         raise ValueError
     kind = Type.ID if match["kind"] == b"id" else Type.I
-    memory, passes, lanes = (_rounds(match[key]) for key in ("memory", "passes", "lanes"))
-    _rounds(memory * passes)
+    memory, passes, lanes = (rounds(match[key]) for key in ("memory", "passes", "lanes"))
+    rounds(memory * passes)
     if memory < 8 * lanes:  # RFC 9106 section 3.1; the library would find it at the login
         raise ValueError
     for part in (
@@ -213,20 +179,13 @@ def _argon2(text: bytes) -> Read:
         except VerifyMismatchError:
             return False
 
-    return Read(verify, (kind, memory, passes, lanes))
+    return Read(verify, ("Argon2", kind, memory, passes, lanes))
 
 
 ARGON2 = re.compile(
     rb"\$argon2(?P<kind>id?)\$v=19\$m=(?P<memory>\d{1,8}),t=(?P<passes>\d{1,4}),p=(?P<lanes>\d{1,3})"
     rb"\$(?P<salt>[A-Za-z0-9+/]{11,64})\$(?P<tag>[A-Za-z0-9+/]{6,128})"
 )
-
-CRYPTS: dict[bytes, Callable[[bytes], Read]] = {
-    b"$1$": _libpass("md5_crypt"),
-    b"$5$": _libpass("sha256_crypt"),
-    b"$6$": _libpass("sha512_crypt"),
-    b"$2": _bcrypt,
-}
 
 SCHEMES = {
     "PLAIN": Scheme(_plain),
@@ -245,11 +204,14 @@ SCHEMES = {
     "PBKDF2": Scheme(_pbkdf2, slow=True),
     "SCRAM-SHA-1": Scheme(_scram(b"SCRAM-SHA-1"), slow=True),
     "SCRAM-SHA-256": Scheme(_scram(b"SCRAM-SHA-256"), slow=True),
-    "CRYPT": Scheme(_crypt, slow=True),
-    "MD5-CRYPT": Scheme(CRYPTS[b"$1$"], slow=True),
-    "SHA256-CRYPT": Scheme(CRYPTS[b"$5$"], slow=True),
-    "SHA512-CRYPT": Scheme(CRYPTS[b"$6$"], slow=True),
-    "BLF-CRYPT": Scheme(_bcrypt, slow=True),
+    "CRYPT": Scheme(read_crypt, slow=True),
+    "MD5-CRYPT": Scheme(_md5, slow=True),
+    "MD5": Scheme(_md5, slow=True),
+    "SHA256-CRYPT": Scheme(read_crypt, slow=True),
+    "SHA512-CRYPT": Scheme(read_crypt, slow=True),
+    "BLF-CRYPT": Scheme(read_crypt, slow=True),
+    "DES-CRYPT": Scheme(read_crypt, slow=True),
+    "CRAM-MD5": Scheme(_cram_md5),
     "ARGON2I": Scheme(_argon2, slow=True),
     "ARGON2ID": Scheme(_argon2, slow=True),
 }
@@ -277,6 +239,7 @@ def prepare() -> None:
 
     It is no error here if one is missing: the users who need it are told when the file is read.
     """
+    libcrypt.load()
     for sample in SAMPLES:
         with suppress(SchemeError):
             read_secret(sample).verify(b"x")

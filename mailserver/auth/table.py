@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mailserver.auth.extra_fields import Extra, read_extra
-from mailserver.auth.schemes import CLEAR, SchemeError, Secret, read_secret
+from mailserver.auth.schemes import CLEAR, Secret, read_secret
 from mailserver.auth.scram import DIGESTS
+from mailserver.auth.secret import SchemeError
 from mailserver.interfaces import User
 from mailserver.names import PLAIN, Names, user_name
 

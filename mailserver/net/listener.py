@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from zope.interface import Interface
 
 from mailserver.errors import TemporaryFailure
-from mailserver.interfaces import IMechanism, IOracle, VerifierOf
+from mailserver.interfaces import BY_SECRET, IMechanism, IOracle, VerifierOf
 from mailserver.names import Names
 from mailserver.net.channel import surroundings
 from mailserver.net.protocol import POP3Server
@@ -103,6 +103,8 @@ class POP3ServerFactory(ServerFactory):
         self._client_name = client_name
         self._stamp_host = stamp_host(hostname or socket.getfqdn())
         self._chosen = chosen(mechanisms)
+        self._named = frozenset(name.upper().encode("ascii") for name in mechanisms)
+        self._stamps = False
         self._policy = Policy(
             hostname=self._stamp_host,
             stls=tls is not None,
@@ -159,16 +161,28 @@ class POP3ServerFactory(ServerFactory):
             self._look()
         return Session(
             self._loopback_policy if is_loopback(peer) else self._policy,
-            make_stamp(self._stamp_host) if self._can_take(IUsernameHashedPassword) else b"",
+            make_stamp(self._stamp_host) if self._stamps else b"",
             tls=tls,
             surroundings=partial(surroundings, self._stamp_host, self._client_name, transport),
         )
 
     def _look(self) -> None:
-        """Look at what the checkers can serve, and announce that."""
+        """Look at what the checkers can serve, and announce that: what all users can use, and what the operator names.
+
+        A client takes the first mechanism that it knows, and asks for no other when its user cannot use it.
+        """
         self._looked = self.clock.seconds()
         answered = frozenset() if self.oracle is None else self.oracle.mechanisms()
-        able = tuple(m for m in self._chosen if self._can_take(m.credentials) and (not m.asks or m.asks in answered))
+        everybodys = BY_SECRET if self.oracle is None else self.oracle.census().everybodys
+        shown = everybodys | self._named
+        able = tuple(
+            m
+            for m in self._chosen
+            if self._can_take(m.credentials)
+            and (not m.asks or m.asks in answered)
+            and (m.name in shown or (m.asks or m.name) not in BY_SECRET - everybodys)
+        )
+        self._stamps = b"APOP" in shown and self._can_take(IUsernameHashedPassword)
         user = self._can_take(IUsernamePassword)
         if (able, user) != (self._policy.mechanisms, self._policy.user):
             self._policy = replace(self._policy, mechanisms=able, user=user)
@@ -299,6 +313,7 @@ def is_loopback(peer: str) -> bool:
 def chosen(names: Sequence[str]) -> list[IMechanism]:
     """The mechanisms of these names, in any case; all but the outdated for none. Errors: ValueError, for the operator."""
     known = {mechanism.name.decode("ascii"): mechanism for mechanism in (*MECHANISMS, *BY_NAME)}
+    names = [name for name in names if name.upper() != "APOP"]  # no mechanism: it stands there for its stamp alone
     unknown = [name for name in names if name.upper() not in known]
     if unknown:
         raise ValueError(f"unknown SASL mechanism {unknown[0]!r}; known are {', '.join(known)}")

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailserver.auth.schemes import SCHEMES, SchemeError, plausible, read_secret
+from mailserver.auth import libcrypt
+from mailserver.auth.schemes import SCHEMES, plausible, read_secret
+from mailserver.auth.secret import SchemeError
 from tests.auth.vectors import PASSWORDS, SECRETS
 
 VECTORS = [(scheme, kind) for scheme, secrets in SECRETS.items() for kind in secrets]
@@ -45,6 +49,69 @@ def test_octets_past_the_72nd_do_not_count_in_bcrypt_as_in_dovecot() -> None:
     secret = read_secret(SECRETS["BLF-CRYPT"]["long"])
     assert secret.verify(PASSWORDS["long"][:72])
     assert not secret.verify(PASSWORDS["long"][:71])
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        b"$y$j75$F5Jx5fExrKuPp53xLKQ..1$1FFFYpsJUu7KvA2n8bxYmY9jMu4CmsbkTrQin5Kf0F/",
+        b"$gy$j75$F5Jx5fExrKuPp53xLKQ..1$38aZssJ0zX7cvJtwGRdFvlwK.rUjWmeTVwEbe3nH2H/",
+        b"$7$A6....2....SodiumChloride$J.KjMUYtOppBL2CxrtDsB/AAZsddUPk2hvTKMYWtHWA",
+    ],
+)
+@pytest.mark.parametrize("label", [b"", b"{CRYPT}", b"{SHA512-CRYPT}", b"{DES-CRYPT}"])
+def test_a_crypt_is_what_its_hash_says_whatever_its_label(stored: bytes, label: bytes) -> None:
+    for hashed in (
+        stored,
+        *(SECRETS[name]["utf8"].partition(b"}")[2] for name in ("MD5-CRYPT", "SHA256-CRYPT", "DES-CRYPT")),
+    ):
+        secret = read_secret(label + hashed)
+        assert secret.verify(PASSWORDS["utf8"])
+        assert not secret.verify(b"x")
+
+
+def test_md5_is_a_crypt_or_a_digest() -> None:
+    assert read_secret(b"{MD5}" + SECRETS["PLAIN-MD5"]["utf8"].partition(b"}")[2]).verify(PASSWORDS["utf8"])
+
+
+def test_libpam_pwdfile_says_what_it_is_behind_the_hash() -> None:
+    for scheme, number in (("PLAIN-MD5", b"[34]"), ("DES-CRYPT", b"[13]")):
+        stored = SECRETS[scheme]["utf8"].partition(b"}")[2] + number
+        assert read_secret(stored).verify(PASSWORDS["utf8"])
+        assert not read_secret(stored).verify(b"x")
+
+
+def test_des_is_weak_and_says_so() -> None:
+    assert "eight characters" in read_secret(SECRETS["DES-CRYPT"]["utf8"]).weak
+    assert not read_secret(SECRETS["SHA512-CRYPT"]["utf8"]).weak
+
+
+@pytest.fixture
+def _no_libcrypt(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(libcrypt, "SONAMES", ())
+    libcrypt.load.cache_clear()
+    yield
+    libcrypt.load.cache_clear()
+
+
+@pytest.mark.usefixtures("_no_libcrypt")
+@pytest.mark.parametrize("scheme", ["MD5-CRYPT", "SHA256-CRYPT", "SHA512-CRYPT", "BLF-CRYPT"])
+def test_without_libcrypt_pythons_libraries_do(scheme: str) -> None:
+    for kind, password in PASSWORDS.items():
+        assert read_secret(SECRETS[scheme][kind]).verify(password)
+        assert not read_secret(SECRETS[scheme][kind]).verify(b"x" + password)
+
+
+@pytest.mark.usefixtures("_no_libcrypt")
+def test_without_libcrypt_what_only_it_knows_is_told() -> None:
+    with pytest.raises(SchemeError, match="DES needs a libcrypt of the system's"):
+        read_secret(SECRETS["DES-CRYPT"]["utf8"])
+
+
+def test_an_old_libcrypt_knows_the_forms_of_its_time() -> None:
+    old = SimpleNamespace()
+    assert all(libcrypt.knows(each, old) for each in (b"abcdefghijklm", b"$1$a$b", b"$5$a$b", b"$6$a$b"))
+    assert not libcrypt.knows(b"$y$j9T$a$b", old)
 
 
 def test_the_name_of_a_scheme_has_no_case() -> None:
@@ -93,7 +160,11 @@ def test_a_secret_that_is_none_is_an_error_that_does_not_show_it(scheme: str, te
         b"{ARGON2ID}$argon2id$v=19$m=65536,t=3,p=1$c2FsdHNhbHR$aGFzaGhhc2g",
         b"{ARGON2ID}$argon2id$v=19$m=31,t=3,p=4$c2FsdHNhbHQ$aGFzaGhhc2g",
         b"{ARGON2ID}$argon2d$v=19$m=65536,t=3,p=1$c2FsdHNhbHQ$aGFzaGhhc2g",
-        b"$y$j9T$F5Jx5fExrKuPp53xLKQ..1$X3DX6M94c7o.9agCG9G317fhZg9SqC.5i5rd.RhAtQ7",
+        b"$y$jZT$F5Jx5fExrKuPp53xLKQ..1$X3DX6M94c7o.9agCG9G317fhZg9SqC.5i5rd.RhAtQ7",
+        b"{CRAM-MD5}" + b"0" * 62,
+        b"{MD5}" + b"0" * 31,
+        b"x[34]",
+        b"x[56]",
         b"just a password",
         b"{NO-SUCH}x",
         b"{broken",
@@ -107,6 +178,7 @@ def test_what_could_fail_or_never_end_at_a_login_is_found_when_it_is_read(stored
 @pytest.mark.parametrize(
     ("module", "scheme"), [("passlib.hash", "SHA512-CRYPT"), ("bcrypt", "BLF-CRYPT"), ("argon2.low_level", "ARGON2ID")]
 )
+@pytest.mark.usefixtures("_no_libcrypt")
 def test_a_missing_library_is_named_by_its_remedy(module: str, scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(

@@ -140,6 +140,23 @@ SECRETS = {
         "empty": b"{SCRAM-SHA-256}4096,cJuc4yACYBeOLVqRFrqSEA==,kfqgSBXAo7bC9DyejINy85c7R5jeAkrcC8994nnZ3Jc=,9lXHFy/J9v98KrBdVvobiZXGdq9bj/AqXBNN70ANy60=",
         "long": b"{SCRAM-SHA-256}4096,pECc19QwOA7oQAFXF4WdkA==,F1r8IqEfeyUsI837n78oGpOo7StLqAuZhHsJANIiPpU=,1nq7E1urvhva6VETs1iIjq8E6HizXwSAjghE+rQ95ho=",
     },
+    "CRAM-MD5": {
+        "utf8": b"{CRAM-MD5}116d8dde72a52f0d25ececcabf14fdd85d1087f6c5698bf26537ae7042cf15de",
+        "octets": b"{CRAM-MD5}10f2423402fc776e206fa1393f93a4021da84bf20577b6ea1f3e46ac0bdc34eb",
+        "long": b"{CRAM-MD5}02d5d9f76f5960d8334deb0bd68f69df149548aab322f164c1e133dad07b2e40",
+    },
+    "MD5": {
+        "utf8": b"{MD5}$1$a.x-y@z$ZQtMUBL7PscKDlnASJiHw.",
+        "octets": b"{MD5}$1$a.x-y@z$UiUDvDmfCCL70Px/hHGyO1",
+        "empty": b"{MD5}$1$a.x-y@z$NlQP1tNPcFQuFfwtrtTij1",
+        "long": b"{MD5}$1$a.x-y@z$17vm0T4CznQ5fk0JbRk5k.",
+    },
+    "DES-CRYPT": {
+        "utf8": b"{DES-CRYPT}abzp3RXJm5gNA",
+        "octets": b"{DES-CRYPT}abq.94AeTLJjI",
+        "empty": b"{DES-CRYPT}abmF1QH4PEr.E",
+        "long": b"{DES-CRYPT}ab2wHQ4RTFVKI",
+    },
     "SHA.hex": {
         "utf8": b"{SHA.HEX}7d1aac82347e14abccb7ee18c4076c4f88b58c21",
         "octets": b"{SHA.HEX}434e459988ddef9cca69cf5f38855aa37b219c7a",

@@ -15,7 +15,7 @@ from twisted.logger import capturedLogs
 from zope.interface import implementer
 
 from mailserver.credentials import IActingFor, IBearerToken, IVerifiedIdentity
-from mailserver.interfaces import IOracle
+from mailserver.interfaces import Census, IOracle
 from mailserver.net import POP3ServerFactory
 from tests.net.sessions import Maildrop, Realm, Talk
 
@@ -35,8 +35,12 @@ class Checker:
 
 @implementer(IOracle)
 class Oracle:
-    def __init__(self, *mechanisms: bytes) -> None:
+    def __init__(self, *mechanisms: bytes, census: Census | None = None) -> None:
         self.able = frozenset(mechanisms)
+        self.counted = census or Census()
+
+    def census(self) -> Census:
+        return self.counted
 
     def mechanisms(self) -> frozenset[bytes]:
         return self.able
@@ -125,3 +129,28 @@ def test_who_may_not_is_counted_under_his_own_name() -> None:
         talk.say(b"AUTH PLAIN " + b64encode(b"alice\0mallory\0secret") + b"\r\n")
     (failed,) = [event for event in events if event.get("event") == "pop3.login_failed"]
     assert failed["user"] == "mallory"
+
+
+SOME = Census(301, {b"APOP": 30, b"CRAM-MD5": 30, b"SCRAM-SHA-256": 301})
+
+
+@pytest.mark.parametrize(
+    ("census", "options", "line", "stamped"),
+    [
+        (SOME, {}, b"SCRAM-SHA-256 PLAIN LOGIN", False),
+        (SOME, {"mechanisms": ("PLAIN", "CRAM-MD5")}, b"PLAIN CRAM-MD5", False),
+        (SOME, {"mechanisms": ("APOP",)}, b"SCRAM-SHA-256 PLAIN LOGIN", True),
+        (Census(2, dict.fromkeys([b"APOP", b"CRAM-MD5"], 2)), {}, b"CRAM-MD5 PLAIN LOGIN", True),
+        (Census(2, dict.fromkeys([b"APOP", b"CRAM-MD5"], 2), frozenset()), {}, b"PLAIN LOGIN", False),
+        (Census(0, {}, frozenset({b"APOP", b"CRAM-MD5"})), {}, b"CRAM-MD5 PLAIN LOGIN", True),
+    ],
+)
+def test_what_only_some_users_can_use_is_announced_if_it_is_named(
+    census: Census, options: dict[str, Any], line: bytes, stamped: bool
+) -> None:
+    checker = Checker(IUsernamePassword, IUsernameHashedPassword, IVerifiedIdentity)
+    made = factory(checker, oracle=Oracle(b"SCRAM-SHA-1", b"SCRAM-SHA-256", census=census), **options)
+    assert announced(made) == line
+    talk = Talk(made, logged_in=False)
+    assert (b"<" in talk.heard()) is stamped
+    talk.lose()

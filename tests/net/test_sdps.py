@@ -23,7 +23,7 @@ from mailserver.credentials import (
 )
 from mailserver.envelope import Envelope
 from mailserver.errors import MessageGone, MessageTruncated
-from mailserver.interfaces import IOracle, VerifierOf
+from mailserver.interfaces import Census, IOracle, VerifierOf
 from mailserver.names import Names
 from mailserver.net.stamp import stamp_host
 from tests.net.sessions import Maildrop, Realm, Talk, make_factory
@@ -121,6 +121,9 @@ def test_the_oracle_is_asked_by_the_canonical_name_and_told_the_typed_one() -> N
     class Oracle:
         def mechanisms(self) -> frozenset[bytes]:
             return frozenset()
+
+        def census(self) -> Census:
+            return Census()
 
         def ask(self, request: object) -> Deferred[object]:
             return succeed(request)
