@@ -2,20 +2,23 @@ from __future__ import annotations
 
 from hashlib import md5
 from pathlib import Path
+from typing import Any
 
 import pytest
-from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.checkers import ICredentialsChecker, InMemoryUsernamePasswordDatabaseDontUse
+from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from mailserver.auth import PasswordFile, make_oracle
+from mailserver.auth import Accounts, PasswordFile, make_oracle
 from mailserver.auth.scram import derive, read_keys
 from mailserver.credentials import BearerToken, IBearerToken
 from mailserver.errors import AuthenticationFailed, TemporaryFailure
 from mailserver.interfaces import IOracle, ScramKeys, VerifierOf
+from mailserver.names import Names
 from tests.auth.vectors import SECRETS
 
 STORED = SECRETS["SCRAM-SHA-1"]["utf8"]
@@ -71,6 +74,20 @@ class OracleTests(TestCase):
         assert make_oracle([stored, clear]).mechanisms() == clear.mechanisms()
         assert make_oracle([]).mechanisms() == frozenset()
 
+    def test_it_counts_the_users_of_all_checkers(self) -> None:
+        clear = self.checker(b"alice:{PLAIN}t\n")
+        hashed = self.checker(b"bob:" + SECRETS["SSHA"]["utf8"] + b"\n")
+        memory = InMemoryUsernamePasswordDatabaseDontUse(carol=b"x")
+        everything = {b"APOP", b"CRAM-MD5", b"DIGEST-MD5", b"SCRAM-SHA-1", b"SCRAM-SHA-256"}
+        assert make_oracle([clear]).census().everybodys == everything
+        assert make_oracle([clear, hashed]).census().everybodys == frozenset()
+        assert make_oracle([clear, memory]).census().everybodys == {b"APOP", b"CRAM-MD5"}
+        assert make_oracle([clear, Passwords()]).census().everybodys == frozenset()
+        assert make_oracle([clear, Tokens()]).census().everybodys == everything
+        accounts = Accounts(Names(accounts={"v": "v.example.org"}), [clear, hashed])
+        assert make_oracle([accounts]).census() == make_oracle([clear, hashed]).census()
+        assert make_oracle([Accounts(Names(), [clear, memory])]).census().everybodys == {b"APOP", b"CRAM-MD5"}
+
     def test_a_token_s_owner_is_asked_of_those_who_take_tokens(self) -> None:
         oracle = make_oracle([self.checker(b"alice:{PLAIN}t\n"), Tokens(alice=b"t", bob=b"u")])
         assert self.successResultOf(oracle.ask(BearerToken(b"u"))) == b"bob"
@@ -81,6 +98,14 @@ class OracleTests(TestCase):
         assert (
             self.successResultOf(make_oracle([]).ask(BearerToken(b"t"))).reason == "no checker takes such credentials"
         )
+
+
+@implementer(ICredentialsChecker)
+class Passwords:
+    credentialInterfaces = (IUsernamePassword,)  # noqa: N815 - ICredentialsChecker names it so
+
+    def requestAvatarId(self, credentials: Any) -> Any:
+        return credentials.username
 
 
 @implementer(ICredentialsChecker)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable
 from hashlib import md5
 from pathlib import Path
@@ -19,7 +20,7 @@ from mailserver.auth.schemes import Secret
 from mailserver.auth.scram import derive, read_keys
 from mailserver.auth.table import Entry, Table
 from mailserver.auth.watch import PasswordFileError
-from mailserver.credentials import Apop, Password
+from mailserver.credentials import Apop, CramMd5, Password
 from mailserver.interfaces import IStartable, IUsers, IVerifiers, ScramKeys, User
 from tests.auth.contract import STAMP, digest
 from tests.auth.vectors import PASSWORDS, SECRETS
@@ -113,6 +114,32 @@ class CheckerTests(PasswordFileCase):
         checker = await self.started(LINES + b"carol:{NONE}x\n")
         await self.refused(checker, Password(b"carol", b"x"))
         await self.refused(checker, Apop(STAMP, b"carol", digest(b"x")))
+
+    async def test_contexts_serve_cram_md5_and_passwords_and_nothing_else(self) -> None:
+        checker = await self.started(LINES + b"cram:" + SECRETS["CRAM-MD5"]["utf8"] + b"\n")
+        password = PASSWORDS["utf8"]
+
+        def said(name: bytes, secret: bytes) -> CramMd5:
+            return CramMd5(name, b"<1@h>", hmac.digest(secret, b"<1@h>", "md5").hex().encode())
+
+        assert await checker.requestAvatarId(said(b"cram", password)) == b"cram"
+        assert await checker.requestAvatarId(said(b"alice", b"tanstaaf")) == b"alice"
+        assert await checker.requestAvatarId(Password(b"cram", password)) == b"cram"
+        for wrong in (
+            said(b"cram", b"x"),
+            said(b"bob", PASSWORDS["utf8"]),
+            said(b"nobody", password),
+            Apop(STAMP, b"cram", digest(password)),
+            Password(b"cram", b"x"),
+        ):
+            await self.refused(checker, wrong)
+        assert checker.census().able[b"CRAM-MD5"] == 2
+        assert checker.census().able[b"APOP"] == 1
+
+    async def test_a_file_of_contexts_alone_takes_digests(self) -> None:
+        checker = await self.started(b"cram:" + SECRETS["CRAM-MD5"]["utf8"] + b"\n")
+        assert IUsernameHashedPassword in checker.credentialInterfaces
+        assert checker.census().everybodys == {b"CRAM-MD5"}
 
     async def test_a_digest_does_not_fit_a_hash(self) -> None:
         checker = await self.started(LINES + b"carol:" + SECRETS["SHA"]["utf8"] + b"\n")
