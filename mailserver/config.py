@@ -171,7 +171,7 @@ class Limits:
     """``[limits]``: what one client may cost."""
 
     login_seconds: float = _at_least(1, 180)
-    """Time to log in; shorter than RFC 1939 allows an autologout, because until then anybody can be there."""
+    """Time from the connection to the login, TLS and all; shorter than an autologout, as until then anybody can be there."""
     idle_seconds: float = _at_least(1, 600)
     """Time without a command, or without an octet of a transfer, after login; RFC 1939's minimum is 600."""
     failure_delay_seconds: float = _at_least(0, 2)
@@ -179,9 +179,9 @@ class Limits:
     failures_per_connection: int = _at_least(1, 3)
     """Wrong passwords until the connection ends; people mistype twice, programs do not."""
     connections: int = _at_least(1, 10_000)
-    """Connections at once, of each process; over it new ones are closed, and old ones stay served."""
+    """Connections at once, of each process and all its endpoints; over it new ones are closed, and old ones stay served."""
     connections_per_address: int = _at_least(1, 200)
-    """Connections at once from one address, of each process; offices and carriers share theirs."""
+    """The same from one address, as which all who come over Unix sockets count; offices and carriers share theirs."""
     proxies: tuple[Network, ...] = ()
     """Networks whose PROXY header is believed on `haproxy:` endpoints; anybody else could forge one."""
 

@@ -21,7 +21,6 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger, LogLevel
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
 from mailserver.auth import Accounts, MailboxRealm, PasswordFile, make_oracle, make_portal
@@ -34,11 +33,13 @@ from mailserver.net.certificates import CertificateFiles
 from mailserver.net.haproxy import ProxyFactory
 from mailserver.net.kpop import KPOPServerFactory
 from mailserver.net.listener import Limits, chosen
+from mailserver.net.places import Places
 from mailserver.net.renewal import CertificateWatch
 from mailserver.net.stamp import MAX_GREETING, greeting_octets
 from mailserver.net.story import Fetches
 from mailserver.net.throttle import Throttle
 from mailserver.net.tls import CertificateStore
+from mailserver.net.tls_transport import TLSFactory
 from mailserver.preload import load_all
 from mailserver.problems import OPERATORS, Problems, words
 from mailserver.store import SharedStore, needs_home, open_store
@@ -95,6 +96,7 @@ class Server:
             with problems.told(".".join(map(str, key)), ValueError):
                 chosen(names)
         self._kerberos = make_kerberos(config, problems)
+        self._places = Places(config.limits.connections, config.limits.connections_per_address)
         self._throttle = Throttle(reactor, config.limits.failure_delay_seconds)
         self._fetches = Fetches()
         self._certificates: CertificateStore | None = None
@@ -134,10 +136,9 @@ class Server:
         self._factories.append(served)
         wrapped: IProtocolFactory = served
         if kind == "pop3s":  # config refuses it without a certificate
-            wrapped = tls = TLSMemoryBIOFactory(cast(CertificateStore, self._certificates), False, served)
-            tls.protocol = TLSMemoryBIOProtocol  # the default gathers writes for a turn; ours are batches already
+            wrapped = TLSFactory(cast(CertificateStore, self._certificates), False, served)
         if endpoint.startswith("haproxy:"):
-            return ProxyFactory(wrapped, self._config.limits.proxies, self._reactor)
+            return ProxyFactory(wrapped, self._config.limits.proxies, self._reactor, places=self._places)
         return wrapped
 
     def _pop3(self, kind: str, endpoint: str) -> POP3ServerFactory:
@@ -168,6 +169,7 @@ class Server:
             "tls": self._certificates,
             "limits": Limits(**{item.name: getattr(limits, item.name) for item in fields(Limits)}),
             "throttle": self._throttle,
+            "places": self._places,
             "names": self._config.naming(endpoint),
             "greeting": self._config.sdps.greeting,
             "fetches": self._fetches,

@@ -18,7 +18,7 @@ from zope.interface import implementer
 from mailserver.errors import MessageTruncated, TemporaryFailure
 from mailserver.net.core import Core
 from mailserver.net.failures import report
-from mailserver.net.outlet import CLOSING_SECONDS, FAREWELL_SECONDS, Outlet
+from mailserver.net.outlet import CLOSING_SECONDS, FAREWELL_SECONDS, STRANGER_OCTETS, Outlet
 from mailserver.net.transfer import CHUNK, FileSender, Transfer
 
 UNREAD_LIMIT = 64 * 1024
@@ -27,7 +27,7 @@ UNREAD_LIMIT = 64 * 1024
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
 class Connection(Outlet):
-    """One connection; a subclass gives `begin`, `perform`, `allowed_seconds` and `leave`."""
+    """One connection; a subclass gives `begin`, `perform`, `allowed_seconds`, `stranger_seconds`, `leave`."""
 
     __slots__ = (
         "_batch",
@@ -76,6 +76,10 @@ class Connection(Outlet):
         """How long the session may be inactive in its state."""
         raise NotImplementedError
 
+    def stranger_seconds(self) -> float:
+        """How long the connection may last in all, its closing included, until somebody has logged in."""
+        raise NotImplementedError
+
     def leave(self) -> None:
         """Give back what the session holds; called once, when the connection was lost."""
         raise NotImplementedError
@@ -92,6 +96,7 @@ class Connection(Outlet):
 
     def connectionMade(self) -> None:
         """Greet."""
+        self.restrain(STRANGER_OCTETS)
         self.core = self.begin(tls=self.probe())
         self.transport.registerProducer(self, True)
         self.pump()
@@ -151,8 +156,8 @@ class Connection(Outlet):
     def check(self, now: float) -> None:
         """Close a session whose time is up. It is not idle while bytes leave."""
         self.notice_progress(0 if self._sender is None else self._sender.octets, now)
-        allowed = self.allowed_seconds()
-        if now - self.active < (CLOSING_SECONDS if self._closing else allowed):
+        allowed = CLOSING_SECONDS if self._closing else self.allowed_seconds()
+        if now - self.active < allowed and now - self.since < self.stranger_seconds():
             return
         self.end("idle timeout")
         if self._closing or self.core.busy or self.tls:  # TLS closes only with the client's help

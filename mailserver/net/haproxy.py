@@ -22,6 +22,9 @@ from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mailserver.net.outlet import Outlet
+from mailserver.net.places import Dropped, Places
+
 log = Logger()
 
 HEADER_SECONDS: Final = 10.0
@@ -161,6 +164,7 @@ class ProxyFactory(ServerFactory):
     """Reads the preamble of each connection, then lets `wrapped` build the protocol for the client it names.
 
     Only peers in `networks` and on Unix sockets are believed; others are closed at once, as anybody could claim any address.
+    `places` are those of the wrapped factory, so that who waits for a header counts, too.
     """
 
     noisy = False
@@ -171,11 +175,13 @@ class ProxyFactory(ServerFactory):
         networks: Collection[Network],
         clock: IReactorTime,
         seconds: float = HEADER_SECONDS,
+        places: Places | None = None,
     ) -> None:
         self.wrapped: Final = wrapped
         self.networks: Final = tuple(networks)
         self.clock: Final = clock
         self.seconds: Final = seconds
+        self.places: Final = places or Places()
 
     def startFactory(self) -> None:
         """Start the wrapped factory with us."""
@@ -186,8 +192,8 @@ class ProxyFactory(ServerFactory):
         self.wrapped.doStop()
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:  # noqa: ARG002 - the proxy's, which nobody counts
-        """The preamble."""
-        return _Preamble(self)
+        """The preamble; it has a place among all connections, and while they are taken nobody waits here."""
+        return Dropped() if self.places.take(None) else _Preamble(self)
 
 
 class _Preamble(Protocol):
@@ -197,6 +203,8 @@ class _Preamble(Protocol):
         self._factory = factory
         self._received = b""
         self._deadline: IDelayedCall | None = None
+        self._since = factory.clock.seconds()
+        self._placed = True
 
     def connectionMade(self) -> None:
         peer = self._connection().getPeer()
@@ -219,14 +227,19 @@ class _Preamble(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 - Twisted's signature
         self._stop_waiting()
+        self._give_place()
 
     def _hand_over(self, header: Header) -> None:
         self._stop_waiting()
+        self._give_place()
         transport = self._connection()
         inner = self._factory.wrapped.buildProtocol(header.source or transport.getPeer())
         if inner is None:
             transport.abortConnection()
             return
+        client = getattr(inner, "wrappedProtocol", inner)  # TLS may stand between
+        if isinstance(client, Outlet):
+            client.since = self._since  # his time runs from the connection on
         transport.protocol = inner
         inner.makeConnection(typing.cast(typing.Any, transport))
         rest = self._received[header.octets :]
@@ -245,6 +258,11 @@ class _Preamble(Protocol):
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
         self._deadline = None
+
+    def _give_place(self) -> None:
+        if self._placed:
+            self._placed = False
+            self._factory.places.give_back(None)
 
     def _connection(self) -> _Transport:
         return typing.cast(_Transport, self.transport)

@@ -47,11 +47,9 @@ class KPOPServer(POP3Server):
         self._preamble = Preamble()
         return self._preamble
 
-    def allowed_seconds(self) -> float:
-        """Until the acceptance the time counts from the connection on, as it does until the login."""
-        if self.core is self._preamble:
-            return PREAMBLE_SECONDS - (self.active - self.since)
-        return super().allowed_seconds()
+    def stranger_seconds(self) -> float:
+        """Until the acceptance the time is shorter than until the login."""
+        return PREAMBLE_SECONDS if self.core is self._preamble else super().stranger_seconds()
 
     def expire(self) -> None:
         """Close; in the preamble not always without a word."""

@@ -4,42 +4,35 @@ from __future__ import annotations
 
 import secrets
 import socket
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import count
-from typing import Any
 
 from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IAddress, IDelayedCall, IOpenSSLServerConnectionCreator, IReactorTime
-from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
+from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import Interface
 
 from mailserver.errors import TemporaryFailure
 from mailserver.interfaces import BY_SECRET, IMechanism, IOracle, VerifierOf
 from mailserver.names import Names
 from mailserver.net.channel import surroundings
+from mailserver.net.places import CONNECTIONS, PER_ADDRESS, Places, TurnedAway
 from mailserver.net.protocol import POP3Server
 from mailserver.net.stamp import make_stamp, stamp_host
 from mailserver.net.story import Fetches
-from mailserver.net.throttle import Attempt, Throttle, network
+from mailserver.net.throttle import Attempt, Throttle
 from mailserver.protocol.policy import Policy
 from mailserver.protocol.pop3 import Session
-from mailserver.protocol.wire import err
 from mailserver.sasl import BY_NAME, MECHANISMS
 
 log = Logger()
 
 SWEEP_SECONDS = 5.0
 """How often the timers are looked at: one sweep costs less than a timer per connection, and nobody counts 5 seconds."""
-
-TURNED_AWAY_SECONDS = 10
-"""How long a client over the limits may take to hear so: over TLS the line waits for a handshake that may never come."""
 
 LOOK_SECONDS = 1.0
 """How long what is announced may lag behind what can be served: a look costs microseconds, and each session would pay."""
@@ -53,8 +46,8 @@ class Limits:
     idle_seconds: float = 600
     failure_delay_seconds: float = 2
     failures_per_connection: int = 3
-    connections: int = 10_000
-    connections_per_address: int = 200
+    connections: int = CONNECTIONS
+    connections_per_address: int = PER_ADDRESS
 
 
 class POP3ServerFactory(ServerFactory):
@@ -63,7 +56,8 @@ class POP3ServerFactory(ServerFactory):
     `tls` lets STLS be offered. `cleartext` is "tls", "loopback" or "always": where a password may cross an unencrypted
     line. `mechanisms` names SASL mechanisms in their order; empty means all that the portal's checkers can serve, and the
     `oracle` answer. `client_name` says where in a client's certificate its name is, "email" or "cn"; "" for nowhere.
-    Listeners of one service share a `throttle`, so that a guesser gains nothing by changing ports. `names` reads the names
+    Listeners of one service share a `throttle`, so that a guesser gains nothing by changing ports, and `places`, so that the
+    limits are those of all together; a factory alone has counters of its own. `names` reads the names
     that clients give, before the portal sees them; without it they are what was typed. Where it has accounts (SDPS), `*ENV`
     is served, for every maildrop. `greeting` is what the greeting says first: ASCII, 200 octets at most. Listeners that share
     `fetches` notice together the clients that fetch again what they had.
@@ -88,6 +82,7 @@ class POP3ServerFactory(ServerFactory):
         names: Names | None = None,
         greeting: str = "",
         fetches: Fetches | None = None,
+        places: Places | None = None,
     ) -> None:
         self.portal = portal
         self._mark = secrets.token_hex(3)
@@ -98,6 +93,7 @@ class POP3ServerFactory(ServerFactory):
         self.listener = listener
         self.throttle = throttle or Throttle(self.clock, self.limits.failure_delay_seconds)
         self.fetches = fetches or Fetches()
+        self.places = places or Places(self.limits.connections, self.limits.connections_per_address)
         self.oracle = oracle
         self.names = names
         self._client_name = client_name
@@ -116,8 +112,7 @@ class POP3ServerFactory(ServerFactory):
         self._loopback_policy = self._policy if cleartext == "tls" else replace(self._policy, cleartext=True)
         self._look()
         self._connections: set[POP3Server] = set()
-        self._turned_away: set[_TurnedAway] = set()
-        self._by_address: Counter[str] = Counter()
+        self._turned_away: set[TurnedAway] = set()
         self._sweeping: IDelayedCall | None = None
         self._drains: list[Deferred[None]] = []
 
@@ -132,22 +127,20 @@ class POP3ServerFactory(ServerFactory):
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """Build a connection for the client at `addr`, or one that turns it away."""
         peer = peer_host(addr)
-        address = network(peer)
         if self._drains:
-            return _TurnedAway(self, b"the server is stopping")
-        full = len(self._connections) >= self.limits.connections
-        if full or (peer and self._by_address[address] >= self.limits.connections_per_address):
+            return self.places.turn_away(self, b"the server is stopping", self.clock.seconds())
+        reason = self.places.take(peer)
+        if reason:
             log.info(
                 "turned away {peer}: {reason}",
                 event="pop3.turned_away",
                 listener=self.listener,
                 peer=peer,
-                reason="limits.connections" if full else "limits.connections_per_address",
+                reason=reason,
             )
-            return _TurnedAway(self, b"too many connections")
+            return self.places.turn_away(self, b"too many connections", self.clock.seconds())
         connection = self.connection(peer)
         self._connections.add(connection)
-        self._by_address[address] += 1
         self._wake()
         return connection
 
@@ -155,7 +148,7 @@ class POP3ServerFactory(ServerFactory):
         """Build a connection of this listener's kind."""
         return POP3Server(self, peer)
 
-    def session(self, peer: str, transport: object, *, tls: bool) -> Session:
+    def session(self, peer: str, connection: Protocol, *, tls: bool) -> Session:
         """Return a session, with the greeting that this client is due."""
         if self.clock.seconds() - self._looked >= LOOK_SECONDS:
             self._look()
@@ -163,7 +156,9 @@ class POP3ServerFactory(ServerFactory):
             self._loopback_policy if is_loopback(peer) else self._policy,
             make_stamp(self._stamp_host) if self._stamps else b"",
             tls=tls,
-            surroundings=partial(surroundings, self._stamp_host, self._client_name, transport),
+            surroundings=lambda: surroundings(
+                self._stamp_host, self._client_name, connection.transport
+            ),  # STLS changes it
         )
 
     def _look(self) -> None:
@@ -211,10 +206,7 @@ class POP3ServerFactory(ServerFactory):
     def ended(self, connection: POP3Server) -> None:
         """Forget a connection that was lost."""
         self._connections.discard(connection)
-        address = network(connection.peer)
-        self._by_address[address] -= 1
-        if not self._by_address[address]:
-            del self._by_address[address]
+        self.places.give_back(connection.peer)
         if not self._connections:
             drains, self._drains = self._drains, []
             for drained in drains:
@@ -242,9 +234,9 @@ class POP3ServerFactory(ServerFactory):
         for stranger in self._turned_away:
             stranger.transport.abortConnection()
 
-    def turned_away(self, connection: _TurnedAway, *, gone: bool) -> None:
+    def turned_away(self, stranger: TurnedAway, *, gone: bool) -> None:
         """Remember, or forget, a client over the limits who may take his time."""
-        (self._turned_away.discard if gone else self._turned_away.add)(connection)
+        (self._turned_away.discard if gone else self._turned_away.add)(stranger)
         self._rest() if gone else self._wake()
 
     def _wake(self) -> None:
@@ -271,32 +263,6 @@ class POP3ServerFactory(ServerFactory):
         """Tell whether some checker takes such credentials now: a chain of checkers may change its mind."""
         checker = self.portal.checkers.get(credentials)
         return checker is not None and credentials in checker.credentialInterfaces
-
-
-class _TurnedAway(Protocol):
-    """A connection over the limits: one line, and the end."""
-
-    transport: Any  # as POP3Server's
-
-    def __init__(self, factory: POP3ServerFactory, reason: bytes) -> None:
-        self._factory = factory
-        self._reason = reason
-        self._since = factory.clock.seconds()
-
-    def connectionMade(self) -> None:
-        """Say so, and close."""
-        self._factory.turned_away(self, gone=False)
-        self.transport.write(err(TemporaryFailure(self._reason)))
-        self.transport.loseConnection()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 - Twisted's signature
-        """Be forgotten."""
-        self._factory.turned_away(self, gone=True)
-
-    def check(self, now: float) -> None:
-        """Wait no longer than is fair."""
-        if now - self._since >= TURNED_AWAY_SECONDS:
-            self.transport.abortConnection()
 
 
 def peer_host(addr: IAddress | None) -> str:

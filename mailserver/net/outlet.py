@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from twisted.internet import tcp
 from twisted.internet.interfaces import IReactorTime, ISSLTransport
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.protocols.policies import ProtocolWrapper
 
 from mailserver.net.transfer import unsent_octets
 
@@ -15,6 +17,9 @@ CLOSING_SECONDS = 60
 
 FAREWELL_SECONDS = 1
 """How long a TLS client may take to answer the end of TLS when the server stops: an idle one reads nothing."""
+
+STRANGER_OCTETS = 16 * 1024
+"""Octets of replies that may wait for a client before the login: nobody needs half of it."""
 
 CLOSING_OCTETS = 2 * 1024 * 1024
 """Octets that a client may still send after we closed, and nobody reads: more is no accident of pipelining."""
@@ -34,6 +39,7 @@ class Outlet(Protocol):
         "octets_out",
         "peer",
         "plain",
+        "since",
         "tls",
         "transport",
     )
@@ -43,7 +49,7 @@ class Outlet(Protocol):
     def __init__(self, clock: IReactorTime, peer: str) -> None:
         self.clock = clock
         self.peer = peer
-        self.active = clock.seconds()
+        self.active = self.since = clock.seconds()
         self.octets_in = self.octets_out = 0
         self.tls = False
         self.plain = False  # whether nothing stands between us and the socket: then sendfile may be used
@@ -57,6 +63,21 @@ class Outlet(Protocol):
         self.tls = ISSLTransport.providedBy(self.transport)
         self.plain = self._direct = not self.tls and isinstance(self.transport, tcp.Connection)
         return self.tls
+
+    def restrain(self, octets: int) -> None:
+        """Let no more than about so much wait for the client, in our memory and unsent in the kernel's each; 0: no bound.
+
+        A stranger's replies would else fill the kernel's buffers, 2.4 MB measured. A fixed SO_SNDBUF would end the kernel's
+        own tuning of it for the rest of the session; this can be taken back.
+        """
+        raw = self.transport
+        while isinstance(raw, ProtocolWrapper):  # TLS
+            raw = raw.transport
+        if not isinstance(raw, tcp.Connection):
+            return
+        if raw.socket.family != socket.AF_UNIX:  # whose buffer does not grow
+            raw.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, octets)
+        raw.bufferSize = octets or tcp.Connection.bufferSize
 
     def write(self, data: bytes) -> None:
         """Write to the socket itself while the transport holds nothing back.

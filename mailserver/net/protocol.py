@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from math import inf
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.mail.interfaces import IMailboxPOP3
@@ -41,8 +43,9 @@ from mailserver.net.story import (
     tell_tls_failure,
 )
 from mailserver.net.throttle import Attempt
+from mailserver.net.tls_transport import start_tls
 from mailserver.net.transfer import SENDFILE_LEAST, FileSender, Transfer
-from mailserver.protocol.effects import Close, Commit, Envelope, Login, Retrieve, Sasl, StartTLS, State, Turn
+from mailserver.protocol.effects import Close, Commit, Envelope, Login, Retrieve, Sasl, StartTLS, Turn
 from mailserver.protocol.pop3 import Session
 
 if TYPE_CHECKING:
@@ -66,7 +69,6 @@ class POP3Server(Connection):
         "principal",
         "retrieved",
         "session",
-        "since",
     )
 
     session: Session
@@ -74,7 +76,6 @@ class POP3Server(Connection):
     def __init__(self, factory: POP3ServerFactory, peer: str) -> None:
         super().__init__(factory.clock, peer)
         self.factory: POP3ServerFactory = factory
-        self.since = self.active
         self.number = factory.number()
         self.principal = ""
         self.retrieved = 0
@@ -87,7 +88,7 @@ class POP3Server(Connection):
 
     def begin(self, *, tls: bool) -> Core:
         """Return the session that the listener's policy gives this client."""
-        self.session = self.factory.session(self.peer, self.transport, tls=tls)
+        self.session = self.factory.session(self.peer, self, tls=tls)
         return self.session
 
     def perform(self, effect: Any) -> None:
@@ -95,11 +96,13 @@ class POP3Server(Connection):
         self.performers[type(effect)](self, effect)
 
     def allowed_seconds(self) -> float:
-        """Before the login the time counts from the connection on: a slow guesser gains nothing by noise."""
+        """After the login, the time without a sign of life; before it, `stranger_seconds` alone counts."""
         limits = self.factory.limits
-        if self.session.state is State.AUTHORIZATION:
-            return limits.login_seconds - (self.active - self.since)
-        return limits.idle_seconds
+        return limits.login_seconds if self._maildrop is None else limits.idle_seconds
+
+    def stranger_seconds(self) -> float:
+        """The time counts from the connection on: a slow guesser gains nothing by noise, or by reading slowly."""
+        return self.factory.limits.login_seconds if self._maildrop is None else inf
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Give everything back, and tell what an operator would want to know of a client that did not get in."""
@@ -162,7 +165,7 @@ class POP3Server(Connection):
     def _start_tls(self, _: StartTLS) -> None:
         self.flush()
         self.tls, self.plain, self._direct = True, False, False
-        self.transport.startTLS(self.factory.tls)
+        self.transport = start_tls(self.transport, self, cast(IOpenSSLServerConnectionCreator, self.factory.tls))
         self.session.tls_started()
 
     def _sasl(self, effect: Sasl) -> None:
@@ -230,6 +233,7 @@ class POP3Server(Connection):
             self.leave()
             return
         self._maildrop = maildrop
+        self.restrain(0)
         self._settle(None)
         if isinstance(credentials, ActingFor):
             self.principal, self.user = self.user, printable(credentials.authzid)

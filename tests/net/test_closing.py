@@ -8,10 +8,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import Clock
-from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from mailserver.errors import MessageTruncated
 from mailserver.net.outlet import CLOSING_OCTETS, CLOSING_SECONDS
+from mailserver.net.tls_transport import TLSFactory
 from tests.net.sessions import GREETING, LOGIN, Client, Maildrop, SocketCase, Talk, make_factory
 
 
@@ -113,7 +113,7 @@ class OverSocketsTests(SocketCase):
     async def test_over_tls_too(self) -> None:
         store = self.certificates()
         factory = make_factory()
-        client = await self.connect(self.listen(TLSMemoryBIOFactory(store, False, factory), factory))
+        client = await self.connect(self.listen(TLSFactory(store, False, factory), factory))
         client.transport.startTLS(CertificateOptions())
         client.transport.write(LOGIN + b"QUIT\r\n" + b"NOOP\r\n" * 100_000)
         assert (await client.ended).endswith(b"+OK signing off\r\n")

@@ -10,10 +10,11 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
-from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from mailserver.net import POP3ServerFactory
-from mailserver.net.listener import TURNED_AWAY_SECONDS, Limits, is_loopback, peer_host
+from mailserver.net.listener import Limits, is_loopback, peer_host
+from mailserver.net.places import TURNED_AWAY, TURNED_AWAY_SECONDS, Places
+from mailserver.net.tls_transport import TLSFactory
 from tests.net.sessions import GREETING, Maildrop, SocketCase, Talk, make_factory, portal_of
 
 ALICE = IPv4Address("TCP", "192.0.2.1", 1)
@@ -75,7 +76,7 @@ def test_who_is_on_this_machine(peer: str, loopback: bool) -> None:
         (ALICE, v6("::ffff:192.0.2.1"), True),
         (v6("2001:db8::1"), v6("2001:db8::2"), True),
         (v6("2001:db8:0:1::1"), v6("2001:db8:0:2::1"), False),
-        (UNIXAddress(None), UNIXAddress(None), False),
+        (UNIXAddress(None), UNIXAddress(None), True),
     ],
 )
 def test_an_address_has_so_many_connections(first: Any, second: Any, counted: bool) -> None:
@@ -84,8 +85,8 @@ def test_an_address_has_so_many_connections(first: Any, second: Any, counted: bo
     assert turned_away(factory, second) is counted
     talk.lose()
     assert not turned_away(factory, second)
-    assert not factory._by_address
-    assert not factory._connections
+    assert not factory.places.by_address
+    assert factory.places.taken == 0
 
 
 def test_a_listener_has_so_many_connections(events: list[dict[str, Any]]) -> None:
@@ -106,6 +107,36 @@ def test_who_is_turned_away_may_not_hang_on() -> None:
     assert talk.wire.disconnected
     talk.lose()
     assert talk.clock.getDelayedCalls() == []
+
+
+def test_listeners_that_share_their_places_have_so_many_connections_together() -> None:
+    places = Places(2, 1)
+    first, second, alone = make_factory(places=places), make_factory(places=places), make_factory()
+    talk = Talk(first, ALICE)
+    assert turned_away(second, ALICE)
+    other = Talk(second, BOB)
+    assert turned_away(first, v6("2001:db8::1"))
+    assert not turned_away(alone, ALICE)
+    talk.lose()
+    assert not turned_away(second, ALICE)
+    other.lose()
+    assert (places.taken, places.by_address) == (0, {})
+
+
+def test_so_many_hear_that_they_are_too_many_and_the_others_are_dropped() -> None:
+    places = Places(0)
+    factories = [make_factory(places=places) for _ in range(2)]
+    told = [Talk(factories[n % 2], ALICE, logged_in=False) for n in range(TURNED_AWAY)]
+    assert {talk.wire.value() for talk in told} == {TOO_MANY}
+    dropped = Talk(factories[0], BOB, logged_in=False)
+    assert dropped.wire.value() == b""
+    assert dropped.wire.disconnected
+    dropped.lose()
+    told.pop().lose()
+    assert turned_away(factories[0], BOB)
+    for talk in told:
+        talk.lose()
+    assert places.turned_away == 0
 
 
 @pytest.mark.parametrize(
@@ -267,7 +298,7 @@ class OverSocketsTests(SocketCase):
     async def test_who_is_turned_away_over_tls_hears_so_or_is_dropped(self) -> None:
         clock = Clock()
         factory = make_factory(clock=clock, limits=Limits(connections=0))
-        port = self.listen(TLSMemoryBIOFactory(self.certificates(), False, factory), factory)
+        port = self.listen(TLSFactory(self.certificates(), False, factory), factory)
         polite = await self.connect(port)
         polite.transport.startTLS(CertificateOptions())
         assert await polite.ended == TOO_MANY
@@ -276,6 +307,13 @@ class OverSocketsTests(SocketCase):
             await self.turn()
         clock.pump([5] * 3)
         assert await silent.ended == b""
+
+    async def test_who_is_dropped_over_tls_hears_nothing(self) -> None:
+        places = Places(0)
+        places.turned_away = TURNED_AWAY
+        factory = make_factory(places=places)
+        client = await self.connect(self.listen(TLSFactory(self.certificates(), False, factory), factory))
+        assert await client.ended == b""
 
     async def test_idle_sessions_drain_over_sockets_and_no_timer_is_left(self) -> None:
         factory = make_factory(clock=self.reactor)

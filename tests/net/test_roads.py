@@ -11,11 +11,11 @@ from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
 from twisted.internet.interfaces import IOpenSSLContextFactory
 from twisted.internet.ssl import CertificateOptions, TLSVersion
 from twisted.internet.task import Clock
-from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.test.iosim import FakeTransport, connect
 from zope.interface import implementer
 
 from mailserver.net.haproxy import ProxyFactory
+from mailserver.net.tls_transport import TLSFactory
 from mailserver.net.transfer import CHUNK, SENDFILE_LEAST
 from mailserver.protocol.wire import Stuffer, TopCut
 from tests.net.sessions import GREETING, LOGIN, Client, Maildrop, SocketCase, Talk, make_factory
@@ -151,7 +151,7 @@ class OverSocketsTests(SocketCase):
 
     async def test_tls_from_the_first_byte(self) -> None:
         factory = self.made(cleartext="tls")
-        client = await self.connect(self.listen(TLSMemoryBIOFactory(self.certificates(), False, factory), factory))
+        client = await self.connect(self.listen(TLSFactory(self.certificates(), False, factory), factory))
         client.transport.startTLS(CertificateOptions())
         await self.told(client)
         assert self.named("pop3.session")[0]["tls"] is True
