@@ -196,6 +196,8 @@ class Config:
     """Processes that serve; 0: one per core. More than 4 per core, or 8, are taken for a slip."""
     user: str = ""
     """Started as root: bind, then become this user and its groups. It owns the maildrops."""
+    log: Literal["twisted", "json"] = "twisted"
+    """The form of the log: that of twist's and twistd's own flags, or one object of JSON a line; where, they say."""
     listen: Listen = field(default_factory=Listen)
     tls: Tls = field(default_factory=Tls)
     auth: Auth = field(default_factory=Auth)

@@ -66,7 +66,7 @@ class LogPipe:
         """For the file that we stand for: `write` has done what can be done."""
 
     def finish(self) -> None:
-        """Give the reader a last moment, and close; the process ends."""
+        """Give the reader a last moment; the process ends, and what it still logs may be lost."""
         until = time.monotonic() + FINISH_SECONDS
         with self._lock:
             while self._lines and (left := until - time.monotonic()) > 0:
@@ -74,8 +74,10 @@ class LogPipe:
                 poll.register(self._descriptor, select.POLLOUT)
                 poll.poll(left * 1000)
                 self._push()
-            self._send = _closed
-            self._close()
+
+    def close(self) -> None:
+        """Let go of the descriptor; nothing may be written any more."""
+        self._close()
 
     def _push(self) -> None:
         self._pushing = True
@@ -154,7 +156,3 @@ def _polled(descriptor: int, data: bytes) -> int:
     if not poll.poll(0):
         raise BlockingIOError
     return os.write(descriptor, data[: select.PIPE_BUF])
-
-
-def _closed(_data: bytes) -> int:
-    raise BrokenPipeError

@@ -19,14 +19,15 @@ from typing import Any, Final
 
 from twisted.application.service import Service
 from twisted.internet.address import UNIXAddress
-from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IListeningPort, IProtocol, IProtocolFactory
 from twisted.internet.protocol import ServerFactory
 from twisted.internet.tcp import Port
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 
+from mailserver.closing import close_ports
 from mailserver.config import Config, ConfigError
 from mailserver.endpoints import unfit
 from mailserver.privileges import become
@@ -93,12 +94,14 @@ class MailService(Service):
 
     serving: Deferred[Sequence[IListeningPort]]
 
-    def __init__(self, config: Config, reactor: Any) -> None:
+    def __init__(self, config: Config, reactor: Any, log_level: Any = LogLevel.debug) -> None:
         self._config = config
         self._reactor = reactor
         self._problems = Problems(config.places)
         self._made: Server | None = None
         self._preparing: Deferred[None] | None = None
+        self._log_level = log_level  # below it, workers keep for themselves what they log
+        self._outdated = False
         self._sockets: list[Socket] = []
         self._server: Server | Workers | None = None
         self._stopping = DeferredLock()
@@ -118,10 +121,17 @@ class MailService(Service):
         self.serving.cancel()
         return Deferred.fromCoroutine(self._stop())
 
-    def reload(self) -> None:
-        """SIGHUP: read certificates and users again."""
-        if self._server is not None:
-            self._server.reload()
+    @property
+    def alive(self) -> bool:
+        """Whether anybody serves: this process, or one of the workers."""
+        return self._server.alive if isinstance(self._server, Workers) else self._server is not None
+
+    def reload(self) -> Deferred[None]:
+        """SIGHUP: read certificates and users again. Fires when it is done; a start that is under way does it at its end."""
+        if self._server is None:
+            self._outdated = True
+            return succeed(None)
+        return self._server.reload()
 
     async def _start(self) -> Sequence[IListeningPort]:
         try:
@@ -130,6 +140,8 @@ class MailService(Service):
         except BaseException:
             await self._stop()
             raise
+        if self._outdated:
+            self.reload()
         return [each.port for each in self._sockets]
 
     async def _prepare(self) -> None:
@@ -156,9 +168,8 @@ class MailService(Service):
         for each in self._sockets:
             if isinstance(each.port.getHost(), UNIXAddress):
                 raise ConfigError([f"listen.{each.kind}: a Unix socket is served by one process: set workers = 1"])
-        self._server = workers = Workers(
-            self._config, self._reactor, [(each.kind, each.endpoint, each.port) for each in self._sockets]
-        )
+        sockets = [(each.kind, each.endpoint, each.port) for each in self._sockets]
+        self._server = workers = Workers(self._config, self._reactor, sockets, self._log_level)
         await workers.start()
         for each in self._sockets:
             self._tell(each)
@@ -171,8 +182,7 @@ class MailService(Service):
         async with self._stopping:  # a start that is cancelled stops too, and stopService is to wait for it
             sockets, self._sockets = self._sockets, []
             server, self._server = self._server, None
-            for each in sockets:
-                await maybeDeferred(each.port.stopListening)
+            await close_ports(each.port for each in sockets)
             if server is not None:
                 await server.stop()
 
@@ -193,8 +203,7 @@ async def bind(config: Config, reactor: Any) -> list[Socket]:
             except (ValueError, TypeError, LookupError, OverflowError) as error:  # what Twisted's endpoints raise
                 problems.append(f"listen.{kind}: {unfit(endpoint, error)}")
     if problems:
-        for each in bound:
-            await maybeDeferred(each.port.stopListening)
+        await close_ports(each.port for each in bound)
         raise ConfigError(problems)
     return bound
 

@@ -24,6 +24,7 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from mailserver.auth import Accounts, MailboxRealm, PasswordFile, make_oracle, make_portal
+from mailserver.closing import stop_all
 from mailserver.config import Config, ConfigError, mechanism_lists, unknown_kind
 from mailserver.envelope import EnvelopeHeaders
 from mailserver.interfaces import BY_SECRET, Census, IStartable, IStore, IUsers
@@ -194,8 +195,7 @@ class Server:
             log.warn("sessions still under way after {seconds} s are cut", event="service.cut", seconds=seconds)
             for factory in factories:
                 factory.abort()
-        while self._stops:
-            await maybeDeferred(self._stops.pop())
+        await stop_all(self._stops)
 
     def _load_certificates(self) -> None:
         tls = self._config.tls

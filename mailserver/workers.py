@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -243,5 +242,16 @@ class Worker(ProcessProtocol):
 
     def signal(self, name: str) -> None:
         """Send a signal, if there is still somebody to get it."""
-        with suppress(ProcessExitedAlready):  # the news of its end is on its way
+        try:
             self.transport.signalProcess(name)
+        except ProcessExitedAlready:
+            pass  # the news of its end is on its way
+        except OSError as error:  # EPERM, after twistd's --uid: the end of our process ends it, too
+            log.warn(
+                "worker {number} (pid {pid}) takes no signal {name}: {reason}",
+                event="worker.signal_refused",
+                number=self.number,
+                pid=self.pid,
+                name=name,
+                reason=error.strerror,
+            )

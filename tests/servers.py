@@ -164,6 +164,9 @@ class Server:
             self.settings[name] = {**old, **value} if isinstance(value, dict) else value
         self._changed = threading.Condition()
         self._ended = False
+        self.reading = threading.Event()
+        """Cleared: nobody reads the log."""
+        self.reading.set()
 
     def __enter__(self) -> Self:
         self.start()
@@ -253,6 +256,11 @@ class Server:
         assert len(found) >= count, f"the server ended before {event!r}:\n{self.log()}"
         return found[count - 1]
 
+    def wait_for_text(self, text: str) -> None:
+        """Wait until the log holds these words, in whatever form it is."""
+        self._wait(lambda: self._ended or text in self.log(), START_SECONDS, repr(text))
+        assert text in self.log(), f"the server ended before {text!r}:\n{self.log()}"
+
     def log(self) -> str:
         """The log as people read it."""
         return "\n".join(each["text"] for each in list(self.events))
@@ -276,6 +284,7 @@ class Server:
     def _read(self) -> None:
         assert self.process.stdout is not None
         with self.process.stdout as output:
+            self.reading.wait()
             for line in output:
                 event = parsed(line)
                 with self._changed:
@@ -296,7 +305,7 @@ def parsed(line: bytes) -> dict[str, Any]:
         event = eventFromJSON(text)
     except ValueError:
         return {"text": text}
-    return {**event, "text": f"{formatEvent(event)}{event.get('log_failure', '')}"}
+    return {"text": f"{formatEvent(event)}{event.get('log_failure', '')}", **event}
 
 
 def toml(settings: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ TOP = {
     "cli",
 } | {
     "channel",
+    "closing",
     "cores",
     "logpipe",
     "notify",
@@ -42,11 +43,11 @@ MAY_IMPORT = {
     "preload": set(),
     "endpoints": set(),
     "kerberos": {"auth", "config", "problems"},
-    "serving": BASE | PARTS | {"config", "config_file", "kerberos", "preload", "problems"},
+    "serving": BASE | PARTS | {"closing", "config", "config_file", "kerberos", "preload", "problems"},
     "workers": {"config", "config_file", "cores", "channel", "reporting", "serving"},
-    "service": {"config", "endpoints", "privileges", "problems", "serving", "workers"},
+    "service": {"closing", "config", "endpoints", "privileges", "problems", "serving", "workers"},
     "cli": BASE | PURE | PARTS | TOP,
-    **dict.fromkeys(("channel", "cores", "logpipe", "notify", "reporting", ""), frozenset()),
+    **dict.fromkeys(("channel", "closing", "cores", "logpipe", "notify", "reporting", ""), frozenset()),
 }
 
 WORLD = {"asyncio", "io", "os", "pathlib", "random", "secrets", "select", "selectors", "signal", "socket", "ssl"} | {

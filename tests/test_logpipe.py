@@ -94,7 +94,7 @@ def test_what_nobody_reads_is_dropped_counted_and_told_where_it_is_missing(ends)
         lines = read_all(ends[0], pipe, reactor).splitlines()
         pipe.write("and on\n")
         lines += read_all(ends[0], pipe, reactor).splitlines()
-    pipe.finish()
+    pipe.close()
     kept = len(lines) - 2
     assert lines == [f"{number:99}" for number in range(kept)] + [f"dropped {total - kept}", "and on"]
 
@@ -102,7 +102,7 @@ def test_what_nobody_reads_is_dropped_counted_and_told_where_it_is_missing(ends)
 def test_the_file_that_others_share_stays_as_it_was(ends):
     pipe = LogPipe(ends[1], Writers())
     pipe.write(LINE)
-    pipe.finish()
+    pipe.close()
     assert os.get_blocking(ends[1])
 
 

@@ -29,8 +29,10 @@ def settings(*arguments):
 
 def test_twisted_finds_the_plugin_and_it_names_its_parts():
     (maker,) = [each for each in getPlugins(IServiceMaker) if each.tapname == "mailserver"]
-    assert maker.options is Options
-    assert maker.makeService is makeService
+    assert isinstance(maker.options(), Options)
+    options = Options()
+    options.parseOptions(ENOUGH)
+    assert isinstance(maker.makeService(options), Program)
 
 
 def test_importing_the_plugin_imports_nothing_of_ours():
@@ -60,7 +62,9 @@ def test_every_flag_is_its_setting():
         "--store=memory:",
         "--seen=retr",
         "--io=threads",
+        "--log=json",
     )
+    assert config.log == "json"
     assert (config.hostname, config.workers, config.user) == ("mail.example.org", 3, "vmail")
     assert (config.listen.pop3, config.listen.pop3s) == (("tcp:0", "tcp:1"), ("tcp:2",))
     assert (config.listen.kpop, config.kerberos.keytab) == (("tcp:3", "tcp:4"), "pop.keytab")
@@ -96,7 +100,9 @@ def test_a_fault_of_ours_is_no_fault_of_the_configuration():
 
 
 def test_a_start_that_was_stopped_is_no_failure():
-    program = Program(None, reactor)
+    options = Options()
+    options.parseOptions(ENOUGH)
+    program = Program(options, reactor)
     assert program._failed(Failure(CancelledError())) is None
     assert program._status is None
 

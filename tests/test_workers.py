@@ -26,7 +26,7 @@ from tests.rawpop3 import RawPOP3
 from tests.servers import START_SECONDS, TWIST, TWISTD, Server, Site
 
 PROGRAMS = pytest.mark.parametrize("program", [TWIST, TWISTD], ids=["twist", "twistd"])
-SESSIONS_OVER_A_PIPE = 3000
+SESSIONS_OVER_A_PIPE = 2000
 """Two lines each are more than a pipe's 64 KiB and what is kept beside it, in both workers."""
 MESSAGE = b"Subject: hello\r\n\r\nworld\r\n"
 

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import os
 import resource
-import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from twisted.cred.strcred import AuthOptionMixin
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import LogLevel
 from twisted.python import usage
 from twisted.python.failure import Failure
 
+from mailserver.cli.changes import Changes
 from mailserver.cli.failures import report
+from mailserver.cli.logs import Logs
+from mailserver.cli.signals import attend
 from mailserver.config import Config, Key
 from mailserver.config_file import Flag, load
 from mailserver.credentials import IBearerToken
-from mailserver.service import MailService
+from mailserver.notify import Notifier
+from mailserver.service import MailService, spoken
 
 _FLAGS: dict[str, Key] = {
     "hostname": ("hostname",),
@@ -33,6 +38,7 @@ _FLAGS: dict[str, Key] = {
     "store": ("store", "url"),
     "seen": ("store", "seen"),
     "io": ("store", "io"),
+    "log": ("log",),
 }
 
 
@@ -59,6 +65,7 @@ class Options(usage.Options, AuthOptionMixin):
         ("store", None, None, "The maildrops, such as maildir:{home}/Maildir."),
         ("seen", None, None, "Whether RETR marks a message as seen: never or retr."),
         ("io", None, None, "Disk work: auto, or threads for slow file systems."),
+        ("log", None, None, "The log's form: twisted, or json (one object a line)."),
     )
 
     def __init__(self) -> None:
@@ -81,8 +88,8 @@ class Options(usage.Options, AuthOptionMixin):
         """Users and passwords, such as passwd-file:FILE; repeatable, asked in this order."""
         self._lists.setdefault("auth", []).append(description)
 
-    def settings(self) -> Config:
-        """The settings of the file and the flags. Errors: ConfigError."""
+    def flags(self) -> dict[Key, Flag]:
+        """The settings that were given."""
         flags = {key: Flag(f"--{name}", self[name]) for name, key in _FLAGS.items() if self[name] is not None}
         workers = self["workers"]
         if workers is not None and workers.isdecimal():
@@ -90,7 +97,11 @@ class Options(usage.Options, AuthOptionMixin):
         for name, values in self._lists.items():
             key = ("auth", "checkers") if name == "auth" else ("listen", name)
             flags[key] = Flag(f"--{name}", values)
-        return load(self["config"], flags)
+        return flags
+
+    def settings(self) -> Config:
+        """The settings of the file and the flags. Errors: ConfigError."""
+        return load(self["config"], self.flags())
 
 
 def makeService(options: Options) -> Program:
@@ -98,7 +109,7 @@ def makeService(options: Options) -> Program:
     from twisted.internet import reactor
 
     try:
-        return Program(MailService(options.settings(), reactor), reactor)
+        return Program(options, reactor)
     except Exception:  # noqa: BLE001 - `report` tells the operator's errors from ours, and neither may end with 1
         raise SystemExit(report(Failure())) from None
 
@@ -111,12 +122,24 @@ class CannotStart(SystemExit, Exception):
 
 
 class Program(Service):
-    """The service as a process of its own: its signals, its limits, and its exit status."""
+    """The service as a process of its own: its signals, its log, its limits, and its exit status. Errors: ConfigError."""
 
-    def __init__(self, mail: MailService, reactor: Any) -> None:
-        self._mail = mail
+    def __init__(self, options: Options, reactor: Any) -> None:
+        config = options.settings()
+        self._program = getattr(options, "parent", None)
+        """The options of twist or twistd."""
+        self._mail = MailService(config, reactor, log_level=_level(self._program))
+        self._changes = Changes(options["config"], options.flags())
+        self._logs = Logs(config.log, reactor)
+        self._notifier = Notifier(os.environ, reactor, lambda: self._mail.alive)
         self._reactor = reactor
         self._status: int | None = None
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Twist and twistd call it, before they open their log and before anything is bound: from now on we take signals."""
+        Service.setServiceParent(self, parent)
+        self._logs.replace(self._program, parent)
+        attend(self._reactor, self.reload, self._logs.reopen)
 
     def privilegedStartService(self) -> None:
         """Bind early: twistd calls it before it gives up root for its own --uid; twist never does."""
@@ -126,16 +149,30 @@ class Program(Service):
         """Start. What fails at once ends the process before its reactor runs; what fails later, stops the reactor."""
         Service.startService(self)
         raise_descriptor_limit()
+        self._reactor.addSystemEventTrigger("after", "shutdown", self._logs.finish)
         self._mail.startService()
-        self._mail.serving.addErrback(self._failed)
+        self._mail.serving.addCallbacks(self._serves, self._failed)
         if self._status is not None:
             raise CannotStart(self._status)
-        signal.signal(signal.SIGHUP, lambda _number, _frame: self._reactor.callFromThread(self._mail.reload))
 
     def stopService(self) -> Deferred[None]:
         """Drain and stop."""
         Service.stopService(self)
-        return self._mail.stopService()
+        self._notifier.stopping()
+        return self._mail.stopService().addBoth(self._stopped)
+
+    def reload(self) -> None:
+        """SIGHUP: read certificates and users again, and say which settings would need a restart."""
+        self._notifier.reloading()
+        self._changes.tell()
+        self._mail.reload().addBoth(lambda _: self._notifier.reloaded())
+
+    def _serves(self, ports: Sequence[IListeningPort]) -> None:
+        self._notifier.ready("serving " + ", ".join(spoken(port.getHost()) for port in ports))
+
+    def _stopped(self, outcome: Any) -> Any:
+        self._notifier.close()
+        return outcome
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(CancelledError):
@@ -145,6 +182,11 @@ class Program(Service):
             # twist and twistd end with 0 whatever stopped their reactor, and it swallows SystemExit: this is the way out.
             self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, self._status)
             self._reactor.stop()
+
+
+def _level(options: Any) -> Any:
+    """From which level on twist logs; twistd logs everything."""
+    return options["logLevel"] if isinstance(options, Mapping) and "logLevel" in options else LogLevel.debug
 
 
 def raise_descriptor_limit() -> None:

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from typing import IO, Any, cast
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.main import CONNECTION_DONE
@@ -32,6 +32,7 @@ from zope.interface import implementer
 
 from mailserver.channel import FIRST_SOCKET, RELOADED, SERVING, say
 from mailserver.cli.failures import report
+from mailserver.closing import close_ports
 from mailserver.config_file import revive
 from mailserver.logpipe import LogPipe
 from mailserver.privileges import become
@@ -84,8 +85,7 @@ async def serve(spec: dict[str, Any], reactor: Any) -> None:
             ports.append(reactor.adoptStreamPort(adopted.fileno(), adopted.family, factory))
 
     async def stop() -> None:
-        for port in ports:
-            await maybeDeferred(port.stopListening)
+        await close_ports(ports)
         await server.stop()
 
     reactor.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(stop()))

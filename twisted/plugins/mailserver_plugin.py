@@ -7,7 +7,7 @@ from twisted.application.service import ServiceMaker
 
 mailserver = ServiceMaker(
     "mailserver",
-    "mailserver.cli.launch",
+    "mailserver.cli.command",
     "A POP3, POP3S and KPOP server.",
     "mailserver",
 )

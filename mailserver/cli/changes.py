@@ -1,0 +1,59 @@
+"""Which settings of mailserver.toml are no longer those that the process was started with."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Container, Mapping
+from pathlib import Path
+from typing import Any
+
+from twisted.logger import Logger
+
+from mailserver.config import Key
+
+log = Logger()
+
+
+class Changes:
+    """Remembers the file as it is now. `flags`: the settings that the command line gives, and the file cannot change."""
+
+    def __init__(self, path: str | None, flags: Container[Key]) -> None:
+        self._path = Path(path).absolute() if path else None  # twistd may change the folder
+        self._flags = flags
+        self._before = settings_of(self._path.read_text(encoding="utf-8")) if self._path else {}
+
+    def tell(self) -> None:
+        """SIGHUP: name them, for it applies none; the values stay unsaid, because some are secrets."""
+        if self._path is None:
+            return
+        # The reactor waits for it: some kilobytes of the disk with /etc, at an operator's word.
+        try:
+            now = settings_of(self._path.read_text(encoding="utf-8"))
+        except OSError as error:  # the serving user need not be able to read it
+            log.info(UNREAD, event="service.settings_unread", path=str(self._path), reason=error.strerror)
+            return
+        except ValueError as error:
+            log.warn(BROKEN, event="service.settings_broken", path=str(self._path), reason=str(error))
+            return
+        changed = sorted(".".join(key) for key in now.keys() | self._before.keys() if self._differs(key, now))
+        if changed:
+            log.warn(CHANGED, event="service.settings_changed", path=str(self._path), settings=", ".join(changed))
+
+    def _differs(self, key: tuple[str, ...], now: Mapping[tuple[str, ...], object]) -> bool:
+        return key not in self._flags and now.get(key) != self._before.get(key)
+
+
+UNREAD = "whether {path} has changed is not known: it cannot be read ({reason})"
+BROKEN = "{path} is broken, and a restart would fail ({reason})"
+CHANGED = "{path} has changed: restart to apply {settings}"
+
+
+def settings_of(text: str) -> dict[tuple[str, ...], Any]:
+    """The settings of a TOML text, by table and name. Errors: ValueError."""
+    found: dict[tuple[str, ...], Any] = {}
+    for name, value in tomllib.loads(text).items():
+        if isinstance(value, dict):
+            found.update({(name, setting): each for setting, each in value.items()})
+        else:
+            found[name,] = value
+    return found
