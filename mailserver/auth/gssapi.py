@@ -8,22 +8,26 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, execute, fail, maybeDeferred, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mailserver.asker import asker
 from mailserver.auth.keytab import service_host
 from mailserver.auth.krb5 import SERVICE
 from mailserver.auth.libkrb5 import GENERIC, KerberosUnavailable
-from mailserver.auth.pool import HashPool
 from mailserver.errors import TemporaryFailure, TicketRefused
 from mailserver.interfaces import GssProgress, GssToken, GssUnwrap, GssWrap, IStartable
+from mailserver.pool import Pool
 
 THREADS: Final = 2
 """As for tickets: a step takes 0.2 ms, and a file system may hang now and then."""
 
 MAX_WAITING: Final = 500
 """Some 100 ms of work: cron starts clients by the hundred in the same second. Where a file system hangs, later ones hear so."""
+
+SHARE: Final = 100
+"""Of the queue, for one address: cron may start all clients of a site behind it."""
 
 Request = GssToken | GssWrap | GssUnwrap
 
@@ -40,7 +44,7 @@ class GssapiAcceptor:
         self._keytab = keytab
         host = service_host(host)
         self._service = f"{SERVICE}/{host}@" if host else f"{SERVICE}/"
-        self._pool: HashPool | None = None
+        self._pool: Pool | None = None
         self._credentials: Any = None
         self._gssapi = _library()
         # The library's own kind of context returns an error token where a step fails, and raises at the next call.
@@ -52,17 +56,15 @@ class GssapiAcceptor:
         return self._pool is not None and self._credentials is not None
 
     def start(self, reactor: Any) -> Deferred[None]:
-        """Find out whether the keytab can be used, as the user that will serve. Errors: KerberosUnavailable."""
-        self._pool = HashPool(reactor, THREADS, MAX_WAITING, name="gssapi")
-        self._pool.start()
-        return self._pool.run(self._acquire).addErrback(self._stopped)
+        """Find out whether the keytab can be used, as the user that will serve. Errors: KerberosUnavailable, NoThreads."""
+        pool = self._pool = Pool(reactor, THREADS, MAX_WAITING, "gssapi", share=SHARE)
+        started = execute(pool.start).addCallback(lambda _: pool.run(self._acquire))
+        return started.addErrback(self._stopped)
 
     def stop(self) -> Deferred[None]:
         """End the threads; steps that wait fail with TemporaryFailure."""
         pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.stop()
-        return succeed(None)
+        return succeed(None) if pool is None else pool.stop()
 
     def reload(self) -> Deferred[None]:
         """Nothing is kept that could be out of date."""
@@ -76,7 +78,7 @@ class GssapiAcceptor:
         if self._pool is None:
             return fail(TemporaryFailure())
         if isinstance(request, GssToken):
-            return self._pool.run(self._step, request).addErrback(self._refused)
+            return self._pool.run(self._step, request, key=asker()).addErrback(self._refused)
         return maybeDeferred(self._wrap, request).addErrback(self._refused)
 
     def _stopped(self, failure: Failure) -> Failure:

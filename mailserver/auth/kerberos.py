@@ -54,7 +54,7 @@ class KerberosAcceptor:
 
     def stop(self) -> Deferred[None]:
         """End the threads; verifications that wait fail with TemporaryFailure."""
-        return execute(self._pool.stop)
+        return self._pool.stop()
 
     def reload(self) -> Deferred[None]:
         """Nothing is kept that could be out of date."""
@@ -101,7 +101,7 @@ class KerberosChecker:
 
     def stop(self) -> Deferred[None]:
         """End the thread."""
-        return execute(self._pool.stop)
+        return self._pool.stop()
 
     def reload(self) -> Deferred[None]:
         """The rules are those of the start; libkrb5 sees for itself when krb5.conf changes."""

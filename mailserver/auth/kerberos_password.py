@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn, cast
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
-from twisted.internet.defer import Deferred, execute, fail, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -96,7 +96,7 @@ class KerberosPassword:
     def stop(self) -> Deferred[None]:
         """End the threads and forget the verified passwords."""
         self._cache.clear()
-        return execute(self._pool.stop)
+        return self._pool.stop()
 
     def reload(self) -> Deferred[None]:
         """Forget the verified passwords, which is what a SIGHUP after a change in Kerberos is good for."""

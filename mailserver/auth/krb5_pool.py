@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
-from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.defer import Deferred, execute, fail, succeed
 from twisted.python.failure import Failure
 
+from mailserver.asker import asker
 from mailserver.auth.krb5 import Krb5
 from mailserver.auth.libkrb5 import KerberosError, KerberosUnavailable
-from mailserver.auth.pool import HashPool
 from mailserver.errors import TemporaryFailure
+from mailserver.pool import Pool
+
+SHARE: Final = 5
+"""The part of the queue that one address may fill: cron may start all clients of a site behind it."""
 
 
 class Krb5Pool:
@@ -24,36 +27,37 @@ class Krb5Pool:
     """
 
     def __init__(self, threads: int, waiting: int) -> None:
+        """One address has `SHARE` of what may wait."""
         self._threads = threads
         self._waiting = waiting
         self._local = threading.local()
-        self._pool: HashPool | None = None
+        self._pool: Pool | None = None
 
     @property
     def running(self) -> bool:
         """Whether it was started."""
         return self._pool is not None
 
-    def start(self, reactor: IReactorFromThreads, check: Callable[[Krb5], object]) -> Deferred[None]:
-        """Get ready; threads appear as they are needed. If `check` fails, no thread is left.
+    def start(self, reactor: Any, check: Callable[[Krb5], object]) -> Deferred[None]:
+        """Get ready, with all threads. If `check` fails, none is left.
 
-        Errors: KerberosUnavailable, and those of `check`.
+        Errors: KerberosUnavailable, NoThreads, and those of `check`.
         """
         if self._pool is not None:
             return succeed(None)
-        self._pool = HashPool(reactor, self._threads, self._waiting, name="kerberos")
-        self._pool.start()
-        return self.run(check).addCallbacks(lambda _: None, self._failed)
+        self._pool = Pool(reactor, self._threads, self._waiting, "kerberos", share=-(-self._waiting // SHARE))
+        return (
+            execute(self._pool.start).addCallback(lambda _: self.run(check)).addCallbacks(lambda _: None, self._failed)
+        )
 
-    def stop(self) -> None:
+    def stop(self) -> Deferred[None]:
         """End the threads and their contexts; what waits fails with TemporaryFailure. Idempotent."""
         pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.stop()
+        return succeed(None) if pool is None else pool.stop()
 
     def run(self, work: Callable[..., Any], *args: Any) -> Deferred[Any]:
         """The result of ``work(krb5, *args)`` from a thread. Errors: those of `work`; TemporaryFailure when too many wait."""
-        return fail(TemporaryFailure()) if self._pool is None else self._pool.run(self._call, work, *args)
+        return fail(TemporaryFailure()) if self._pool is None else self._pool.run(self._call, work, *args, key=asker())
 
     def _failed(self, failure: Failure) -> Failure:
         self.stop()

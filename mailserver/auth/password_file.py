@@ -6,29 +6,40 @@ import hmac
 import secrets
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import replace
 from hashlib import md5
-from typing import Any, cast
+from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from twisted.internet.defer import Deferred, execute, fail, maybeDeferred, succeed
 from zope.interface import Interface, implementer
 
+from mailserver.asker import asker
 from mailserver.auth.cache import VerifiedPasswords
 from mailserver.auth.extra_fields import NOWHERE
 from mailserver.auth.hmac_md5 import CONTEXTS, hmac_md5, read_contexts
-from mailserver.auth.pool import HashPool
 from mailserver.auth.reasons import refusal
 from mailserver.auth.schemes import Secret, plausible, prepare
 from mailserver.auth.scram import DIGESTS, ITERATIONS, ScramSalts, derive, read_keys
 from mailserver.auth.table import Entry
 from mailserver.auth.watch import WatchedTable
 from mailserver.credentials import CramMd5
-from mailserver.errors import LoginRefused
+from mailserver.errors import LoginRefused, TemporaryFailure
 from mailserver.interfaces import Census, IStartable, IUsers, IVerifiers, User
 from mailserver.names import Names
+from mailserver.pool import Pool
 from mailserver.saslprep import prepared
+
+THREADS = 2
+"""Enough to keep a core or two busy with hashing and leave others to the mail; Argon2 may take 64 MiB in each."""
+
+MAX_WAITING = 100
+"""At 100 ms a hash, the last in the queue waits five seconds; a client would give up on more."""
+
+SHARE = 20
+"""Of the queue, for one address: its last login waits a second. More of them hear to come again, and nobody else does."""
 
 UNKNOWN = Entry(User(""))
 """Stands in for a user who is not there, so that nothing is skipped for him."""
@@ -61,8 +72,7 @@ class PasswordFile:
         self._salts = ScramSalts()
         self._fake = secrets.token_hex(16).encode("ascii")
         self._fake_contexts = secrets.token_bytes(CONTEXTS)
-        self._reactor: Any = None
-        self._pool: HashPool | None = None
+        self._pool: Pool | None = None
 
     @property
     def names(self) -> Names:
@@ -77,25 +87,23 @@ class PasswordFile:
         return f"PasswordFile({self._file.path!r})"
 
     def start(self, reactor: Any) -> Deferred[None]:
-        """Read the file and get the threads ready. Errors: PasswordFileError."""
+        """Read the file and get the threads ready. Errors: PasswordFileError, NoThreads."""
         return execute(self._start, reactor)
 
     def _start(self, reactor: Any) -> None:
         if self._pool is not None:
             return
         self._file.load()
-        self._reactor = reactor
-        self._pool = HashPool(reactor)
-        self._pool.start()
+        pool = Pool(reactor, THREADS, MAX_WAITING, "passwords", share=SHARE)
+        pool.start()
+        self._pool = pool
 
     def stop(self) -> Deferred[None]:
         """End the threads and forget the verified passwords."""
         self._find_reactor = None  # a login that comes late would start threads that nobody ends
         pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.stop()
         self._cache.clear()
-        return succeed(None)
+        return succeed(None) if pool is None else pool.stop()
 
     def reload(self) -> Deferred[None]:
         """Read the file again if it has changed; before the start there is nothing to do."""
@@ -149,7 +157,8 @@ class PasswordFile:
             self._start_late()
         if self._file.fresh():
             return ask(*args)
-        return self._file.refresh(self._reactor).addCallback(lambda _: ask(*args))
+        context = copy_context()  # the reading is for all who wait, and what follows for each of them
+        return self._file.refresh(self._in_turn).addCallback(lambda _: context.run(ask, *args))
 
     def _start_late(self) -> None:
         if self._find_reactor is None:
@@ -255,7 +264,11 @@ class PasswordFile:
         return derived.addCallback(lambda keys: stored or keys)
 
     def _in_pool(self, work: Callable[..., Any], *args: Any) -> Deferred[Any]:
-        return cast(HashPool, self._pool).run(work, *args)
+        return fail(TemporaryFailure()) if self._pool is None else self._pool.run(work, *args, key=asker())
+
+    def _in_turn(self, work: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        """Read the file: it is for everybody, and no crowd of logins keeps it waiting."""
+        return fail(TemporaryFailure()) if self._pool is None else self._pool.run(work, *args, key=self, owed=True)
 
 
 def _keeps(secret: Secret | None, mechanism: bytes) -> bool:

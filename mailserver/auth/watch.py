@@ -12,7 +12,6 @@ from hashlib import blake2b
 from typing import Any, NamedTuple, cast
 
 from twisted.internet.defer import Deferred, execute
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
@@ -97,14 +96,13 @@ class WatchedTable:
         self._trouble = ""
         return True
 
-    def refresh(self, reactor: Any) -> Deferred[None]:
+    def refresh(self, in_thread: Callable[..., Deferred[Any]]) -> Deferred[None]:
         """Read the file again; fires when it was judged. A large file is read in a thread, once for all who wait."""
         if self._waiting is None:
             if self._octets <= SMALL:
                 return self._judged(execute(read_file, *self._asked))
             self._waiting = []
-            pool = reactor.getThreadPool()
-            self._judged(deferToThreadPool(reactor, pool, read_file, *self._asked)).addBoth(self._tell)
+            self._judged(in_thread(read_file, *self._asked)).addBoth(self._tell)
         waiter: Deferred[None] = Deferred()
         self._waiting.append(waiter)
         return waiter

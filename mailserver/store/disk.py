@@ -1,78 +1,95 @@
-"""Where the work on the disk runs: a bounded pool of threads, so that the reactor never waits for a scan or a commit."""
+"""Where the work on the disk runs: in bounded threads, so that neither the reactor nor anybody else waits for one maildrop."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
-from twisted.internet.threads import deferToThreadPool
-from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
+from twisted.internet.defer import Deferred, fail, gatherResults, maybeDeferred
+
+from mailserver.pool import NoThreads, Pool
 
 T = TypeVar("T")
 
+WAITING: Final = 500
+"""Openings that may wait: at 10 ms each in eight threads, the last waits less than a second."""
+
+SHARE: Final = 2
+"""Openings that may wait for what runs on the same maildrop; two clients poll it at once, and more are a disk that hangs."""
+
+COMMITS: Final = 4
+"""Threads for the ends of sessions: a QUIT waits for no opening, and these for no QUIT."""
+
 
 class Disk:
-    """A pool that starts with the first work, or with `start`, and ends with `stop` or the reactor."""
+    """Threads that start with the first work, or with `start`, and end with `stop` or the reactor.
 
-    def __init__(self, reactor: Any, threads: int, name: str) -> None:
-        self._reactor = reactor  # provides IReactorCore and IReactorFromThreads; zope has no word for both
-        self._threads = threads
-        self._name = name
-        self._pool: ThreadPool | None = None
-        self._running = 0
-        self._waiting: list[Deferred[None]] = []
+    On each maildrop, which its root names, one piece of work runs at a time: a home on a server that is gone hangs one
+    thread, and its others wait for that. Where something hangs, the stop says so, and ends.
+    """
+
+    def __init__(self, reactor: Any, threads: int) -> None:
+        self._reactor = reactor  # provides IReactorCore, too
+        self._work = Pool(reactor, threads, WAITING, "maildrops", share=SHARE, together=1)
+        self._commits = Pool(reactor, COMMITS, 0, "commits", together=1)
+        self._started = False
         self._stopped = False
 
     def start(self) -> None:
-        """Start the threads, also after a `stop`; idempotent."""
+        """Start all threads, also after a `stop`; idempotent. Errors: NoThreads."""
+        self._work.start()
+        try:
+            self._commits.start()
+        except NoThreads:
+            self._work.stop()
+            raise
+        if not self._started:
+            self._started = True
+            self._reactor.addSystemEventTrigger("during", "shutdown", self.stop)
         self._stopped = False
-        self._threads_running()
 
     def stop(self) -> Deferred[None]:
-        """Fires when all work is done and the threads have ended; idempotent. What comes later runs where it is asked."""
+        """Fires when what is owed is done and the threads have ended, or are known to hang; idempotent."""
         self._stopped = True
-        if not self._running:
-            self._end()
-            return succeed(None)
-        waiting: Deferred[None] = Deferred()
-        self._waiting.append(waiting)
-        return waiting
+        return gatherResults([self._work.stop(), self._commits.stop()]).addCallback(lambda _: None)
 
-    def run(
-        self, function: Callable[..., T], *arguments: Any, undo: Callable[[T], object] | None = None
+    def open(
+        self,
+        root: bytes,
+        function: Callable[..., T],
+        *arguments: Any,
+        undo: Callable[[T], object],
+        unbegun: Callable[[], object],
     ) -> Deferred[T]:
-        """Answer `function(*arguments)` from a thread. When the answer was cancelled meanwhile, `undo` gets it."""
-        if self._stopped:
+        """Answer `function(*arguments)`. When that was cancelled meanwhile, `undo` gets the answer; if it never began,
+        `unbegun` is called. Errors: those of `function`; TemporaryFailure when too many wait; NoThreads.
+        """
+        return self._run(self._work, root, function, *arguments, undo=undo, unbegun=unbegun)
+
+    def read(
+        self, root: bytes, function: Callable[..., T], *arguments: Any, undo: Callable[[T], object] | None = None
+    ) -> Deferred[T]:
+        """The same for a maildrop that is open: its session asks for one thing at a time, and is not refused."""
+        return self._run(self._work, root, function, *arguments, owed=True, undo=undo)
+
+    def commit(
+        self, root: bytes, function: Callable[..., T], *arguments: Any, unbegun: Callable[[], object]
+    ) -> Deferred[T]:
+        """The same for the end of a session. After a `stop` it is done where it is asked; it must be cancelled by nobody."""
+        return self._run(self._commits, root, function, *arguments, owed=True, unbegun=unbegun)
+
+    def _run(self, pool: Pool, root: bytes, function: Callable[..., T], *arguments: Any, **how: Any) -> Deferred[T]:
+        if self._stopped and how.get("owed") and not (self._work.has(root) or self._commits.has(root)):
             return maybeDeferred(function, *arguments)
-        pool = self._threads_running()
-        self._running += 1
-        answer: Deferred[T] = Deferred()
-        deferToThreadPool(self._reactor, pool, function, *arguments).addBoth(self._finished, answer, undo)
-        return answer
+        if not (self._stopped or pool.running):
+            try:
+                self.start()
+            except NoThreads:
+                _call(how.get("unbegun"))
+                return fail()
+        return pool.run(function, *arguments, key=root, **how)
 
-    def _finished(self, result: T | Failure, answer: Deferred[T], undo: Callable[[T], object] | None) -> None:
-        self._running -= 1
-        if not answer.called:
-            answer.callback(result)  # a Failure goes to the errbacks
-        elif undo is not None and not isinstance(result, Failure):
-            undo(result)
-        if self._waiting and not self._running:
-            if self._stopped:  # and not started again meanwhile
-                self._end()
-            waiting, self._waiting = self._waiting, []
-            for each in waiting:
-                each.callback(None)
 
-    def _threads_running(self) -> ThreadPool:
-        if self._pool is None:
-            self._pool = ThreadPool(0, self._threads, self._name)
-            self._pool.start()
-            self._reactor.addSystemEventTrigger("during", "shutdown", self.stop)
-        return self._pool
-
-    def _end(self) -> None:
-        if self._pool is not None:
-            pool, self._pool = self._pool, None
-            pool.stop()
+def _call(unbegun: Callable[[], object] | None) -> None:
+    if unbegun is not None:
+        unbegun()

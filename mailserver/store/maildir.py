@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, execute, fail, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -51,7 +52,7 @@ class MaildirStore:
         headers: EnvelopeHeaders | None = None,
     ) -> None:
         self._template = Template(template)
-        self._disk = Disk(reactor, threads, "maildir")
+        self._disk = Disk(reactor, threads)
         self._clock = clock
         self._cache = IndexCache()
         self._told: OrderedDict[tuple[bytes, str], None] = OrderedDict()
@@ -60,9 +61,8 @@ class MaildirStore:
         self.needs_home = self._template.needs_home
 
     def start(self) -> Deferred[None]:
-        """Start the threads; without it they start with the first work."""
-        self._disk.start()
-        return succeed(None)
+        """Start the threads; without it they start with the first work. Errors: NoThreads."""
+        return execute(self._disk.start)
 
     def stop(self) -> Deferred[None]:
         """Finish the commits under way and end the threads."""
@@ -81,7 +81,8 @@ class MaildirStore:
         index = None if held is None else opening.unchanged(root, self._cache)
         if held is not None and index is not None:
             return succeed(Maildrop(self._context, root, held, index))
-        opened = self._disk.run(opening.thoroughly, root, anchor, owner, held, self._clock, undo=_unlock)
+        thoroughly = opening.thoroughly, root, anchor, owner, held, self._clock
+        opened = self._disk.open(root, *thoroughly, undo=_unlock, unbegun=partial(_give_back, held))
         return opened.addCallback(self._opened, root)
 
     def _place(self, user: User) -> tuple[bytes, bytes]:
@@ -121,3 +122,8 @@ class MaildirStore:
 
 def _unlock(opened: opening.Opened) -> None:
     os.close(opened.lock)
+
+
+def _give_back(held: int | None) -> None:
+    if held is not None:
+        os.close(held)

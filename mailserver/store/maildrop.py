@@ -72,7 +72,7 @@ class Maildrop:
                 pass  # another program renamed it: a thread looks for it
             except (OSError, MessageGone) as error:
                 raise self._gone(index, error) from error
-        found = self._context.disk.run(self._find, index, size, undo=os.close)
+        found = self._context.disk.read(self._root, self._find, index, size, undo=os.close)
         return found.addCallbacks(self._found, self._not_found, (size,), errbackArgs=(index,))
 
     def envelope(self, number: int) -> Deferred[Envelope]:
@@ -86,7 +86,8 @@ class Maildrop:
         known = self.messages.envelopes
         if known is not None and (user is None or user in known.shares):
             return known
-        return self._context.disk.run(self._read_envelopes, account, user, user_of).addCallback(self._enveloped)
+        read = self._context.disk.read(self._root, self._read_envelopes, account, user, user_of)
+        return read.addCallback(self._enveloped)
 
     def sent(self, number: int, octets: int) -> None:
         """What differs from the row is written down when the session ends."""
@@ -166,7 +167,7 @@ class Maildrop:
 
     def _found(self, descriptor: int, size: int) -> IBody:
         body = FileBody(descriptor, size)
-        return body if self._context.at_once else ThreadedBody(body, self._context.disk.run)
+        return body if self._context.at_once else ThreadedBody(body, partial(self._context.disk.read, self._root))
 
     def _not_found(self, failure: Failure, index: int) -> NoReturn:
         failure.trap(OSError, MessageGone)
@@ -190,7 +191,9 @@ class Maildrop:
 
     def _end(self, numbers: Sequence[int]) -> Deferred[int]:
         lock, self._lock = self._lock, -1
-        return self._context.disk.run(self._finish, lock, numbers, self._lesson).addCallback(self._ended)
+        finish = self._finish, lock, numbers, self._lesson
+        ended = self._context.disk.commit(self._root, *finish, unbegun=partial(os.close, lock))
+        return ended.addCallback(self._ended)
 
     def _finish(self, lock: int, numbers: Sequence[int], lesson: Lesson | None) -> Removal:
         """In a thread: delete, write down what was learned, unlock."""

@@ -7,10 +7,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from twisted.internet.defer import gatherResults
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
-from mailserver.auth.gssapi import GssapiAcceptor
+from mailserver.auth.gssapi import MAX_WAITING, THREADS, GssapiAcceptor
 from mailserver.auth.libkrb5 import KerberosUnavailable
 from mailserver.auth.oracle import make_oracle
 from mailserver.errors import TemporaryFailure, TicketRefused
@@ -140,9 +141,12 @@ class RefusalsTest(GssapiCase):
 
     async def test_too_many_waiting_is_no_refusal_of_the_ticket(self) -> None:
         acceptor = await self.acceptor()
-        acceptor._pool._limit = 0
+        gate = threading.Event()
+        held = [acceptor._pool.run(gate.wait, 15) for _ in range(THREADS + MAX_WAITING)]
         with pytest.raises(TemporaryFailure):
             await acceptor.ask(GssToken(b""))
+        gate.set()
+        await gatherResults(held)
 
 
 class StartTest(GssapiCase):

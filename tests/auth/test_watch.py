@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
+from twisted.internet.threads import deferToThread
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
@@ -38,7 +38,7 @@ class WatchedTableTests(TestCase):
     async def refresh(self) -> list[str]:
         with capturedLogs() as events:
             if not self.file.fresh():
-                await self.file.refresh(reactor)
+                await self.file.refresh(deferToThread)
         return told(events)
 
     def clear(self, name: bytes = b"alice") -> bytes | None:
@@ -85,7 +85,7 @@ class WatchedTableTests(TestCase):
         self.load()
         self.path.write_bytes(LARGE)
         assert not self.file.fresh()
-        waiting = [self.file.refresh(reactor) for _ in range(3)]
+        waiting = [self.file.refresh(deferToThread) for _ in range(3)]
         assert not any(each.called for each in waiting)
         waiting[1].cancel()
         self.failureResultOf(waiting[1])
@@ -135,7 +135,7 @@ class WatchedTableTests(TestCase):
         assert not self.file.fresh()
         self.path.unlink()
         with capturedLogs() as events:
-            await self.file.refresh(reactor)
+            await self.file.refresh(deferToThread)
         assert len(told(events)) == 1
         assert self.clear() == b"one"
 

@@ -26,7 +26,7 @@ class Leaving(MaildirCase):
 
     def hold(self) -> Deferred[bool]:
         """Keep the only thread busy until the gate opens."""
-        return self.store._disk.run(self.gate.wait, 60)
+        return self.store._disk.read(b"/elsewhere", self.gate.wait, 60)
 
     async def test_a_cancelled_open_gives_the_lock_back(self) -> None:
         held = self.hold()
@@ -35,7 +35,7 @@ class Leaving(MaildirCase):
         self.failureResultOf(opening_, CancelledError)
         self.gate.set()
         await held
-        await self.store._disk.run(int)  # the cancelled work is done before this is
+        await self.store._disk.read(b"/elsewhere", int)  # the cancelled work is done before this is
         (await self.open()).release()
 
     async def test_an_avatar_that_comes_late_is_released(self) -> None:
@@ -54,7 +54,7 @@ class Leaving(MaildirCase):
         self.failureResultOf(opening_, CancelledError)
         self.gate.set()
         await held
-        await self.store._disk.run(int)
+        await self.store._disk.read(b"/elsewhere", int)
 
     async def test_a_cancelled_fetch_closes_its_file(self) -> None:
         maildrop = await self.open("alice", ONE)
@@ -67,7 +67,7 @@ class Leaving(MaildirCase):
         self.failureResultOf(fetched, CancelledError)
         self.gate.set()
         await held
-        await self.store._disk.run(int)
+        await self.store._disk.read(b"/elsewhere", int)
         assert open_files() == before
         maildrop.release()
 

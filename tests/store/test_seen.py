@@ -21,7 +21,6 @@ class Seen(LoggedCase):
             maildrop.sent(number, maildrop.messages.octets[number - 1])
         if deleted is None:
             maildrop.release()
-            await self.store._disk.run(int)
             await self.store.stop()
         else:
             await maildrop.commit(deleted)

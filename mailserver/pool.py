@@ -1,0 +1,298 @@
+"""Bounded threads: as many as there are from the start, an end to what waits, a share of it for each key, and an undo."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Hashable
+from contextvars import copy_context
+from queue import SimpleQueue
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mailserver.errors import TemporaryFailure, Unusable
+
+STOP_SECONDS: Final = 5.0
+"""How long a stop waits for what runs. A commit takes milliseconds: what takes longer hangs on a disk or a server that is
+gone, and a service manager's patience (30 to 90 s) must not end before ours.
+"""
+
+_JOIN_SECONDS: Final = 1.0
+"""For an idle thread to end, which takes it no time; it should be gone before Python is."""
+
+log = Logger()
+
+
+class NoThreads(Unusable):
+    """The system gives this process no more threads."""
+
+
+class _Job:
+    """A piece of work, and what is to be done about it."""
+
+    __slots__ = ("arguments", "context", "inbox", "key", "owed", "result", "unbegun", "undo", "work")
+
+    def __init__(self, work: Callable[..., Any], arguments: tuple[Any, ...], key: Hashable, *, owed: bool) -> None:
+        self.work = work
+        self.arguments = arguments
+        self.key = key
+        self.owed = owed
+        self.context = copy_context()  # so that what goes on with the answer knows whom it was for (`asker`)
+        self.inbox: Any = None
+        self.result: Deferred[Any]
+        self.undo: Callable[[Any], object] | None
+        self.unbegun: Callable[[], object] | None
+
+    def refuse(self) -> None:
+        """It never began: whoever waits hears that he may come again."""
+        if self.unbegun is not None:
+            self.unbegun()
+        if not self.result.called:
+            self.result.errback(TemporaryFailure())
+
+
+class Pool:
+    """Runs functions in `threads` threads, which are all there from the start on: none is wanting when work comes.
+
+    Work has a key, such as the address of who asks or a maildrop. Keys are served in turn, those first of which nothing
+    runs: who asks for much delays nobody else. At most `together` pieces of work of one key run at a time, `share` of them
+    wait, and `waiting` of all keys; no key (None) has no share. When all that is taken, a key gets in by turning away the last of a key that has more.
+    """
+
+    def __init__(  # noqa: PLR0913 - numbers by keyword, each with its reason where the pool is made
+        self,
+        reactor: Any,
+        threads: int,
+        waiting: int,
+        name: str,
+        *,
+        share: int | None = None,
+        together: int | None = None,
+        thread: Callable[..., threading.Thread] = threading.Thread,
+    ) -> None:
+        self._reactor = reactor  # provides IReactorTime and IReactorFromThreads; zope has no word for both
+        self._threads = threads
+        self._limit = waiting
+        self._share = waiting if share is None else share
+        self._together = threads if together is None else together
+        self._name = name
+        self._thread = thread
+        self._inbox: SimpleQueue[_Job | None] | None = None
+        self._alive: list[threading.Thread] = []
+        self._open = False
+        self._idle = 0
+        self._running: set[_Job] = set()
+        self._keys: Counter[Hashable] = Counter()  # of what runs
+        self._queues: OrderedDict[Hashable, deque[_Job]] = OrderedDict()
+        self._queued = 0
+        self._stops: list[Deferred[None]] = []
+        self._patience: Any = None
+
+    @property
+    def running(self) -> bool:
+        """Whether it takes work."""
+        return self._open
+
+    def has(self, key: Hashable) -> bool:
+        """Whether something of this key runs or waits."""
+        return key in self._keys or key in self._queues
+
+    def start(self) -> None:
+        """Start all threads, also while it stops; idempotent. Errors: NoThreads, and then none is left."""
+        if self._inbox is None:
+            inbox: SimpleQueue[_Job | None] = SimpleQueue()
+            alive: list[threading.Thread] = []
+            for number in range(self._threads):
+                name = f"{self._name}-{number}"
+                # A daemon, as the process must end even where a system call never does.
+                thread = self._thread(target=self._serve, args=(inbox,), name=name, daemon=True)
+                try:
+                    thread.start()
+                except (RuntimeError, MemoryError) as error:
+                    _dismiss(inbox, alive)
+                    raise NoThreads(
+                        f"cannot start {self._threads} threads for {self._name} ({error}): this user or service may have "
+                        "no more of them; raise ulimit -u or systemd's TasksMax=, or see that there is memory"
+                    ) from error
+                alive.append(thread)
+            self._inbox, self._alive, self._idle = inbox, alive, self._threads
+        self._open = True
+
+    def run(
+        self,
+        work: Callable[..., Any],
+        *arguments: Any,
+        key: Hashable = None,
+        owed: bool = False,
+        undo: Callable[[Any], object] | None = None,
+        unbegun: Callable[[], object] | None = None,
+    ) -> Deferred[Any]:
+        """Answer ``work(*arguments)`` from a thread. Errors: those of `work`; TemporaryFailure when too many wait.
+
+        What is cancelled while it waits never begins. If it runs, `undo` gets its answer. Where it never began, `unbegun`
+        gives back what was taken for it. What is `owed` is not refused, and runs even at the stop.
+        """
+        job = _Job(work, arguments, key, owed=owed)
+        job.undo, job.unbegun = undo, unbegun
+        job.result = Deferred(lambda _: self._drop(job))
+        if not self._open:
+            job.refuse()
+        elif self._idle and self._keys.get(key, 0) < self._together and key not in self._queues:
+            self._begin(job)
+        elif owed or self._has_room(key):
+            self._queues.setdefault(key, deque()).append(job)
+            self._queued += 1
+        else:
+            job.refuse()
+        return job.result
+
+    def stop(self, seconds: float = STOP_SECONDS) -> Deferred[None]:
+        """Refuse what waits, but for what is owed, and end the threads. Fires when they are done; idempotent.
+
+        What runs longer than `seconds` is told, by its key, and left alone.
+        """
+        self._open = False
+        for job in [each for queue in self._queues.values() for each in queue if not each.owed]:
+            self._take(job)
+            job.refuse()
+        if self._is_done():
+            self._end()
+            return succeed(None)
+        if self._patience is None:
+            self._patience = self._reactor.callLater(seconds, self._give_up)
+        stopped: Deferred[None] = Deferred()
+        self._stops.append(stopped)
+        return stopped
+
+    # What waits.
+
+    def _has_room(self, key: Hashable) -> bool:
+        own = len(self._queues.get(key, ()))
+        if key is not None and own >= self._share:
+            return False
+        if self._queued < self._limit:
+            return True
+        longest = max(self._queues.values(), key=len, default=None)
+        if longest is None or len(longest) <= own + 1 or longest[-1].owed:
+            return False
+        last = longest[-1]
+        self._take(last)
+        last.refuse()
+        return True
+
+    def _take(self, job: _Job) -> None:
+        """Out of its queue."""
+        queue = self._queues[job.key]
+        queue.remove(job)
+        self._queued -= 1
+        if not queue:
+            del self._queues[job.key]
+
+    def _drop(self, job: _Job) -> None:
+        """Nobody wants the answer any more."""
+        if job in self._queues.get(job.key, ()):
+            self._take(job)
+            if job.unbegun is not None:
+                job.unbegun()
+            self._settle()
+
+    def _next(self) -> _Job | None:
+        """Of the key of which least runs; of equals the one whose turn it is."""
+        free = [key for key in self._queues if self._keys[key] < self._together]
+        if not free:
+            return None
+        key = min(free, key=self._keys.__getitem__)
+        job = self._queues[key][0]
+        self._take(job)
+        return job
+
+    # What runs.
+
+    def _begin(self, job: _Job) -> None:
+        job.inbox = self._inbox
+        self._idle -= 1
+        self._running.add(job)
+        self._keys[job.key] += 1
+        job.inbox.put(job)
+
+    def _serve(self, inbox: SimpleQueue[_Job | None]) -> None:
+        """Life of a thread."""
+        while (job := inbox.get()) is not None:
+            try:
+                outcome = job.work(*job.arguments)
+            except BaseException:  # noqa: BLE001 - whatever it is goes to who waits for it
+                outcome = Failure()
+            self._reactor.callFromThread(self._finished, job, outcome)
+            del job, outcome  # not to be kept until the next one comes: there are passwords in them
+
+    def _finished(self, job: _Job, outcome: Any) -> None:
+        self._running.remove(job)
+        self._keys[job.key] -= 1
+        if not self._keys[job.key]:
+            del self._keys[job.key]
+        if job.key in self._queues:
+            self._queues.move_to_end(job.key)  # it has had its turn
+        if job.inbox is self._inbox:
+            self._idle += 1
+            while self._queues and self._idle and (waiting := self._next()) is not None:
+                self._begin(waiting)
+        try:
+            if not job.result.called:
+                job.context.run(job.result.callback, outcome)
+            elif job.undo is not None and not isinstance(outcome, Failure):
+                job.undo(outcome)
+        finally:
+            self._settle()
+
+    # The end.
+
+    def _is_done(self) -> bool:
+        return not self._queues and not any(job.inbox is self._inbox for job in self._running)
+
+    def _settle(self) -> None:
+        """Tell those who wait for the end, when it has come."""
+        if self._stops and self._is_done():
+            if not self._open:  # it was not started again meanwhile
+                self._end()
+            self._tell()
+
+    def _give_up(self) -> None:
+        self._patience = None
+        if not self._open:
+            hanging = sorted({str(job.key) for job in self._running if job.inbox is self._inbox})
+            log.error(
+                "the threads for {pool} are left alone at the stop, for they hang: {hanging}",
+                event="pool.hanging",
+                pool=self._name,
+                hanging=hanging,
+            )
+            for job in [each for queue in self._queues.values() for each in queue]:
+                self._take(job)
+                job.refuse()
+            self._end()
+        self._tell()
+
+    def _end(self) -> None:
+        inbox, self._inbox, self._idle = self._inbox, None, 0
+        hanging = any(job.inbox is inbox for job in self._running)
+        if inbox is not None:
+            _dismiss(inbox, self._alive, join=not hanging)
+
+    def _tell(self) -> None:
+        patience, self._patience = self._patience, None
+        if patience is not None:
+            patience.cancel()
+        stops, self._stops = self._stops, []
+        for each in stops:
+            each.callback(None)
+
+
+def _dismiss(inbox: SimpleQueue[_Job | None], threads: list[threading.Thread], *, join: bool = True) -> None:
+    for _ in threads:
+        inbox.put(None)
+    if join:
+        for each in threads:
+            each.join(_JOIN_SECONDS)
