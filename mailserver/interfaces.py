@@ -82,7 +82,7 @@ class IStore(Interface):
         """Take the maildrop's exclusive lock and a snapshot under it.
 
         `owner` names the worker and the peer, for the operator who asks who holds the lock. Errors: MaildropInUse,
-        MaildropUnavailable, MaildropCorrupt.
+        MaildropUnavailable, MaildropCorrupt. It may be cancelled: what was locked by then is unlocked.
         """
 
 
@@ -136,6 +136,13 @@ class IBody(Interface):
 
     def close() -> None:
         """Idempotent."""
+
+
+class IRevocable(Interface):
+    """A realm of cred's provides it where the Deferred of its `requestAvatar` may be cancelled without a loss.
+
+    What it opens after that, such as a maildrop, it gives back.
+    """
 
 
 class IUsers(Interface):

@@ -20,7 +20,7 @@ from mailserver.auth.identities import Acting, Masters, Unproved, VerifiedIdenti
 from mailserver.auth.schemes import plausible
 from mailserver.credentials import NO_NAME, IKerberosIdentity, Password
 from mailserver.errors import LoginRefused, PermanentFailure, first_reason
-from mailserver.interfaces import IMaildrop, IStore, IUsers, Mind, User
+from mailserver.interfaces import IMaildrop, IRevocable, IStore, IUsers, Mind, User
 from mailserver.names import user_name
 
 AvatarId = bytes | str | Acting | tuple[()]
@@ -131,7 +131,7 @@ def _names_somebody(credentials: Any) -> bool:
     return name is None or user_name(name) is not None
 
 
-@implementer(IRealm)
+@implementer(IRealm, IRevocable)
 class MailboxRealm:
     """cred's realm: the avatar is the user's locked maildrop, its logout is the maildrop's release."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IPushProducer, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
@@ -30,6 +30,7 @@ class Connection(Outlet):
     """One connection; a subclass gives `begin`, `perform`, `allowed_seconds`, `stranger_seconds`, `leave`."""
 
     __slots__ = (
+        "_answer",
         "_batch",
         "_batched",
         "_half_closed",
@@ -55,6 +56,7 @@ class Connection(Outlet):
         self.ended = ""  # by what, for the log; the first cause counts
         self.lost = False
         self.draining = False
+        self._answer: Deferred[Any] | None = None  # that is cancelled with the connection
         self._later: IDelayedCall | None = None
         self._transfer: Transfer | None = None
         self._sender: FileSender | None = None
@@ -138,7 +140,7 @@ class Connection(Outlet):
         """Do nothing: the client closes, or is dropped."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 - Twisted's signature
-        """Give everything back. What arrives for us later is given back when it comes."""
+        """Give everything back, and cancel what is waited for. What arrives for us all the same is given back then."""
         self.lost = True
         if self._later is not None and self._later.active():
             self._later.cancel()
@@ -150,6 +152,8 @@ class Connection(Outlet):
                     body.close()
         finally:
             self.leave()
+            if self._answer is not None:
+                self._answer.cancel()
 
     # What the factory calls.
 
@@ -246,22 +250,29 @@ class Connection(Outlet):
     # Waiting.
 
     def wait(
-        self, answer: Deferred[Any], then: Callable[[Any], object], otherwise: Callable[[Failure], object]
+        self,
+        answer: Deferred[Any],
+        then: Callable[[Any], object],
+        otherwise: Callable[[Failure], object],
+        *,
+        revocable: bool = False,
     ) -> None:
-        """Run nothing until `answer` fires, then go on. Nothing is cancelled when the connection is lost meanwhile.
+        """Run nothing until `answer` fires, then go on. It is cancelled when the connection is lost, if it is `revocable`.
 
         So that no lock or descriptor is lost with it, `then` gives back what it is handed after that.
         """
 
         def fired(result: Any) -> None:  # one callback: a chain of four would cost as much as the rest of a login
-            self._waiting = False
+            self._waiting, self._answer = False, None
+            if self.lost and isinstance(result, Failure) and result.check(CancelledError):
+                return  # by ourselves: nobody is to be told
             try:
                 (otherwise if isinstance(result, Failure) else then)(result)
             except Exception:  # noqa: BLE001 - as in `pump`
                 self.fault(Failure())
             self.pump()
 
-        self._waiting = True
+        self._waiting, self._answer = True, answer if revocable else None
         answer.addBoth(fired)
 
     def after(self, seconds: float, act: Callable[[], object]) -> None:

@@ -10,6 +10,7 @@ from twisted.cred.portal import Portal
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mailserver.asker import asked_by
 from mailserver.credentials import IKerberosIdentity
 from mailserver.errors import TicketRefused
 from mailserver.interfaces import Accepted, IAcceptor
@@ -17,6 +18,7 @@ from mailserver.net.core import Core
 from mailserver.net.failures import translate
 from mailserver.net.listener import POP3ServerFactory
 from mailserver.net.protocol import POP3Server
+from mailserver.net.throttle import network
 from mailserver.protocol.kpop import Accept, Preamble, TurnAway
 from mailserver.protocol.krb_error import GENERIC
 from mailserver.protocol.pop3 import Session
@@ -60,7 +62,8 @@ class KPOPServer(POP3Server):
     # The preamble's effects.
 
     def _accept(self, effect: Accept) -> None:
-        self.wait(self.factory.acceptor.accept(effect.ap_req), self._accepted, self._ticket_refused)
+        asked = asked_by(network(self.peer), self.factory.acceptor.accept, effect.ap_req)
+        self.wait(asked, self._accepted, self._ticket_refused, revocable=True)
 
     def _accepted(self, accepted: Accepted) -> None:
         if self.lost:

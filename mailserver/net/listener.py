@@ -20,6 +20,7 @@ from mailserver.errors import TemporaryFailure
 from mailserver.interfaces import BY_SECRET, IMechanism, IOracle, VerifierOf
 from mailserver.names import Names
 from mailserver.net.channel import surroundings
+from mailserver.net.logins import Logins
 from mailserver.net.places import CONNECTIONS, PER_ADDRESS, Places, TurnedAway
 from mailserver.net.protocol import POP3Server
 from mailserver.net.stamp import make_stamp, stamp_host
@@ -85,6 +86,7 @@ class POP3ServerFactory(ServerFactory):
         places: Places | None = None,
     ) -> None:
         self.portal = portal
+        self.logins = Logins(portal)
         self._mark = secrets.token_hex(3)
         self._numbers = count(1)
         self.clock = clock if clock is not None else _running_reactor()

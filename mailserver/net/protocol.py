@@ -11,10 +11,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
-from twisted.mail.interfaces import IMailboxPOP3
 from twisted.python.failure import Failure
 from zope.interface import Interface
 
+from mailserver.asker import asked_by
 from mailserver.credentials import ActingFor, BearerToken, Credentials, KerberosIdentity, Unproven, proven, renamed
 from mailserver.envelope import Envelope as Details
 from mailserver.errors import (
@@ -42,7 +42,7 @@ from mailserver.net.story import (
     tell_session,
     tell_tls_failure,
 )
-from mailserver.net.throttle import Attempt
+from mailserver.net.throttle import Attempt, network
 from mailserver.net.tls_transport import start_tls
 from mailserver.net.transfer import SENDFILE_LEAST, FileSender, Transfer
 from mailserver.protocol.effects import Close, Commit, Envelope, Login, Retrieve, Sasl, StartTLS, Turn
@@ -180,7 +180,8 @@ class POP3Server(Connection):
                 self._ask(effect)
 
     def _ask(self, effect: Sasl) -> None:
-        self.wait(self.factory.ask(effect.request), self._answered, self._login_refused)
+        asked = asked_by(network(self.peer), self.factory.ask, effect.request)
+        self.wait(asked, self._answered, self._login_refused, revocable=True)
 
     def _answered(self, value: object) -> None:
         if self._attempt is not None and (value is None or isinstance(value, LoginRefused)):
@@ -214,12 +215,13 @@ class POP3Server(Connection):
 
     def _log_in(self, effect: Login, credentials: Credentials) -> None:
         mind = Mind(self.peer, self.session.tls, self.factory.listener, self.name)
-        login = self.factory.portal.login(credentials, mind, IMaildrop, IMailboxPOP3)
+        login = asked_by(network(self.peer), self.factory.logins.begin, credentials, mind)
         login.addCallback(self._take_avatar)
         self.wait(
             login,
             lambda maildrop: self._logged_in(maildrop, credentials, mind),
             lambda failure: self._login_failed(failure, effect),
+            revocable=True,
         )
 
     def _take_avatar(self, login: tuple[type[Interface], Any, Callable[[], object]]) -> IMaildrop | Deferred[IMaildrop]:

@@ -317,15 +317,17 @@ def test_the_result_is_dropped_when_the_client_leaves_while_it_is_verified(event
     assert talk.factory.drain().called
 
 
-def test_a_refusal_for_a_client_that_left_is_told_to_the_operator_alone(events):
+def test_a_ticket_of_a_client_that_left_is_forgotten(events):
+    gone = []
     talk = KpopTalk()
-    talk.factory.acceptor.waiting = waiting = Deferred[None]()
+    talk.factory.acceptor.waiting = waiting = Deferred[None](gone.append)
     talk.say(HELLO + TICKET)
     talk.heard()
     talk.lose()
-    waiting.errback(Acceptor.REFUSALS[b"replay"])
+    assert gone == [waiting]
     assert talk.heard() == b""
-    assert named(events, "kerberos.refused")
+    assert not named(events, "kerberos.refused")
+    assert not named(events, "fault")
 
 
 def test_a_server_that_stops_has_no_words_for_a_client_in_the_preamble():
