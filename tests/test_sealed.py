@@ -91,7 +91,7 @@ class Sealed:
         entry = pwd.getpwnam("nobody")
         for path in (self.site.folder, *self.site.folder.rglob("*")):
             os.chown(path, entry.pw_uid, entry.pw_gid)
-        return Server(self.site, user="nobody", auth=self.auth, tls=self.tls, **options)
+        return Server(self.site, **{"user": "nobody", "auth": self.auth, "tls": self.tls, **options})
 
 
 def secrets() -> dict[str, tuple[bytes, bytes]]:
@@ -198,7 +198,6 @@ LOGINS = {
     "plain-for-another": plain_for_another,
     "login": login,
     "cram-md5": cram,
-    "apop": apop,
     "scram-sha-1": scrams(b"SCRAM-SHA-1", "sha1"),
     "scram-sha-256": scrams(b"SCRAM-SHA-256", "sha256"),
     "digest-md5": digest,
@@ -311,10 +310,14 @@ def test_it_comes_and_goes_by_every_road(sealed: tuple[Sealed, Server], program:
     made, _ = sealed
     made.site.renew()
     before = made.seal.sealed
-    server = made.server(program=program, workers=workers)
+    clear = made.site.folder / "clear"  # of users who all can use APOP
+    clear.write_text(f"bob:{{PLAIN}}builder::::{made.site.folder}/mail/bob::\n")
+    server = made.server(program=program, workers=workers, auth={"checkers": [f"passwd-file:{clear}"]})
     server.start()
     with RawPOP3(server.pop3_port) as wire:
-        opened(wire, wire.command(b"AUTH PLAIN " + b64(b"\0bob\0builder")))
+        plain(wire, made)
+    with RawPOP3(server.pop3_port) as wire:
+        apop(wire, made)
     server.stop()
     assert made.seal.sealed == before + workers
     assert made.seal.news() == []
