@@ -11,6 +11,7 @@ BASE = {"interfaces", "errors", "credentials", "snapshot", "saslprep", "names", 
 PURE = {"protocol", "sasl"}
 PARTS = {"net", "auth", "store"}
 TOP = {
+    "clock",
     "config",
     "config_file",
     "kerberos",
@@ -40,6 +41,7 @@ MAY_IMPORT = {
     "config_file": {"config"},
     "privileges": {"config"},
     "problems": BASE | {"config"},
+    "clock": set(),
     "preload": set(),
     "endpoints": set(),
     "kerberos": {"auth", "config", "problems"},

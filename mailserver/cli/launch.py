@@ -20,6 +20,7 @@ from mailserver.cli.changes import Changes
 from mailserver.cli.failures import report
 from mailserver.cli.logs import Logs
 from mailserver.cli.signals import attend
+from mailserver.clock import steady
 from mailserver.config import Config, Key
 from mailserver.config_file import Flag, load
 from mailserver.credentials import IBearerToken
@@ -108,6 +109,7 @@ def makeService(options: Options) -> Program:
     """What twist and twistd start; a wrong configuration ends the process here, with 78, and a fault with 70."""
     from twisted.internet import reactor
 
+    steady(reactor)
     try:
         return Program(options, reactor)
     except Exception:  # noqa: BLE001 - `report` tells the operator's errors from ours, and neither may end with 1

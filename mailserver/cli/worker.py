@@ -32,6 +32,7 @@ from zope.interface import implementer
 
 from mailserver.channel import FIRST_SOCKET, RELOADED, SERVING, say
 from mailserver.cli.failures import report
+from mailserver.clock import steady
 from mailserver.closing import close_ports
 from mailserver.config_file import revive
 from mailserver.logpipe import LogPipe
@@ -104,6 +105,7 @@ def main() -> int:
     from twisted.internet import reactor as installed
 
     reactor: Any = installed
+    steady(reactor)
     spec = json.loads(sys.stdin.buffer.readline())
     output = LogPipe(1, reactor)
     observer = FileLogObserver(cast(IO[str], output), crossing)

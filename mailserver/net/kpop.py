@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Final
@@ -76,7 +77,7 @@ class KPOPServer(POP3Server):
     def _ticket_refused(self, failure: Failure) -> None:
         refusal = translate(failure, self.facts())
         code = refusal.error_code if isinstance(refusal, TicketRefused) else GENERIC
-        self._preamble.refused(code, self.clock.seconds(), UNKNOWN_REALM, self.factory.name)
+        self._preamble.refused(code, self.factory.now(), UNKNOWN_REALM, self.factory.name)
 
     def _turn_away(self, effect: TurnAway) -> None:
         log.info(
@@ -95,7 +96,8 @@ class KPOPServerFactory(POP3ServerFactory):
     """Builds the connections of a KPOP listener: `acceptor` verifies tickets, and `portal` decides whom they let in where.
 
     The `options` are those of `POP3ServerFactory`, but for those that are about passwords and SASL, which have no place
-    here. With `require_tls` a user is named after STLS only.
+    here. With `require_tls` a user is named after STLS only. `now` tells the time of day, which a refusal names: `clock` may
+    count from anywhere.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class KPOPServerFactory(POP3ServerFactory):
         *,
         require_tls: bool = False,
         listener: str = "kpop",
+        now: Callable[[], float] = time.time,
         **options: Any,
     ) -> None:
         super().__init__(portal, listener=listener, **options)
@@ -113,6 +116,7 @@ class KPOPServerFactory(POP3ServerFactory):
         if require_tls and self.tls is None:
             raise ValueError("KPOP that requires TLS needs a certificate")
         self.acceptor = acceptor
+        self.now = now
         self.name = b"pop", self._stamp_host
         self._kpop_policy = replace(self._policy, cleartext=not require_tls, user=True, mechanisms=())
 

@@ -187,9 +187,7 @@ def refused(answer: bytes) -> Any:
 
 
 def test_a_refused_ticket_is_told_by_its_code_and_to_the_operator_by_its_cause(events):
-    clock = Clock()
-    clock.advance(1_795_404_259.25)
-    talk = KpopTalk(clock=clock)
+    talk = KpopTalk(now=lambda: 1_795_404_259.25)
     talk.say(HELLO + piece(b"replay"))
     error = refused(talk.heard())
     assert error == {

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
 from mailserver.net import POP3ServerFactory
-from mailserver.net.listener import Limits, is_loopback, peer_host
+from mailserver.net.listener import LOOK_SECONDS, Limits, is_loopback, peer_host
 from mailserver.net.places import TURNED_AWAY, TURNED_AWAY_SECONDS, Places
 from mailserver.net.tls_transport import TLSFactory
 from tests.net.sessions import GREETING, Maildrop, SocketCase, Talk, make_factory, portal_of
@@ -191,6 +191,7 @@ def test_a_stamp_is_given_while_a_checker_can_use_it() -> None:
     portal.checkers[IUsernameHashedPassword] = checker
     for interfaces in ((IUsernamePassword,), (IUsernameHashedPassword,), (IUsernameHashedPassword,), ()):
         checker.credentialInterfaces = interfaces
+        factory.clock.advance(LOOK_SECONDS)
         greetings.append(Talk(factory, logged_in=False).heard())
     assert [b"<" in greeting for greeting in greetings] == [False, False, True, True, False]
     assert greetings[2] != greetings[3]
