@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import enum
 from collections import OrderedDict
+from collections.abc import Iterable
 from ipaddress import ip_address
 from itertools import islice
 from typing import Final
@@ -176,14 +177,14 @@ class Throttle:
     def _lapse(self) -> None:
         """Refuse those who have waited for too long."""
         self._lapsing = None
-        now = self._clock.seconds()
-        while self._queue:
-            attempt, deadline = next(iter(self._queue.items()))
+        now, due = self._clock.seconds(), []
+        for attempt, deadline in self._queue.items():
             if deadline > now:
-                if self._lapsing is None:  # whoever was refused may ask again at once
-                    self._lapsing = self._clock.callLater(deadline - now, self._lapse)
-                return
-            attempt.refuse()
+                self._lapsing = self._clock.callLater(deadline - now, self._lapse)
+                break
+            due.append(attempt)
+        for attempt in due:
+            attempt.refuse()  # after the look: whoever is refused may ask again at once
 
     def _grant(self, attempt: Attempt, now: float) -> None:
         self._dequeue(attempt)
@@ -222,9 +223,10 @@ class Throttle:
         if now < lane.until:
             self._arrange(lane, now)
             return
-        able = [attempt for attempt in lane.waiting if _open(attempt, now)]
-        if able:  # else each waits for another lane, which has a timer
-            self._grant(min(able, key=_crowd), now)
+        first = _first((lane,), now)
+        if first is not None:  # else each waits for another lane, which has a timer
+            self._grant(_first(first.lanes, now) or first, now)
+            self._arrange(lane, now)
 
     # Outcomes.
 
@@ -287,6 +289,12 @@ class Throttle:
 
 def _open(attempt: Attempt, now: float) -> bool:
     return all(lane.until <= now for lane in attempt.lanes)
+
+
+def _first(lanes: Iterable[_Lane], now: float) -> Attempt | None:
+    """Whose turn it is of those who wait in these lanes and may go."""
+    able = (attempt for lane in lanes for attempt in lane.waiting if _open(attempt, now))
+    return min(able, key=_crowd, default=None)
 
 
 def _crowd(attempt: Attempt) -> int:
