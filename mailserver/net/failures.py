@@ -39,9 +39,9 @@ def translate(failure: Failure, facts: Mapping[str, Any]) -> Refusal:
     return refusal or TemporaryFailure()
 
 
-def settle(attempt: Attempt, failure: Failure | None) -> None:
-    """Tell what became of an attempt at a secret; None: a login. Whom the store refuses has shown the right one."""
-    if failure is None or failure.check(StoreError):
+def settle(attempt: Attempt, failure: Failure) -> None:
+    """Tell an attempt at a secret why no login came of it. Whom the store refuses has shown the right one."""
+    if failure.check(StoreError):
         attempt.succeeded()
     elif isinstance(refusal_for(failure.value), AuthenticationFailed):
         attempt.failed()

@@ -113,7 +113,7 @@ class POP3Server(Connection):
         remark = self.core.remark if isinstance(self.core, Session) else None
         if remark is not None:
             tell_remark(self, remark)
-        self._give_up()
+        self._end_attempt(Attempt.abandoned)
         super().connectionLost(reason)
 
     def readConnectionLost(self) -> None:
@@ -195,8 +195,7 @@ class POP3Server(Connection):
             self.principal = printable(credentials.principal.encode("utf-8", "backslashreplace"))
         self.user = printable(credentials.username) or self.principal
         if self._attempt is not None and self._attempt.visitor.user != self.user and proven(credentials):
-            self._attempt.withdrawn()  # it was another's: a token's owner need not be who was claimed
-            self._attempt = None
+            self._end_attempt(Attempt.withdrawn)  # it was another's: a token's owner need not be who was claimed
         if proven(credentials) or (self._attempt is not None and isinstance(credentials, Unproven)):
             self._log_in(effect, credentials)
         else:
@@ -204,14 +203,14 @@ class POP3Server(Connection):
 
     def _in_turn(self, verify: Callable[[], object]) -> None:
         """Go on with `verify` when it is the turn of an attempt at the user's secret."""
-        self._give_up()  # what an exchange had begun that was cancelled
+        self._end_attempt(Attempt.abandoned)  # what an exchange had begun that was cancelled
         attempt = self._attempt = self.factory.attempt(self.peer, self.user)
         self.wait(attempt.granted, lambda _: verify(), self._login_refused)
 
-    def _give_up(self) -> None:
+    def _end_attempt(self, tell: Callable[[Attempt], object]) -> None:
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
-            attempt.abandoned()
+            tell(attempt)
 
     def _log_in(self, effect: Login, credentials: Credentials) -> None:
         mind = Mind(self.peer, self.session.tls, self.factory.listener, self.name)
@@ -236,7 +235,7 @@ class POP3Server(Connection):
             return
         self._maildrop = maildrop
         self.restrain(0)
-        self._settle(None)
+        self._end_attempt(Attempt.succeeded)
         if isinstance(credentials, ActingFor):
             self.principal, self.user = self.user, printable(credentials.authzid)
         self.session.login_ok(maildrop.messages)
@@ -251,13 +250,8 @@ class POP3Server(Connection):
     def _login_refused(self, failure: Failure) -> None:
         if failure.check(HeldTooLong):
             tell_held_login(self)
-        self._settle(failure)
+        self._end_attempt(lambda attempt: settle(attempt, failure))
         self.session.refused(translate(failure, self.facts()))
-
-    def _settle(self, failure: Failure | None) -> None:
-        attempt, self._attempt = self._attempt, None
-        if attempt is not None:
-            settle(attempt, failure)
 
     def _commit(self, effect: Commit) -> None:
         commit = self._drop.commit(effect.numbers)

@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from mailserver.credentials import ActingFor, BearerToken, IActingFor, IBearerToken, IVerifiedIdentity
 from mailserver.errors import LoginRefused, MaildropUnavailable, TemporaryFailure
-from mailserver.interfaces import IOracle, ScramKeys, VerifierOf
+from mailserver.interfaces import Census, IOracle, ScramKeys, VerifierOf
 from mailserver.names import Names
 from mailserver.net import POP3ServerFactory
 from mailserver.net.throttle import PATIENCE_SECONDS
@@ -64,6 +64,9 @@ class Oracle:
 
     def mechanisms(self) -> frozenset[bytes]:
         return frozenset({b"SCRAM-SHA-256", b"DIGEST-MD5"})
+
+    def census(self) -> Census:
+        return Census()
 
     def ask(self, request: object) -> Deferred[object]:
         self.asked += 1

@@ -315,7 +315,7 @@ def test_an_oracle_is_asked_and_its_answer_taken(monkeypatch: pytest.MonkeyPatch
     from twisted.cred.credentials import IUsernamePassword
 
     from mailserver.credentials import Password
-    from mailserver.interfaces import Ask, Done
+    from mailserver.interfaces import Ask, Census, Done
     from mailserver.net import listener
 
     class Asking:
@@ -340,6 +340,9 @@ def test_an_oracle_is_asked_and_its_answer_taken(monkeypatch: pytest.MonkeyPatch
 
         def mechanisms(self) -> frozenset[bytes]:
             return frozenset({b"ASKING"})
+
+        def census(self) -> Census:
+            return Census()
 
         def ask(self, request: object) -> Any:
             self.asked.append((request, Deferred()))
