@@ -20,8 +20,10 @@ import mailserver
 from mailserver.auth.schemes import CLEAR, SCHEMES
 from tests.auth.issuer import AUDIENCE, ISSUER, Keys, settings
 from tests.auth.vectors import PASSWORDS, SECRETS
+from tests.gss import GssClient
 from tests.net.authority import Authority
 from tests.rawpop3 import RawPOP3
+from tests.realm import Initiator, Realm
 from tests.sasl.clients import digest_md5, scram
 from tests.sealed import Seal
 from tests.servers import TWIST, TWISTD, Server, Site
@@ -321,3 +323,42 @@ def test_it_comes_and_goes_by_every_road(sealed: tuple[Sealed, Server], program:
     server.stop()
     assert made.seal.sealed == before + workers
     assert made.seal.news() == []
+
+
+def test_every_ticket(realm: Realm, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Site() as site:
+        site.account("alice", messages=[MESSAGE])
+        seal = Seal(site, Path(mailserver.__file__).parents[1])
+        keytab = realm.extract(site.folder / "keytab", "pop/localhost")
+        caches = site.folder / "caches"
+        caches.mkdir()
+        config = site.folder / "krb5.conf"
+        config.write_bytes(realm.config.read_bytes())
+        for name, value in {**seal.environment, "KRB5_CONFIG": str(config), "KRB5RCACHEDIR": str(caches)}.items():
+            monkeypatch.setenv(name, value)
+        entry = pwd.getpwnam("nobody")
+        for path in (site.folder, *site.folder.rglob("*")):
+            os.chown(path, entry.pw_uid, entry.pw_gid)
+        server = Server(
+            site, user="nobody", kerberos={"keytab": str(keytab)}, listen={"kpop": ["tcp:0:interface=127.0.0.1"]}
+        )
+        with server:
+            client = GssClient(realm)
+            with RawPOP3(server.pop3_port) as wire:
+                wire.command(b"AUTH GSSAPI")
+                reply = wire.command(b64(client.first))
+                client.step(b64decode(reply[2:]))
+                client.unwrap(b64decode(wire.command(b"")[2:]))
+                opened(wire, wire.command(b64(client.wrap(b"\1\0\0\0alice"))))
+            with RawPOP3(server.pop3_port) as wire:
+                wire.command(b"AUTH GSSAPI")
+                assert wire.command(b64(b"no token")).startswith(b"-ERR")
+            with Initiator(realm) as initiator, socket.create_connection(("127.0.0.1", server.ports["kpop"])) as line:
+                initiator.sendauth(line)
+                line.sendall(b"USER alice\r\nPASS x\r\nQUIT\r\n")
+                assert line.makefile("rb").read().count(b"+OK") == 4
+            with socket.create_connection(("127.0.0.1", server.ports["kpop"])) as line:
+                line.sendall(b"USER alice\r\n")
+                assert line.makefile("rb").read().startswith(b"-ERR")
+        assert seal.sealed
+        assert seal.news() == []
