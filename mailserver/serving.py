@@ -10,7 +10,6 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from functools import partial
 from importlib import import_module
 from typing import Any, Final, cast
 
@@ -19,7 +18,6 @@ from twisted.cred.portal import Portal
 from twisted.cred.strcred import StrcredException, findCheckerFactory
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IProtocolFactory
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
@@ -41,6 +39,7 @@ from mailserver.net.story import Fetches
 from mailserver.net.throttle import Throttle
 from mailserver.net.tls import CertificateStore
 from mailserver.net.tls_transport import TLSFactory
+from mailserver.pool import Pool
 from mailserver.preload import load_all
 from mailserver.problems import OPERATORS, Problems, words
 from mailserver.store import SharedStore, needs_home, open_store
@@ -204,8 +203,12 @@ class Server:
         files = [CertificateFiles(tls.certificate, tls.key)]
         files += [CertificateFiles(pair.certificate, pair.key) for pair in tls.certificates]
         self._certificates = CertificateStore(files, tls.profile, client_ca=tls.client_ca)
-        in_thread = partial(deferToThreadPool, self._reactor, self._reactor.getThreadPool())
-        self._watch = CertificateWatch(self._certificates, self._reactor, in_thread)
+        thread = Pool(
+            self._reactor, 1, 10, "certificates"
+        )  # a poll and a few reloads; what a hung disk holds up is its own
+        thread.start()
+        self._stops.append(thread.stop)
+        self._watch = CertificateWatch(self._certificates, self._reactor, thread.run)
         self._watch.start()
         self._stops.append(self._watch.stop)
 

@@ -15,7 +15,7 @@ from zope.interface import implementer
 from mailserver.asker import asker
 from mailserver.auth.keytab import service_host
 from mailserver.auth.krb5 import SERVICE
-from mailserver.auth.libkrb5 import GENERIC, KerberosUnavailable
+from mailserver.auth.libkrb5 import GENERIC, KerberosError, KerberosUnavailable
 from mailserver.errors import TemporaryFailure, TicketRefused
 from mailserver.interfaces import GssProgress, GssToken, GssUnwrap, GssWrap, IStartable
 from mailserver.pool import Pool
@@ -119,8 +119,14 @@ class GssapiAcceptor:
     def _refused(self, failure: Failure) -> Failure:
         """Translate a failure of the GSS-API. A name that is not UTF-8 is nobody's."""
         if failure.check(self._gssapi.exceptions.GSSError, UnicodeDecodeError):
-            raise TicketRefused(GENERIC, str(failure.value)) from failure.value
+            raise TicketRefused(GENERIC, str(failure.value), ours=_ours(failure.value)) from failure.value
         return failure
+
+
+def _ours(error: Any) -> bool:
+    """Whether it is the keytab or the replay cache that no ticket could pass."""
+    number = getattr(error, "min_code", 0)  # the mechanism's own, which the GSS-API takes for unsigned
+    return bool(number >> 31) and KerberosError(number - (1 << 32), "").ours
 
 
 def _library() -> Any:

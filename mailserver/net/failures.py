@@ -34,6 +34,8 @@ def translate(failure: Failure, facts: Mapping[str, Any]) -> Refusal:
         level = LogLevel.error if refusal.ours else LogLevel.info
         text = "ticket from {peer} refused: {reason!r}"
         log.emit(level, text, event="kerberos.refused", code=refusal.error_code, reason=refusal.detail, **facts)
+        if refusal.ours:
+            return TemporaryFailure()  # no other ticket would help the client, nor its user's password
     elif refusal is None:
         log.failure("fault under the session of {user!r} from {peer}", failure, event="fault", **facts)
     return refusal or TemporaryFailure()

@@ -75,8 +75,8 @@ class KPOPServer(POP3Server):
         self.session.feed(rest)
 
     def _ticket_refused(self, failure: Failure) -> None:
-        refusal = translate(failure, self.facts())
-        code = refusal.error_code if isinstance(refusal, TicketRefused) else GENERIC
+        translate(failure, self.facts())
+        code = failure.value.error_code if isinstance(failure.value, TicketRefused) else GENERIC
         self._preamble.refused(code, self.factory.now(), UNKNOWN_REALM, self.factory.name)
 
     def _turn_away(self, effect: TurnAway) -> None:

@@ -31,7 +31,7 @@ _EXPIRED: Final = "certificate {file} expired {days} days ago: renew it"
 
 
 class DeferToThread(Protocol):
-    """Runs a function in a thread; `twisted.internet.threads.deferToThreadPool` with its first arguments given."""
+    """Runs a function in a thread; a `Pool`'s `run`, for one."""
 
     def __call__(self, function: Callable[[], Contexts | None], /) -> Deferred[Contexts | None]:
         """Run it and answer what it answers."""

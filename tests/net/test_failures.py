@@ -26,6 +26,7 @@ def test_a_refused_ticket_is_told_once_and_louder_when_the_fault_is_ours(ours: b
             Failure(TicketRefused(45, "no keytab at /etc/pop.keytab", ours=ours)), {"peer": "192.0.2.1", "user": ""}
         )
     assert b"keytab" not in refusal.line
+    assert refusal.code == (b"SYS/TEMP" if ours else b"AUTH")
     (event,) = events
     assert (event["event"], event["code"], event["peer"]) == ("kerberos.refused", 45, "192.0.2.1")
     assert event["log_level"] == level
