@@ -94,6 +94,11 @@ class Names:
         by_domain = {domain: account for account, domain in self.accounts.items() if domain}
         if len(by_domain) < sum(map(bool, self.accounts.values())):
             raise ValueError("two accounts have the same domain, so its addresses would mean either")
+        if self.local_domains and self.default_domain not in ("", *self.local_domains):
+            raise ValueError(
+                f"default_domain is given to names without a domain, and so to those of local_domains, which lose theirs: "
+                f'let one of local_domains be "{self.default_domain}", or leave one of the two settings out'
+            )
         object.__setattr__(self, "_by_domain", by_domain)
 
     def read(self, name: object) -> str | None:
@@ -117,7 +122,9 @@ class Names:
         domain = domain or self.default_domain
         if not domain:
             return user if user == text else self.read(user)  # without its tag it may be an account
-        return user_name(user if domain in self.local_domains and self._is_bare(user) else f"{user}@{domain}")
+        name = user_name(user if domain in self.local_domains and self._is_bare(user) else f"{user}@{domain}")
+        # The default domain may be an account's, and what is left of an address whose domain was taken away be one, too.
+        return name if name in (None, text, user) else self.read(name)
 
     def spells(self, written: str, read: str) -> bool:
         """Whether `written`, in a users' file, is the name that `read` is, and no more than spelled otherwise.

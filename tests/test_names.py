@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from typing import Any
 from unicodedata import normalize
 
 import pytest
@@ -169,3 +170,25 @@ def test_every_single_letter_is_read_the_same_again(case: str) -> None:
     for letter in [*changing, *map(chr, range(0x300, 0x370))]:
         name = names.read(f"x{letter}@Y{letter}")
         assert name is None or names.read(name) == name, hex(ord(letter))
+
+
+@pytest.mark.parametrize(
+    ("settings", "typed", "read"),
+    [
+        ({"default_domain": "a.org", "accounts": {"v": "a.org"}}, "john", "john@v"),
+        ({"default_domain": "a.org", "accounts": {"v": "a.org"}}, "john@a.org", "john@v"),
+        ({"default_domain": "a.org", "local_domains": ("a.org", "b.org")}, "john@b.org", "john"),
+        ({"local_domains": ("a.org", "b.org")}, "john@a.org@b.org", "john@a.org@b.org"),
+    ],
+)
+def test_settings_that_lead_on_from_one_name_to_another_end_at_the_same(
+    settings: dict[str, Any], typed: str, read: str
+) -> None:
+    names = Names(**settings)
+    assert names.read(typed) == read
+    assert names.read(read) == read
+
+
+def test_a_default_domain_beside_other_local_domains_is_refused() -> None:
+    with pytest.raises(ValueError, match="let one of local_domains be"):
+        Names(default_domain="c.org", local_domains=("a.org", "b.org"))

@@ -47,7 +47,9 @@ def test_the_page_shows_the_examples_of_the_code() -> None:
 
 def test_the_settings_of_the_page_are_those_of_the_configuration() -> None:
     config = Config(
-        names=NameRules(default_domain="d.example", local_domains=("l.example",), case="lower", at_signs="%"),
+        names=NameRules(
+            default_domain="d.example", local_domains=("l.example", "d.example"), case="lower", at_signs="%"
+        ),
         sdps=Sdps(accounts={"a": "a.example"}, separators="!"),
     )
     made = config.naming()

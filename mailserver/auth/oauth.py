@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from base64 import urlsafe_b64decode
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
@@ -15,17 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from joserfc import jwt
-from joserfc.errors import JoseError
+from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 from twisted.cred.checkers import ICredentialsChecker
-from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred, execute, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from mailserver.auth.introspection import Introspection
-from mailserver.auth.oauth_settings import OAuthFileError, OAuthSettings, owner, read_settings
+from mailserver.auth.oauth_settings import OAuthFileError, OAuthSettings, owner, read_settings, why_not_good
 from mailserver.credentials import IBearerToken
+from mailserver.errors import LoginRefused
 from mailserver.interfaces import IStartable
 
 MAX_REMEMBERED = 10_000
@@ -96,19 +97,29 @@ class _Issuer:
     async def owner(self, token: bytes, now: float) -> bytes | tuple[()]:
         if self._keys is not None and token.count(b".") == 2:  # noqa: PLR2004 - a JWT's three parts (RFC 7515)
             claims = _verified(token, self._keys, self._settings.algorithms)
-            name = None if claims is None or "exp" not in claims else owner(self._settings, claims, now)
+            if "exp" not in claims:
+                raise LoginRefused("the token has no exp: it would be good for ever")
+            name = _owner(self._settings, claims, now)
         elif self._introspection is not None:
-            name = self._memory.owner(token, now)
-            if name is None:
-                claims = await self._introspection.claims(token)
-                name = None if claims is None else owner(self._settings, claims, now)
-                if claims is not None and name is not None:
-                    self._memory.remember(token, name, claims, now)
+            known = self._memory.owner(token, now)
+            if known is not None:
+                return known
+            said = await self._introspection.claims(token)
+            if said is None:
+                raise LoginRefused("its issuer says that the token is not active")
+            name = _owner(self._settings, said, now)
+            self._memory.remember(token, name, said, now)
         else:
-            name = None
-        if name is None:
-            raise UnauthorizedLogin
+            raise LoginRefused("the token is no JWT, and no issuer to ask is configured")
         return name
+
+
+def _owner(settings: OAuthSettings, claims: Mapping[str, object], now: float) -> bytes:
+    """The owner, as `oauth_settings.owner` finds him. Errors: LoginRefused."""
+    name = owner(settings, claims, now)
+    if name is None:
+        raise LoginRefused(why_not_good(settings, claims, now))
+    return name
 
 
 class _Remembered:
@@ -143,9 +154,31 @@ def _read_keys(path: str) -> KeySet:
         raise OAuthFileError(f"{path}: is no JWK Set (RFC 7517)") from None
 
 
-def _verified(token: bytes, keys: KeySet, algorithms: tuple[str, ...]) -> Mapping[str, object] | None:
-    """The claims of a JWT that was signed by one of the keys, in one of these ways; else None."""
+def _verified(token: bytes, keys: KeySet, algorithms: tuple[str, ...]) -> Mapping[str, object]:
+    """The claims of a JWT that was signed by one of the keys, in one of these ways. Errors: LoginRefused.
+
+    A token need not say by which key (RFC 7515 section 4.1.4): then each is tried that can make such a signature.
+    """
     try:
         return jwt.decode(token, keys, algorithms=algorithms).claims
-    except (JoseError, ValueError, TypeError, RecursionError):  # TypeError: a header such as {"crit": null}
+    except InvalidKeyIdError:
+        signing = (key for key in keys.keys if key.as_dict(private=False).get("use", "sig") == "sig")
+        tried = (_tried(token, key, algorithms) for key in signing)
+        claims = None if _names_its_key(token) else next((each for each in tried if each is not None), None)
+        if claims is None:
+            raise LoginRefused("no key of the set has made the token's signature") from None
+        return claims
+    except (JoseError, ValueError, TypeError, RecursionError) as error:  # TypeError: a header such as {"crit": null}
+        raise LoginRefused(f"the token is no JWT that can be verified: {type(error).__name__}") from None
+
+
+def _names_its_key(token: bytes) -> bool:
+    header = token.partition(b".")[0]
+    return "kid" in json.loads(urlsafe_b64decode(header + b"=" * (-len(header) % 4)))
+
+
+def _tried(token: bytes, key: Any, algorithms: tuple[str, ...]) -> Mapping[str, object] | None:
+    try:
+        return jwt.decode(token, key, algorithms=algorithms).claims
+    except (JoseError, ValueError, TypeError, RecursionError):
         return None

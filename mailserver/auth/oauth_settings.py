@@ -124,6 +124,26 @@ def owner(settings: OAuthSettings, claims: Mapping[str, object], now: float) -> 
     return name.encode("utf-8", "surrogatepass") if good and isinstance(name, str) and name else None
 
 
+def why_not_good(settings: OAuthSettings, claims: Mapping[str, object], now: float) -> str:
+    """What of verified claims is not as it should be, for the log; no value of the token's is quoted unbounded."""
+    audience = claims.get("aud")
+    if settings.issuer not in ("", claims.get("iss")):
+        return f"the token's issuer is {_quoted(claims.get('iss'))}"
+    if settings.audience and settings.audience not in (audience if isinstance(audience, list) else [audience]):
+        return f"the token is for {_quoted(audience)}"
+    if not _time(claims, "nbf", 0) - LEEWAY_SECONDS <= now:
+        return "the token is not yet good"
+    if not now < _time(claims, "exp", math.inf) + LEEWAY_SECONDS:
+        return "the token has expired"
+    if not isinstance(claims.get(settings.username), str) or not claims[settings.username]:
+        return f"the token has no name of a user in its claim {settings.username}"
+    return f"the token's scopes lack {settings.scope!r}"
+
+
+def _quoted(value: object) -> str:
+    return ascii(value)[:80]
+
+
 LEEWAY_SECONDS = 30
 """Two clocks are seldom the same."""
 

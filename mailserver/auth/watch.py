@@ -52,7 +52,7 @@ class Reading(NamedTuple):
 class WatchedTable:
     """The table of a passwd-file, kept fresh: ask `fresh`, and `refresh` when it is not.
 
-    A file that became unreadable, or lost all its users, or looks half-written leaves the old table in force.
+    A file that became unreadable, or looks half-written or just emptied leaves the old table in force.
     """
 
     def __init__(self, path: str, wall: Callable[[], float] = time.time, domain: str = "") -> None:
@@ -63,6 +63,7 @@ class WatchedTable:
         self.table = Table()
         self._wall = wall
         self._stamp: Stamp | None = None
+        self._inode: int | None = None
         self._octets = 0
         self._digest = b""
         self._trouble = ""
@@ -124,14 +125,17 @@ class WatchedTable:
         self._keep(str(cast(OSError, failure.value).strerror))
 
     def _judge(self, reading: Reading) -> None:
-        young = abs(self._wall() - reading.stamp[0] / 1e9) < YOUNG_SECONDS
+        modified, changed, _, inode = reading.stamp
+        young = abs(self._wall() - modified / 1e9) < YOUNG_SECONDS
+        # A rename puts a whole file there, and shows in its ctime alone; a file that was made anew may still be written.
+        whole = not young or (inode != self._inode and modified != changed)
         table = reading.table
-        if table is not None and self.table.entries and young and not reading.complete:
+        if table is not None and self.table.entries and not whole and not reading.complete:
             self._stamp = None
             self._keep("it looks half-written")
-        elif table is not None and self.table.entries and not table.entries:
-            self._stamp = None if young else reading.stamp
-            self._keep("it names no user any more")
+        elif table is not None and self.table.entries and not table.entries and not whole:
+            self._stamp = None
+            self._keep("it names no user any more, and somebody may still be writing it")
         else:
             self._stamp = None if young else reading.stamp
             self._install(reading)
@@ -143,8 +147,11 @@ class WatchedTable:
 
     def _install(self, reading: Reading) -> None:
         self._trouble = ""
+        self._inode = reading.stamp[-1]
         if reading.table is None:
             return
+        if self.table.entries and not reading.table.entries:
+            log.warn("the passwd-file {path} names no user any more", event="auth.file.empty", path=self.path)
         self.table, self._digest = reading.table, reading.digest
         notes = self.table.notes
         for note in notes[:MAX_NOTES]:

@@ -25,7 +25,7 @@ from mailserver.auth import introspection
 from mailserver.auth.oauth import MAX_REMEMBERED, OAuthTokens, _Remembered
 from mailserver.auth.oauth_settings import OAuthFileError, OAuthSettings, owner, read_settings
 from mailserver.credentials import BearerToken
-from mailserver.errors import TemporaryFailure
+from mailserver.errors import LoginRefused, TemporaryFailure
 from mailserver.interfaces import IStartable
 from tests.auth.issuer import AUDIENCE, ISSUER, Endpoint, Keys, settings
 
@@ -128,12 +128,42 @@ class KeysTests(OAuthCase):
             signed({"alg": "ES256", "kid": "e", "crit": 1}, claims),
             self.keys.token(ECKey.generate_key("P-256")),
             self.keys.token(kid="unknown"),
-            self.keys.token(kid=None),
+            self.keys.token(ECKey.generate_key("P-256"), kid=None),
             self.keys.token(self.keys.rsa, "RS512", "r"),
             right[:-4] + b"AAAA",
             right + b"A",
         ):
             await self.refused(checker, token)
+
+    async def test_a_token_that_names_no_key_is_verified_by_each_that_can_have_signed_it(self) -> None:
+        checker = await self.local()
+        assert await checker.requestAvatarId(BearerToken(self.keys.token(kid=None))) == b"alice"
+        by_rsa = self.keys.token(self.keys.rsa, "RS256", None)
+        assert await checker.requestAvatarId(BearerToken(by_rsa)) == b"alice"
+
+    async def test_why_a_token_is_refused_is_told(self) -> None:
+        checker = await self.local(scope="mail")
+        good: dict[str, Any] = {"scope": "mail"}
+        for wrong, reason in (
+            ({"iss": "https://evil.example"}, "the token's issuer is 'https://evil.example'"),
+            ({"aud": "imap"}, "the token is for 'imap'"),
+            ({"nbf": int(self.now) + 600}, "the token is not yet good"),
+            ({"exp": int(self.now) - 600}, "the token has expired"),
+            ({"exp": None}, "the token has no exp: it would be good for ever"),
+            ({"sub": 7}, "the token has no name of a user in its claim sub"),
+            ({"scope": "openid"}, "the token's scopes lack 'mail'"),
+        ):
+            with pytest.raises(LoginRefused) as caught:
+                await checker.requestAvatarId(BearerToken(self.keys.token(**{**good, **wrong})))
+            assert caught.value.reason == reason
+        for token, reason in (
+            (self.keys.token(kid="unknown"), "no key of the set has made the token's signature"),
+            (b"opaque", "the token is no JWT, and no issuer to ask is configured"),
+            (b"a.b.c", "the token is no JWT that can be verified: DecodeError"),
+        ):
+            with pytest.raises(LoginRefused) as caught:
+                await checker.requestAvatarId(BearerToken(token))
+            assert caught.value.reason == reason
 
     async def test_rubbish_is_refused(self) -> None:
         checker = await self.local()

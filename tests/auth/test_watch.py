@@ -139,18 +139,40 @@ class WatchedTableTests(TestCase):
         assert len(told(events)) == 1
         assert self.clear() == b"one"
 
-    async def test_a_file_without_users_keeps_the_old_table_and_says_so_once(self) -> None:
+    async def test_a_file_that_was_just_emptied_keeps_the_old_table_until_it_stays_so(self) -> None:
         self.load()
+        self.now = time.time()
         for data in (b"", b"# nobody\n", b"::\n"):
             self.path.write_bytes(data)
             await self.refresh()
             assert self.clear() == b"one"
-        self.path.write_bytes(NEW)
         assert await self.refresh() == []
+        self.now += 60
+        assert f"the passwd-file {self.path} names no user any more" in await self.refresh()
+        assert not self.file.table.entries
+        self.path.write_bytes(NEW)
+        await self.refresh()
+        assert self.clear() == b"two"
+
+    async def test_the_last_user_is_removed_by_an_empty_file_that_takes_the_place_of_his(self) -> None:
+        self.load()
+        other = self.path.with_name("other")
+        other.write_bytes(b"")
+        self.now = time.time()
+        os.utime(other, (self.now - 1, self.now - 1))  # written before it was renamed
+        other.replace(self.path)
+        assert await self.refresh() == [f"the passwd-file {self.path} names no user any more"]
+        assert not self.file.table.entries
+
+    async def test_a_file_that_is_made_anew_may_still_be_written(self) -> None:
+        self.load()
+        self.now = time.time()
+        self.path.rename(self.path.with_name("old"))
         self.path.write_bytes(b"")
         (line,) = await self.refresh()
-        assert "names no user any more" in line
-        assert await self.refresh() == []
+        assert "somebody may still be writing it" in line
+        self.path.write_bytes(NEW)
+        await self.refresh()
         assert self.clear() == b"two"
 
     async def test_a_young_file_without_its_last_line_end_waits_until_it_is_complete(self) -> None:
