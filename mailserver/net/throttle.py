@@ -288,7 +288,10 @@ class Throttle:
 
 
 def _open(attempt: Attempt, now: float) -> bool:
-    return all(lane.until <= now for lane in attempt.lanes)
+    for lane in attempt.lanes:  # noqa: SIM110 - `all` takes three times as long, and thousands may wait
+        if lane.until > now:
+            return False
+    return True
 
 
 def _first(lanes: Iterable[_Lane], now: float) -> Attempt | None:
@@ -298,7 +301,10 @@ def _first(lanes: Iterable[_Lane], now: float) -> Attempt | None:
 
 
 def _crowd(attempt: Attempt) -> int:
-    return sum(lane.failures + len(lane.waiting) for lane in attempt.lanes)
+    crowd = 0
+    for lane in attempt.lanes:
+        crowd += lane.failures + len(lane.waiting)
+    return crowd
 
 
 def network(address: str) -> str:
