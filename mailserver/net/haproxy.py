@@ -191,9 +191,14 @@ class ProxyFactory(ServerFactory):
         """Stop the wrapped factory with us."""
         self.wrapped.doStop()
 
-    def buildProtocol(self, addr: IAddress | None) -> Protocol:  # noqa: ARG002 - the proxy's, which nobody counts
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """The preamble; it has a place among all connections, and while they are taken nobody waits here."""
-        return Dropped() if self.places.take(None) else _Preamble(self)
+        reason = self.places.take(None)
+        if not reason:
+            return _Preamble(self)
+        peer = getattr(addr, "host", "")
+        log.info("turned away {peer}: {reason}", event="pop3.turned_away", listener="proxy", peer=peer, reason=reason)
+        return Dropped()
 
 
 class _Preamble(Protocol):

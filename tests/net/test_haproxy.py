@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
-from twisted.internet.protocol import ClientCreator, Factory, Protocol
+from twisted.internet.protocol import ClientCreator, Factory, Protocol, connectionDone
 from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -21,8 +21,11 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from mailserver.net.haproxy import Header, InvalidHeader, ProxyFactory, is_trusted, parse
+from mailserver.net.listener import Limits
+from mailserver.net.places import Places
 from mailserver.net.tls import CertificateStore
 from tests.net.handshakes import write_pair
+from tests.net.sessions import make_factory
 
 SIGNATURE = bytes.fromhex("0d0a0d0a000d0a515549540a")  # section 2.2
 PROXY = IPv4Address("TCP", "10.0.0.1", 1)
@@ -298,6 +301,33 @@ def test_the_wrapped_factory_starts_and_stops_with_it() -> None:
     factory.doStart()
     factory.doStop()
     assert accepting.started == [True, False]
+
+
+def test_who_owes_a_header_has_a_place_and_his_time_runs() -> None:
+    clock, places = Clock(), Places(1, 1)
+    factory = make_factory(clock=clock, places=places, limits=Limits(login_seconds=30))
+    proxy = ProxyFactory(factory, [ip_network("127.0.0.0/8")], clock, places=places)
+    peer = IPv4Address("TCP", "127.0.0.1", 1)
+
+    def connected() -> tuple[Protocol, StringTransport]:
+        transport = StringTransport(peerAddress=peer)
+        protocol = proxy.buildProtocol(peer)
+        transport.protocol = protocol  # type: ignore[attr-defined]
+        protocol.makeConnection(transport)
+        return protocol, transport
+
+    first, transport = connected()
+    assert places.taken == 1
+    assert connected()[1].disconnected
+    clock.advance(9)
+    first.dataReceived(b"PROXY TCP4 192.0.2.7 198.51.100.1 1 110\r\n")
+    assert (places.taken, dict(places.by_address)) == (1, {"192.0.2.7": 1})
+    clock.pump([5] * 5)
+    assert transport.disconnecting
+    transport.protocol.connectionLost(connectionDone)  # type: ignore[attr-defined]
+    gone, _ = connected()
+    gone.connectionLost(connectionDone)
+    assert places.taken == 0
 
 
 @implementer(IHalfCloseableProtocol)

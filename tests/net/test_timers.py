@@ -161,3 +161,28 @@ class OverSocketsTests(SocketCase):
 class Clocked:
     def __init__(self, clock: Any) -> None:
         self.clock = clock
+
+
+def test_before_the_login_octets_that_leave_after_the_end_renew_nothing() -> None:
+    talk = Talk(make_factory(limits=Limits(login_seconds=60)), logged_in=False)
+    wait(talk, 50)
+    talk.say(b"QUIT\r\n")
+
+    def reads_one_octet() -> None:
+        talk.server.octets_out += 1
+
+    wait(talk, 5, reads_one_octet)
+    assert not talk.wire.disconnected
+    wait(talk, 10, reads_one_octet)
+    assert talk.wire.disconnected
+
+
+def test_after_the_login_they_do() -> None:
+    talk = Talk(make_factory(limits=Limits(login_seconds=60)))
+    talk.say(b"QUIT\r\n")
+
+    def reads_one_octet() -> None:
+        talk.server.octets_out += 1
+
+    wait(talk, 200, reads_one_octet)
+    assert not talk.wire.disconnected
