@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from mailserver.auth import libkrb5
-from mailserver.cli import demo, demo_realm
+from mailserver.cli import demo, demo_realm, demo_user
 from tests import gss
 from tests.interop.clients import path_of
 
@@ -152,17 +152,17 @@ def test_a_folder_that_cannot_be_entered_and_is_not_empty_is_not_moved(tmp_path)
     closed.chmod(0o700)
     stranger = pwd.struct_passwd(("stranger", "x", 54321, 54321, "", "/", "/bin/sh"))
     with pytest.raises(SystemExit, match="stranger cannot come to"):
-        demo.reachable(closed / "var", stranger)
+        demo_user.reachable(closed / "var", stranger)
 
 
 def test_a_folder_of_an_owner_is_entered_by_his_own_rights(tmp_path):
     own = pwd.getpwuid(tmp_path.stat().st_uid)
     tmp_path.chmod(stat.S_IRWXU)
-    assert demo._enters(tmp_path, own)
+    assert demo_user._enters(tmp_path, own)
 
 
 def test_an_owner_of_the_folder_serves(tmp_path):
-    user = demo.serving_user(tmp_path)
+    user = demo_user.serving_user(tmp_path)
     assert user.pw_uid == (os.geteuid() or pwd.getpwnam("nobody").pw_uid)
 
 
@@ -175,7 +175,85 @@ def test_the_first_port_that_is_free_is_taken():
 
 
 def test_everything_is_the_owner_s_alone(tmp_path):
-    demo.furnish(tmp_path)
+    demo.furnish(tmp_path, (b"certificate", b"key"), [b"message"])
     assert {oct(path.stat().st_mode & 0o077) for path in tmp_path.rglob("*") if path.is_file()} == {"0o0"}
-    demo.give_all(tmp_path, pwd.getpwuid(os.geteuid()))
-    assert {path.stat().st_uid for path in tmp_path.rglob("*")} == {os.geteuid()}
+
+
+ROOT_ALONE = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+PLANTED = [(path, "file") for path in ("users", "cert.pem", "key.pem", "mailserver.toml")]
+PLANTED += [("users", "nothing"), ("mail", "folder"), ("mail/demo/Maildir/new", "folder"), (".", "folder")]
+
+
+@ROOT_ALONE
+@pytest.mark.parametrize(("planted", "target"), PLANTED)
+def test_a_link_that_the_serving_user_planted_leads_root_nowhere(planted, target):
+    nobody = pwd.getpwnam("nobody")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        treasure = Path(folder, "treasure")
+        treasure.mkdir(mode=0o700)
+        victim = treasure / "victim"
+        if target == "file":
+            victim.write_text("root's")
+        elif target == "folder":
+            victim.mkdir()
+        link = Path(folder, "var") / planted
+        link.parent.mkdir(parents=True, exist_ok=True)
+        for path in (link.parent, *link.parent.parents):
+            if path.is_relative_to(Path(folder, "var")):
+                os.chown(path, nobody.pw_uid, nobody.pw_gid)
+        link.symlink_to(victim)
+        os.chown(link, nobody.pw_uid, nobody.pw_gid, follow_symlinks=False)
+        before = state(treasure)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        process = subprocess.Popen(
+            [sys.executable, "-c", RUN],
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        with process:
+            for line in process.stdout:
+                if "pop3s is served" in line:
+                    process.send_signal(signal.SIGINT)
+        assert state(treasure) == before
+
+
+def state(folder):
+    """What root has there: names, owners, modes and contents."""
+    found = [(path, path.lstat()) for path in (folder, *sorted(folder.rglob("*")))]
+    return [
+        (str(path), status.st_uid, status.st_mode, path.read_bytes() if path.is_file() else b"")
+        for path, status in found
+    ]
+
+
+@ROOT_ALONE
+def test_what_is_done_as_the_user_is_done_with_his_rights_alone(tmp_path):
+    nobody = pwd.getpwnam("nobody")
+    assert demo_user.as_user(nobody, lambda: f"{os.getresuid()} {os.getresgid()} {os.getgroups()}") == (
+        f"{(nobody.pw_uid,) * 3} {(nobody.pw_gid,) * 3} {[nobody.pw_gid]}"
+    )
+    for work in (lambda: Path("/etc/shadow").read_text(), lambda: sys.exit("no")):
+        with pytest.raises(SystemExit) as ended:
+            demo_user.as_user(nobody, work)
+        assert ended.value.code == os.EX_SOFTWARE
+
+
+@ROOT_ALONE
+def test_a_folder_that_is_full_or_a_link_is_given_to_nobody(tmp_path):
+    nobody = pwd.getpwnam("nobody")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SystemExit, match="not empty"):
+        demo_user.give(tmp_path / "full", nobody)
+    with pytest.raises(OSError, match="link"):
+        demo_user.give(tmp_path / "link", nobody)
+    assert (tmp_path / "empty").stat().st_uid == 0
+    demo_user.give(tmp_path / "empty", nobody)
+    demo_user.give(tmp_path / "empty", nobody)
+    assert (tmp_path / "empty").stat().st_uid == nobody.pw_uid

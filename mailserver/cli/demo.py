@@ -9,9 +9,7 @@ import os
 import pwd
 import secrets
 import socket
-import stat
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.message import EmailMessage
@@ -21,36 +19,13 @@ from typing import Final
 
 from mailserver.auth import libkrb5
 from mailserver.cli import demo_realm
-from mailserver.cli.demo_realm import DemoRealm
+from mailserver.cli.demo_realm import DemoRealm, make_realm
+from mailserver.cli.demo_user import as_user, give, reachable, serving_user
 from mailserver.net.certificates import self_signed
 
 ACCOUNT: Final = "demo"
 PORTS: Final = {"pop3": (110, 10110), "pop3s": (995, 10995), "kpop": (1109, 11109)}
 """The ports of each kind, the first that can be bound is taken: those below 1024 are root's."""
-
-CONFIG: Final = """\
-# Written anew by each `make serve`. Your own begins best from etc/mailserver.toml.
-hostname = "localhost"
-user = "{user}"
-
-[listen]
-pop3 = ["tcp:{pop3}:interface=127.0.0.1"]
-pop3s = ["tcp:{pop3s}:interface=127.0.0.1"]
-{kpop}
-
-[tls]
-certificate = "{var}/cert.pem"
-key = "{var}/key.pem"
-
-[auth]
-checkers = ["passwd-file:{var}/users"]
-cleartext = "loopback"
-"""
-
-CONFIG_OF_KERBEROS: Final = """
-[kerberos]
-keytab = "{keytab}"
-"""
 
 MESSAGES: Final = (
     ("Welcome", "This message lies in a Maildir, as your own mail server would deliver it.\n"),
@@ -70,78 +45,65 @@ def main(ports: Mapping[str, Sequence[int]] = PORTS, *, kerberos: bool = False) 
     link.mkdir(exist_ok=True)
     owner = serving_user(link)
     var = reachable(link, owner).resolve()
-    password = furnish(var)
+    give(var, owner)
     chosen = {kind: choose_port(candidates) for kind, candidates in ports.items()}
-    realm = demo_realm.make_realm(var / "kerberos", choose_port((0,)), ACCOUNT, password) if kerberos else None
-    (var / "mailserver.toml").write_text(settings(chosen, var, owner, realm), encoding="utf-8")
-    if os.geteuid() == 0:
-        give_all(var, owner)
+    realm = DemoRealm(var / "kerberos", choose_port((0,))) if kerberos else None
+    # Made before this process becomes the user, who need not be able to read Python's folders.
+    pair = self_signed(["localhost", "127.0.0.1"], days=3650)
+    hosts = demo_realm.hosts() if kerberos else set()
+    messages = [_message(subject, text) for subject, text in MESSAGES]
+
+    def work() -> str:
+        password = furnish(var, pair, messages)
+        if realm is not None:
+            make_realm(realm, hosts, ACCOUNT, password)
+        return password
+
+    password = as_user(owner, work)
     if realm is not None:
         realm.start(owner)
     sys.stdout.write(instructions(chosen, password, var, owner.pw_name, realm))
     sys.stdout.flush()
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "twisted",
-        "--log-format=text",
-        "mailserver",
-        "--config",
-        f"{var}/mailserver.toml",
-    ]
+    command = [sys.executable, "-P", "-m", "twisted", "--log-format=text", "mailserver"]
     environment = {**os.environ, **(realm.environment if realm else {})}
     # Our own interpreter; so Ctrl-C and the exit status are the server's.
-    os.execve(sys.executable, command, environment)  # noqa: S606
+    os.execve(sys.executable, [*command, *flags(chosen, var, owner, realm)], environment)  # noqa: S606
 
 
-def settings(ports: Mapping[str, int], var: Path, owner: pwd.struct_passwd, realm: DemoRealm | None) -> str:
-    """The server's mailserver.toml."""
-    user = owner.pw_name if os.geteuid() == 0 else ""
-    kpop = f'kpop = ["tcp:{ports["kpop"]}:interface=127.0.0.1"]' if realm else "kpop = []"
-    text = CONFIG.format(user=user, var=var, pop3=ports["pop3"], pop3s=ports["pop3s"], kpop=kpop)
-    return text + (CONFIG_OF_KERBEROS.format(keytab=realm.keytab) if realm else "")
+def flags(ports: Mapping[str, int], var: Path, owner: pwd.struct_passwd, realm: DemoRealm | None) -> list[str]:
+    """The server's settings. No file of the user's: a server that root starts would take from it what he wrote there."""
+    given = {
+        "hostname": "localhost",
+        "pop3": f"tcp:{ports['pop3']}:interface=127.0.0.1",
+        "pop3s": f"tcp:{ports['pop3s']}:interface=127.0.0.1",
+        "tls-certificate": f"{var}/cert.pem",
+        "tls-key": f"{var}/key.pem",
+        "auth": f"passwd-file:{var}/users",
+        "cleartext": "loopback",
+    }
+    if os.geteuid() == 0:
+        given["user"] = owner.pw_name
+    if realm is not None:
+        given |= {"kpop": f"tcp:{ports['kpop']}:interface=127.0.0.1", "keytab": str(realm.keytab)}
+    return [f"--{name}={value}" for name, value in given.items()]
 
 
-def serving_user(var: Path) -> pwd.struct_passwd:
-    """Who serves: we ourselves; when we are root, the owner of the folder, or nobody instead of root."""
-    uid = os.geteuid() or var.stat().st_uid
-    return pwd.getpwuid(uid) if uid else pwd.getpwnam("nobody")
-
-
-def reachable(link: Path, user: pwd.struct_passwd) -> Path:
-    """The folder, if the user can come to it; else one where he can, and the link leads there."""
-    if all(_enters(folder, user) for folder in link.resolve().parents):
-        return link
-    if any(link.iterdir()):
-        sys.exit(f"{user.pw_name} cannot come to {link.resolve()}: empty this folder, and it will be made elsewhere")
-    elsewhere = Path(tempfile.mkdtemp(prefix="mailserver-", dir="/var/tmp"))
-    link.rmdir()
-    link.symlink_to(elsewhere)
-    return link
-
-
-def _enters(folder: Path, user: pwd.struct_passwd) -> bool:
-    status = folder.stat()
-    return bool(status.st_mode & (stat.S_IXUSR if status.st_uid == user.pw_uid else stat.S_IXOTH))
-
-
-def furnish(var: Path) -> str:
-    """Make what is not there yet, and answer the account's password."""
+def furnish(var: Path, pair: tuple[bytes, bytes], messages: Sequence[bytes]) -> str:
+    """Make what is not there yet, with this certificate and its key, and answer the account's password."""
     var.chmod(0o700)
     home = var / "mail" / ACCOUNT
     if not (var / "users").exists():
         password = secrets.token_urlsafe(9)
         _write(var / "users", f"{ACCOUNT}:{{PLAIN}}{password}::::{home}\n".encode())
     if not (var / "cert.pem").exists():
-        certificate, key = self_signed(["localhost", "127.0.0.1"], days=3650)
+        certificate, key = pair
         _write(var / "key.pem", key)
         _write(var / "cert.pem", certificate)
     if not home.exists():
         for folder in ("tmp", "cur", "new"):
             (home / "Maildir" / folder).mkdir(parents=True)
-        for number, (subject, text) in enumerate(MESSAGES, 1):
-            _write(home / "Maildir/new" / f"{1_750_000_000 + number}.M{number}P1.localhost", _message(subject, text))
+        for number, message in enumerate(messages, 1):
+            _write(home / "Maildir/new" / f"{1_750_000_000 + number}.M{number}P1.localhost", message)
     return (var / "users").read_text(encoding="utf-8").partition("{PLAIN}")[2].partition(":")[0]
 
 
@@ -158,12 +120,6 @@ def _message(subject: str, text: str) -> bytes:
     message["Date"] = format_datetime(datetime.now(UTC))
     message.set_content(text, cte="8bit")
     return message.as_bytes()
-
-
-def give_all(var: Path, user: pwd.struct_passwd) -> None:
-    """Give the folder and all in it to the user."""
-    for path in (var, *var.rglob("*")):
-        os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
 
 
 def choose_port(candidates: Sequence[int]) -> int:

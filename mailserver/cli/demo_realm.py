@@ -118,12 +118,16 @@ def missing() -> list[str]:
     return [program for program in PROGRAMS if shutil.which(program, path=PATH) is None]
 
 
-def make_realm(folder: Path, port: int, account: str, password: str) -> DemoRealm:
-    """Make the realm anew: its database, a principal with this password, and the keytab of the POP3 server."""
+def hosts() -> set[str]:
+    """The names by which clients may call this machine's loopback. It loads a codec, which not every user can read."""
+    return {"localhost", _called("localhost")}
+
+
+def make_realm(realm: DemoRealm, hosts: set[str], account: str, password: str) -> None:
+    """Make the realm anew: its database, a principal with this password, and the keytab of the POP3 server at these hosts."""
+    folder, port = realm.folder, realm.port
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
-    realm = DemoRealm(folder, port)
-    hosts = {"localhost", _called("localhost")}
     values = {"name": NAME, "port": port, "folder": folder, "host": max(hosts, key=lambda host: host != "localhost")}
     (folder / "krb5.conf").write_text(KRB5_CONF.format(**values), encoding="utf-8")
     (folder / "kdc.conf").write_text(KDC_CONF.format(**values), encoding="utf-8")
@@ -132,7 +136,6 @@ def make_realm(folder: Path, port: int, account: str, password: str) -> DemoReal
     for host in hosts:
         commands += [f"addprinc -randkey pop/{host}", f"ktadd -k {realm.keytab} pop/{host}"]
     realm.run("kadmin.local", "-r", NAME, stdin="".join(f"{command}\n" for command in commands))
-    return realm
 
 
 def _called(host: str) -> str:
