@@ -29,12 +29,6 @@ class ConfigError(Unusable):
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
-        self._problems = tuple(problems)
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """Each of them; most begin with their setting, or where it was given."""
-        return self._problems
 
 
 def _at_least(minimum: float, default: float) -> Any:

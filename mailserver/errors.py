@@ -174,8 +174,8 @@ class Unusable(Exception):
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Each thing that is wrong, where it is more than one."""
-        return (str(self),)
+        """Each thing that is wrong, a line each."""
+        return tuple(str(self).splitlines())
 
 
 class StoreError(Exception):

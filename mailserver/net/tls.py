@@ -84,11 +84,6 @@ class CertificateErrors(Unusable):
         super().__init__("\n".join(map(str, errors)))
         self.errors = tuple(errors)
 
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """Each of them."""
-        return tuple(map(str, self.errors))
-
 
 @implementer(IOpenSSLServerConnectionCreator)
 class CertificateStore:
