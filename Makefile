@@ -7,7 +7,7 @@ SOURCES := $(shell find mailserver twisted -name '*.py') setup.cfg pyproject.tom
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 DEBIAN := tests/debian-packages.txt
 # The extras that come as wheels: all but gssapi.
-WHEELS := hashes,oauth
+WHEELS := hashes,oauth,zstd
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test check crash bench docs clean debian

@@ -178,6 +178,12 @@ class Unusable(Exception):
         return tuple(str(self).splitlines())
 
 
+class MessageUnreadable(PermanentFailure):
+    """A message that is stored in a form which this server cannot read."""
+
+    text = b"the message is stored in a form that cannot be read here; the operator must see to it"
+
+
 class StoreError(Exception):
     """A maildrop's trouble. Its text is for the operator's log; the client hears `refusal` alone."""
 
@@ -207,7 +213,13 @@ class OutcomeUnknown(StoreError):
 class MessageGone(StoreError):
     """The message vanished, cannot be read, or is not the one that was listed; the session goes on."""
 
-    refusal = MessageUnavailable
+    refusal: ClassVar[type[Refusal]] = MessageUnavailable
+
+
+class MessageSealed(MessageGone):
+    """The message is encrypted, or compressed in a way that cannot be undone here; the session goes on."""
+
+    refusal = MessageUnreadable
 
 
 class MessageTruncated(StoreError):

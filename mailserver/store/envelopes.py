@@ -6,16 +6,16 @@ it lies or was written for other headers, the messages are read again. docs/sdps
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from hashlib import blake2b
 from itertools import chain
 from typing import NamedTuple
 
 from mailserver.envelope import STEP_OCTETS, EnvelopeHeaders, Envelopes, is_whole
-from mailserver.store.files import open_to_read, read_whole, rename, write_new
+from mailserver.store.contents import beginning
+from mailserver.store.files import read_whole, rename, write_new
 from mailserver.store.index import Index
 from mailserver.store.listing import Clock, look
 from mailserver.store.same import Target, found_again
@@ -119,14 +119,11 @@ def _look(root: bytes, index: Index, rows: Sequence[int], headers: EnvelopeHeade
 def cells_of(path: bytes, headers: EnvelopeHeaders) -> Cells:
     """What the beginning of this file tells. Errors: OSError."""
     head = b""
-    descriptor = open_to_read(path)
-    try:
-        while chunk := os.read(descriptor, STEP_OCTETS):
+    with closing(beginning(path, STEP_OCTETS)) as chunks:
+        for chunk in chunks:
             head += chunk
             if is_whole(head):
                 break
-    finally:
-        os.close(descriptor)
     envelope = headers.read(head)
     return envelope.sender, b",".join(envelope.recipients)
 

@@ -32,6 +32,15 @@ WIRE = 1
 DISTRUSTED = 2
 """Flag of a row: its name or an old index said something false of it; it is measured by its contents."""
 
+CLAIMED = 4
+"""Flag of a row: its sizes are those in the name of the file, at which nobody looked."""
+
+PACKED = 8
+"""Flag of a row: the file holds the mail in another form (`packed`), and `octets` are those of the mail."""
+
+SEALED = 16
+"""Flag of a packed row: it was found to be damaged, or to unpack to too much."""
+
 _MAGIC = b"msrvindx"
 _VERSION = 2
 _COLUMNS = {1: 3, 2: 4}
@@ -100,6 +109,7 @@ class Index(NamedTuple):
     names: Column
     sizes: array[int]
     inodes: array[int]
+    flags: bytes
 
     def target(self, at: int) -> Target:
         """The file of a row, as it was listed."""
@@ -152,15 +162,16 @@ def decode(data: bytes) -> Index | None:
     if parts is None or parts.version != _VERSION:
         return None
     version, count, new_time, cur_time, numbers, texts = parts
-    flags_at = _flags_at(version, count)
+    flags = data[_flags_at(version, count) :][:count]
     uidls, names = Column(texts[0], count), Column(texts[1], count)
     return Index(
         new_time,
         cur_time,
-        Snapshot(uidls, numbers[2 * count : 3 * count], data[flags_at : flags_at + count].translate(_TO_WIRE)),
+        Snapshot(uidls, numbers[2 * count : 3 * count], flags.translate(_TO_WIRE)),
         names,
         numbers[count : 2 * count],
         numbers[3 * count :],
+        flags,
     )
 
 

@@ -14,12 +14,13 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailserver.envelope import Envelope, EnvelopeHeaders, Envelopes, read_envelope
-from mailserver.errors import MaildropUnavailable, MessageGone
+from mailserver.errors import MaildropUnavailable, MessageGone, MessageSealed
 from mailserver.interfaces import IBody, IEnvelopes, IMaildrop
 from mailserver.store import envelopes, journal, names
-from mailserver.store.body import FileBody, ThreadedBody
+from mailserver.store.body import FileBody, ThreadedBody, UnpackedBody
+from mailserver.store.contents import Opened, open_at_once, open_thoroughly
 from mailserver.store.disk import Disk
-from mailserver.store.files import open_message, shown, unsynced
+from mailserver.store.files import shown, unsynced
 from mailserver.store.index import Index
 from mailserver.store.listing import PASSES, PREFIX, Clock, directory_times, look, pause
 from mailserver.store.locking import holds, taken_at
@@ -64,16 +65,15 @@ class Maildrop:
     def fetch(self, number: int) -> IBody | Deferred[IBody]:
         """Answers at once when the message lies where it was listed, and the disk may be touched here."""
         index = number - 1
-        size = self._index.sizes[index]
         if self._context.at_once:
             try:
-                return FileBody(open_message(self._root + self._name(index), size), size)
-            except FileNotFoundError:
-                pass  # another program renamed it: a thread looks for it
+                body = open_at_once(self._root + self._name(index), self._index.sizes[index], self._index.flags[index])
             except (OSError, MessageGone) as error:
                 raise self._gone(index, error) from error
-        found = self._context.disk.read(self._root, self._find, index, size, undo=os.close)
-        return found.addCallbacks(self._found, self._not_found, (size,), errbackArgs=(index,))
+            if body is not None:
+                return body
+        found = self._context.disk.read(self._root, self._find, index, undo=_close)
+        return found.addCallbacks(self._found, self._not_found, errbackArgs=(index,))
 
     def envelope(self, number: int) -> Deferred[Envelope]:
         """Read from the message."""
@@ -127,16 +127,17 @@ class Maildrop:
 
     def _gone(self, index: int, cause: Exception) -> MessageGone:
         """The message cannot be had: the next session is to look at it anew."""
-        self._learn().mends[self.messages.uidls[index]] = None
+        if not isinstance(cause, MessageSealed):  # which looking again would not change
+            self._learn().mends[self.messages.uidls[index]] = None
         self._context.report(self._root, str(cause))
         return cause if isinstance(cause, MessageGone) else MessageGone(str(cause))
 
-    def _find(self, index: int, size: int) -> int:
-        """In a thread: the message's descriptor, wherever it is now. Gone is only what a complete listing does not show."""
+    def _find(self, index: int) -> Opened:
+        """In a thread: the message, wherever it is now. Gone is only what a complete listing does not show."""
         for passes in range(PASSES):
             name = self._name(index)
             try:
-                return open_message(self._root + name, size)
+                return open_thoroughly(self._root + name, self._index.sizes[index], self._index.flags[index])
             except FileNotFoundError:
                 if self._look_around() and name == self._name(index):
                     raise
@@ -165,9 +166,14 @@ class Maildrop:
             self._since = taken_at(self._lock)
         return self._context.clock(self._root)
 
-    def _found(self, descriptor: int, size: int) -> IBody:
-        body = FileBody(descriptor, size)
-        return body if self._context.at_once else ThreadedBody(body, partial(self._context.disk.read, self._root))
+    def _found(self, opened: Opened) -> IBody:
+        if opened.lied and not self._learn().lied:
+            self._learn().lied = True
+            self._context.report(self._root, "names have wrong sizes in them: all are measured at the next login")
+        body = opened.body
+        if isinstance(body, UnpackedBody) or (isinstance(body, FileBody) and not self._context.at_once):
+            return ThreadedBody(body, partial(self._context.disk.read, self._root))
+        return body
 
     def _not_found(self, failure: Failure, index: int) -> NoReturn:
         failure.trap(OSError, MessageGone)
@@ -229,3 +235,7 @@ class Maildrop:
     def _unsettled(self, failure: Failure) -> None:
         """Nobody waits for a release, so its faults end here."""
         self._context.report(self._root, f"what a session learned was lost: {failure.value}")
+
+
+def _close(opened: Opened) -> None:
+    opened.body.close()

@@ -7,12 +7,9 @@ import stat
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from mailserver.store import names
-from mailserver.store.body import CHUNK
-from mailserver.store.files import open_to_read
-from mailserver.store.index import DISTRUSTED, UNTRUSTED, WIRE, Row
+from mailserver.store import contents, names
+from mailserver.store.index import CLAIMED, DISTRUSTED, UNTRUSTED, Row
 from mailserver.store.listing import PREFIX, Clock, directory_times, look_until_complete
-from mailserver.store.measure import Measure
 from mailserver.store.twins import Found, identify
 
 _RACY_NS = 2_000_000_000
@@ -83,7 +80,7 @@ def _look(root: bytes, message: Found, size: int | None, octets: int | None) -> 
     path, inode, uidl, _ = message
     arrival = names.arrival(path[PREFIX:])
     if size is not None and octets is not None and arrival is not None:
-        return Row(arrival, path, uidl, size, octets, 0, inode)
+        return Row(arrival, path, uidl, size, octets, CLAIMED, inode)
     stored = 0
     try:
         status = os.lstat(root + path)
@@ -99,24 +96,12 @@ def _look(root: bytes, message: Found, size: int | None, octets: int | None) -> 
             arrival = max(0, status.st_mtime_ns // 1000)  # a time before the epoch is a clock that was wrong
     arrival = arrival or 0
     if octets is not None:
-        return Row(arrival, path, uidl, stored if size is None else size, octets, 0, inode)
+        return Row(arrival, path, uidl, stored if size is None else size, octets, CLAIMED, inode)
     try:
-        measured = measure_file(root + path)
+        found = contents.measured(root + path)
     except FileNotFoundError:
         raise
     except OSError:
         # It may become readable again without a change to its directory.
         return Row(arrival, path, uidl, stored, stored, DISTRUSTED, inode)
-    return Row(arrival, path, uidl, measured.size, measured.octets, WIRE if measured.wire else 0, inode)
-
-
-def measure_file(path: bytes) -> Measure:
-    """Read the whole file, a chunk at a time."""
-    measured = Measure()
-    descriptor = open_to_read(path)
-    try:
-        while chunk := os.read(descriptor, CHUNK):
-            measured.feed(chunk)
-    finally:
-        os.close(descriptor)
-    return measured
+    return Row(arrival, path, uidl, *found, inode)

@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 
 from mailserver.store import index, names
 from mailserver.store.files import read_whole, rename, shown
-from mailserver.store.index import DISTRUSTED, UNTRUSTED, Row, write
+from mailserver.store.index import CLAIMED, DISTRUSTED, UNTRUSTED, Row, write
 from mailserver.store.listing import PREFIX, Clock, look
 from mailserver.store.same import Target, found_again
 
@@ -16,9 +16,11 @@ from mailserver.store.same import Target, found_again
 class Lesson:
     """What is to be written down."""
 
-    __slots__ = ("mends", "seen")
+    __slots__ = ("lied", "mends", "seen")
 
     def __init__(self) -> None:
+        self.lied = False
+        """Whether a size in a name was wrong: then no name of this maildrop is believed, and all are measured at the next login."""
         self.mends: dict[bytes, int | None] = {}
         """By unique-id: the octets that were counted on the wire, or None when the row cannot be believed at all."""
         self.seen: dict[Target, bytes] = {}
@@ -32,27 +34,29 @@ def settle(root: bytes, lesson: Lesson, others: AbstractSet[int], clock: Clock) 
     """
     notes = _mark_seen(root, lesson.seen, others, clock)
     try:
-        if lesson.mends:
-            _mend(root, lesson.mends)
+        if lesson.mends or lesson.lied:
+            _mend(root, lesson)
     except OSError as error:
         notes.append(f"the index cannot be mended: {error}")
     return notes
 
 
-def _mend(root: bytes, mends: Mapping[bytes, int | None]) -> None:
+def _mend(root: bytes, lesson: Lesson) -> None:
     data = read_whole(root + index.NAME)
     known = index.decode(data)
     if known is None:
         return
-    rows = [_mended(row, mends) for row in index.decode_rows(data)]
-    times = (UNTRUSTED, UNTRUSTED) if None in mends.values() else (known.new_time, known.cur_time)
+    rows = [_mended(row, lesson) for row in index.decode_rows(data)]
+    times = (UNTRUSTED, UNTRUSTED) if lesson.lied or None in lesson.mends.values() else (known.new_time, known.cur_time)
     write(root, index.encode(rows, *times))
 
 
-def _mended(row: Row, mends: Mapping[bytes, int | None]) -> Row:
-    if row.uidl not in mends:
+def _mended(row: Row, lesson: Lesson) -> Row:
+    if lesson.lied and row.flags & CLAIMED:
+        return row._replace(flags=row.flags | DISTRUSTED)
+    if row.uidl not in lesson.mends:
         return row
-    octets = mends[row.uidl]
+    octets = lesson.mends[row.uidl]
     return row._replace(flags=row.flags | DISTRUSTED) if octets is None else row._replace(octets=octets)
 
 

@@ -178,8 +178,9 @@ class Changes(MaildirCase):
         assert self.stored("alice") == [bodies[1]]
 
     async def test_a_message_of_another_size_is_refused_once_and_measured_anew(self) -> None:
-        self.deliver("alice", ONE, f"new/{NAME},S=7,W=9")
+        path = self.deliver("alice", BARE)
         maildrop = await self.open()
+        path.write_bytes(ONE)
         with pytest.raises(MessageGone):
             maildrop.fetch(1)
         await maildrop.commit([])
@@ -319,10 +320,12 @@ class NotMessages(LoggedCase):
 
 class Refusals(LoggedCase):
     async def test_what_a_file_is_named_does_not_reach_the_operator_s_terminal(self) -> None:
-        self.deliver("alice", b"", "new/1.\udcff\x1b[31m\n,S=1,W=1")
+        path = self.deliver("alice", b"", "new/1.\udcff\x1b[31m\n,S=1,W=1")
         maildrop = await self.open()
+        path.unlink()
+        path.mkdir()
         with pytest.raises(MessageGone):
-            maildrop.fetch(1)
+            await maildrop.fetch(1)
         maildrop.release()
         (told,) = self.told("store.note")
         assert told.isprintable()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mailserver.store import index, scan
-from mailserver.store.index import DISTRUSTED, WIRE, Row
+from mailserver.store.index import CLAIMED, DISTRUSTED, WIRE, Row
 
 WHEN = 1_600_000_000_000_005
 
@@ -48,14 +48,14 @@ def test_octets_in_the_name_save_the_reading(maildrop: Path) -> None:
     put(maildrop / "new" / "letter,W=77", b"x\r\n")
     put(maildrop / "new" / "other,S=9,W=78", b"x\r\n")
     assert rows(maildrop) == [
-        Row(WHEN, b"new/letter,W=77", b"letter", 3, 77, 0),
-        Row(WHEN, b"new/other,S=9,W=78", b"other", 9, 78, 0),
+        Row(WHEN, b"new/letter,W=77", b"letter", 3, 77, CLAIMED),
+        Row(WHEN, b"new/other,S=9,W=78", b"other", 9, 78, CLAIMED),
     ]
 
 
 def test_both_sizes_and_the_time_in_the_name_save_every_look(maildrop: Path) -> None:
     (maildrop / "new" / "5.a,S=9,W=78").write_bytes(b"")
-    assert rows(maildrop) == [Row(5_000_000, b"new/5.a,S=9,W=78", b"5.a", 9, 78, 0)]
+    assert rows(maildrop) == [Row(5_000_000, b"new/5.a,S=9,W=78", b"5.a", 9, 78, CLAIMED)]
 
 
 def test_a_row_that_is_not_to_be_believed_is_measured_by_its_contents(maildrop: Path) -> None:
