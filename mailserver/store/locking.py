@@ -51,11 +51,15 @@ def taken_at(descriptor: int) -> int:
 
 
 def holds(descriptor: int, root: bytes) -> bool:
-    """Whether the lock is still that of the maildrop at `root`, and not of one that lay there before."""
+    """Whether the lock is still that of the maildrop at `root`, and not of one that lay there before.
+
+    Its inode is enough: whoever locks the same one is kept out.
+    """
+    ours = os.fstat(descriptor)
     try:
-        return os.path.samestat(os.fstat(descriptor), os.lstat(root + NAME))
-    except FileNotFoundError:
-        return False
+        return os.path.samestat(ours, os.lstat(root + NAME))
+    except OSError:
+        return False  # and what cannot be looked at is left alone
 
 
 def _sign(descriptor: int, owner: str) -> None:

@@ -21,14 +21,12 @@ from tests.servers import Account, Server, Site
 STORMS = 2
 RUNS = int(os.environ.get("CRASH_RUNS", "0"))
 SIZES = [5, 300, 5000, 50_000] if RUNS else [5, 300]
-DELETIONS = {5: 20} if not RUNS else {}
-"""Of small maildrops few, because each session deletes few."""
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_nothing_comes_back_and_nothing_is_missed_in_a_storm_of_renames(size: int) -> None:
     random, dead = Random(size), set[bytes]()
-    wanted = DELETIONS.get(size, 300) if not RUNS else 100 * RUNS
+    wanted = 100 * RUNS or min(150, 3 * size)
     with Site() as site:
         account = site.account("bob")
         alive = deliver(account, size, 0)

@@ -49,6 +49,18 @@ class Replaced(LoggedCase):
             assert "not proven" in self.told("store.note")[-1]
             self.vanish("alice", message)
 
+    async def test_another_file_with_the_inode_stays_and_is_told(self) -> None:
+        for message, mtime in ((ONE[::-1], None), (TWO, None), (TWO, (1, 1))):  # as restored with its old mtime
+
+            def replace(path: Path) -> None:
+                path.write_bytes(message)  # noqa: B023 - used at once
+                os.utime(path, mtime)  # noqa: B023
+                path.rename(self.root() / "cur/1.a:2,S")
+
+            assert await self.commit(replace) == 1
+            assert self.stored("alice") == [message]
+            self.vanish("alice", message)
+
     async def test_another_file_that_takes_the_unique_part_stays_and_is_told(self) -> None:
         def replace(path: Path) -> None:
             path.unlink()
@@ -121,7 +133,7 @@ class ReplacedRoot(LoggedCase):
         maildrop = await self.open("alice", ONE)
         maildrop.sent(1, 5)
         self.root().rename(self.homes / "old")
-        self.root().mkdir()
+        self.root().write_bytes(b"")
         assert await maildrop.commit([]) == 0
-        assert list(self.root().iterdir()) == []
+        assert self.root().read_bytes() == b""
         assert "replaced under the session" in self.told("store.note")[0]
