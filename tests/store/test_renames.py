@@ -86,24 +86,27 @@ def at_each_point(
     assert point > 9  # two directories, their ends, and five entries
 
 
+@pytest.mark.parametrize("others", [0, 1])
 def test_a_deleted_message_does_not_come_back(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, move: tuple[str, str]
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, move: tuple[str, str], others: int
 ) -> None:
     def work(mail: Mail) -> None:
-        assert journal.commit(mail.root, *mail.task(), mail.clock) == (0, [])
-        assert mail.left() == UIDLS[::2]
+        targets, rest = mail.task()
+        assert journal.commit(mail.root, targets[: 1 + others], rest, mail.clock) == (0, [])
+        assert mail.left() == [UIDLS[0], UIDLS[2], *UIDLS[3 + others :]]
 
     at_each_point(monkeypatch, tmp_path, move, work)
 
 
+@pytest.mark.parametrize("others", [0, 1])
 def test_a_deletion_that_was_cut_short_is_finished(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, move: tuple[str, str]
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, move: tuple[str, str], others: int
 ) -> None:
     def work(mail: Mail) -> None:
-        (mail.path / "mailserver-journal").write_bytes(promise.encode(mail.task()[0]))
+        (mail.path / "mailserver-journal").write_bytes(promise.encode(mail.task()[0][: 1 + others]))
         opened = opening.thoroughly(mail.root, mail.root, "me", None, locking.now)
         os.close(opened.lock)
-        assert opened.found.snapshot.uidls[:] == UIDLS[::2]
+        assert opened.found.snapshot.uidls[:] == [UIDLS[0], UIDLS[2], *UIDLS[3 + others :]]
 
     at_each_point(monkeypatch, tmp_path, move, work)
 
@@ -139,6 +142,24 @@ def test_a_storm_without_end_hides_no_message_from_a_login(
         found = scan.scan(mail.root, known, mail.clock)
         assert {row.uidl for row in found.rows} == set(UIDLS)
         assert (found.new_time, found.cur_time) == (index.UNTRUSTED, index.UNTRUSTED)
+
+
+def test_what_one_listing_showed_is_there_though_the_next_ones_hide_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(listing, "pause", lambda _passes, _longest: None)
+    mail = Mail(tmp_path / "Maildir", "cur/1700000002.b:2,")
+
+    def rename(now: int) -> None:
+        if now <= 9:  # the first listing
+            (mail.path / f"new/.{now}").touch()
+        else:
+            mail.second().rename(mail.path / f"cur/1700000002.b:2,{now}")
+
+    monkeypatch.setattr(os, "scandir", Renames(rename).scandir)
+    found = listing.look_until_complete(mail.root, (), mail.clock)
+    assert not found.complete
+    assert {path[4:16] for path in found.files} == {uidl[:12] for uidl in UIDLS}
 
 
 def test_what_an_earlier_session_knew_and_no_listing_shows_has_gone(
