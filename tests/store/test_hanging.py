@@ -57,6 +57,7 @@ class Hanging(MaildirCase):
         maildrop = await self.open("alice", ONE)
         held = [self.hang("bob"), self.hang("carol")]
         assert await maildrop.commit([1]) == 0
+        assert not any(each.called for each in held)
         self.gate.set()
         await gatherResults(held)
 
