@@ -239,6 +239,9 @@ def test_a_token_s_owner_need_not_be_who_was_claimed(initial: bytes) -> None:
     talk.lose()
     assert place.factory.attempt("192.0.2.1", "bob").granted.called
     assert not place.factory.throttle._lanes.get(("user", "alice"))
+    for n in range(3):
+        place.factory.attempt(f"198.51.100.{n}", "bob")
+    assert not place.factory.attempt("192.0.2.1", "bob").granted.called  # nobody has shown bob's secret from there
 
 
 @pytest.mark.parametrize("bad", [None, LoginRefused("expired")])
@@ -265,6 +268,8 @@ def test_an_exchange_that_is_cancelled_lends_its_turn_to_nobody() -> None:
     talk.say(b"*\r\n" + WRONG)
     assert place.looked_at == before
     assert not place.factory.attempt("203.0.113.1", "bob").granted.called
+    talk.lose()
+    assert not any(lane.under_way for lane in place.factory.throttle._lanes.values())
 
 
 def test_an_exchange_that_was_cancelled_makes_nobody_known() -> None:

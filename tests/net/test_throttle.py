@@ -211,6 +211,18 @@ def test_the_next_turn_is_his_who_comes_from_where_fewest_failed_and_fewest_wait
     assert served == ["203.0.113.1", "203.0.113.2", "198.51.100.1", "198.51.100.1", "192.0.2.1"]
 
 
+def test_who_gives_way_to_a_newcomer_keeps_nobody_else_waiting() -> None:
+    door = Door()
+    for n in range(3):
+        door.wait_of(f"192.0.2.{n}", "bob")
+    door.clock.advance(8)
+    door.try_("198.51.100.1", "alice")
+    said = [door.try_(address, user) for address, user in (("198.51.100.1", "alice"), ("198.51.100.1", "bob"))]
+    newcomer = door.try_("203.0.113.1", "alice")
+    door.clock.advance(2)
+    assert (said, newcomer) == ([[], ["wrong"]], ["wrong"])
+
+
 def test_the_owner_comes_in_from_his_network_whoever_guesses() -> None:
     door = Door()
     door.try_("2001:db8::1", "alice", right=True)
@@ -233,9 +245,16 @@ def test_a_login_forgives_the_failures_at_the_user_and_not_those_of_the_address(
     door = Door()
     door.try_("192.0.2.1", "alice")
     assert door.wait_of("192.0.2.1", "alice", right=True) == 2
-    assert door.wait_of("192.0.2.2", "alice") == 0
-    assert door.wait_of("192.0.2.1", "bob") == 0
-    assert door.wait_of("192.0.2.1", "carol") == 4
+    assert [door.wait_of(f"192.0.2.{n}", "alice") for n in (2, 3)] == [0, 2]
+    assert [door.wait_of("192.0.2.1", user) for user in ("bob", "carol")] == [0, 4]
+
+
+def test_a_login_forgives_the_failures_at_the_user_s_own_network() -> None:
+    door = Door()
+    door.try_("192.0.2.1", "alice", right=True)
+    door.try_("192.0.2.1", "alice")
+    assert door.wait_of("192.0.2.1", "alice", right=True) == 2
+    assert [door.wait_of("192.0.2.1", "alice") for _ in range(2)] == [0, 2]
 
 
 def test_the_owner_s_polls_do_not_forgive_the_failures_of_strangers() -> None:
@@ -268,6 +287,8 @@ def test_the_account_s_own_name_forgives_them() -> None:
     door.try_("192.0.2.3", "acc", "acc", right=True)
     door.clock.advance(2)
     assert door.try_("192.0.2.4", "bob@acc", "acc") == ["wrong"]
+    door.clock.advance(2)
+    assert door.try_("192.0.2.5", "acc", "acc") == ["wrong"]
 
 
 def test_who_is_known_as_one_user_is_a_stranger_to_others() -> None:
@@ -374,6 +395,17 @@ def test_a_flood_of_names_and_addresses_fills_no_memory_and_hides_no_guessing() 
         door.try_(f"2001:db8:0:{n:x}::1", f"user{n}")
     assert len(door.throttle._lanes) == 100
     assert door.wait_of("198.51.100.1", "alice") == LONGEST_SECONDS
+
+
+def test_who_failed_longest_ago_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REMEMBERED_LANES", 2)
+    monkeypatch.setattr(module, "LOOKED_AT", 1)
+    door = Door()
+    door.try_("192.0.2.1", "")
+    door.try_("192.0.2.2", "")
+    assert door.wait_of("192.0.2.1", "") == 2
+    door.try_("192.0.2.3", "")
+    assert door.wait_of("192.0.2.1", "") == 4
 
 
 @pytest.mark.usefixtures("small")
