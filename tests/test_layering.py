@@ -7,7 +7,19 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "mailserver"
 
-BASE = {"interfaces", "errors", "credentials", "snapshot", "saslprep", "names", "envelope", "modules", "pool", "asker"}
+BASE = {
+    "interfaces",
+    "exchange",
+    "errors",
+    "credentials",
+    "snapshot",
+    "saslprep",
+    "names",
+    "envelope",
+    "modules",
+    "pool",
+    "asker",
+}
 PURE = {"protocol", "sasl"}
 PARTS = {"net", "auth", "store"}
 TOP = {

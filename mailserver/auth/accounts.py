@@ -14,7 +14,8 @@ from zope.interface import Interface, implementer
 from mailserver.auth.oracle import make_oracle
 from mailserver.auth.portal import Chain
 from mailserver.errors import LoginRefused, first_reason
-from mailserver.interfaces import Account, Census, IUsers, IVerifiers, User, VerifierOf
+from mailserver.exchange import VerifierOf
+from mailserver.interfaces import Account, Census, IUsers, IVerifiers, User
 from mailserver.names import Names, Owner, user_name
 
 

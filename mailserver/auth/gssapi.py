@@ -17,7 +17,8 @@ from mailserver.auth.keytab import service_host
 from mailserver.auth.krb5 import SERVICE
 from mailserver.auth.libkrb5 import GENERIC, KerberosError, KerberosUnavailable
 from mailserver.errors import TemporaryFailure, TicketRefused
-from mailserver.interfaces import GssProgress, GssToken, GssUnwrap, GssWrap, IStartable
+from mailserver.exchange import GssProgress, GssToken, GssUnwrap, GssWrap
+from mailserver.interfaces import IStartable
 from mailserver.pool import Pool
 
 THREADS: Final = 2

@@ -16,7 +16,8 @@ from mailserver.auth.gssapi import GssapiAcceptor
 from mailserver.auth.portal import Chain
 from mailserver.credentials import BearerToken, IBearerToken
 from mailserver.errors import AuthenticationFailed, LoginRefused, login_refused
-from mailserver.interfaces import Census, GssToken, GssUnwrap, GssWrap, IOracle, IUsers, IVerifiers, VerifierOf
+from mailserver.exchange import GssToken, GssUnwrap, GssWrap, VerifierOf
+from mailserver.interfaces import Census, IOracle, IUsers, IVerifiers
 from mailserver.names import user_name
 
 

@@ -9,7 +9,7 @@ from hashlib import pbkdf2_hmac
 from pathlib import Path
 from secrets import token_bytes
 
-from mailserver.interfaces import ScramKeys
+from mailserver.exchange import ScramKeys
 
 ITERATIONS = 4096
 """Where nothing stored says otherwise: RFC 5802's least, Dovecot's default, and what most clients expect."""

@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 from twisted.internet.interfaces import ISSLTransport
 
-from mailserver.interfaces import SaslContext
+from mailserver.exchange import SaslContext
 
 EXPORTER: Final = b"tls-exporter"
 END_POINT: Final = b"tls-server-end-point"

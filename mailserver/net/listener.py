@@ -17,7 +17,8 @@ from twisted.logger import Logger
 from zope.interface import Interface
 
 from mailserver.errors import TemporaryFailure
-from mailserver.interfaces import BY_SECRET, IMechanism, IOracle, VerifierOf
+from mailserver.exchange import IMechanism, VerifierOf
+from mailserver.interfaces import BY_SECRET, IOracle
 from mailserver.names import Names
 from mailserver.net.channel import surroundings
 from mailserver.net.logins import Logins

@@ -26,7 +26,8 @@ from mailserver.errors import (
     StoreError,
     refusal_for,
 )
-from mailserver.interfaces import IBody, IMaildrop, Mind, VerifierOf
+from mailserver.exchange import VerifierOf
+from mailserver.interfaces import IBody, IMaildrop, Mind
 from mailserver.net.compat import adapt
 from mailserver.net.connection import Connection
 from mailserver.net.core import Core

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mailserver.interfaces import IMechanism
+from mailserver.exchange import IMechanism
 
 
 @dataclass(frozen=True, slots=True)

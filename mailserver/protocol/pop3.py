@@ -14,7 +14,7 @@ from dataclasses import replace
 from mailserver.credentials import Credentials
 from mailserver.envelope import Envelope as Details
 from mailserver.errors import AuthenticationFailed, BadCommand, Refusal, TooManyExchanges, WrongProtocol
-from mailserver.interfaces import Ask, Challenge, IExchange, IMechanism, SaslContext, Step
+from mailserver.exchange import Ask, Challenge, IExchange, IMechanism, SaslContext, Step
 from mailserver.protocol.effects import (
     MOVES,
     Close,

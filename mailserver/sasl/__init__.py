@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mailserver.interfaces import IMechanism
+from mailserver.exchange import IMechanism
 from mailserver.sasl.cram_md5 import CramMd5Mechanism
 from mailserver.sasl.digest_md5 import DigestMd5Mechanism
 from mailserver.sasl.external import ExternalMechanism

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mailserver.credentials import ActingFor, Password, VerifiedIdentity
 from mailserver.errors import BadCommand
-from mailserver.interfaces import Done
+from mailserver.exchange import Done
 
 
 def acting(credentials: Password | VerifiedIdentity, authzid: bytes) -> Done:

@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 from mailserver.credentials import CramMd5
 from mailserver.errors import BadCommand
-from mailserver.interfaces import Challenge, Done, IExchange, IMechanism, SaslContext, Step
+from mailserver.exchange import Challenge, Done, IExchange, IMechanism, SaslContext, Step
 from mailserver.saslprep import prepared
 
 

@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from mailserver.credentials import IVerifiedIdentity, Unproven, VerifiedIdentity
 from mailserver.errors import BadCommand
-from mailserver.interfaces import Ask, Challenge, Done, IExchange, IMechanism, SaslContext, Step, VerifierOf
+from mailserver.exchange import Ask, Challenge, Done, IExchange, IMechanism, SaslContext, Step, VerifierOf
 from mailserver.sasl.acting import acting
 from mailserver.saslprep import prepared
 

@@ -6,7 +6,7 @@ from zope.interface import implementer
 
 from mailserver.credentials import IVerifiedIdentity, VerifiedIdentity
 from mailserver.errors import BadCommand
-from mailserver.interfaces import Challenge, IExchange, IMechanism, SaslContext, Step
+from mailserver.exchange import Challenge, IExchange, IMechanism, SaslContext, Step
 from mailserver.sasl.acting import acting
 from mailserver.saslprep import prepared
 

@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from mailserver.credentials import IKerberosIdentity, KerberosIdentity
 from mailserver.errors import BadCommand
-from mailserver.interfaces import (
+from mailserver.exchange import (
     Ask,
     Challenge,
     Done,

@@ -6,7 +6,7 @@ from twisted.cred.credentials import IUsernamePassword
 from zope.interface import implementer
 
 from mailserver.errors import BadCommand
-from mailserver.interfaces import Challenge, Done, IExchange, IMechanism, SaslContext, Step
+from mailserver.exchange import Challenge, Done, IExchange, IMechanism, SaslContext, Step
 from mailserver.sasl.plain import typed
 
 

@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from mailserver.credentials import BearerToken, IBearerToken, Unproven, VerifiedIdentity
 from mailserver.errors import BadCommand, LoginRefused
-from mailserver.interfaces import Ask, Challenge, Done, IExchange, IMechanism, SaslContext, Step
+from mailserver.exchange import Ask, Challenge, Done, IExchange, IMechanism, SaslContext, Step
 from mailserver.sasl.acting import acting, saslname
 from mailserver.saslprep import prepared
 

@@ -29,7 +29,8 @@ from mailserver.credentials import (
     Password,
     VerifiedIdentity,
 )
-from mailserver.interfaces import Account, IMaildrop, IUsers, IVerifiers, Mind, ScramKeys, User, VerifierOf
+from mailserver.exchange import ScramKeys, VerifierOf
+from mailserver.interfaces import Account, IMaildrop, IUsers, IVerifiers, Mind, User
 from mailserver.names import Names
 from tests.auth.contract import STAMP, digest
 from tests.auth.realms import NameRealm, Store

@@ -15,7 +15,8 @@ from mailserver.auth.gssapi import MAX_WAITING, THREADS, GssapiAcceptor
 from mailserver.auth.libkrb5 import KerberosUnavailable
 from mailserver.auth.oracle import make_oracle
 from mailserver.errors import TemporaryFailure, TicketRefused
-from mailserver.interfaces import GssToken, GssUnwrap, GssWrap, IStartable
+from mailserver.exchange import GssToken, GssUnwrap, GssWrap
+from mailserver.interfaces import IStartable
 from tests.gss import GssClient, library
 from tests.realm import Realm, realm  # noqa: F401 - a fixture
 

@@ -17,7 +17,8 @@ from mailserver.auth import Accounts, PasswordFile, make_oracle
 from mailserver.auth.scram import derive, read_keys
 from mailserver.credentials import BearerToken, IBearerToken
 from mailserver.errors import AuthenticationFailed, TemporaryFailure
-from mailserver.interfaces import IOracle, ScramKeys, VerifierOf
+from mailserver.exchange import ScramKeys, VerifierOf
+from mailserver.interfaces import IOracle
 from mailserver.names import Names
 from tests.auth.vectors import SECRETS
 

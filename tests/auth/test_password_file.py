@@ -21,7 +21,8 @@ from mailserver.auth.scram import derive, read_keys
 from mailserver.auth.table import Entry, Table
 from mailserver.auth.watch import PasswordFileError
 from mailserver.credentials import Apop, CramMd5, Password
-from mailserver.interfaces import IStartable, IUsers, IVerifiers, ScramKeys, User
+from mailserver.exchange import ScramKeys
+from mailserver.interfaces import IStartable, IUsers, IVerifiers, User
 from tests.auth.contract import STAMP, digest
 from tests.auth.vectors import PASSWORDS, SECRETS
 

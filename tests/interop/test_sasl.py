@@ -16,7 +16,7 @@ import pytest
 
 from mailserver.auth.scram import derive
 from mailserver.credentials import CramMd5, Password, Unproven, VerifiedIdentity
-from mailserver.interfaces import Ask, Challenge, Done, SaslContext
+from mailserver.exchange import Ask, Challenge, Done, SaslContext
 from mailserver.net.certificates import CertificateFiles
 from mailserver.sasl import BY_NAME, MECHANISMS
 from tests.auth.issuer import AUDIENCE, ISSUER, Keys, settings

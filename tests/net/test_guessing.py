@@ -18,7 +18,8 @@ from zope.interface import implementer
 
 from mailserver.credentials import ActingFor, BearerToken, IActingFor, IBearerToken, IVerifiedIdentity
 from mailserver.errors import LoginRefused, MaildropUnavailable, TemporaryFailure
-from mailserver.interfaces import Census, IOracle, ScramKeys, VerifierOf
+from mailserver.exchange import ScramKeys, VerifierOf
+from mailserver.interfaces import Census, IOracle
 from mailserver.names import Names
 from mailserver.net import POP3ServerFactory
 from mailserver.net.throttle import PATIENCE_SECONDS

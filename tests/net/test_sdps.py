@@ -23,7 +23,8 @@ from mailserver.credentials import (
 )
 from mailserver.envelope import Envelope
 from mailserver.errors import MessageGone, MessageTruncated
-from mailserver.interfaces import Census, IOracle, VerifierOf
+from mailserver.exchange import VerifierOf
+from mailserver.interfaces import Census, IOracle
 from mailserver.names import Names
 from mailserver.net.stamp import stamp_host
 from tests.net.sessions import Maildrop, Realm, Talk, make_factory

@@ -24,7 +24,7 @@ import pytest
 
 from mailserver import errors
 from mailserver.credentials import KerberosIdentity
-from mailserver.interfaces import VerifierOf
+from mailserver.exchange import VerifierOf
 from mailserver.protocol.effects import Close, Commit, Effect, Login, Retrieve, Sasl
 from mailserver.protocol.pop3 import Policy
 from tests.protocol.world import MECHANISMS, OracleMechanism, Settings, World

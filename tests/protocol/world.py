@@ -11,7 +11,7 @@ from zope.interface import implementer
 from mailserver.credentials import Apop, Credentials, KerberosIdentity, Password
 from mailserver.envelope import EnvelopeHeaders
 from mailserver.errors import AuthenticationFailed, MessageUnavailable, Refusal, TemporaryFailure
-from mailserver.interfaces import Ask, Challenge, Done, IExchange, IMechanism, SaslContext, Step, VerifierOf
+from mailserver.exchange import Ask, Challenge, Done, IExchange, IMechanism, SaslContext, Step, VerifierOf
 from mailserver.protocol.effects import Close, Commit, Effect, Envelope, Login, Retrieve, Sasl, StartTLS, Turn
 from mailserver.protocol.pop3 import Policy, Session
 from mailserver.protocol.wire import Stuffer, TopCut

@@ -10,7 +10,7 @@ from zope.interface.verify import verifyObject
 
 from mailserver.credentials import CramMd5
 from mailserver.errors import BadCommand
-from mailserver.interfaces import Challenge, Done, SaslContext
+from mailserver.exchange import Challenge, Done, SaslContext
 from mailserver.sasl.cram_md5 import CramMd5Mechanism
 
 CONTEXT = SaslContext(b"postoffice.reston.mci.net", tls=False, nonce=b"1896.697170952")

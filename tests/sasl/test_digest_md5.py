@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mailserver.credentials import ActingFor, Unproven, VerifiedIdentity
 from mailserver.errors import BadCommand
-from mailserver.interfaces import Ask, Challenge, Done, SaslContext, VerifierOf
+from mailserver.exchange import Ask, Challenge, Done, SaslContext, VerifierOf
 from mailserver.sasl.digest_md5 import DigestMd5Mechanism
 from tests.sasl.clients import digest_md5
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mailserver.credentials import ActingFor, VerifiedIdentity
 from mailserver.errors import BadCommand
-from mailserver.interfaces import Challenge, Done, SaslContext
+from mailserver.exchange import Challenge, Done, SaslContext
 from mailserver.sasl.external import ExternalMechanism
 
 CONTEXT = SaslContext(b"mail.example.org", tls=True, identities=(b"fred@example.com", b"fred"))

@@ -9,7 +9,7 @@ from zope.interface.verify import verifyObject
 
 from mailserver.credentials import KerberosIdentity
 from mailserver.errors import BadCommand
-from mailserver.interfaces import (
+from mailserver.exchange import (
     Ask,
     Challenge,
     Done,

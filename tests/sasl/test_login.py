@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mailserver.credentials import Password
 from mailserver.errors import BadCommand
-from mailserver.interfaces import Challenge, Done, SaslContext
+from mailserver.exchange import Challenge, Done, SaslContext
 from mailserver.sasl.login import LoginMechanism
 from mailserver.sasl.plain import typed
 

@@ -6,7 +6,7 @@ import pytest
 from zope.interface.verify import verifyObject
 
 from mailserver.errors import Refusal
-from mailserver.interfaces import Ask, Challenge, Done, IExchange, IMechanism, SaslContext
+from mailserver.exchange import Ask, Challenge, Done, IExchange, IMechanism, SaslContext
 from mailserver.sasl import BY_NAME, MECHANISMS
 
 ALL = (*MECHANISMS, *BY_NAME)

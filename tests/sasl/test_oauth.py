@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mailserver.credentials import ActingFor, BearerToken, Unproven, VerifiedIdentity
 from mailserver.errors import BadCommand
-from mailserver.interfaces import Ask, Challenge, Done, SaslContext
+from mailserver.exchange import Ask, Challenge, Done, SaslContext
 from mailserver.sasl.oauth import OAUTHBEARER, XOAUTH2
 
 CONTEXT = SaslContext(b"mail.example.org", tls=True)

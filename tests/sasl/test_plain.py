@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mailserver.credentials import ActingFor, Password
 from mailserver.errors import BadCommand
-from mailserver.interfaces import Challenge, Done, SaslContext
+from mailserver.exchange import Challenge, Done, SaslContext
 from mailserver.sasl.plain import PlainMechanism
 from mailserver.saslprep import prepared
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mailserver.auth.scram import derive
 from mailserver.credentials import ActingFor, Unproven, VerifiedIdentity
 from mailserver.errors import BadCommand
-from mailserver.interfaces import Ask, Challenge, Done, SaslContext, VerifierOf
+from mailserver.exchange import Ask, Challenge, Done, SaslContext, VerifierOf
 from mailserver.sasl.scram import ScramMechanism
 from tests.sasl import clients
 
