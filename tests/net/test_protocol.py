@@ -315,7 +315,8 @@ def test_an_oracle_is_asked_and_its_answer_taken(monkeypatch: pytest.MonkeyPatch
     from twisted.cred.credentials import IUsernamePassword
 
     from mailserver.credentials import Password
-    from mailserver.interfaces import Ask, Census, Done
+    from mailserver.exchange import Ask, Done
+    from mailserver.interfaces import Census
     from mailserver.net import listener
 
     class Asking:
