@@ -6,11 +6,10 @@ needs a subclass that performs the core's effects.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IPushProducer, IReactorTime
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -18,33 +17,30 @@ from zope.interface import implementer
 from mailserver.errors import MessageTruncated, TemporaryFailure
 from mailserver.net.core import Core
 from mailserver.net.failures import report
-from mailserver.net.outlet import CLOSING_SECONDS, FAREWELL_SECONDS, STRANGER_OCTETS, Outlet
+from mailserver.net.outlet import CLOSING_SECONDS, FAREWELL_SECONDS, STRANGER_OCTETS
 from mailserver.net.transfer import CHUNK, FileSender, Transfer
+from mailserver.net.waiting import Waiting
 
 UNREAD_LIMIT = 64 * 1024
 """Octets of input that may wait while an effect is open or the client does not read; above it reading stops too."""
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
-class Connection(Outlet):
+class Connection(Waiting):
     """One connection; a subclass gives `begin`, `perform`, `allowed_seconds`, `stranger_seconds`, `leave`."""
 
     __slots__ = (
-        "_answer",
         "_batch",
         "_batched",
         "_half_closed",
-        "_later",
         "_paused",
         "_pumping",
         "_sender",
         "_stopped",
         "_transfer",
-        "_waiting",
         "core",
         "draining",
         "ended",
-        "lost",
         "user",
     )
 
@@ -54,15 +50,12 @@ class Connection(Outlet):
         super().__init__(clock, peer)
         self.user = ""
         self.ended = ""  # by what, for the log; the first cause counts
-        self.lost = False
         self.draining = False
-        self._answer: Deferred[Any] | None = None  # that is cancelled with the connection
-        self._later: IDelayedCall | None = None
         self._transfer: Transfer | None = None
         self._sender: FileSender | None = None
         self._batch: list[bytes] = []
         self._batched = 0
-        self._pumping = self._waiting = self._paused = self._stopped = self._half_closed = False
+        self._pumping = self._paused = self._stopped = self._half_closed = False
 
     # What a subclass gives.
 
@@ -142,8 +135,7 @@ class Connection(Outlet):
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 - Twisted's signature
         """Give everything back, and cancel what is waited for. What arrives for us all the same is given back then."""
         self.lost = True
-        if self._later is not None and self._later.active():
-            self._later.cancel()
+        self.cancel_moment()
         if self._sender is not None:
             self.octets_out += self._sender.octets
         try:
@@ -152,8 +144,7 @@ class Connection(Outlet):
                     body.close()
         finally:
             self.leave()
-            if self._answer is not None:
-                self._answer.cancel()
+            self.cancel_answer()
 
     # What the factory calls.
 
@@ -247,46 +238,6 @@ class Connection(Outlet):
             self.transport.resumeProducing()  # the client's own goodbye is still to be read
         self.hang_up(talking=bool(self.core.unread) and not self._half_closed)
 
-    # Waiting.
-
-    def wait(
-        self,
-        answer: Deferred[Any],
-        then: Callable[[Any], object],
-        otherwise: Callable[[Failure], object],
-        *,
-        revocable: bool = False,
-    ) -> None:
-        """Run nothing until `answer` fires, then go on. It is cancelled when the connection is lost, if it is `revocable`.
-
-        So that no lock or descriptor is lost with it, `then` gives back what it is handed after that.
-        """
-
-        def fired(result: Any) -> None:  # one callback: a chain of four would cost as much as the rest of a login
-            self._waiting, self._answer = False, None
-            if self.lost and isinstance(result, Failure) and result.check(CancelledError):
-                return  # by ourselves: nobody is to be told
-            try:
-                (otherwise if isinstance(result, Failure) else then)(result)
-            except Exception:  # noqa: BLE001 - as in `pump`
-                self.fault(Failure())
-            self.pump()
-
-        self._waiting, self._answer = True, answer if revocable else None
-        answer.addBoth(fired)
-
-    def after(self, seconds: float, act: Callable[[], object]) -> None:
-        """Go on with `act` after `seconds`, unless the connection is lost before."""
-
-        def acted() -> None:
-            try:
-                act()
-            except Exception:  # noqa: BLE001 - as in `pump`
-                self.fault(Failure())
-            self.pump()
-
-        self._later = self.clock.callLater(seconds, acted)
-
     # Bodies.
 
     def send(self, transfer: Transfer) -> None:
@@ -320,16 +271,7 @@ class Connection(Outlet):
             transfer.finish()
         if self._batched >= CHUNK:
             self.flush()
-            self._give_way()
-
-    def _give_way(self) -> None:
-        """Let others run, even if the client reads as fast as we write: its own machine can."""
-
-        def go_on() -> None:
-            self._waiting = False
-
-        self._waiting = True
-        self.after(0, go_on)
+            self.give_way()
 
     def _file_sent(self, sender: FileSender) -> None:
         if not sender.whole:

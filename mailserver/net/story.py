@@ -15,6 +15,7 @@ from mailserver.net.failures import tls_reason
 from mailserver.net.throttle import network
 
 if TYPE_CHECKING:
+    from mailserver.net.entrance import Entrance
     from mailserver.net.protocol import POP3Server
 
 LOGGED_NAME: Final = 256
@@ -51,7 +52,7 @@ class Fetches:
         return before is not None and len(fetched) == len(messages) and before in messages.uidls
 
 
-def facts(server: POP3Server) -> dict[str, Any]:
+def facts(server: Entrance) -> dict[str, Any]:
     """Return what every event of a session tells of whoever is logged in, or tried to be."""
     proven = server.principal not in ("", server.user)
     return {
@@ -88,7 +89,7 @@ def tell_session(server: POP3Server) -> None:
     )
 
 
-def tell_failed_login(server: POP3Server, mechanism: bytes, error: BaseException | None, waited: float) -> None:
+def tell_failed_login(server: Entrance, mechanism: bytes, error: BaseException | None, waited: float) -> None:
     """Tell of a login that failed: why, and what would help. `waited` are the seconds that the attempt was held back."""
     why = login_refused(error)
     log.info(
@@ -103,7 +104,7 @@ def tell_failed_login(server: POP3Server, mechanism: bytes, error: BaseException
     )
 
 
-def tell_held_login(server: POP3Server) -> None:
+def tell_held_login(server: Entrance) -> None:
     """Tell of a secret that was not looked at."""
     log.info(
         "login of {who!r} from {peer} was not tried: too many fail at this user, or from this address",
