@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from binascii import b2a_base64
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 
 from mailserver.credentials import Credentials
 from mailserver.envelope import Envelope as Details
-from mailserver.errors import AuthenticationFailed, BadCommand, Refusal, TooManyExchanges, WrongProtocol
-from mailserver.exchange import Ask, Challenge, IExchange, IMechanism, SaslContext, Step
+from mailserver.errors import AuthenticationFailed, BadCommand, Refusal, WrongProtocol
+from mailserver.exchange import Ask, Challenge, IMechanism, SaslContext, Step
 from mailserver.protocol.effects import (
     MOVES,
     Close,
@@ -29,9 +28,10 @@ from mailserver.protocol.effects import (
     State,
     Turn,
 )
+from mailserver.protocol.exchanges import Exchanges
 from mailserver.protocol.policy import Policy
 from mailserver.protocol.pop3_commands import TABLES, run
-from mailserver.protocol.wire import COMMAND_LIMIT, SASL_LIMIT, TERMINATION, LineBuffer, err, from_base64, ok
+from mailserver.protocol.wire import COMMAND_LIMIT, SASL_LIMIT, TERMINATION, LineBuffer, err, ok
 from mailserver.snapshot import Snapshot
 
 NOTHING = Snapshot((), (), ())
@@ -45,9 +45,6 @@ COMMAND_OCTETS = 40
 MESSAGE_OCTETS = 400
 """What a message counts that is opened, with its status line: 40 to 50 us. Forty of them are a session as users have it."""
 
-EXCHANGES = 20
-"""SASL exchanges of a connection that came to no login: a client that tries all it knows, and cancels, needs a dozen."""
-
 GOODBYE = b"signing off"
 SENDING = Sending()
 
@@ -58,15 +55,12 @@ class Session:
     __slots__ = (
         "_bad_commands",
         "_buffer",
-        "_exchange",
         "_exchanges",
         "_failures",
         "_listing",
-        "_mechanism",
         "_open",
         "_out",
         "_pending",
-        "_surroundings",
         "_work",
         "closed_by",
         "deleted",
@@ -107,11 +101,9 @@ class Session:
         self._buffer = LineBuffer()
         self._pending: Effect | None = None  # what `next` returns next
         self._open: Effect | Sending | None = None  # returned, and not yet answered
-        self._exchange: IExchange | None = None
-        self._mechanism = b""
-        self._surroundings = surroundings  # asked when it counts: TLS may begin later, and its bindings cost
+        self._exchanges = Exchanges(policy.mechanisms, surroundings or self._alone)
         self._listing: Iterator[bytes] | None = None
-        self._failures = self._bad_commands = self._exchanges = self._work = 0
+        self._failures = self._bad_commands = self._work = 0
         self.remark: Refusal | None = None
         """The last refusal of which the operator is to be told."""
         self.closed_by: Refusal | None = None
@@ -172,12 +164,9 @@ class Session:
 
     def answered(self, value: object) -> None:
         """Hand the oracle's answer to the exchange."""
-        exchange = self._exchange
-        if not isinstance(self._open, Sasl) or exchange is None:
-            raise RuntimeError("no exchange has asked")
-        self._open = None
+        self._answers(Sasl)
         try:
-            self._pending = self._advance(exchange.answer(value))
+            self._pending = self._advance(self._exchanges.answer(value))
         except Refusal as refusal:
             self._refuse(refusal)
 
@@ -239,7 +228,7 @@ class Session:
 
     def mechanisms(self) -> list[IMechanism]:
         """The SASL mechanisms that can be used now, in the policy's order."""
-        return [] if self.principal else self._fitting(self._context())
+        return [] if self.principal else self._exchanges.fitting(secure=self.secure)
 
     def reply(self, text: bytes = b"") -> None:
         """Answer +OK."""
@@ -261,17 +250,7 @@ class Session:
 
     def begin(self, mechanism: IMechanism, response: bytes | None) -> Effect | None:
         """Begin an exchange; `response` is the initial one, in base64, or None (RFC 5034 section 4)."""
-        self._exchanges += 1
-        if self._exchanges > EXCHANGES:
-            raise TooManyExchanges
-        self._mechanism = mechanism.name
-        initial = None if response is None else from_base64(b"" if response == b"=" else response)
-        context = self._context()
-        if not mechanism.fits(context):
-            raise Refusal(b"this mechanism cannot be used over this connection")
-        offered = frozenset(each.name for each in self._fitting(context))
-        self._exchange = mechanism.begin(replace(context, offered=offered))
-        return self._advance(self._exchange.step(initial))
+        return self._advance(self._exchanges.begin(mechanism, response, secure=self.secure))
 
     def commit(self) -> Commit:
         """Enter the UPDATE state."""
@@ -285,13 +264,8 @@ class Session:
 
     # Inside.
 
-    def _context(self) -> SaslContext:
-        if self._surroundings is None:
-            return SaslContext(self.policy.hostname, self.tls)
-        return self._surroundings()
-
-    def _fitting(self, context: SaslContext) -> list[IMechanism]:
-        return [m for m in self.policy.mechanisms if (self.secure or not m.cleartext) and m.fits(context)]
+    def _alone(self) -> SaslContext:
+        return SaslContext(self.policy.hostname, self.tls)
 
     def _move(self, state: State) -> None:
         if state not in MOVES[self.state]:
@@ -311,14 +285,14 @@ class Session:
             if line is None:
                 return False
             self._work += COMMAND_OCTETS
-            self._pending = run(self, line) if self._exchange is None else self._respond(line)
+            self._pending = self._respond(line) if self._exchanges.under_way else run(self, line)
             self._bad_commands = 0
         except Refusal as refusal:
             self._refuse(refusal)
         return True
 
     def _line(self) -> bytes | None:
-        if self._exchange is not None:
+        if self._exchanges.under_way:
             return self._buffer.line(SASL_LIMIT)
         if self.state is not State.AUTHORIZATION or not self._buffer:
             return self._buffer.line(COMMAND_LIMIT)
@@ -327,10 +301,7 @@ class Session:
         return self._buffer.line(SASL_LIMIT if self._buffer.begins(b"AUTH ") else COMMAND_LIMIT)
 
     def _respond(self, line: bytes) -> Effect | None:
-        """Take a line as the client's response in an exchange; ``*`` cancels it (RFC 5034 section 4)."""
-        if self._exchange is None or line == b"*":
-            raise BadCommand(b"authentication cancelled")
-        return self._advance(self._exchange.step(from_base64(line)))
+        return self._advance(self._exchanges.respond(line))
 
     def _advance(self, step: Step) -> Effect | None:
         if isinstance(step, Challenge):
@@ -338,9 +309,7 @@ class Session:
             return None
         if isinstance(step, Ask):
             return Sasl(step.request)
-        self._exchange = None
-        self._exchanges -= 1  # it counts as a login from here on
-        return self.login(step.credentials, self._mechanism)
+        return self.login(step.credentials, self._exchanges.mechanism)
 
     def _list_on(self, blocks: Iterator[bytes]) -> None:
         block = next(blocks, None)
@@ -353,7 +322,7 @@ class Session:
 
     def _refuse(self, refusal: Refusal) -> None:
         self._out.append(err(refusal))
-        self._exchange = None
+        self._exchanges.end()
         self._failures += isinstance(refusal, AuthenticationFailed)
         self._bad_commands += isinstance(refusal, BadCommand)
         hopeless = self._failures >= self.policy.failures or self._bad_commands >= self.policy.bad_commands

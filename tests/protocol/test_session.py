@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mailserver.credentials import Apop, Password
 from mailserver.envelope import Envelope as Details
-from mailserver.errors import AuthenticationFailed, BadCommand, InUse, TemporaryFailure
+from mailserver.errors import AuthenticationFailed, BadCommand, InUse, Refusal, TemporaryFailure
 from mailserver.protocol.effects import MOVES, Close, Commit, Envelope, Login, Retrieve, Sasl, StartTLS, State, Turn
 from mailserver.protocol.pop3 import TURN_OCTETS, Policy, Session
 from mailserver.protocol.pop3_commands import TABLES
@@ -175,8 +175,10 @@ def test_an_unmarked_block_of_a_listing_is_the_text_of_the_snapshot_itself():
 
 
 def slots(session):
-    """Everything a session knows, but for what it has said and read."""
-    return {name: getattr(session, name) for name in Session.__slots__ if name not in {"_out", "_buffer", "_work"}}
+    """Everything a session knows, but for what it has said and read, and for its own place in the world."""
+    known = {name: getattr(session, name) for name in Session.__slots__ if name not in {"_out", "_buffer", "_work"}}
+    exchanges = known.pop("_exchanges")
+    return known | {name: getattr(exchanges, name) for name in exchanges.__slots__ if name != "_surroundings"}
 
 
 @thorough
@@ -223,3 +225,11 @@ def test_a_fatal_or_hopeless_refusal_closes_after_it_was_said():
     assert session.next() == Close()
     assert session.take()[1:] == [b"-ERR %b\r\n" % BadCommand().line]
     assert session.next() is None
+
+
+def test_the_last_words_follow_the_replies_that_were_still_to_be_written():
+    session, _ = asking()
+    session.take()
+    session.feed(b"NOOP\r\n")
+    session.next()
+    assert b"".join(session.last_words(Refusal(b"farewell"))) == b"+OK\r\n-ERR farewell\r\n"
