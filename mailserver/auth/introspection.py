@@ -12,7 +12,6 @@ from urllib.parse import quote_plus
 
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
@@ -30,7 +29,7 @@ MAX_ASKING = 100
 MAX_OCTETS = 64 * 1024
 """Of an answer, which has a dozen claims."""
 
-TROUBLE = (CancelledError, ConnectError, DeferredTimeout, DNSLookupError, ResponseFailed)
+TROUBLE = (ConnectError, DNSLookupError, ResponseFailed)
 """What can go wrong on the way."""
 
 log = Logger()
@@ -47,7 +46,7 @@ class Introspection:
         self._settings = settings
         self._reactor = reactor
         self._pool = HTTPConnectionPool(reactor)
-        self._client: HTTPClient = HTTPClient(Agent(reactor, connectTimeout=settings.timeout_seconds, pool=self._pool))
+        self._client: HTTPClient = HTTPClient(Agent(reactor, pool=self._pool))
         self._asking: set[Deferred[Any]] = set()
 
     def stop(self) -> Deferred[None]:
@@ -61,21 +60,42 @@ class Introspection:
         """What the issuer says of the token; None when it is not active. Errors: TemporaryFailure."""
         if len(self._asking) >= MAX_ASKING:
             raise TemporaryFailure
-        asked = Deferred.fromCoroutine(self._ask(token))
+        asked = self._answer(token)
         self._asking.add(asked)
-        asked.addTimeout(self._settings.timeout_seconds, self._reactor)
         try:
             return _read(await asked)
+        except CancelledError:  # the client has left, or we stop: no trouble of the issuer's
+            raise TemporaryFailure from None
         except (Nonsense, *TROUBLE) as error:
             log.warn(
                 "token introspection at {url} failed: {reason}",
                 event="auth.introspection",
                 url=self._settings.introspection,
-                reason=_reason(error),
+                reason=str(error) if isinstance(error, Nonsense) else type(error).__name__,
             )
             raise TemporaryFailure from None
         finally:
             self._asking.discard(asked)
+
+    def _answer(self, token: bytes) -> Deferred[bytes]:
+        """What the endpoint says, in time. Whatever Twisted makes of a question that is given up, nobody hears of it."""
+        asked = Deferred.fromCoroutine(self._ask(token))
+        answer: Deferred[bytes] = Deferred(lambda _: give_up(CancelledError()))
+
+        def give_up(why: Exception) -> None:
+            answer.errback(why)
+            asked.cancel()
+
+        late = self._reactor.callLater(self._settings.timeout_seconds, give_up, Nonsense("no answer in time"))
+
+        def answered(result: Any) -> None:
+            if late.active():
+                late.cancel()
+            if not answer.called:
+                answer.callback(result)
+
+        asked.addBoth(answered)
+        return answer
 
     async def _ask(self, token: bytes) -> bytes:
         settings = self._settings
@@ -93,14 +113,6 @@ class Introspection:
         if response.code != OK:
             raise Nonsense(f"status {response.code}")
         return data
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, Nonsense):
-        return str(error)
-    if isinstance(error, ResponseFailed) and any(each.check(CancelledError) for each in error.reasons):
-        return "no answer in time"
-    return type(error).__name__
 
 
 def _read(data: bytes) -> Mapping[str, object] | None:

@@ -4,7 +4,10 @@ import base64
 import hmac
 import json
 import math
+import socket
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from joserfc.jwk import ECKey
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet import reactor
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
@@ -35,6 +38,19 @@ def signed(header: dict[str, Any], claims: dict[str, Any], secret: bytes = b"") 
     text = b".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in (header, claims))
     signature = hmac.digest(secret, text, "sha256") if secret else b""
     return text + b"." + base64.urlsafe_b64encode(signature).rstrip(b"=")
+
+
+@contextmanager
+def full_queue() -> Iterator[int]:
+    """The port of a listener whose queue is full: what connects to it waits."""
+    with socket.socket() as listener, ExitStack() as stack:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
 
 
 class OAuthCase(TestCase):
@@ -306,7 +322,7 @@ class IntrospectionTests(OAuthCase):
             self.endpoint.requests[-1].write(b'{"active": tr')
 
         self.endpoint.answer = half
-        assert await self.fails(checker) == "TimeoutError"
+        assert await self.fails(checker) == "no answer in time"
 
     async def test_an_endpoint_that_is_down_says_nothing_about_the_token(self) -> None:
         checker = await self.asking({"active": True, "sub": "alice"})
@@ -321,6 +337,31 @@ class IntrospectionTests(OAuthCase):
 
         self.endpoint.answer = hang_up
         assert await self.fails(checker) in ("ResponseNeverReceived", "ResponseFailed")
+
+    async def test_a_client_that_leaves_is_told_to_nobody(self) -> None:
+        checker = await self.asking(None)
+        asked: Deferred[None] = Deferred()
+        self.endpoint.answer = lambda _: asked.callback(None)
+        with capturedLogs() as events:
+            answer = checker.requestAvatarId(BearerToken(b"t"))
+            await asked
+            answer.cancel()
+        self.failureResultOf(answer, TemporaryFailure)
+        assert [event["event"] for event in events if "event" in event] == []
+
+    async def test_so_is_one_that_leaves_while_the_issuer_takes_no_connection(self) -> None:
+        checker = await self.asking(None)
+        with capturedLogs() as events:
+            answer = checker.requestAvatarId(BearerToken(b"t"))
+            answer.cancel()
+        self.failureResultOf(answer, TemporaryFailure)
+        assert [event["event"] for event in events if "event" in event] == []
+
+    async def test_an_endpoint_that_takes_no_connection_says_nothing_about_the_token(self) -> None:
+        with full_queue() as port:
+            checker = await self.started(introspection=f"http://127.0.0.1:{port}/introspect", timeout_seconds=0.1)
+            self.addCleanup(checker.stop)
+            assert await self.fails(checker) == "no answer in time"
 
     async def test_only_so_many_questions_wait(self) -> None:
         self.patch(introspection, "MAX_ASKING", 2)
