@@ -112,7 +112,8 @@ def test_rules_deny_and_tls_are_as_the_settings_say(site, realm):
         assert b"TLS" in said.splitlines()[1]
     with Server(site, **kerberos(realm, map=["alice@KPOP.TEST -> bob"])) as server:
         assert b"-ERR [AUTH]" in log_in(server, realm)
-        assert server.wait_for("kerberos.unmapped")["principal"] == "alice@KPOP.TEST"
+        told = server.wait_for("pop3.login_failed")
+        assert (told["principal"], told["hint"]) == ("alice@KPOP.TEST", "it may open 'bob'")
 
 
 def test_workers_share_the_replay_cache(site, realm):

@@ -7,7 +7,6 @@ from typing import Any, Final, NoReturn, cast
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.internet.defer import Deferred, execute, succeed
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -27,8 +26,6 @@ THREADS: Final = 2
 
 MAX_WAITING: Final = 500
 """Some 50 ms of work: cron starts clients by the hundred in the same second. Where a file system hangs, later ones hear so."""
-
-log = Logger()
 
 
 @implementer(IAcceptor, IStartable)
@@ -130,11 +127,5 @@ class KerberosChecker:
             return allowed[0].encode("utf-8")
         if wanted is not None and wanted in allowed:
             return wanted.encode("utf-8")
-        log.info(
-            "{principal!r} may not open the maildrop {user!r}, but {users}",
-            event="kerberos.unmapped",
-            principal=principal,
-            user=wanted or "",
-            users=allowed,
-        )
-        raise LoginRefused(f"the principal {principal!r} may not open it", f"it may open {allowed}")
+        may = ", ".join(map(repr, allowed)) or "none"
+        raise LoginRefused(f"the principal {principal!r} may not open this maildrop", f"it may open {may}")

@@ -166,12 +166,6 @@ def _wrong(failure: Failure, principal: str) -> NoReturn:
     failure.trap(KerberosError, KerberosUnavailable)
     error = failure.value
     if isinstance(error, KerberosError) and error.number in REFUSALS and not isinstance(error, UnprovenKdc):
-        log.info(
-            "{principal!r} did not log in to Kerberos: {detail!r}",
-            event="kerberos.password.refused",
-            principal=principal,
-            detail=str(error),
-        )
         raise LoginRefused(f"Kerberos refused {principal!r}: {error}", known=None)
     trouble = "the KDC could not prove that it is ours" if isinstance(error, UnprovenKdc) else "Kerberos is in trouble"
     log.error("{trouble}: {detail!r}", event="kerberos.password.trouble", trouble=trouble, detail=str(error))

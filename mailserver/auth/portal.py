@@ -195,15 +195,8 @@ def _admitted(user: User, mind: object) -> User:
     if user.barred:
         raise LoginRefused(user.barred)
     if user.networks and not _within(peer, user.networks):
-        log.info(
-            "{user!r} may not log in from {peer!r}",
-            event="auth.network",
-            user=user.name,
-            peer=peer,
-            session=_session(mind),
-        )
         networks = ",".join(map(str, user.networks))
-        raise LoginRefused("not from this address", f"allow_nets is {networks}")
+        raise LoginRefused("not from this address", f"allow_nets of {user.name!r} is {networks}")
     return user
 
 

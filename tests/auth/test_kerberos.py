@@ -22,7 +22,7 @@ from mailserver.auth.kerberos import KerberosAcceptor, KerberosChecker
 from mailserver.auth.krb5_pool import Krb5Pool
 from mailserver.auth.libkrb5 import KerberosUnavailable
 from mailserver.credentials import IKerberosIdentity, KerberosIdentity
-from mailserver.errors import TemporaryFailure, TicketRefused
+from mailserver.errors import LoginRefused, TemporaryFailure, TicketRefused, login_refused
 from mailserver.interfaces import IAcceptor, IMaildrop, IStartable, Mind
 from tests.auth.realms import HomeStore, NameRealm, Store
 from tests.realm import Initiator, Realm, ap_req
@@ -196,9 +196,11 @@ class CheckerTests(RealmCase):
         self.checker = await self.started(KerberosChecker(rules, **options))
         return make_portal(NameRealm(), [self.checker])
 
-    async def refused(self, portal: Any, principal: str, user: bytes) -> None:
-        with pytest.raises(UnauthorizedLogin):
+    async def refused(self, portal: Any, principal: str, user: bytes) -> LoginRefused:
+        with capturedLogs() as events, pytest.raises(UnauthorizedLogin) as caught:
             await portal.login(KerberosIdentity(principal, user), None)
+        assert events == [], "the session tells it"
+        return login_refused(caught.value)
 
     def test_it_provides_its_interfaces(self) -> None:
         verifyObject(ICredentialsChecker, KerberosChecker())
@@ -248,12 +250,12 @@ class CheckerTests(RealmCase):
         await self.refused(portal, "alice@KPOP.TEST", b"root")
         await self.refused(portal, "alice@KPOP.TEST", b"no such user")
 
-    async def test_a_refusal_names_the_principal_in_the_log(self) -> None:
+    async def test_a_refusal_says_whose_maildrops_the_principal_may_open(self) -> None:
         portal = await self.portal()
-        with capturedLogs() as events:
-            await self.refused(portal, "alice@KPOP.TEST", b"bob")
-        (event,) = events
-        assert (event["event"], event["principal"], event["user"]) == ("kerberos.unmapped", "alice@KPOP.TEST", "bob")
+        for principal, may in {"alice@KPOP.TEST": "'alice'", "alice@OTHER.TEST": "none"}.items():
+            why = await self.refused(portal, principal, b"bob")
+            assert why.reason == f"the principal {principal!r} may not open this maildrop"
+            assert why.hint == f"it may open {may}"
 
     async def test_libkrb5_is_asked_in_another_thread(self) -> None:
         threads = self.watch_calls()

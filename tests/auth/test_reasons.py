@@ -75,7 +75,7 @@ class ReasonTests(TestCase):
         shut = "nologin keeps him out (reason='Unpaid')"
         assert self.why(Password(b"shut", b"x")) == (shut, "")
         assert self.why(VerifiedIdentity(b"shut")) == (shut, "")
-        assert self.why(Password(b"far", b"x")) == ("not from this address", "allow_nets is 192.0.2.0/24")
+        assert self.why(Password(b"far", b"x")) == ("not from this address", "allow_nets of 'far' is 192.0.2.0/24")
         assert self.why(Password(b"later", b"x")) == ("delay_until keeps him out for now", "")
 
     def test_a_delay_is_over_when_its_time_has_come(self) -> None:
