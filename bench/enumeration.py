@@ -22,13 +22,16 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from ctypes import create_string_buffer
 from pathlib import Path
 
 HERE = Path(__file__).resolve()
 sys.path.insert(0, str(HERE.parents[1]))
 
-from mailserver.auth.scram import derive  # noqa: E402 - its folder is known since the line before
-from tests.servers import Server, Site  # noqa: E402 - as above
+from mailserver.auth.hmac_md5 import contexts  # noqa: E402 - its folder is known since the line before
+from mailserver.auth.libcrypt import load  # noqa: E402 - likewise
+from mailserver.auth.scram import derive  # noqa: E402 - likewise
+from tests.servers import Server, Site  # noqa: E402 - likewise
 
 
 class Line:
@@ -122,11 +125,24 @@ def sha512_secret(password: str) -> str:
     return "{SSHA512}" + base64.b64encode(hashlib.sha512(password.encode() + salt).digest() + salt).decode()
 
 
+def cram_secret(password: str) -> str:
+    """What CRAM-MD5 needs of a password."""
+    return "{CRAM-MD5}" + contexts(password.encode()).hex()
+
+
+def crypt_secret(password: str) -> str:
+    """A password's hash by the system's libcrypt."""
+    return "{CRYPT}" + load().crypt_r(password.encode(), b"$6$salty$", create_string_buffer(1 << 18)).decode()
+
+
 STORED: dict[str, tuple[Callable[[str], str], ...]] = {
     "{PLAIN}": (plain_secret,),
     "{SSHA512}": (sha512_secret,),
+    "{CRAM-MD5}": (cram_secret,),
+    "{CRYPT} ($6$)": (crypt_secret,),
     "{SCRAM-SHA-256}": (scram_secret,),
-    "both kinds": (plain_secret, scram_secret),
+    "{PLAIN} and {SCRAM-SHA-256}": (plain_secret, scram_secret),
+    "{PLAIN} and {CRAM-MD5}": (plain_secret, cram_secret),
 }
 
 
@@ -166,7 +182,7 @@ def main() -> None:
     parser.add_argument("--tries", type=int, default=2000)
     parser.add_argument("--users", type=int, default=50)
     options = parser.parse_args()
-    print(f"{options.tries} tries each; microseconds (median)      known   unknown   guess      z  text  steps")
+    print(f"{options.tries} tries each; microseconds (median)    known   unknown   guess      z  text  steps")
     for stored, kinds in STORED.items():
         with Site() as site:
             for number in range(options.users):
@@ -182,7 +198,7 @@ def main() -> None:
                         continue
                     row, text, steps = measure(way, server.pop3_port, options.users, options.tries)
                     told = [" same" if equal else "DIFFER" for equal in (text, steps)]
-                    print(f"{stored:16} {name:14}          {row}  {told[0]}  {told[1]}", flush=True)
+                    print(f"{stored:27} {name:14} {row}  {told[0]}  {told[1]}", flush=True)
 
 
 def serves(port: int, way: str) -> bool:

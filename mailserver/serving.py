@@ -21,7 +21,7 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from mailserver.auth import Accounts, MailboxRealm, PasswordFile, make_oracle, make_portal
+from mailserver.auth import Accounts, Hashing, MailboxRealm, PasswordFile, make_oracle, make_portal
 from mailserver.closing import stop_all
 from mailserver.config import Config, ConfigError, mechanism_lists, unknown_kind
 from mailserver.envelope import EnvelopeHeaders
@@ -82,9 +82,10 @@ class Server:
         for description in config.auth.checkers:
             with problems.told("auth.checkers"):
                 self._checkers.append(make_checker(description))
+        hashing = Hashing()  # one for all files: there may be a hundred
         for checker in self._checkers:
             if isinstance(checker, PasswordFile):
-                checker.names = config.naming()
+                checker.names, checker.hashing = config.naming(), hashing
         with problems.told("store.url", ValueError):
             self._store = make_store(config, self._checkers, reactor)
         octets = greeting_octets(self._hostname, config.sdps.greeting)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import replace
+from functools import partial
 from hashlib import md5
 from typing import Any
 
@@ -16,9 +17,9 @@ from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from twisted.internet.defer import Deferred, execute, fail, maybeDeferred, succeed
 from zope.interface import Interface, implementer
 
-from mailserver.asker import asker
 from mailserver.auth.cache import VerifiedPasswords
 from mailserver.auth.extra_fields import NOWHERE
+from mailserver.auth.hashing import Hashing
 from mailserver.auth.hmac_md5 import CONTEXTS, hmac_md5, read_contexts
 from mailserver.auth.reasons import refusal
 from mailserver.auth.schemes import Secret, plausible, prepare
@@ -26,20 +27,10 @@ from mailserver.auth.scram import DIGESTS, ITERATIONS, ScramSalts, derive, read_
 from mailserver.auth.table import Entry
 from mailserver.auth.watch import WatchedTable
 from mailserver.credentials import CramMd5
-from mailserver.errors import LoginRefused, TemporaryFailure
+from mailserver.errors import LoginRefused
 from mailserver.interfaces import Census, IStartable, IUsers, IVerifiers, User
 from mailserver.names import Names
-from mailserver.pool import Pool
 from mailserver.saslprep import prepared
-
-THREADS = 2
-"""Enough to keep a core or two busy with hashing and leave others to the mail; Argon2 may take 64 MiB in each."""
-
-MAX_WAITING = 100
-"""At 100 ms a hash, the last in the queue waits five seconds; a client would give up on more."""
-
-SHARE = 20
-"""Of the queue, for one address: its last login waits a second. More of them hear to come again, and nobody else does."""
 
 UNKNOWN = Entry(User(""))
 """Stands in for a user who is not there, so that nothing is skipped for him."""
@@ -72,7 +63,9 @@ class PasswordFile:
         self._salts = ScramSalts()
         self._fake = secrets.token_hex(16).encode("ascii")
         self._fake_contexts = secrets.token_bytes(CONTEXTS)
-        self._pool: Pool | None = None
+        self._started = False
+        self.hashing = Hashing()
+        """Its threads; several files may have one, which is set before the start."""
 
     @property
     def names(self) -> Names:
@@ -91,28 +84,27 @@ class PasswordFile:
         return execute(self._start, reactor)
 
     def _start(self, reactor: Any) -> None:
-        if self._pool is not None:
+        if self._started:
             return
         self._file.load()
-        pool = Pool(reactor, THREADS, MAX_WAITING, "passwords", share=SHARE)
-        pool.start()
-        self._pool = pool
+        self.hashing.start(reactor)
+        self._started = True
 
     def stop(self) -> Deferred[None]:
-        """End the threads and forget the verified passwords."""
+        """Need the threads no more, and forget the verified passwords."""
         self._find_reactor = None  # a login that comes late would start threads that nobody ends
-        pool, self._pool = self._pool, None
+        started, self._started = self._started, False
         self._cache.clear()
-        return succeed(None) if pool is None else pool.stop()
+        return self.hashing.stop() if started else succeed(None)
 
     def reload(self) -> Deferred[None]:
         """Read the file again if it has changed; before the start there is nothing to do."""
-        return succeed(None) if self._pool is None else self._when_fresh(succeed, None)
+        return self._when_fresh(succeed, None) if self._started else succeed(None)
 
     @property
     def credentialInterfaces(self) -> tuple[type[Interface], ...]:
         """Digests only while some secret of the file can verify them; before the start, all that may come to be."""
-        if self._pool is None or b"CRAM-MD5" in self._file.table.able:
+        if not self._started or b"CRAM-MD5" in self._file.table.able:
             return (IUsernamePassword, IUsernameHashedPassword)
         return (IUsernamePassword,)
 
@@ -153,12 +145,12 @@ class PasswordFile:
         return refusal(table, entry, name, self.names, mechanism)
 
     def _when_fresh(self, ask: Callable[..., Deferred[Any]], *args: Any) -> Deferred[Any]:
-        if self._pool is None:
+        if not self._started:
             self._start_late()
         if self._file.fresh():
             return ask(*args)
         context = copy_context()  # the reading is for all who wait, and what follows for each of them
-        return self._file.refresh(self._in_turn).addCallback(lambda _: context.run(ask, *args))
+        return self._file.refresh(partial(self.hashing.read, self)).addCallback(lambda _: context.run(ask, *args))
 
     def _start_late(self) -> None:
         if self._find_reactor is None:
@@ -197,19 +189,23 @@ class PasswordFile:
     def _check_slowly(self, name: bytes, password: bytes, secret: Secret) -> Deferred[bytes]:
         if self._cache.knows(name, password, secret.text):
             return succeed(name)
-        return self._in_pool(secret.verify, password).addCallback(self._verified, name, password, secret.text)
+        return self.hashing.run(secret.verify, password).addCallback(self._verified, name, password, secret)
 
-    def _verified(self, right: bool, name: bytes, password: bytes, text: bytes) -> bytes:
-        if not right:
-            raise self._why(name)
-        self._cache.remember(name, password, text)
-        return name
+    def _verified(self, right: bool, name: bytes, password: bytes, secret: Secret) -> bytes | Deferred[bytes]:
+        decoy = self._file.table.decoy
+        if right:
+            self._cache.remember(name, password, secret.text)
+            return name
+        if decoy is not None and decoy.cost != secret.cost:
+            return self._spend(name, password)
+        raise self._why(name)
 
     def _spend(self, name: bytes, password: bytes) -> Deferred[bytes]:
         """Refuse, after the work that the commonest refusal takes: what is quick to say no would say who exists."""
         decoy = self._file.table.decoy
         if decoy is not None and decoy.slow:
-            return self._in_pool(decoy.verify, password).addCallback(self._spent, name)
+            self._cache.knows(name, password, decoy.text)  # it takes two microseconds of the others
+            return self.hashing.run(decoy.verify, password).addCallback(self._spent, name)
         if decoy is not None:
             decoy.verify(password)
         return fail(self._why(name))
@@ -260,15 +256,8 @@ class PasswordFile:
             return succeed(stored or fake)
         password = prepared(secret.clear) if secret and secret.clear else self._fake
         salt = self._salts.salt(name, mechanism)
-        derived = self._in_pool(derive, password, salt, ITERATIONS, DIGESTS[mechanism])
+        derived = self.hashing.run(derive, password, salt, ITERATIONS, DIGESTS[mechanism])
         return derived.addCallback(lambda keys: stored or keys)
-
-    def _in_pool(self, work: Callable[..., Any], *args: Any) -> Deferred[Any]:
-        return fail(TemporaryFailure()) if self._pool is None else self._pool.run(work, *args, key=asker())
-
-    def _in_turn(self, work: Callable[..., Any], *args: Any) -> Deferred[Any]:
-        """Read the file: it is for everybody, and no crowd of logins keeps it waiting."""
-        return fail(TemporaryFailure()) if self._pool is None else self._pool.run(work, *args, key=self, owed=True)
 
 
 def _keeps(secret: Secret | None, mechanism: bytes) -> bool:

@@ -63,7 +63,7 @@ def plausible(password: bytes) -> bool:
 def read_secret(stored: bytes) -> Secret:
     """The secret of ``{SCHEME}text``, ``{SCHEME.b64}text``, ``{SCHEME.hex}text``, or plain crypt text. Errors: SchemeError."""
     if match := PWDFILE.fullmatch(stored):
-        stored = (b"{PLAIN-MD5}" if match[2] == b"34" else b"{CRYPT}") + match[1]
+        stored = PWDFILE_SCHEMES[match[2]] + match[1]
     match = PREFIX.fullmatch(stored)
     label, encoding, text = match.groups() if match else (b"CRYPT", None, stored)
     name = label.decode("ascii").upper()
@@ -83,8 +83,10 @@ def read_secret(stored: bytes) -> Secret:
     return Secret(name, text, verify, row.slow, cost or (name,), WEAK_DES if "DES" in cost else "")
 
 
-PWDFILE = re.compile(rb"([^{$].*)\[(13|34)\]", re.DOTALL)
-"""libpam-pwdfile's way to say what it is: DES, or MD5 in hexadecimal."""
+PWDFILE = re.compile(rb"([^{$].*)\[(13|34|56)\]", re.DOTALL)
+"""libpam-pwdfile's way to say what it is, by the octets of it."""
+
+PWDFILE_SCHEMES = {b"13": b"{CRYPT}", b"34": b"{PLAIN-MD5}", b"56": b"{DIGEST-MD5}"}
 
 PREFIX = re.compile(rb"\{([A-Za-z0-9-]{1,32})(?:\.(b64|base64|hex))?\}(.*)", re.IGNORECASE | re.DOTALL)
 
@@ -211,7 +213,7 @@ SCHEMES = {
     "SHA512-CRYPT": Scheme(read_crypt, slow=True),
     "BLF-CRYPT": Scheme(read_crypt, slow=True),
     "DES-CRYPT": Scheme(read_crypt, slow=True),
-    "CRAM-MD5": Scheme(_cram_md5),
+    "CRAM-MD5": Scheme(_cram_md5, slow=True),
     "ARGON2I": Scheme(_argon2, slow=True),
     "ARGON2ID": Scheme(_argon2, slow=True),
 }
@@ -245,5 +247,5 @@ def prepare() -> None:
             read_secret(sample).verify(b"x")
 
 
-BINARY = frozenset(name for name, row in SCHEMES.items() if not row.slow) - CLEAR
+BINARY = frozenset({"CRAM-MD5", *(name for name, row in SCHEMES.items() if not row.slow)}) - CLEAR
 """Schemes whose secret is octets, written in base64 where ``{SCHEME}`` does not say how."""

@@ -314,12 +314,30 @@ class VerifiersTests(PasswordFileCase):
         other = self.successResultOf(checker.verifier(b"nobody", b"SCRAM-SHA-256"))
         assert (len(other.stored_key), other.iterations) == (32, 4096)
 
+    async def test_a_wrong_password_takes_the_work_of_the_commonest_slow_secret_whatever_the_user_s_own(self) -> None:
+        cram, bcrypt = SECRETS["CRAM-MD5"]["utf8"], SECRETS["BLF-CRYPT"]["utf8"]
+        for secrets, cost in (((cram,), ("CRAM-MD5",)), ((cram, bcrypt, bcrypt), ("bcrypt ($2y$)", 32))):
+            lines = [b"user%d:%b\n" % each for each in enumerate((b"{PLAIN}tanstaaf", *secrets))]
+            checker = await self.started(b"".join(lines))
+            costs = {secret.verify: secret.cost for secret in self.secrets_of(checker)}
+            work: list[Any] = []
+            run = checker.hashing.run
+            checker.hashing.run = lambda *args, work=work, run=run: work.append(args[0]) or run(*args)
+            for name in (b"nobody", *(line.partition(b":")[0] for line in lines)):
+                await self.refused(checker, Password(name, b"wrong"))
+                assert costs[work[-1]] == cost
+                assert [costs[each] for each in work].count(cost) == 1
+                work.clear()
+
+    def secrets_of(self, checker: PasswordFile) -> list[Secret]:
+        return [entry.secret for entry in checker._file.table.entries.values() if entry.secret]
+
     async def test_beside_clear_secrets_stored_keys_take_the_same_work(self) -> None:
         checker = await self.started(LINES + b"dave:" + SECRETS["SCRAM-SHA-1"]["utf8"] + b"\n")
         stored = read_keys(SECRETS["SCRAM-SHA-1"]["utf8"].partition(b"}")[2])
         work: list[Any] = []
-        in_pool = checker._in_pool
-        checker._in_pool = lambda *args: work.append(args[0]) or in_pool(*args)
+        run = checker.hashing.run
+        checker.hashing.run = lambda *args: work.append(args[0]) or run(*args)
         for name in (b"dave", b"alice", b"bob", b"nobody"):
             keys = await checker.verifier(name, b"SCRAM-SHA-1")
             assert (keys == stored) is (name == b"dave")
