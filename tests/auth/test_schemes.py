@@ -79,6 +79,8 @@ def test_libpam_pwdfile_says_what_it_is_behind_the_hash() -> None:
         stored = SECRETS[scheme]["utf8"].partition(b"}")[2] + number
         assert read_secret(stored).verify(PASSWORDS["utf8"])
         assert not read_secret(stored).verify(b"x")
+    with pytest.raises(SchemeError, match="the scheme DIGEST-MD5 is not supported"):
+        read_secret(b"5e884898da28047151d0e56f8dc62927[56]")
 
 
 def test_des_is_weak_and_says_so() -> None:
