@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from mailserver.errors import TemporaryFailure
 from mailserver.net.certificates import CertificateError
 from mailserver.net.tls import CertificateStore, Contexts
 
@@ -89,6 +90,8 @@ class CertificateWatch:
         aged = self._clock.seconds() - self._renewed >= DAY
         try:
             loaded = await self._defer(lambda: self._load(always=forced or aged))
+        except TemporaryFailure:
+            return  # the stop has begun, or so many wait to load that whoever begins last will see what we would
         except Exception:  # noqa: BLE001 - a fault of ours must not end the watch; the old certificates serve on
             log.failure("the certificates could not be loaded", event="tls.fault")
         else:

@@ -9,11 +9,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
-from twisted.logger import LogLevel, globalLogPublisher
+from twisted.logger import LogLevel, capturedLogs, globalLogPublisher
 
 from mailserver.net.certificates import CertificateFiles
 from mailserver.net.renewal import DAY, CertificateWatch, remarks
 from mailserver.net.tls import CertificateStore
+from mailserver.pool import Pool
 from tests.net.authority import Authority
 from tests.net.handshakes import certificate_of, common_name, connect, write_pair
 
@@ -165,6 +166,18 @@ def test_a_fault_does_not_end_the_watch(watched: Watched, monkeypatch: pytest.Mo
     assert len(watched.logged("tls.fault")) == 1
     watched.poll()
     assert watched.served == "CN=second.example.org"
+
+
+def test_a_load_that_a_stop_keeps_from_beginning_is_no_fault(tmp_path: Path) -> None:
+    store = CertificateStore([write_pair(tmp_path, "live", ["a"])])
+    stopped: Pool = Pool(Clock(), 1, 10, "certificates")
+    watch = CertificateWatch(store, Clock(), stopped.run)
+    before = store.loaded
+    with capturedLogs() as events:
+        reloaded = watch.reload()
+    assert reloaded.called
+    assert events == []
+    assert store.loaded is before
 
 
 def test_the_disk_is_read_where_the_caller_says(tmp_path: Path) -> None:
