@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from mailserver.auth import libkrb5
 from mailserver.cli import demo, demo_realm, demo_user
 from tests import gss
 from tests.interop.clients import path_of
+from tests.servers import START_SECONDS, STOP_SECONDS
 
 ROOT = Path(__file__).parent.parent
 RUN = """
@@ -35,8 +37,8 @@ LINE = re.compile(r"curl pop3://demo:(\S+)@127\.0\.0\.1:(\d+)/1")
 
 
 @contextmanager
-def running(folder, *arguments, last="pop3s"):
-    """The demonstration in a folder; what it says until it accepts connections."""
+def started(folder, *arguments):
+    """The demonstration's process in a folder. One that hangs is killed, so that the test fails and goes on."""
     process = subprocess.Popen(
         [sys.executable, "-c", RUN, *arguments],
         cwd=folder,
@@ -45,7 +47,19 @@ def running(folder, *arguments, last="pop3s"):
         stderr=subprocess.STDOUT,
         text=True,
     )
-    with process:
+    patience = threading.Timer(START_SECONDS + STOP_SECONDS, process.kill)
+    patience.start()
+    try:
+        with process:
+            yield process
+    finally:
+        patience.cancel()
+
+
+@contextmanager
+def running(folder, *arguments, last="pop3s"):
+    """What it says until it accepts connections."""
+    with started(folder, *arguments) as process:
         try:
             seen = ""
             for line in process.stdout:
@@ -205,16 +219,7 @@ def test_a_link_that_the_serving_user_planted_leads_root_nowhere(planted, target
         link.symlink_to(victim)
         os.chown(link, nobody.pw_uid, nobody.pw_gid, follow_symlinks=False)
         before = state(treasure)
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        process = subprocess.Popen(
-            [sys.executable, "-c", RUN],
-            cwd=folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        with process:
+        with started(folder) as process:
             for line in process.stdout:
                 if "pop3s is served" in line:
                     process.send_signal(signal.SIGINT)
