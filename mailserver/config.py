@@ -261,7 +261,7 @@ def _login_contradictions(config: Config) -> Iterator[tuple[Key, str]]:
             yield ("auth", "endpoint_mechanisms", endpoint), f'"{endpoint}" is no endpoint of [listen]'
     for index, description in enumerate(auth.checkers):
         for text in unknown_kind(description):
-            yield ("auth", "checkers", index), text
+            yield ("auth", "checkers", index), f"auth.checkers: {text}"
     try:
         needs_home(config.store.url)
     except ValueError as error:

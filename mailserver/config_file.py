@@ -12,13 +12,26 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Literal
 
 from mailserver.config import Config, ConfigError, Key, Network, contradictions, near_miss
+
+
+class Misread(ConfigError):
+    """Not all of the settings can be used. By `config`, what can, a start may find out what else is wrong, and is not to serve.
+
+    Of the settings `unsound`, dotted names, it has the default or a value that cannot stand.
+    """
+
+    def __init__(self, problems: Sequence[str], config: Config, unsound: frozenset[str]) -> None:
+        super().__init__(problems)
+        self.config = config
+        self.unsound = unsound
+
 
 Place = Callable[[Key], str]
 """Says where a setting was given, for a message to the operator."""
@@ -33,7 +46,7 @@ class Flag:
 
 
 def load(path: str | None, flags: Mapping[Key, Flag]) -> Config:
-    """The settings of the file, if one is given, with the flags over them. Errors: ConfigError."""
+    """The settings of the file, if one is given, with the flags over them. Errors: ConfigError, Misread where it can be."""
     text = _read(path) if path else ""
     try:
         data = tomllib.loads(text)
@@ -46,31 +59,31 @@ def load(path: str | None, flags: Mapping[Key, Flag]) -> Config:
     lines = _lines(text)
 
     def where(key: Key) -> str:
+        while key and key not in flags and key not in lines:
+            key = key[:-1]
         if key in flags:
             return flags[key].name
-        while key and key not in lines:
-            key = key[:-1]
         return f"{path}:{lines[key]}" if key else path or "command line"
 
-    config = decode(data, where)
-    return dataclasses.replace(config, places={".".join(map(str, key)): where(key) for key in (*lines, *flags)})
+    return decode(data, where, {".".join(map(str, key)): where(key) for key in (*lines, *flags)})
 
 
 def revive(data: Mapping[str, Any]) -> Config:
     """The settings that `plain` took apart."""
-    places = data["places"]
     settings = {name: value for name, value in data.items() if name != "places"}
-    return dataclasses.replace(decode(settings), places=places)
+    return decode(settings, places=data["places"])
 
 
-def decode(data: Mapping[str, object], place: Place = lambda _: "configuration") -> Config:
-    """The settings of a plain mapping, as TOML gives it. Errors: ConfigError, each problem with its `place`."""
+def decode(
+    data: Mapping[str, object], place: Place = lambda _: "configuration", places: Mapping[str, str] | None = None
+) -> Config:
+    """The settings of a plain mapping, as TOML gives it. Errors: Misread, each problem with its `place`."""
     reader = _Reader()
-    config: Config = reader.table(Config, data, ())
-    sound = ((key, text) for key, text in contradictions(config) if key[0] not in reader.misfits)
-    problems = [f"{place(key)}: {text}" for key, text in (*reader.problems, *sound)]
+    config: Config = dataclasses.replace(reader.table(Config, data, ()), places=places or {})
+    against = [(key, text) for key, text in contradictions(config) if key[0] not in reader.misfits]
+    problems = [f"{place(key)}: {text}" for key, text in (*reader.problems, *against)]
     if problems:
-        raise ConfigError(problems)
+        raise Misread(problems, config, frozenset(_dotted(key) for key in (*reader.unsound, *dict(against))))
     return config
 
 
@@ -96,6 +109,8 @@ class _Reader:
 
     def __init__(self) -> None:
         self.problems: list[tuple[Key, str]] = []
+        self.unsound: set[Key] = set()
+        """What has its default and was perhaps given: the value does not fit, or an unknown name may have meant it."""
 
     @property
     def misfits(self) -> set[str | int]:
@@ -105,22 +120,25 @@ class _Reader:
     def table(self, cls: Any, data: object, key: Key) -> Any:
         """An instance of the dataclass `cls`; what is missing, unknown or wrong keeps its default."""
         if not isinstance(data, Mapping):
-            self.problems.append((key, f"{_dotted(key)} must be a table, as in [{_dotted(key)}]"))
+            self._misfit(key, f"{_dotted(key)} must be a table, as in [{_dotted(key)}]")
             return cls()
         fields = {item.name: item for item in dataclasses.fields(cls) if item.metadata.get("setting", True)}
         hints = typing.get_type_hints(cls)
         values = {}
         for name, value in data.items():
             if name not in fields:
-                self.problems.append(
-                    ((*key, name), f'unknown setting "{_dotted((*key, name))}"{near_miss(name, fields)}')
-                )
+                self._misfit((*key, name), f'unknown setting "{_dotted((*key, name))}"{near_miss(name, fields)}')
+                self.unsound |= {(*key, each) for each in fields.keys() - data.keys()}
                 continue
             try:
                 values[name] = self._value(hints[name], value, (*key, name), fields[name].metadata)
             except _Misfit as error:
-                self.problems.append(((*key, name), f"{_dotted((*key, name))} {error}"))
+                self._misfit((*key, name), f"{_dotted((*key, name))} {error}")
         return cls(**values)
+
+    def _misfit(self, key: Key, text: str) -> None:
+        self.problems.append((key, text))
+        self.unsound.add(key)
 
     def _value(self, hint: Any, value: object, key: Key, metadata: Mapping[str, Any]) -> object:
         """`value` as `hint` wants it. Errors: _Misfit, the rest of a sentence about the setting."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Self
 
 from mailserver.config import ConfigError
+from mailserver.config_file import Misread
 from mailserver.errors import Unusable
 from mailserver.modules import why_not
 
@@ -23,9 +24,22 @@ class Problems:
     def __init__(self, places: Mapping[str, str] | None = None) -> None:
         self._places = places or {}
         self._found: dict[str, None] = {}
+        self._unsound: frozenset[str] = frozenset()
+
+    @classmethod
+    def after(cls, misread: Misread) -> Self:
+        """What the reader of the settings found, and a start goes on from."""
+        problems = cls(misread.config.places)
+        problems._found = dict.fromkeys(misread.problems)
+        problems._unsound = misread.unsound
+        return problems
 
     def __bool__(self) -> bool:
         return bool(self._found)
+
+    def sound(self, *settings: str) -> bool:
+        """Whether these and what is below them were read as they were meant; else what comes of them is no problem of its own."""
+        return not any(_overlap(each, setting) for each in self._unsound for setting in settings)
 
     def add(self, problem: str) -> None:
         """One more, such as "user: there is no such user"."""
@@ -55,6 +69,10 @@ class Problems:
         while setting and setting not in self._places:
             setting = setting.rpartition(".")[0]
         return self._places.get(setting, "")
+
+
+def _overlap(one: str, other: str) -> bool:
+    return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
 
 
 def words(error: Exception) -> str:

@@ -41,6 +41,9 @@ BACKLOG: Final = 1024
 """Connections that may wait to be accepted, unless an endpoint says otherwise: cron starts its clients by the hundred in one
 second, and Twisted's 50 would make the others wait for a second SYN."""
 
+KINDS: Final = ("pop3", "pop3s", "kpop")
+"""What a port can be for, as `Listen` calls it."""
+
 _REMEDIES: Final = {
     errno.EADDRINUSE: "it is in use: stop who has it (ss -ltnp shows him), or choose another",
     errno.EACCES: "that needs root: start as root with --user, or choose a port above 1023, as in tcp:10110",
@@ -89,15 +92,18 @@ class Socket:
 class MailService(Service):
     """The whole server. With more than one worker it starts processes, and with `user` it changes who this process is.
 
-    `serving` fires with the ports once connections are accepted; it fails with ConfigError, whose text says what to do.
+    `serving` fires with the ports once connections are accepted; it fails with ConfigError, whose text says what to do. With
+    `problems` that are known before, it finds out what else is wrong, and fails.
     """
 
     serving: Deferred[Sequence[IListeningPort]]
 
-    def __init__(self, config: Config, reactor: Any, log_level: Any = LogLevel.debug) -> None:
+    def __init__(
+        self, config: Config, reactor: Any, log_level: Any = LogLevel.debug, problems: Problems | None = None
+    ) -> None:
         self._config = config
         self._reactor = reactor
-        self._problems = Problems(config.places)
+        self._problems = Problems(config.places) if problems is None else problems
         self._made: Server | None = None
         self._preparing: Deferred[None] | None = None
         self._log_level = log_level  # below it, workers keep for themselves what they log
@@ -149,13 +155,15 @@ class MailService(Service):
         if self._config.workers == 1:
             self._made = Server(self._config, self._reactor, self._problems)
         with self._problems.told("listen"):
-            self._sockets = await bind(self._config, self._reactor)
+            kinds = [kind for kind in KINDS if self._problems.sound(f"listen.{kind}")]
+            self._sockets = await bind(self._config, self._reactor, kinds)
         if self._problems and self._made is None:  # it is to end: so it finds out itself what a worker would
             self._made = Server(self._config, self._reactor, self._problems)
 
     async def _serve(self, server: Server) -> None:
-        with self._problems.told("user"):
-            become(self._config.user)
+        if self._problems.sound("user"):
+            with self._problems.told("user"):
+                become(self._config.user)
         await server.start()
         self._server = server
         for each in self._sockets:
@@ -187,13 +195,12 @@ class MailService(Service):
                 await server.stop()
 
 
-async def bind(config: Config, reactor: Any) -> list[Socket]:
+async def bind(config: Config, reactor: Any, kinds: Sequence[str] = KINDS) -> list[Socket]:
     """Bind all the ports, and accept nothing yet. Errors: ConfigError with all of them, and then none is bound."""
     bound: list[Socket] = []
     problems: list[str] = []
-    listen = config.listen
-    for kind, endpoints in (("pop3", listen.pop3), ("pop3s", listen.pop3s), ("kpop", listen.kpop)):
-        for endpoint in endpoints:
+    for kind in kinds:
+        for endpoint in getattr(config.listen, kind):
             try:
                 bound.append(await _bind_one(kind, endpoint, reactor))
             except CannotListenError as error:

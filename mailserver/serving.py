@@ -82,14 +82,16 @@ class Server:
         for description in config.auth.checkers:
             with problems.told("auth.checkers"):
                 self._checkers.append(make_checker(description))
+        named = problems.sound("names", "sdps")
         hashing = Hashing()  # one for all files: there may be a hundred
         for checker in self._checkers:
             if isinstance(checker, PasswordFile):
-                checker.names, checker.hashing = config.naming(), hashing
-        with problems.told("store.url", ValueError):
-            self._store = make_store(config, self._checkers, reactor)
+                checker.names, checker.hashing = config.naming() if named else checker.names, hashing
+        if named and problems.sound("store.url", "auth.checkers"):
+            with problems.told("store.url", ValueError):
+                self._store = make_store(config, self._checkers, reactor)
         octets = greeting_octets(self._hostname, config.sdps.greeting)
-        if octets > MAX_GREETING:
+        if octets > MAX_GREETING and problems.sound("hostname", "sdps.greeting"):
             problems.add(
                 f"sdps.greeting: with the hostname, the greeting has {octets} octets; RFC 2449 allows {MAX_GREETING}"
             )
@@ -199,10 +201,11 @@ class Server:
 
     def _load_certificates(self) -> None:
         tls = self._config.tls
-        if not tls.certificate:
+        if not (tls.certificate and self._problems.sound("tls.certificate", "tls.key")):
             return
         files = [CertificateFiles(tls.certificate, tls.key)]
-        files += [CertificateFiles(pair.certificate, pair.key) for pair in tls.certificates]
+        if self._problems.sound("tls.certificates"):
+            files += [CertificateFiles(pair.certificate, pair.key) for pair in tls.certificates]
         self._certificates = CertificateStore(files, tls.profile, client_ca=tls.client_ca)
         thread = Pool(
             self._reactor, 1, 10, "certificates"

@@ -52,7 +52,7 @@ MAY_IMPORT = {
     "config": BASE | {"store", "cores"},
     "config_file": {"config"},
     "privileges": {"config"},
-    "problems": BASE | {"config"},
+    "problems": BASE | {"config", "config_file"},
     "clock": set(),
     "preload": set(),
     "endpoints": set(),

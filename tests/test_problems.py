@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mailserver.config import ConfigError
+from mailserver.config_file import Misread, decode
 from mailserver.modules import why_not
 from mailserver.problems import Problems, words
 from tests.servers import TWIST, TWISTD, Server, Site, toml
@@ -109,3 +110,80 @@ def test_one_run_tells_all_that_is_wrong_each_with_its_line(program: tuple[str, 
     assert any("/no/where: No such file" in text for text in told), told
     assert "Traceback" not in server.log()
     assert "_parse" not in server.log()
+
+
+MISREAD = {
+    "hostnam": "mail.example.org",
+    "user": "nobody-of-this-name",
+    "workers": 500,
+    "listen": {"pop3": ["tcp:x"], "pop3s": ["ssl:0"]},
+    "tls": {"certificate": "/no/where.pem", "key": "/no/where.key"},
+    "auth": {
+        "checkers": ["passwd-file:/no/where", "passwd-fil:/no/where"],
+        "mechanisms": ["PLIAN"],
+        "cleartxt": "loopback",
+    },
+    "kerberos": {"keytab": "/no/where.keytab", "map": ["alice"]},
+    "names": {"default_domain": "Example.org"},
+    "store": {"url": "maildri:/no/where"},
+    "limits": {"idle_seconds": "long"},
+}
+SAID_OF_IT = {
+    "hostnam": ['unknown setting "hostnam"'],
+    "user": ['there is no user "nobody-of-this-name"'],
+    "workers": ["500"],
+    "pop3": ['"tcp:x" is not an endpoint'],
+    "pop3s": ["TLS is made by pop3s itself"],
+    "[tls]": ["/no/where.pem: no such file"],
+    "checkers": ["cannot read the passwd-file /no/where", 'no kind of checker is called "passwd-fil"'],
+    "mechanisms": ["PLIAN"],
+    "cleartxt": ['unknown setting "auth.cleartxt"'],
+    "keytab": ["/no/where.keytab"],
+    "map": ["alice"],
+    "default_domain": ["Example.org"],
+    "url": ["maildri"],
+    "idle_seconds": ["idle_seconds"],
+}
+
+
+@pytest.mark.parametrize("program", [TWIST, TWISTD], ids=["twist", "twistd"])
+def test_settings_that_cannot_be_read_do_not_hide_what_is_wrong_with_the_others(program: tuple[str, ...]) -> None:
+    with Site() as site:
+        server = Server(site, program=program, **MISREAD)
+        server.launch()
+        assert server.wait() == os.EX_CONFIG
+        told = [event["text"] for event in server.events if event["text"].startswith("mailserver: ")]
+        lines = toml(server.settings).splitlines()
+    assert "Traceback" not in server.log()
+    found: dict[str, list[str]] = {}
+    for text in told:
+        found.setdefault(lines[int(text.split(":")[2]) - 1].partition(" =")[0], []).append(text)
+    assert found.keys() == SAID_OF_IT.keys(), told
+    for setting, said in SAID_OF_IT.items():
+        assert len(found[setting]) == len(said), found[setting]
+        assert all(any(each in text for text in found[setting]) for each in said), found[setting]
+
+
+GIVEN = {"listen": {"pop3": ["tcp:0"]}, "auth": {"checkers": ["unix"]}}
+
+
+@pytest.mark.parametrize(
+    ("data", "unsound", "sound"),
+    [
+        ({"usr": "vmail"}, "user", "listen.pop3"),
+        ({"store": {"ur": "maildir:/mail"}}, "store.url", "auth.checkers"),
+        ({"auth": {"checkers": ["unix"], "checker": []}}, "auth.mechanisms", "auth.checkers"),
+        ({"tls": 3}, "tls.key", "auth.checkers"),
+        ({"tls": {"certificates": [{"certificate": "a"}]}}, "tls.certificates", "tls.key"),
+        ({"limits": {"idle_seconds": "long"}}, "limits", "limits.connections"),
+    ],
+)
+def test_what_was_meant_otherwise_is_not_judged_by_its_default(data: object, unsound: str, sound: str) -> None:
+    with pytest.raises(Misread) as caught:
+        decode({**GIVEN, **data})
+    problems = Problems.after(caught.value)
+    assert not problems.sound(unsound)
+    assert problems.sound(sound)
+    with pytest.raises(ConfigError) as told:
+        problems.check()
+    assert told.value.problems == caught.value.problems

@@ -185,6 +185,17 @@ def test_twistd_in_the_background_tells_of_a_start_that_failed_and_does_not_hang
     assert not (site.folder / "pid").exists()
 
 
+def test_twistd_in_the_background_tells_of_settings_that_cannot_be_read_while_somebody_hears_it(site):
+    twistd = [*TWISTD[:4], "--pidfile=pid", "--logfile=log", "mailserver", "--workers=many", "--pop3=tcp:x"]
+    path = os.pathsep.join(filter(None, sys.path))
+    ended = subprocess.run(
+        twistd, cwd=site.folder, env={**os.environ, "PYTHONPATH": path}, capture_output=True, timeout=30, check=False
+    )
+    assert ended.returncode == os.EX_CONFIG
+    assert b"workers must be a whole number" in ended.stderr
+    assert not (site.folder / "pid").exists()
+
+
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
 

@@ -22,9 +22,10 @@ from mailserver.cli.logs import Logs
 from mailserver.cli.signals import attend
 from mailserver.clock import steady
 from mailserver.config import Config, Key
-from mailserver.config_file import Flag, load
+from mailserver.config_file import Flag, Misread, load
 from mailserver.credentials import IBearerToken
 from mailserver.notify import Notifier
+from mailserver.problems import Problems
 from mailserver.service import MailService, spoken
 
 _FLAGS: dict[str, Key] = {
@@ -127,10 +128,10 @@ class Program(Service):
     """The service as a process of its own: its signals, its log, its limits, and its exit status. Errors: ConfigError."""
 
     def __init__(self, options: Options, reactor: Any) -> None:
-        config = options.settings()
         self._program = getattr(options, "parent", None)
         """The options of twist or twistd."""
-        self._mail = MailService(config, reactor, log_level=_level(self._program))
+        config, problems = _settings(options, self._program)
+        self._mail = MailService(config, reactor, _level(self._program), problems)
         self._changes = Changes(options["config"], options.flags())
         self._logs = Logs(config.log, reactor)
         self._notifier = Notifier(os.environ, reactor, lambda: self._mail.alive)
@@ -184,6 +185,20 @@ class Program(Service):
             # twist and twistd end with 0 whatever stopped their reactor, and it swallows SystemExit: this is the way out.
             self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, self._status)
             self._reactor.stop()
+
+
+def _settings(options: Options, program: Any) -> tuple[Config, Problems]:
+    """The settings, and what is wrong with them so far: the start is tried all the same, to tell the rest in the same run.
+
+    Errors: ConfigError, where nothing can be tried, or where twistd goes into the background: what is found there, its log has alone.
+    """
+    try:
+        config = options.settings()
+    except Misread as error:
+        if isinstance(program, Mapping) and not program.get("nodaemon", True):
+            raise
+        return error.config, Problems.after(error)
+    return config, Problems(config.places)
 
 
 def _level(options: Any) -> Any:
