@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 
 from mailserver.net.outlet import Outlet
 from mailserver.net.places import Dropped, Places
+from mailserver.net.tally import Tally
 
 log = Logger()
 
@@ -182,6 +183,7 @@ class ProxyFactory(ServerFactory):
         self.clock: Final = clock
         self.seconds: Final = seconds
         self.places: Final = places or Places()
+        self.refused: Final = Tally(tell_refused)
 
     def startFactory(self) -> None:
         """Start the wrapped factory with us."""
@@ -197,8 +199,20 @@ class ProxyFactory(ServerFactory):
         if not reason:
             return _Preamble(self)
         peer = getattr(addr, "host", "")
-        log.info("turned away {peer}: {reason}", event="pop3.turned_away", listener="proxy", peer=peer, reason=reason)
+        self.places.tally.count(self.clock.seconds(), listener="proxy", peer=peer, reason=reason)
         return Dropped()
+
+
+def tell_refused(*, peer: str, why: str, others: int, remarks: str) -> None:
+    """Tell of a peer whose header is not believed, and of the `others` before it."""
+    log.warn(
+        "PROXY header expected, but {peer} {why}{remarks}",
+        event="proxy.refused",
+        peer=peer,
+        why=why,
+        others=others,
+        remarks=remarks,
+    )
 
 
 class _Preamble(Protocol):
@@ -256,7 +270,7 @@ class _Preamble(Protocol):
         self._stop_waiting()
         transport = self._connection()
         peer = getattr(transport.getPeer(), "host", "a Unix socket")
-        log.warn("PROXY header expected, but {peer} {why}", event="proxy.refused", peer=peer, why=why)
+        self._factory.refused.count(self._factory.clock.seconds(), peer=peer, why=why)
         transport.abortConnection()
 
     def _stop_waiting(self) -> None:

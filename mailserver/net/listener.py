@@ -134,13 +134,7 @@ class POP3ServerFactory(ServerFactory):
             return self.places.turn_away(self, b"the server is stopping", self.clock.seconds())
         reason = self.places.take(peer)
         if reason:
-            log.info(
-                "turned away {peer}: {reason}",
-                event="pop3.turned_away",
-                listener=self.listener,
-                peer=peer,
-                reason=reason,
-            )
+            self.places.tally.count(self.clock.seconds(), listener=self.listener, peer=peer, reason=reason)
             return self.places.turn_away(self, b"too many connections", self.clock.seconds())
         connection = self.connection(peer)
         self._connections.add(connection)
@@ -154,7 +148,10 @@ class POP3ServerFactory(ServerFactory):
     def session(self, peer: str, connection: Protocol, *, tls: bool) -> Session:
         """Return a session, with the greeting that this client is due."""
         if self.clock.seconds() - self._looked >= LOOK_SECONDS:
-            self._look()
+            try:
+                self._look()
+            except Exception:  # noqa: BLE001 - a checker of somebody else's may raise what it likes; its port must go on
+                log.failure("fault in a look at what can be announced; it stays as it was", event="fault")
         return Session(
             self._loopback_policy if is_loopback(peer) else self._policy,
             make_stamp(self._stamp_host) if self._stamps else b"",
@@ -234,7 +231,7 @@ class POP3ServerFactory(ServerFactory):
         for connection in tuple(self._connections):
             connection.end("server stop")
             connection.abort()
-        for stranger in self._turned_away:
+        for stranger in tuple(self._turned_away):
             stranger.transport.abortConnection()
 
     def turned_away(self, stranger: TurnedAway, *, gone: bool) -> None:
@@ -255,12 +252,20 @@ class POP3ServerFactory(ServerFactory):
     def _sweep(self) -> None:
         self._sweeping = None
         if self._connections or self._turned_away:
-            self._wake()  # before the looks: no fault in one of them may end them all
+            self._wake()
         now = self.clock.seconds()
+        self.places.tally.catch_up(now)
         for connection in tuple(self._connections):
-            connection.check(now)
+            self._look_at(connection, now)
         for stranger in tuple(self._turned_away):
-            stranger.check(now)
+            self._look_at(stranger, now)
+
+    def _look_at(self, each: POP3Server | TurnedAway, now: float) -> None:
+        try:
+            each.check(now)
+        except Exception:  # noqa: BLE001 - a fault ends the one connection, as in `pump`, and the others are looked at
+            log.failure("fault in a look at a connection's time", event="fault")
+            each.transport.abortConnection()
 
     def _can_take(self, credentials: type[Interface]) -> bool:
         """Tell whether some checker takes such credentials now: a chain of checkers may change its mind."""

@@ -7,9 +7,11 @@ from typing import Any, Final
 from typing import Protocol as Shape
 
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mailserver.errors import TemporaryFailure
+from mailserver.net.tally import Tally
 from mailserver.net.throttle import network
 from mailserver.protocol.wire import err
 
@@ -22,6 +24,8 @@ TURNED_AWAY_SECONDS: Final = 10
 CONNECTIONS: Final = 10_000
 PER_ADDRESS: Final = 200
 
+log = Logger()
+
 
 class Places:
     """The connections of a process. Listeners that are given the same one share its limits.
@@ -32,6 +36,8 @@ class Places:
     def __init__(self, connections: int = CONNECTIONS, per_address: int = PER_ADDRESS) -> None:
         self.taken = 0
         self.turned_away = 0
+        self.tally = Tally(tell_turned_away)
+        """Of those who got no place."""
         self.by_address: Counter[str] = Counter()
         self._connections = connections
         self._per_address = per_address
@@ -62,6 +68,19 @@ class Places:
         if self.turned_away >= TURNED_AWAY:
             return Dropped()
         return TurnedAway(self, lobby, reason, now)
+
+
+def tell_turned_away(*, listener: str, peer: str, reason: str, others: int, remarks: str) -> None:
+    """Tell of a client who got no place, and of the `others` before him."""
+    log.info(
+        "turned away {peer}: {reason}{remarks}",
+        event="pop3.turned_away",
+        listener=listener,
+        peer=peer,
+        reason=reason,
+        others=others,
+        remarks=remarks,
+    )
 
 
 class Lobby(Shape):

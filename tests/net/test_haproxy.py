@@ -252,6 +252,24 @@ def test_a_peer_outside_the_networks_is_closed_at_once(events: list[dict[str, ob
     assert [event["peer"] for event in events if event.get("event") == "proxy.refused"] == ["203.0.113.9"]
 
 
+def test_a_flood_of_peers_outside_the_networks_does_not_fill_the_log(events: list[dict[str, object]]) -> None:
+    clock = Clock()
+    factory = ProxyFactory(Accepting(), [ip_network("10.0.0.0/8")], clock, places=Places(1))
+
+    def come() -> None:
+        transport = StringTransport(peerAddress=IPv4Address("TCP", "203.0.113.9", 1))
+        protocol = factory.buildProtocol(transport.getPeer())
+        protocol.makeConnection(transport)
+        protocol.connectionLost()
+
+    for _ in range(500):
+        come()
+    clock.advance(1)
+    come()
+    told = [event["others"] for event in events if event.get("event") == "proxy.refused"]
+    assert told == [0, 499]
+
+
 def test_a_unix_socket_is_trusted_and_named_when_it_sends_garbage(events: list[dict[str, object]]) -> None:
     proxied = ProxiedConnection(UNIXAddress(None))
     proxied.send(b"garbage")

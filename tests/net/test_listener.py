@@ -12,10 +12,10 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
 from mailserver.net import POP3ServerFactory
-from mailserver.net.listener import LOOK_SECONDS, Limits, is_loopback, peer_host
+from mailserver.net.listener import LOOK_SECONDS, SWEEP_SECONDS, Limits, is_loopback, peer_host
 from mailserver.net.places import TURNED_AWAY, TURNED_AWAY_SECONDS, Places
 from mailserver.net.tls_transport import TLSFactory
-from tests.net.sessions import GREETING, Maildrop, SocketCase, Talk, make_factory, portal_of
+from tests.net.sessions import GREETING, LOGIN, Maildrop, SocketCase, Talk, make_factory, portal_of
 
 ALICE = IPv4Address("TCP", "192.0.2.1", 1)
 BOB = IPv4Address("TCP", "192.0.2.2", 1)
@@ -97,6 +97,29 @@ def test_a_listener_has_so_many_connections(events: list[dict[str, Any]]) -> Non
     assert not turned_away(factory, BOB)
     (told,) = [each for each in events if each.get("event") == "pop3.turned_away"]
     assert (told["peer"], told["reason"], told["listener"]) == ("192.0.2.2", "limits.connections", "pop3")
+
+
+def test_a_flood_of_clients_over_the_limit_does_not_fill_the_log(events: list[dict[str, Any]]) -> None:
+    factory = make_factory(limits=Limits(connections=1))
+    talk = Talk(factory, ALICE)
+    for n in range(500):
+        assert turned_away(factory, IPv4Address("TCP", f"192.0.2.{n % 250}", 1))
+    talk.clock.advance(SWEEP_SECONDS)
+    told = [each for each in events if each.get("event") == "pop3.turned_away"]
+    assert [(each["peer"], each["others"]) for each in told] == [("192.0.2.0", 0), ("192.0.2.249", 498)]
+
+
+def test_what_is_announced_stays_as_it_was_when_a_checker_cannot_say(events: list[dict[str, Any]]) -> None:
+    factory = make_factory()
+    before = Talk(factory, logged_in=False).wire.value()
+    factory._can_take = lambda _: 1 // 0  # type: ignore[method-assign]
+    factory.clock.advance(SWEEP_SECONDS)
+    talk = Talk(factory, logged_in=False)
+    assert talk.wire.value() == before
+    (fault,) = [each for each in events if each.get("event") == "fault"]
+    assert fault["log_failure"].check(ZeroDivisionError)
+    talk.say(LOGIN)
+    assert b"maildrop" in talk.heard()
 
 
 def test_who_is_turned_away_may_not_hang_on() -> None:
