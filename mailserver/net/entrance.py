@@ -129,6 +129,8 @@ class Entrance(Connection):
         """Go on with `verify` when it is the turn of an attempt at the user's secret."""
         self._end_attempt(Attempt.abandoned)  # what an exchange had begun that was cancelled
         attempt = self._attempt = self.factory.attempt(self.peer, self.user)
+        if self._half_closed or self.draining:
+            attempt.refuse()  # nobody waits for it any more; if it need not wait it is under way
         self.wait(attempt.granted, lambda _: verify(), self._login_refused)
 
     def _end_attempt(self, tell: Callable[[Attempt], object]) -> None:

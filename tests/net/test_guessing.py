@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from twisted.cred.checkers import ICredentialsChecker, InMemoryUsernamePasswordDatabaseDontUse
+from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import Portal
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
@@ -354,6 +355,29 @@ def test_a_client_that_closed_its_side_keeps_no_place() -> None:
     assert talk.heard() == b"+OK send PASS\r\n" + HELD
     assert talk.closed
     assert place.checker.verified == 1
+
+
+def leave_by_half(talk: Talk) -> None:
+    talk.server.readConnectionLost()
+
+
+def stop(talk: Talk) -> None:
+    talk.factory.drain()
+
+
+@pytest.mark.parametrize("end", [leave_by_half, stop])
+def test_who_has_a_second_attempt_behind_the_first_keeps_no_place_for_it(end: Any) -> None:
+    place = Place()
+    held: list[Deferred[Any]] = []
+    place.checker.requestAvatarId = lambda _: held.append(Deferred()) or held[-1]  # type: ignore[func-returns-value]
+    talk = place.client()
+    talk.say(WRONG + LOGIN)
+    end(talk)
+    assert not talk.closed
+    held.pop().errback(UnauthorizedLogin())
+    talk.clock.advance(0)
+    assert talk.closed
+    assert held == []
 
 
 def test_a_server_that_stops_waits_for_no_turn() -> None:
