@@ -283,6 +283,8 @@ class Throttle:
             first = islice(self._lanes.values(), LOOKED_AT)
             empty = [lane for lane in first if not (lane.under_way or lane.waiting)]
             if not empty:
+                for lane in tuple(islice(self._lanes.values(), LOOKED_AT)):
+                    self._lanes.move_to_end(lane.key)  # else who stays in the first ones lets nobody else be forgotten
                 return
             del self._lanes[min(empty, key=lambda lane: lane.failures).key]
 

@@ -12,6 +12,7 @@ from mailserver.net.regulars import KNOWN_NETWORKS
 from mailserver.net.throttle import (
     AT_ONCE,
     LONGEST_SECONDS,
+    LOOKED_AT,
     PATIENCE_SECONDS,
     REMEMBERED_SECONDS,
     Attempt,
@@ -418,6 +419,17 @@ def test_nobody_is_forgotten_while_he_is_asking() -> None:
     for n in range(400):
         door.try_(f"198.51.100.{n}", f"other{n}")
     assert len(door.throttle._lanes) == 100
+
+
+@pytest.mark.usefixtures("small")
+def test_who_stays_where_it_would_be_looked_first_lets_the_others_be_forgotten() -> None:
+    door = Door()
+    attempts = [door.knock(f"192.0.2.{n}", f"user{n}") for n in range(LOOKED_AT)]
+    for n in range(1000):
+        door.try_(f"2001:db8:0:{n:x}::1", f"other{n}")
+    assert len(door.throttle._lanes) <= 100 + LOOKED_AT
+    for attempt in attempts:
+        attempt.abandoned()
 
 
 def test_good_logins_leave_nothing_but_who_comes_from_where() -> None:
