@@ -30,6 +30,14 @@ class NoThreads(Unusable):
     """The system gives this process no more threads."""
 
 
+def no_threads(count: int, name: str, error: Exception) -> NoThreads:
+    """The error, with what to do about it."""
+    return NoThreads(
+        f"cannot start {count} threads for {name} ({error}): this user or service may have "
+        "no more of them; raise ulimit -u or systemd's TasksMax=, or see that there is memory"
+    )
+
+
 class _Job:
     """A piece of work, and what is to be done about it."""
 
@@ -113,10 +121,7 @@ class Pool:
                     thread.start()
                 except (RuntimeError, MemoryError) as error:
                     _dismiss(inbox, alive)
-                    raise NoThreads(
-                        f"cannot start {self._threads} threads for {self._name} ({error}): this user or service may have "
-                        "no more of them; raise ulimit -u or systemd's TasksMax=, or see that there is memory"
-                    ) from error
+                    raise no_threads(self._threads, self._name, error) from error
                 alive.append(thread)
             self._inbox, self._alive, self._idle = inbox, alive, self._threads
         self._open = True

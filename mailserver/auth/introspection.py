@@ -22,12 +22,16 @@ from twisted.web.http_headers import Headers
 
 from mailserver.auth.oauth_settings import OAuthSettings
 from mailserver.errors import TemporaryFailure
+from mailserver.pool import no_threads
 
 MAX_ASKING = 100
 """Questions at once: a service that hangs must not collect all the sessions there are."""
 
 MAX_OCTETS = 64 * 1024
 """Of an answer, which has a dozen claims."""
+
+LOOKUPS = 2
+"""Threads for the DNS, which Twisted would start when the first question comes; then there may be no more to be had."""
 
 TROUBLE = (ConnectError, DNSLookupError, ResponseFailed)
 """What can go wrong on the way."""
@@ -48,6 +52,14 @@ class Introspection:
         self._pool = HTTPConnectionPool(reactor)
         self._client: HTTPClient = HTTPClient(Agent(reactor, pool=self._pool))
         self._asking: set[Deferred[Any]] = set()
+
+    def start(self) -> None:
+        """Have the threads ready. Errors: NoThreads."""
+        threads = self._reactor.getThreadPool()
+        try:
+            threads.adjustPoolsize(minthreads=max(threads.min, min(LOOKUPS, threads.max)))
+        except (RuntimeError, MemoryError) as error:
+            raise no_threads(LOOKUPS, "the names of issuers", error) from error
 
     def stop(self) -> Deferred[None]:
         """Give up on what was asked, and close the connections."""

@@ -26,7 +26,7 @@ from zope.interface import implementer
 from mailserver.auth.introspection import Introspection
 from mailserver.auth.oauth_settings import OAuthFileError, OAuthSettings, owner, read_settings, why_not_good
 from mailserver.credentials import IBearerToken
-from mailserver.errors import LoginRefused
+from mailserver.errors import LoginRefused, Unusable
 from mailserver.interfaces import IStartable
 
 MAX_REMEMBERED = 10_000
@@ -51,12 +51,14 @@ class OAuthTokens:
         return f"OAuthTokens({self._path!r})"
 
     def start(self, reactor: Any) -> Deferred[None]:
-        """Read the files. Errors: OAuthFileError."""
+        """Read the files. Errors: OAuthFileError, NoThreads."""
         self._reactor = reactor
         return execute(self._load)
 
     def _load(self) -> None:
-        self._issuer = _Issuer(read_settings(self._path), self._reactor)
+        issuer = _Issuer(read_settings(self._path), self._reactor)
+        issuer.start()
+        self._issuer = issuer
 
     def stop(self) -> Deferred[None]:
         """Close the connections to the issuer."""
@@ -70,7 +72,7 @@ class OAuthTokens:
             return succeed(None)
         try:
             self._load()
-        except OAuthFileError as error:
+        except Unusable as error:
             log.warn("{reason}; the settings of before stay", event="auth.oauth", reason=str(error))
             return succeed(None)
         return old.stop()
@@ -90,6 +92,10 @@ class _Issuer:
         self._keys = _read_keys(settings.keys) if settings.keys else None
         self._introspection = Introspection(settings, reactor) if settings.introspection else None
         self._memory = _Remembered(settings.cache_seconds)
+
+    def start(self) -> None:
+        if self._introspection is not None:
+            self._introspection.start()
 
     def stop(self) -> Deferred[None]:
         return succeed(None) if self._introspection is None else self._introspection.stop()
