@@ -65,12 +65,17 @@ def open_message(path: bytes, size: int) -> int:
 def write_new(path: bytes, data: bytes, *, durable: bool) -> Identity:
     """Write the file anew, and wait for the disk if it is to be durable; returns its identity."""
     with opened(path, _WRITE) as descriptor:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
+        write_all(descriptor, data)
         if durable:
-            _sync(descriptor, path)
+            sync(descriptor, path)
         return identity(os.fstat(descriptor))
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of it at the descriptor's position."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
 def identity(status: os.stat_result) -> Identity:
@@ -93,10 +98,11 @@ def read_whole(path: bytes) -> bytes:
 def sync_directory(path: bytes) -> None:
     """Make the names in the directory durable, as far as its file system can: `unsynced` tells where it cannot."""
     with opened(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) as descriptor:
-        _sync(descriptor, path)
+        sync(descriptor, path)
 
 
-def _sync(descriptor: int, path: bytes) -> None:
+def sync(descriptor: int, path: bytes) -> None:
+    """The same for what lies in the open file or directory at `path`."""
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -132,11 +138,6 @@ def unlink_if_there(path: bytes) -> bool:
 def rename(old: bytes, new: bytes) -> None:
     """Give the file another name, in one step."""
     os.rename(old, new)
-
-
-def unlink(path: bytes) -> None:
-    """Unlink the file, which is there."""
-    os.unlink(path)
 
 
 def make_below(anchor: bytes, path: bytes) -> None:

@@ -151,11 +151,6 @@ def write(root: bytes, data: bytes) -> Identity:
     return written
 
 
-def drop(root: bytes) -> bool:
-    """Make room on a full disk; whether there was something to drop. Errors: OSError."""
-    return unlink_if_there(root + NAME) | unlink_if_there(root + _TEMPORARY)
-
-
 def decode(data: bytes) -> Index | None:
     """The index in the file's contents; None when they are damaged, of another version, or lie about themselves."""
     parts = _parts(data)

@@ -6,16 +6,15 @@ The journal names files as they were listed, with their inodes, because other pr
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import count
-from typing import cast
+from typing import NoReturn, cast
 
 from mailserver.errors import MaildropUnavailable, OutcomeUnknown
-from mailserver.store import index, promise
-from mailserver.store.files import read_whole, rename, shown, sync_directory, unlink, unlink_if_there, write_new
+from mailserver.store import overwritten, promise
+from mailserver.store.files import read_whole, rename, shown, sync_directory, unlink_if_there, write_new
 from mailserver.store.listing import DIRECTORIES, Clock, Listing, look, look_until_complete
 from mailserver.store.removal import Removal, remove
 from mailserver.store.same import Target, candidates, is_proven
@@ -23,7 +22,12 @@ from mailserver.store.twins import same_contents
 
 NAME = b"mailserver-journal"
 
+_TEMPORARY = NAME + b".tmp"
 _CORRUPT = NAME + b".corrupt"
+
+_UNPROMISED = (
+    "its disk is full, also for a journal, so messages were deleted one by one: a crash meanwhile would have left some"
+)
 
 
 def commit(root: bytes, targets: Sequence[Target], others: frozenset[int], clock: Clock) -> Removal:
@@ -34,14 +38,15 @@ def commit(root: bytes, targets: Sequence[Target], others: frozenset[int], clock
     try:
         listing = look(root, clock)
         whole = [*targets, *_copies(root, targets, listing, others, clock())]
-        _promise_somehow(root, whole)
+        promised = _promise_somehow(root, whole)
     except OSError as error:
         _withdraw(root, error)
     try:
         left, notes = _keep(root, whole, clock, listing, others)
     except OSError as error:
-        raise OutcomeUnknown(f"the deletions in {shown(root)} wait for the next login: {error}") from error
-    return Removal(min(left, len(targets)), notes)
+        fate = "wait for the next login" if promised else "were not all made, and are not promised on a full disk"
+        raise OutcomeUnknown(f"the deletions in {shown(root)} {fate}: {error}") from error
+    return Removal(min(left, len(targets)), notes if promised else [*notes, _UNPROMISED])
 
 
 def recover(root: bytes, clock: Clock) -> list[str]:
@@ -52,7 +57,9 @@ def recover(root: bytes, clock: Clock) -> list[str]:
     try:
         data = read_whole(root + NAME)
     except FileNotFoundError:
-        return []
+        data = overwritten.read(root)
+        if not data:
+            return []
     sync_directory(root)  # the rename may not be durable yet: what it promises must not go before it has come
     kind = promise.kind(data)
     if kind is promise.Kind.CORRUPT:
@@ -105,34 +112,41 @@ def _is_there(root: bytes, target: Target, path: bytes, inode: int, now: int) ->
         return False
 
 
-def _promise_somehow(root: bytes, targets: Sequence[Target]) -> None:
+def _promise_somehow(root: bytes, targets: Sequence[Target]) -> bool:
+    """Promise it; or on a full disk, where deleting is how a user makes room, return False where nothing can hold a promise."""
+    data = promise.encode(targets)
     try:
-        _promise(root, targets)
+        _promise(root, data)
     except OSError as error:
-        # Deleting is how a user makes room on a full disk: the index is a cache, and longer than the journal.
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT} or not index.drop(root):
+        if not overwritten.want_of_room(error):
             raise
-        _promise(root, targets)
+        _drop_temporary(root)
+        return overwritten.write(root, data)
+    return True
 
 
-def _promise(root: bytes, targets: Sequence[Target]) -> None:
-    temporary = root + NAME + b".tmp"
-    write_new(temporary, promise.encode(targets), durable=True)
-    rename(temporary, root + NAME)
+def _promise(root: bytes, data: bytes) -> None:
+    write_new(root + _TEMPORARY, data, durable=True)
+    rename(root + _TEMPORARY, root + NAME)
     sync_directory(root)
 
 
-def _withdraw(root: bytes, cause: OSError) -> None:
+def _withdraw(root: bytes, cause: OSError) -> NoReturn:
     """Take back a promise that may not be durable."""
     where = shown(root)
-    with suppress(OSError):  # an orphan does no harm: the next commit writes over it
-        unlink_if_there(root + NAME + b".tmp")
+    _drop_temporary(root)
     try:
         if _unlinked(root + NAME):
             sync_directory(root)  # else it could be back after a power cut, and be kept
+        overwritten.forget(root)
     except OSError as error:
         raise OutcomeUnknown(f"the journal in {where} cannot be withdrawn: {error}") from cause
     raise MaildropUnavailable(f"nothing was deleted in {where}: {cause}") from cause
+
+
+def _drop_temporary(root: bytes) -> None:
+    with suppress(OSError):  # an orphan does no harm: the next commit writes over it
+        unlink_if_there(root + _TEMPORARY)
 
 
 def _unlinked(path: bytes) -> bool:
@@ -157,6 +171,7 @@ def _keep(
     removal = remove(root, targets, clock, first, others)
     for directory in DIRECTORIES:
         sync_directory(root + directory)
-    unlink(root + NAME)
+    unlink_if_there(root + NAME)
+    overwritten.forget(root)
     sync_directory(root)
     return removal

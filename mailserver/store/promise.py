@@ -11,7 +11,9 @@ from mailserver.store.files import shown
 from mailserver.store.listing import PREFIX, Listing
 from mailserver.store.same import Target
 
-_MAGIC = b"mailserver-journal "
+MAGIC = b"mailserver-journal "
+"""Begins every promise; a version follows."""
+
 _VERSION, _NAMES_ALONE = b"3", b"1"
 _TARGET = re.compile(rb"(\d{1,20}) (\d{1,20}) (\d{1,20}) ((?:new|cur)/[^/.][^/]*)")
 
@@ -33,7 +35,7 @@ class Kind(enum.Enum):
 def encode(targets: Iterable[Target]) -> bytes:
     """The file that promises this."""
     body = b"\0".join([b"%d %d %d %b" % (each.inode, each.size, each.since, each.path) for each in targets])
-    return b"\0".join([_MAGIC + _VERSION, sha256(body).hexdigest().encode("ascii"), body])
+    return b"\0".join([MAGIC + _VERSION, sha256(body).hexdigest().encode("ascii"), body])
 
 
 def kind(data: bytes) -> Kind:
@@ -79,7 +81,7 @@ def _split(data: bytes) -> tuple[bytes, bytes, bytes]:
     """The version, b"" when it is no journal; the digest; the body."""
     magic, _, rest = data.partition(b"\0")
     digest, _, body = rest.partition(b"\0")
-    found = re.fullmatch(re.escape(_MAGIC) + rb"(\d{1,9})", magic)
+    found = re.fullmatch(re.escape(MAGIC) + rb"(\d{1,9})", magic)
     return (b"" if found is None else found[1]), digest, body
 
 

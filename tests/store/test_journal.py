@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections.abc import Callable
 from functools import partial
 from hashlib import sha256
 from itertools import count
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailserver.errors import MaildropUnavailable, OutcomeUnknown
-from mailserver.store import index, journal, locking, promise, removal
+from mailserver.store import index, journal, locking, overwritten, promise, removal
 from mailserver.store.promise import Kind
 from mailserver.store.same import Target
 
@@ -234,13 +235,63 @@ def failing(monkeypatch: pytest.MonkeyPatch, call: str, error: int, on: int | se
     monkeypatch.setattr(os, call, sometimes)
 
 
-@pytest.mark.parametrize("name", ["mailserver-index", "mailserver-index.tmp"])
-def test_on_a_full_disk_the_index_makes_room(maildrop: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    (maildrop / name).write_bytes(b"a cache")
-    failing(monkeypatch, "write", errno.ENOSPC, on=1)
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("size", [10, 10_000])
+def test_on_a_full_disk_the_promise_lies_over_the_index(
+    maildrop: Path, monkeypatch: pytest.MonkeyPatch, error: int, size: int
+) -> None:
+    (maildrop / "mailserver-index").write_bytes(b"i" * size)
+    failing(monkeypatch, "write", error, on=1)
+    unlink, promised = os.unlink, []
+
+    def watched(path: bytes) -> None:
+        if path.endswith(b"/1.a"):
+            promised.append((maildrop / "mailserver-index").read_bytes())
+        unlink(path)
+
+    monkeypatch.setattr(os, "unlink", watched)
     assert commit(maildrop, "new/1.a") == (0, [])
     assert messages(maildrop) == ["2.b:2,S", "3.c:2,"]
-    assert not (maildrop / name).exists()
+    (lay,) = promised
+    assert lay.startswith(b"mailserver-journal 3\0")
+    assert len(lay) != size  # whoever remembers the index sees that it is another
+    assert recover(maildrop) == []  # it was made an end of
+    assert (maildrop / "mailserver-index").stat().st_blocks  # and can hold the next
+    assert not list(maildrop.glob("mailserver-journal*"))
+
+
+def test_a_promise_exactly_as_long_as_the_index_makes_it_longer(maildrop: Path) -> None:
+    data = promise.encode(task(maildrop, "new/1.a"))
+    (maildrop / "mailserver-index").write_bytes(bytes(len(data) + 2))
+    assert overwritten.write(root(maildrop), data)
+    assert (maildrop / "mailserver-index").stat().st_size == len(data) + 3
+    assert overwritten.read(root(maildrop)) == data
+
+
+@pytest.mark.parametrize("length", [10, 30, -3])
+def test_half_a_promise_over_the_index_is_none(maildrop: Path, length: int) -> None:
+    data = promise.encode(task(maildrop, "new/1.a"))
+    (maildrop / "mailserver-index").write_bytes(data[:length] + b"i" * 1000)
+    assert recover(maildrop) == []
+    assert len(messages(maildrop)) == 3
+
+
+def test_an_index_that_cannot_be_read_is_made_an_end_of(maildrop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (maildrop / "mailserver-index").write_bytes(promise.encode(task(maildrop, "new/1.a")))
+    failing(monkeypatch, "read", errno.EIO, on=1)
+    assert recover(maildrop) == []
+    assert recover(maildrop) == []
+    assert len(messages(maildrop)) == 3
+
+
+def test_an_index_for_which_there_is_no_descriptor_may_be_a_promise(
+    maildrop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (maildrop / "mailserver-index").write_bytes(promise.encode(task(maildrop, "new/1.a")))
+    failing(monkeypatch, "open", errno.EMFILE, on=2)
+    with pytest.raises(OSError, match="Too many"):
+        recover(maildrop)
+    assert recover(maildrop) == ["finished the deletions of an earlier session: 1 of 1 files"]
 
 
 def test_an_index_that_finds_no_room_takes_none(maildrop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,12 +301,53 @@ def test_an_index_that_finds_no_room_takes_none(maildrop: Path, monkeypatch: pyt
     assert sorted(path.name for path in maildrop.iterdir()) == ["cur", "mailserver-lock", "new"]
 
 
-def test_on_a_full_disk_without_an_index_nothing_is_deleted(maildrop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def shared(path: Path) -> None:
+    path.write_bytes(b"i" * 1000)
+    path.with_name("backup").hardlink_to(path)
+
+
+@pytest.mark.parametrize("index_is", [lambda _: None, Path.mkdir, os.mkfifo, shared])
+def test_on_a_full_disk_without_an_index_messages_are_deleted_one_by_one(
+    maildrop: Path, monkeypatch: pytest.MonkeyPatch, index_is: Callable[[Path], object]
+) -> None:
+    index_is(maildrop / "mailserver-index")
     failing(monkeypatch, "write", errno.ENOSPC, on=1)
-    with pytest.raises(MaildropUnavailable):
+    left, (told,) = commit(maildrop, "new/1.a", "cur/3.c:2,")
+    assert left == 0
+    assert "one by one" in told
+    assert messages(maildrop) == ["2.b:2,S"]
+    assert not list(maildrop.glob("mailserver-journal*"))
+
+
+def test_on_a_full_disk_with_an_index_that_takes_no_more_messages_are_deleted_one_by_one(
+    maildrop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (maildrop / "mailserver-index").write_bytes(b"i")
+    failing(monkeypatch, "write", errno.ENOSPC, on={1, 2})
+    left, (told,) = commit(maildrop, "new/1.a")
+    assert left == 0
+    assert "one by one" in told
+
+
+def test_deletions_on_a_full_disk_that_fail_are_not_said_to_be_promised(
+    maildrop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, "write", errno.ENOSPC, on=1)
+    failing(monkeypatch, "fsync", errno.EIO, on=1)
+    with pytest.raises(OutcomeUnknown, match="not promised"):
+        commit(maildrop, "new/1.a")
+
+
+@pytest.mark.parametrize("failed", [{1}, {1, 2}])
+def test_a_promise_over_the_index_that_is_not_durable_is_withdrawn(
+    maildrop: Path, monkeypatch: pytest.MonkeyPatch, failed: set[int]
+) -> None:
+    (maildrop / "mailserver-index").write_bytes(b"i" * 1000)
+    failing(monkeypatch, "write", errno.ENOSPC, on=1)
+    failing(monkeypatch, "fsync", errno.EIO, on=failed)
+    with pytest.raises(MaildropUnavailable if len(failed) == 1 else OutcomeUnknown):
         commit(maildrop, "new/1.a")
     assert len(messages(maildrop)) == 3
-    assert sorted(path.name for path in maildrop.iterdir()) == ["cur", "mailserver-lock", "new"]
 
 
 @pytest.mark.parametrize("call", [1, 2])
