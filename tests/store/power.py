@@ -1,0 +1,232 @@
+"""What a power cut may leave of recorded work on a Maildir.
+
+A `Recorder` writes down each change of a name, each new contents of a file, and each fsync. `states` tells what the disk may
+hold when the power goes after some of these: of the names in a directory that were changed since its last fsync, any may be
+as before (weak), or those after a point in time (ordered); a file that was written since its last fsync may have its old
+contents, its new ones, a piece of both, or zeros.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import combinations, product
+from pathlib import Path
+from typing import Any
+
+File = int
+"""Which file a name means, whatever its name is."""
+
+State = tuple[tuple[str, bytes | File], ...]
+"""By name in the Maildir: the contents of a file of ours, or which message it is."""
+
+ALL_SUBSETS = 6
+"""Changes whose every combination is tried; of more, those that lack two or have two. A commit has less under way."""
+
+
+class Killed(BaseException):
+    """The process ends here: nothing that it would do is done."""
+
+
+@dataclass(frozen=True)
+class Name:
+    """A name is made (`old` is ""), changed, or removed (`new` is "")."""
+
+    old: str
+    new: str
+    file: File
+
+    @property
+    def directory(self) -> str:
+        """Where it is."""
+        return (self.old or self.new).rpartition("/")[0]
+
+
+@dataclass(frozen=True)
+class Data:
+    """A file has these contents."""
+
+    file: File
+    contents: bytes
+
+
+@dataclass(frozen=True)
+class Sync:
+    """What was done to this directory, or file, is durable."""
+
+    what: str | File
+
+
+@dataclass(frozen=True)
+class Told:
+    """Somebody relies on it from now on: the messages are deleted, or all there."""
+
+    deleted: bool
+
+
+Step = Name | Data | Sync | Told
+
+
+class Recorder:
+    """In front of the calls that change a Maildir. One call may fail, or be the last; a call's number is that of those watched."""
+
+    def __init__(self, root: Path) -> None:
+        self._prefix = os.fsencode(root) + b"/"
+        self.names: dict[str, File] = {}
+        self.contents: dict[File, bytes] = {}
+        self._messages: set[File] = set()
+        for directory in ("", "new", "cur"):
+            for path in sorted((root / directory).iterdir()):
+                if path.is_file():
+                    name = os.path.relpath(path, root)
+                    self.names[name] = len(self.names)
+                    if directory:
+                        self._messages.add(self.names[name])
+                    self.contents[self.names[name]] = path.read_bytes()
+        self.base = dict(self.names), dict(self.contents)
+        self.steps: list[Step] = []
+        self.calls = 0
+        self.fault: Callable[[int, str, str], BaseException | None] = lambda _number, _call, _name: None
+        self._descriptors: dict[int, str] = {}
+        self._dead = False
+
+    @property
+    def messages(self) -> frozenset[File]:
+        """Those files that are messages."""
+        return frozenset(self._messages)
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Watch what is done in it."""
+        real = {
+            name: getattr(os, name) for name in ("open", "close", "write", "ftruncate", "fsync", "rename", "unlink")
+        }
+        self._dead = False
+        for name, function in real.items():
+            setattr(os, name, self._watched(name, function, getattr(self, f"_{name}")))
+        try:
+            yield
+        finally:
+            for name, function in real.items():
+                setattr(os, name, function)
+
+    def told(self, *, deleted: bool) -> None:
+        """Somebody was told, and may rely on it."""
+        self.steps.append(Told(deleted))
+
+    def _watched(self, name: str, function: Callable[..., Any], then: Callable[..., None]) -> Callable[..., Any]:
+        def call(on: Any, *arguments: Any, **options: Any) -> Any:
+            path = self._descriptors.get(on) if isinstance(on, int) else self._name(on)
+            if path is None or name == "close":
+                if name == "close":
+                    self._descriptors.pop(on, None)
+                return function(on, *arguments, **options)
+            self._meet(name, path)
+            result = function(on, *arguments, **options)
+            then(path, result, *arguments)
+            return result
+
+        return call
+
+    def _meet(self, call: str, name: str) -> None:
+        self.calls += 1
+        fault = Killed() if self._dead else self.fault(self.calls, call, name)
+        self._dead = isinstance(fault, Killed)
+        if fault is not None:
+            raise fault
+
+    def _name(self, path: bytes) -> str | None:
+        return os.fsdecode(path[len(self._prefix) :]).rstrip("/") if path.startswith(self._prefix) else None
+
+    def _open(self, name: str, descriptor: int, flags: int, *_: int) -> None:
+        self._descriptors[descriptor] = name
+        if flags & os.O_CREAT and name not in self.names:
+            self.names[name] = len(self.contents)
+            self.contents[self.names[name]] = b""
+            self.steps.append(Name("", name, self.names[name]))
+        if flags & os.O_TRUNC and self.contents[self.names[name]]:
+            self._changed(name)
+
+    def _close(self) -> None:
+        """Nothing becomes durable by it."""
+
+    def _write(self, name: str, *_: object) -> None:
+        self._changed(name)
+
+    def _ftruncate(self, name: str, *_: object) -> None:
+        self._changed(name)
+
+    def _fsync(self, name: str, *_: object) -> None:
+        self.steps.append(Sync(self.names.get(name, name)))
+
+    def _rename(self, old: str, _: None, new: bytes) -> None:
+        name = self._name(new)
+        assert name is not None
+        self.names[name] = self.names.pop(old)
+        self.steps.append(Name(old, name, self.names[name]))
+
+    def _unlink(self, name: str, _: None) -> None:
+        self.steps.append(Name(name, "", self.names.pop(name)))
+
+    def _changed(self, name: str) -> None:
+        file = self.names[name]
+        with open(self._prefix + os.fsencode(name), "rb") as stream:  # noqa: PTH123 - its octets are not of a text
+            self.contents[file] = stream.read()
+        self.steps.append(Data(file, self.contents[file]))
+
+
+def states(recorder: Recorder, steps: Sequence[Step], *, weak: bool) -> Iterator[State]:
+    """What the disk may hold when the power goes after these steps."""
+    names: dict[str, File] = dict(recorder.base[0])
+    changes = [step for step in steps if isinstance(step, Name)]
+    under_way = [
+        step for at, step in enumerate(steps) if isinstance(step, Name) and Sync(step.directory) not in steps[at:]
+    ]
+    contents = {file: _contents(file, first, steps) for file, first in _firsts(recorder, steps).items()}
+    for missing in _missing(under_way, weak=weak):
+        left = _named(names, [step for step in changes if step not in missing])
+        ours = {name: file for name, file in left.items() if file not in recorder.messages}
+        messages = [(name, file) for name, file in left.items() if file in recorder.messages]
+        for each in product(*(contents[file] for file in ours.values())):
+            yield tuple(sorted([*messages, *zip(ours, each, strict=True)]))
+
+
+def _firsts(recorder: Recorder, steps: Sequence[Step]) -> Mapping[File, bytes]:
+    made = {step.file: b"" for step in steps if isinstance(step, Name) and not step.old}
+    return made | recorder.base[1]
+
+
+def _named(names: Mapping[str, File], changes: Sequence[Name]) -> dict[str, File]:
+    left = dict(names)
+    for change in changes:
+        if left.get(change.old) == change.file:
+            del left[change.old]
+        if change.new:
+            left[change.new] = change.file
+    return left
+
+
+def _missing(under_way: Sequence[Name], *, weak: bool) -> Iterator[tuple[Name, ...]]:
+    if not weak:
+        yield from (tuple(under_way[at:]) for at in range(len(under_way) + 1))
+        return
+    count = len(under_way)
+    sizes = range(count + 1) if count <= ALL_SUBSETS else {0, 1, 2, count - 2, count - 1, count}
+    for size in sizes:
+        yield from combinations(under_way, size)
+
+
+def _contents(file: File, first: bytes, steps: Sequence[Step]) -> list[bytes]:
+    """What the file may hold; each version that was not made durable may have come whole, in part, or as zeros."""
+    possible = [first]
+    for step in steps:
+        if step == Sync(file):
+            possible = possible[-1:]
+        elif isinstance(step, Data) and step.file == file:
+            new, old = step.contents, possible[-1]
+            half = len(new) // 2
+            possible = [*possible[:-1], old, new[:half] + old[half:], new[:half], bytes(len(new)), new]
+            possible = [*dict.fromkeys(possible[:-1]), new]
+    return possible
