@@ -38,22 +38,29 @@ class Opened(NamedTuple):
 
 def measured(path: bytes) -> Contents:
     """Read the whole file, a chunk at a time. Errors: OSError."""
-    with opened(path) as descriptor:
-        chunk = os.read(descriptor, CHUNK)
-        kind = kind_of(chunk)
-        if kind is None:
-            result = Measure()
-            while chunk:
-                result.feed(chunk)
-                chunk = os.read(descriptor, CHUNK)
-            return Contents(result.size, result.octets, WIRE if result.wire else 0)
-        size = os.fstat(descriptor).st_size
-        if kind.make is None:
-            return Contents(size, size, PACKED)  # what is missing may be installed some day
-        try:
-            return Contents(size, _unpacked_octets(Unpacking(descriptor, kind)), PACKED)
-        except Unreadable:
-            return Contents(size, size, PACKED | SEALED)
+    descriptor = open_to_read(path)  # not by a ``with``, which costs a scan as much as the opening
+    try:
+        return _measured(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _measured(descriptor: int) -> Contents:
+    chunk = os.read(descriptor, CHUNK)
+    kind = kind_of(chunk)
+    if kind is None:
+        result = Measure()
+        while chunk:
+            result.feed(chunk)
+            chunk = os.read(descriptor, CHUNK)
+        return Contents(result.size, result.octets, WIRE if result.wire else 0)
+    size = os.fstat(descriptor).st_size
+    if kind.make is None:
+        return Contents(size, size, PACKED)  # what is missing may be installed some day
+    try:
+        return Contents(size, _unpacked_octets(Unpacking(descriptor, kind)), PACKED)
+    except Unreadable:
+        return Contents(size, size, PACKED | SEALED)
 
 
 def _unpacked_octets(unpacking: Unpacking) -> int:

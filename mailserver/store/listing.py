@@ -88,19 +88,18 @@ def look_until_complete(root: bytes, known: Iterable[bytes], clock: Clock) -> Li
     listing = look(root, clock)
     if listing.complete:
         return listing
-    files, passes, news = listing.files, 1, True
     wanted = {names.unique_part(path[PREFIX:]) for path in known}
-    while not listing.complete and passes < _MOST:
-        if passes >= _LEAST and not news and wanted <= {names.unique_part(path[PREFIX:]) for path in files}:
-            break
+    found, passes, news = by_identity(listing), 1, True
+    while not (passes >= _LEAST and not news and wanted <= {unique for unique, _ in found}) and passes < _MOST:
         pause(passes, 0.005)  # not for long: a login waits, and most file systems count in 4 ms
         listing = look(root, clock)
         passes += 1
         if listing.complete:
-            files = listing.files
-        else:
-            files, news = _together(files, listing.files)
-    return listing._replace(files=files)
+            return listing
+        later = by_identity(listing)
+        news = not later.keys() <= found.keys()
+        found |= later
+    return listing._replace(files={path: inode for (_, inode), path in found.items()} | listing.files)
 
 
 def pause(passes: int, longest: float) -> None:
@@ -128,18 +127,11 @@ def _undisturbed(before: tuple[int, int], after: tuple[int, int], began: int, cl
     return all(mtime < began or mtime > ended for mtime in after)
 
 
-def _together(earlier: dict[bytes, int], later: dict[bytes, int]) -> tuple[dict[bytes, int], bool]:
-    """The files of both, each under its latest name; and whether the later one had some that the earlier had not."""
-    identities = {_identity(path, inode) for path, inode in later.items()}
-    uniques = {identity[0] for identity in identities}
-    missed = {
-        path: inode
-        for path, inode in earlier.items()
-        if (_identity(path, inode) not in identities if inode else names.unique_part(path[PREFIX:]) not in uniques)
-    }
-    news = not identities <= {_identity(path, inode) for path, inode in earlier.items()}
-    return missed | later, news
-
-
-def _identity(path: bytes, inode: int) -> tuple[bytes, int]:
+def identity(path: bytes, inode: int) -> tuple[bytes, int]:
+    """What tells whether a file of another listing is the same: its unique part alone where there is no inode."""
     return names.unique_part(path[PREFIX:]), inode
+
+
+def by_identity(listing: Listing) -> dict[tuple[bytes, int], bytes]:
+    """Where each file is."""
+    return {identity(path, inode): path for path, inode in listing.files.items()}

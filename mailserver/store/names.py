@@ -43,6 +43,8 @@ def arrival(name: bytes) -> int | None:
 
 def sizes(name: bytes) -> tuple[int | None, int | None]:
     """Size of the file and octets on the wire, as far as the name tells them."""
+    if b"=" not in name:
+        return None, None
     found = dict(_SIZES.findall(base(name)))
     return (int(found[b"S"]) if b"S" in found else None), (int(found[b"W"]) if b"W" in found else None)
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from mailserver.store import contents, names
 from mailserver.store.index import CLAIMED, DISTRUSTED, UNTRUSTED, Row
-from mailserver.store.listing import PREFIX, Clock, directory_times, look_until_complete
+from mailserver.store.listing import PREFIX, Clock, by_identity, identity, look, look_until_complete
 from mailserver.store.twins import Found, identify
 
 _RACY_NS = 2_000_000_000
 """A directory that changed less than 2 s before its scan may change again without a new mtime: file systems count in
 clock ticks of milliseconds to 2 s (FAT, old NFS)."""
 
-_ATTEMPTS = 3
-"""Scans of a Maildir that changes while its messages are measured; after that the next login sees what this one missed."""
+_SEARCHES = 20
+"""Listings in search of messages that were renamed before they were looked at; the next login sees those that flee from all."""
 
 
 class Scan(NamedTuple):
@@ -37,30 +37,48 @@ def trusted(times: tuple[int, int], now: int) -> tuple[int, int]:
 
 
 def scan(root: bytes, known: Sequence[Row], clock: Clock) -> Scan:
-    """List the maildrop; only what `known` does not have is looked at."""
-    for _ in range(_ATTEMPTS):
-        listing = look_until_complete(root, (row.name for row in known), clock)
-        rows, lost = _rows(root, listing.files, known)
-        if not lost and directory_times(root) == listing.times:
-            break
-        known = rows
+    """List the maildrop; only what `known` does not have is looked at.
+
+    What changes after the listing is for the next login, which finds other times; so nothing is listed twice for it.
+    """
+    listing = look_until_complete(root, (row.name for row in known), clock)
+    rows = _rows(root, listing.files, known, clock)
     times = trusted(listing.times, listing.began) if listing.complete else (UNTRUSTED, UNTRUSTED)
     return Scan(rows, *times, listing.skipped)
 
 
-def _rows(root: bytes, files: Mapping[bytes, int], known: Sequence[Row]) -> tuple[list[Row], bool]:
-    """The rows in their order; and whether a message went, or was renamed, before it was looked at."""
-    found, lost = [], False
-    for message in identify(root, files, known):
+def _rows(root: bytes, files: Mapping[bytes, int], known: Sequence[Row], clock: Clock) -> list[Row]:
+    """The rows in their order."""
+    rows: list[Row] = []
+    lost = _looked_at(root, identify(root, files, known), rows)
+    for _ in range(_SEARCHES):
+        if not lost:
+            break
+        listing = look(root, clock)
+        there = by_identity(listing)
+        again = [(message, there.get(identity(message.path, message.inode))) for message in lost]
+        hidden = [message for message, path in again if path is None and not listing.complete]
+        moved = [message._replace(path=path) for message, path in again if path is not None]
+        lost = hidden + _looked_at(root, moved, rows)
+    return sorted(rows, key=_order)
+
+
+def _order(row: Row) -> tuple[int, bytes]:
+    return row.arrival, names.base(row.name[PREFIX:])
+
+
+def _looked_at(root: bytes, messages: Iterable[Found], rows: list[Row]) -> list[Found]:
+    """Add the rows of the messages to `rows`; those that went, or were renamed, before they were looked at."""
+    lost = []
+    for message in messages:
         try:
             row = _row(root, message)
         except FileNotFoundError:
-            lost = True
+            lost.append(message)
             continue
         if row is not None:
-            found.append((row.arrival, names.base(message.path[PREFIX:]), row))
-    found.sort()
-    return [row for _, _, row in found], lost
+            rows.append(row)
+    return lost
 
 
 def _row(root: bytes, message: Found) -> Row | None:

@@ -35,18 +35,22 @@ class Found(NamedTuple):
 
 def identify(root: bytes, files: Mapping[bytes, int], known: Sequence[Row]) -> list[Found]:
     """The messages that are in these files, each with a unique-id of its own."""
+    alone: dict[bytes, bytes] = {}
     groups: dict[bytes, list[bytes]] = {}
     for path in files:
-        groups.setdefault(names.unique_part(path[PREFIX:]), []).append(path)
+        unique = names.unique_part(path[PREFIX:])
+        first = alone.setdefault(unique, path)
+        if first is not path:
+            groups.setdefault(unique, [first]).append(path)
     rows, hashed = _by_unique_part(known)
     found: list[Found] = []
     fresh: list[tuple[list[Found], list[bytes]]] = []
-    for unique, paths in groups.items():
+    for unique, path in alone.items():
         row = rows.get(unique)
-        if len(paths) == 1 and unique not in hashed:
-            path = paths[0]
+        if unique not in groups and unique not in hashed:
             found.append(Found(path, files[path], names.unique_id(unique) if row is None else unique, row))
             continue
+        paths = groups.get(unique, [path])
         candidates = hashed.get(unique, []) if row is None else [*hashed.get(unique, ()), row]
         messages = _messages(root, paths, files)
         bases = [names.base(each.path[PREFIX:]) for each in messages]

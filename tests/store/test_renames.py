@@ -144,6 +144,34 @@ def test_a_storm_without_end_hides_no_message_from_a_login(
         assert (found.new_time, found.cur_time) == (index.UNTRUSTED, index.UNTRUSTED)
 
 
+def test_a_message_that_is_renamed_whenever_it_is_looked_at_is_missed_by_no_login(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    mail = Mail(tmp_path / "Maildir", "cur/1700000002.b:2,")
+    flags, lstat = iter(range(10)), os.lstat
+
+    def flee(path: bytes) -> os.stat_result:
+        if b"1700000002.b" in path and (flag := next(flags, None)) is not None:
+            mail.second().rename(mail.path / (f"cur/1700000002.b:2,{flag}" if flag % 3 else "new/1700000002.b"))
+        return lstat(path)
+
+    monkeypatch.setattr(os, "lstat", flee)
+    assert [row.uidl for row in scan.scan(mail.root, (), mail.clock).rows] == UIDLS
+    assert next(flags, None) is None
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_login_in_a_storm_lists_three_times_when_nothing_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, known: bool
+) -> None:
+    monkeypatch.setattr(listing, "pause", lambda _passes, _longest: None)
+    mail = Mail(tmp_path / "Maildir", "cur/1700000002.b:2,")
+    busy = Renames(lambda _: [(mail.path / "new/.busy").touch(), (mail.path / "new/.busy").unlink()])
+    monkeypatch.setattr(os, "scandir", busy.scandir)
+    scan.scan(mail.root, mail.rows if known else (), mail.clock)
+    assert busy.points == 3 * (2 * len(listing.DIRECTORIES) + len(UIDLS))
+
+
 def test_what_one_listing_showed_is_there_though_the_next_ones_hide_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -81,4 +81,4 @@ def test_rows_stand_in_the_order_of_arrival_and_then_of_name(maildrop: Path) -> 
 def test_what_goes_or_turns_out_to_be_no_message_has_no_row(maildrop: Path, name: bytes) -> None:
     (maildrop / "new" / "link").symlink_to("/etc/passwd")
     os.mkfifo(maildrop / "new" / "fifo")
-    assert scan._rows(os.fsencode(maildrop) + b"/", {name: 1}, ()) == ([], name == b"new/gone")
+    assert scan._rows(os.fsencode(maildrop) + b"/", {name: 1}, (), lambda: 10**19) == []
