@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable
@@ -41,7 +42,7 @@ def no_threads(count: int, name: str, error: Exception) -> NoThreads:
 class _Job:
     """A piece of work, and what is to be done about it."""
 
-    __slots__ = ("arguments", "context", "inbox", "key", "owed", "result", "unbegun", "undo", "work")
+    __slots__ = ("arguments", "begun", "context", "inbox", "key", "owed", "result", "told", "unbegun", "undo", "work")
 
     def __init__(self, work: Callable[..., Any], arguments: tuple[Any, ...], key: Hashable, *, owed: bool) -> None:
         self.work = work
@@ -50,6 +51,8 @@ class _Job:
         self.owed = owed
         self.context = copy_context()  # so that what goes on with the answer knows whom it was for (`asker`)
         self.inbox: Any = None
+        self.begun = 0.0
+        self.told = False
         self.result: Deferred[Any]
         self.undo: Callable[[Any], object] | None
         self.unbegun: Callable[[], object] | None
@@ -67,7 +70,8 @@ class Pool:
 
     Work has a key, such as the address of who asks or a maildrop. Keys are served in turn, those first of which nothing
     runs: who asks for much delays nobody else. At most `together` pieces of work of one key run at a time, `share` of them
-    wait, and `waiting` of all keys; no key (None) has no share. When all that is taken, a key gets in by turning away the last of a key that has more.
+    wait, and `waiting` of all keys; no key (None) has no share. When all that is taken, a key gets in by turning away the last
+    of a key that has more. What runs for more than `tell_seconds` is told once, by its key.
     """
 
     def __init__(  # noqa: PLR0913 - numbers by keyword, each with its reason where the pool is made
@@ -79,6 +83,7 @@ class Pool:
         *,
         share: int | None = None,
         together: int | None = None,
+        tell_seconds: float | None = None,
         thread: Callable[..., threading.Thread] = threading.Thread,
     ) -> None:
         self._reactor = reactor  # provides IReactorTime and IReactorFromThreads; zope has no word for both
@@ -87,6 +92,7 @@ class Pool:
         self._share = waiting if share is None else share
         self._together = threads if together is None else together
         self._name = name
+        self._tell_seconds = tell_seconds
         self._thread = thread
         self._inbox: SimpleQueue[_Job | None] | None = None
         self._alive: list[threading.Thread] = []
@@ -98,6 +104,7 @@ class Pool:
         self._queued = 0
         self._stops: list[Deferred[None]] = []
         self._patience: Any = None
+        self._watch: Any = None
 
     @property
     def running(self) -> bool:
@@ -160,9 +167,7 @@ class Pool:
         What runs longer than `seconds` is told, by its key, and left alone.
         """
         self._open = False
-        for job in [each for queue in self._queues.values() for each in queue if not each.owed]:
-            self._take(job)
-            job.refuse()
+        self._refuse([each for queue in self._queues.values() for each in queue if not each.owed])
         if self._is_done():
             self._end()
             return succeed(None)
@@ -196,6 +201,13 @@ class Pool:
         if not queue:
             del self._queues[job.key]
 
+    def _refuse(self, jobs: list[_Job]) -> None:
+        """Take all of them before anybody hears of it: who does may cancel another one."""
+        for job in jobs:
+            self._take(job)
+        for job in jobs:
+            job.refuse()
+
     def _drop(self, job: _Job) -> None:
         """Nobody wants the answer any more."""
         if job in self._queues.get(job.key, ()):
@@ -221,6 +233,10 @@ class Pool:
         self._idle -= 1
         self._running.add(job)
         self._keys[job.key] += 1
+        if self._tell_seconds is not None:
+            job.begun = self._reactor.seconds()
+            if self._watch is None:
+                self._watch = self._reactor.callLater(self._tell_seconds, self._look, self._tell_seconds)
         job.inbox.put(job)
 
     def _serve(self, inbox: SimpleQueue[_Job | None]) -> None:
@@ -233,8 +249,28 @@ class Pool:
             self._reactor.callFromThread(self._finished, job, outcome)
             del job, outcome  # not to be kept until the next one comes: there are passwords in them
 
+    def _look(self, seconds: float) -> None:
+        """Tell what has run for so long."""
+        self._watch, now = None, self._reactor.seconds()
+        young = [job.begun for job in self._running if not job.told and now - job.begun < seconds]
+        if young:
+            self._watch = self._reactor.callLater(min(young) + seconds - now, self._look, seconds)
+        for job in self._running:
+            if not job.told and now - job.begun >= seconds:
+                job.told = True
+                log.warn(
+                    "{pool}: {what} has not answered for {seconds} s: what it lies on hangs, and so do those who ask for it",
+                    event="pool.slow",
+                    pool=self._name,
+                    what=_shown(job.key),
+                    seconds=seconds,
+                )
+
     def _finished(self, job: _Job, outcome: Any) -> None:
         self._running.remove(job)
+        if self._watch is not None and not self._running:
+            self._watch.cancel()
+            self._watch = None
         self._keys[job.key] -= 1
         if not self._keys[job.key]:
             del self._keys[job.key]
@@ -267,21 +303,22 @@ class Pool:
     def _give_up(self) -> None:
         self._patience = None
         if not self._open:
-            hanging = sorted({str(job.key) for job in self._running if job.inbox is self._inbox})
+            hanging = sorted({_shown(job.key) for job in self._running if job.inbox is self._inbox})
             log.error(
                 "the threads for {pool} are left alone at the stop, for they hang: {hanging}",
                 event="pool.hanging",
                 pool=self._name,
                 hanging=hanging,
             )
-            for job in [each for queue in self._queues.values() for each in queue]:
-                self._take(job)
-                job.refuse()
+            self._refuse([each for queue in self._queues.values() for each in queue])
             self._end()
         self._tell()
 
     def _end(self) -> None:
         inbox, self._inbox, self._idle = self._inbox, None, 0
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
         hanging = any(job.inbox is inbox for job in self._running)
         if inbox is not None:
             _dismiss(inbox, self._alive, join=not hanging)
@@ -293,6 +330,11 @@ class Pool:
         stops, self._stops = self._stops, []
         for each in stops:
             each.callback(None)
+
+
+def _shown(key: Hashable) -> str:
+    """A key as the log has it: a path, where it is one."""
+    return os.fsdecode(key) if isinstance(key, bytes) else str(key)
 
 
 def _dismiss(inbox: SimpleQueue[_Job | None], threads: list[threading.Thread], *, join: bool = True) -> None:

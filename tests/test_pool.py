@@ -260,6 +260,44 @@ class StopTests(PoolCase):
         assert await hung == "late"
         assert self.ran == ["late"]
 
+    async def test_who_hears_of_the_stop_may_cancel_another_that_waits(self) -> None:
+        pool = self.pool()
+        held, first = pool.run(self.work, 0), pool.run(self.work, 1)
+        second = pool.run(self.work, 2, unbegun=lambda: self.undone.append(2))
+        first.addErrback(lambda _: second.cancel())
+        second.addErrback(lambda failure: failure.trap(CancelledError))
+        stopped = pool.stop()
+        self.gate.set()
+        await gatherResults([held, stopped])
+        assert (self.ran, self.undone) == ([0], [2])
+
+    async def test_what_hangs_is_told_once_by_its_key_while_all_goes_on(self) -> None:
+        clock = Clock()
+        clock.callFromThread = reactor.callFromThread
+        pool = Pool(clock, 3, 5, "maildrops", together=1, tell_seconds=10)
+        pool.start()
+        self.addCleanup(self.gate.set)
+        hung = [pool.run(self.work, b"/home/alice", key=b"/home/alice")]
+        clock.advance(6)
+        hung.append(pool.run(self.work, "late", key="late"))
+        assert await pool.run(int, key=b"/home/bob") == 0
+        with capturedLogs() as events:
+            for seconds, told in (
+                (3.9, []),
+                (0.1, ["/home/alice"]),
+                (5.9, ["/home/alice"]),
+                (60, ["/home/alice", "late"]),
+            ):
+                clock.advance(seconds)
+                assert [event["what"] for event in events if event["event"] == "pool.slow"] == told
+        self.gate.set()
+        await gatherResults(hung)
+        assert clock.getDelayedCalls() == [], "idle, it looks at nothing"
+        quick = pool.run(self.work, 1)
+        assert len(clock.getDelayedCalls()) == 1
+        await gatherResults([quick, pool.stop()])
+        assert clock.getDelayedCalls() == []
+
     async def test_a_pool_that_starts_while_it_stops_goes_on(self) -> None:
         pool = self.pool()
         held = pool.run(self.work, 0)

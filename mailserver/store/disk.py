@@ -21,17 +21,21 @@ COMMITS: Final = 4
 """Threads for the ends of sessions: a QUIT waits for no opening, and these for no QUIT."""
 
 
+HANGING_SECONDS: Final = 10.0
+"""What is told: the largest maildrop is read within two from a slow disk."""
+
+
 class Disk:
     """Threads that start with the first work, or with `start`, and end with `stop` or the reactor.
 
     On each maildrop, which its root names, one piece of work runs at a time: a home on a server that is gone hangs one
-    thread, and its others wait for that. Where something hangs, the stop says so, and ends.
+    thread, and its others wait for that. Where something hangs, the log says so, and a stop ends all the same.
     """
 
     def __init__(self, reactor: Any, threads: int) -> None:
         self._reactor = reactor  # provides IReactorCore, too
-        self._work = Pool(reactor, threads, WAITING, "maildrops", share=SHARE, together=1)
-        self._commits = Pool(reactor, COMMITS, 0, "commits", together=1)
+        self._work = Pool(reactor, threads, WAITING, "maildrops", share=SHARE, together=1, tell_seconds=HANGING_SECONDS)
+        self._commits = Pool(reactor, COMMITS, 0, "commits", together=1, tell_seconds=HANGING_SECONDS)
         self._started = False
         self._stopped = False
 
