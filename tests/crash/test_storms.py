@@ -61,14 +61,14 @@ def session(port: int, account: Account, alive: set[bytes], dead: set[bytes], ra
 
 
 def deliver(account: Account, count: int, serial: int) -> set[bytes]:
-    """The unique-ids of so many new messages, whose subjects they are."""
+    """The unique-ids of so many new messages, whose subjects they are; the names of half of them have no sizes."""
     names = [f"{1_700_000_000 + serial + at}.M1P1.storm" for at in range(count)]
-    for name in names:
+    for at, name in enumerate(names):
         text = f"Subject: {name}\r\n\r\n"
         file = account.maildir / "tmp" / name
         file.write_text(text, newline="")
         file.chmod(0o666)
-        file.rename(account.maildir / "new" / f"{name},S={len(text)},W={len(text)}")
+        file.rename(account.maildir / "new" / (f"{name},S={len(text)},W={len(text)}" if at % 2 else name))
     return {name.encode() for name in names}
 
 
