@@ -16,6 +16,7 @@ from itertools import repeat
 from typing import NamedTuple, overload
 
 from mailserver.snapshot import BLOCK, Snapshot
+from mailserver.store import names
 from mailserver.store.files import Identity, rename, unlink_if_there, write_new
 from mailserver.store.same import Target
 
@@ -180,7 +181,15 @@ def decode_rows(data: bytes) -> list[Row]:
     sizes, octets, inodes = (numbers[at * count : (at + 1) * count] for at in (1, 2, 3))
     texts = names.split(b"\0"), uidls.split(b"\0")
     flags = data[flags_at : flags_at + count]
-    return list(map(Row, numbers[:count], *texts, sizes, octets, flags, inodes or repeat(0)))
+    rows = list(map(Row, numbers[:count], *texts, sizes, octets, flags, inodes or repeat(0)))
+    return list(map(_claimed, rows)) if version == 1 else rows
+
+
+def _claimed(row: Row) -> Row:
+    """A row of the first version, which did not tell whether anybody had looked at the file."""
+    if names.sizes(row.name) != (row.size, row.octets):
+        return row
+    return row._replace(flags=row.flags | CLAIMED)
 
 
 class _Parts(NamedTuple):
@@ -206,12 +215,12 @@ def _parts(data: bytes) -> _Parts | None:
     names_at = uidls_at + uidls_size
     if names_at + names_size + _DIGEST != len(data):
         return None
-    uidls, names = data[uidls_at:names_at], data[names_at : names_at + names_size]
-    if not (_are_uidls(uidls, count) and _are_names(names, count)):
+    uidls, files = data[uidls_at:names_at], data[names_at : names_at + names_size]
+    if not (_are_uidls(uidls, count) and _are_names(files, count)):
         return None
     numbers = array("Q")
     numbers.frombytes(memoryview(data)[_HEADER.size : _flags_at(version, count)])
-    return _Parts(version, count, new_time, cur_time, numbers, (uidls, names))
+    return _Parts(version, count, new_time, cur_time, numbers, (uidls, files))
 
 
 def _are_uidls(text: bytes, count: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,19 @@ def test_the_rows_of_the_first_version_serve_a_scan() -> None:
     first += index._digest(first)
     assert index.decode(first) is None
     assert index.decode_rows(first) == [row._replace(inode=0) for row in ROWS]
+
+
+def test_the_sizes_of_the_first_version_are_the_names_word_where_they_are_its_own() -> None:
+    rows = [
+        index.Row(1, b"cur/1.a,S=50,W=60:2,", b"a", 50, 60, 0),
+        index.Row(2, b"cur/2.b,S=50,W=60:2,", b"b", 40, 60, 0),
+        index.Row(3, b"cur/3.c:2,", b"c", 40, 60, 0),
+    ]
+    data = index.encode(rows, 1, 2)
+    inodes_at = index._HEADER.size + 3 * 3 * 8
+    first = data[:8] + (1).to_bytes(4, sys.byteorder) + data[12:inodes_at] + data[inodes_at + 3 * 8 : -16]
+    found = index.decode_rows(first + index._digest(first))
+    assert [row.flags for row in found] == [index.CLAIMED, 0, 0]
 
 
 def test_another_version_is_another_file() -> None:

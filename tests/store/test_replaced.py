@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 from collections.abc import Callable
@@ -19,9 +20,9 @@ from tests.store.maildirs import LoggedCase
 class Replaced(LoggedCase):
     """What was listed is deleted, and what is proven to be the same; nothing else."""
 
-    async def commit(self, change: Callable[[Path], object], file: str = "new/1.a") -> int:
+    async def commit(self, change: Callable[[Path], object], file: str = "new/1.a", stored: bytes = ONE) -> int:
         """A session deletes its only message, which another program has changed; how many are left."""
-        path = self.deliver("alice", ONE, file)
+        path = self.deliver("alice", stored, file)
         os.utime(path, (1, 1))
         maildrop = await self.open()
         listed = locking.taken_at(maildrop._lock)
@@ -98,6 +99,14 @@ class Replaced(LoggedCase):
         self.patch(index.Index, "others", lambda _self, _targets: frozenset())
         assert await self.commit(lambda _: self.deliver("alice", TWO, "new/2.b")) == 0
         assert self.stored("alice") == [TWO]
+
+    async def test_where_inodes_do_not_last_a_size_in_the_name_proves_nothing(self) -> None:
+        self.patch(index.Index, "target", lambda self, at: Target(self.names[at], 5, self.sizes[at]))
+        self.patch(index.Index, "others", lambda _self, _targets: frozenset())
+        mail = ONE * 100
+        for stored in (gzip.compress(mail), ONE):  # packed, and a name that lies
+            assert await self.commit(lambda _: None, f"new/1.a,S={len(mail)},W=7", stored) == 0
+            assert self.stored("alice") == []
 
     async def test_where_inodes_do_not_last_a_renamed_file_stays_and_is_told(self) -> None:
         self.patch(index.Index, "target", lambda self, at: Target(self.names[at], 5, self.sizes[at]))
