@@ -69,9 +69,10 @@ def test_a_hangup_during_the_start_reloads_when_it_serves(site, name, moment):
     assert server.stop() == -signal.SIGTERM
 
 
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
 @pytest.mark.parametrize("name", ["twist", "twistd"])
-def test_a_hangup_before_anything_was_read_changes_nothing(site, name):
-    server = Server(site, program=program_of(name, "reading", signal.SIGHUP))
+def test_a_signal_before_anything_was_read_changes_nothing(site, name, number):
+    server = Server(site, program=program_of(name, "reading", number))
     server.start()
     assert server.stop() == -signal.SIGTERM
 

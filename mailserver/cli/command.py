@@ -1,7 +1,7 @@
-"""What twist and twistd import first of us: it takes care of SIGHUP, and then imports all the rest, which takes its time.
+"""What twist and twistd import first of us: it takes care of SIGHUP and SIGUSR1, and then imports all the rest, which takes its time.
 
-A service manager, or a certificate's renewal, may send SIGHUP as soon as there is a process, and by default that ends it.
-Nothing was read yet that could have to be read again, so until `mailserver.cli.signals` it is ignored.
+A service manager, a certificate's renewal or logrotate may send them as soon as there is a process, and by default they end it.
+Nothing was read or opened yet that could have to be read or opened again, so until `mailserver.cli.signals` they are ignored.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 def Options() -> launch.Options:
     """The flags of the command."""
-    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    for number in (signal.SIGHUP, signal.SIGUSR1):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.SIG_IGN)
     from mailserver.cli import launch
 
     return launch.Options()
