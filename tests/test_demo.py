@@ -188,6 +188,14 @@ def test_the_first_port_that_is_free_is_taken():
             demo.choose_port((number,))
 
 
+def test_a_port_that_was_chosen_is_kept_for_who_listens_there():
+    number = demo.choose_port((0,))
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(("127.0.0.1", number))
+    with socket.create_server(("127.0.0.1", number)):  # sets SO_REUSEADDR, as Twisted does
+        pass
+
+
 def test_everything_is_the_owner_s_alone(tmp_path):
     demo.furnish(tmp_path, (b"certificate", b"key"), [b"message"])
     assert {oct(path.stat().st_mode & 0o077) for path in tmp_path.rglob("*") if path.is_file()} == {"0o0"}

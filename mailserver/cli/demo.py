@@ -123,7 +123,11 @@ def _message(subject: str, text: str) -> bytes:
 
 
 def choose_port(candidates: Sequence[int]) -> int:
-    """The first of the ports that can be bound."""
+    """The first of the ports that can be bound.
+
+    It stays bound, also in the server that this process becomes, so that the kernel gives it to nobody else meanwhile. Who
+    listens there needs SO_REUSEADDR, which Twisted and the KDC set.
+    """
     for port in candidates:
         with socket.socket() as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -131,7 +135,9 @@ def choose_port(candidates: Sequence[int]) -> int:
                 trial.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return int(trial.getsockname()[1])
+            number = int(trial.getsockname()[1])
+            os.set_inheritable(trial.detach(), True)
+            return number
     sys.exit(f"ports {' and '.join(map(str, candidates))} of 127.0.0.1 are in use: stop who has them (ss -ltnp)")
 
 
