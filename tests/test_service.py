@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
+from zope.interface import implementer
 
 from mailserver.config import ConfigError
 from mailserver.config_file import decode
+from mailserver.interfaces import IStartable
 from mailserver.privileges import become
 from mailserver.service import MailService, bind, spoken
 from tests.rawpop3 import RawPOP3
@@ -269,6 +271,26 @@ def config(**tables):
     return decode({"listen": listen, "auth": auth, "store": {"url": "memory:"}, **tables})
 
 
+@implementer(IStartable)
+class SlowToStart:
+    """A checker that reads something over a slow line."""
+
+    reloads = 0
+
+    def __init__(self):
+        self.started = Deferred()
+
+    def start(self, reactor):
+        return self.started
+
+    def reload(self):
+        self.reloads += 1
+        return succeed(None)
+
+    def stop(self):
+        return succeed(None)
+
+
 class EmbeddedTests(TestCase):
     async def test_it_listens_on_all_endpoints_before_it_says_so(self):
         service = MailService(config(listen={"pop3": [PLAIN_PORT, PLAIN_PORT]}), reactor)
@@ -327,6 +349,19 @@ class EmbeddedTests(TestCase):
         assert worker.transport.pid is None
         with pytest.raises(CancelledError):
             await service.serving
+
+    async def test_a_reload_that_is_asked_for_during_the_start_is_done_at_its_end(self):
+        service = MailService(config(), reactor)
+        service.privilegedStartService()
+        slow = SlowToStart()
+        service._made._checkers.append(slow)
+        service.startService()
+        self.addCleanup(service.stopService)
+        service.reload()
+        assert slow.reloads == 0
+        slow.started.callback(None)
+        await service.serving
+        assert slow.reloads == 1
 
     async def test_a_service_that_does_not_serve_yet_has_nothing_to_reload(self):
         MailService(config(), reactor).reload()
