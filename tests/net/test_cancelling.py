@@ -69,6 +69,14 @@ class Cancelling(TestCase):
         assert len(gone) == 1
         assert [event["event"] for event in events if event["event"] == "fault"] == []
 
+    def test_an_avatar_that_comes_of_being_cancelled_is_logged_out(self) -> None:
+        realm = Realm()
+        directlyProvides(realm, IRealm, IRevocable)
+        realm.avatar = Deferred(lambda _: realm.arrive())
+        talk = self.session(lambda: succeed(b"alice"), realm)
+        talk.lose()
+        assert realm.logouts == ["out"]
+
     def test_an_avatar_that_arrives_late_is_logged_out(self) -> None:
         for kind in (Portal, Own):
             realm = Realm()

@@ -169,6 +169,17 @@ def test_every_event_of_a_session_names_it() -> None:
     assert names[0] != names[3]
 
 
+def test_no_two_sessions_of_a_listener_share_a_name_and_the_realm_hears_it() -> None:
+    factory = make_factory(Maildrop(MAIL))
+    names = []
+    for _ in range(3):
+        talk = Talk(factory, HERE)
+        names.append(talk.server.name)
+        talk.lose()
+    assert len(set(names)) == 3
+    assert [mind.session for mind in factory.portal.realm.minds] == names
+
+
 def test_a_name_cannot_forge_the_rest_of_its_line() -> None:
     with capturedLogs() as events:
         talk = Talk(make_factory(), HERE, logged_in=False)

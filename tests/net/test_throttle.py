@@ -298,6 +298,15 @@ def test_who_is_known_as_one_user_is_a_stranger_to_others() -> None:
     assert [door.wait_of("192.0.2.1", "alice") for _ in range(3)] == [0, 2, 4]
 
 
+def test_a_network_of_one_user_of_an_account_is_not_another_s() -> None:
+    door = Door()
+    door.wait_of("203.0.113.7", "ann", right=True)
+    door.knock("203.0.113.7", "ann@acc", "acc").succeeded()
+    door.knock("192.0.2.1", "eve@acc", "acc").failed()
+    assert not door.knock("203.0.113.7", "bob@acc", "acc").granted.called
+    assert door.knock("203.0.113.7", "ann@acc", "acc").granted.called
+
+
 def test_to_leave_in_the_middle_of_a_check_is_a_failure() -> None:
     door = Door()
     door.knock("192.0.2.1", "alice").abandoned()
