@@ -32,7 +32,10 @@ def _near(name: str, similar: str, names: Names) -> str:
         return ""
     domain, theirs = (each.rpartition("@")[2] if "@" in each else "" for each in (name, similar))
     if theirs and not domain:
-        return f"{similar!r} is known; names.default_domain is {names.default_domain!r}"
+        # A name that has no domain was given none, whatever the site's other endpoints do, or lost it as a local one.
+        default = names.default_domain if names.default_domain in names.local_domains else ""
+        here = "" if default == names.default_domain else " for this endpoint"
+        return f"{similar!r} is known; names.default_domain is {default!r}{here}"
     if similar.casefold() == name.casefold():
         return f'{similar!r} is known; capitals matter unless names.case is "lower"'
     return f"{similar!r} is known"

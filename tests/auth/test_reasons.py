@@ -63,6 +63,12 @@ class ReasonTests(TestCase):
         assert self.why(Password(b"nobody", b"a")) == ("unknown user", "")
         near = "'user010@example.org' is known"
         assert self.why(Password(b"user010", b"a")) == ("unknown user", f"{near}; names.default_domain is ''")
+        for rules, said in (
+            ({"default_domain": "example.net"}, "'' for this endpoint"),
+            ({"default_domain": "example.net", "local_domains": ("example.net",)}, "'example.net'"),
+        ):
+            hint = self.why(Password(b"user010", b"a"), self.checker(**rules))[1]
+            assert hint == f"{near}; names.default_domain is {said}"
         assert self.why(Password(b"user010@example.com", b"a")) == ("unknown user", near)
         assert (
             self.why(Password(b"carol", b"a"))[1] == "'Carol' is known; capitals matter unless names.case is \"lower\""
