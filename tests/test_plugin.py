@@ -79,8 +79,9 @@ def test_a_flag_wins_over_the_file(tmp_path):
     assert (config.workers, config.hostname) == (2, "file")
 
 
-def test_a_wrong_configuration_makes_no_service(capfd):
+def test_a_wrong_configuration_makes_no_service_for_a_twistd_that_leaves_its_terminal(capfd):
     options = Options()
+    options.parent = {"nodaemon": False}
     options.parseOptions(["--workers=many"])
     with pytest.raises(SystemExit) as ended:
         makeService(options)

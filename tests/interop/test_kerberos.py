@@ -184,14 +184,14 @@ class CrowdTest(KerberosCase):
             assert answer in served or der.error(answer[5:])["code"] == 60
 
     def visit(self, port: int, request: bytes, number: int) -> Deferred[bytes]:
-        """All that a client hears who says all at once."""
+        """All that a client hears who says all at once, at an address of its own: each has a share of what may wait."""
 
         def say(client: Client) -> Deferred[bytes]:
             login = b"USER user%d\r\nPASS krb_ticket\r\n" % number
             client.transport.write(HELLO + piece(request) + login + b"STAT\r\nQUIT\r\n")
             return client.ended
 
-        return Deferred.fromCoroutine(self.connect(port)).addCallback(say)
+        return Deferred.fromCoroutine(self.connect(port, f"127.0.1.{number}")).addCallback(say)
 
     async def poll(self, client: Client, name: str, until: Deferred[Any]) -> int:
         """How many commands of a plain session were answered until others had done."""

@@ -267,8 +267,9 @@ class SocketCase(TestCase):
         turns.start(0.001)
         self.addCleanup(turns.stop)
 
-    async def connect(self, port: int) -> Client:
-        client: Client = await connectProtocol(TCP4ClientEndpoint(self.reactor, "127.0.0.1", port), Client())
+    async def connect(self, port: int, source: str = "127.0.0.1") -> Client:
+        endpoint = TCP4ClientEndpoint(self.reactor, "127.0.0.1", port, bindAddress=(source, 0))
+        client: Client = await connectProtocol(endpoint, Client())
         self.clients.append(client)
         return client
 
