@@ -271,6 +271,18 @@ class StopTests(PoolCase):
         await gatherResults([held, stopped])
         assert (self.ran, self.undone) == ([0], [2])
 
+    async def test_a_key_of_which_nothing_runs_comes_before_one_that_waits_longer(self) -> None:
+        pool = self.pool(threads=2, waiting=10)
+        gate = threading.Event()
+        self.addCleanup(gate.set)
+        running = [pool.run(self.work, "a", key="a"), pool.run(gate.wait, 15, key="b")]
+        waiting = [pool.run(self.work, f"{key} again", key=key) for key in ("b", "c")]
+        self.gate.set()
+        await waiting[1]
+        assert self.ran[:2] == ["a", "c again"]
+        gate.set()
+        await gatherResults([*running, *waiting])
+
     async def test_what_hangs_is_told_once_by_its_key_while_all_goes_on(self) -> None:
         clock = Clock()
         clock.callFromThread = reactor.callFromThread

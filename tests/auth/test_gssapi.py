@@ -107,6 +107,15 @@ class RefusalsTest(GssapiCase):
         for token in (b"", b"junk", b"\x60" * 100, GssClient(self.realm).first[:-1]):
             assert await self.refused(acceptor, token)
 
+    async def test_a_keytab_that_is_lost_is_no_fault_of_the_ticket_s(self) -> None:
+        keytab = self.folder / "keytab"
+        keytab.write_bytes(self.realm.keytab.read_bytes())
+        acceptor = await self.acceptor(keytab)
+        keytab.unlink()
+        with pytest.raises(TicketRefused) as caught:
+            await acceptor.ask(GssToken(GssClient(self.realm).first))
+        assert caught.value.ours
+
     async def test_a_token_is_good_for_once(self) -> None:
         acceptor = await self.acceptor()
         token = GssClient(self.realm).first

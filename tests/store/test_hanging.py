@@ -13,7 +13,7 @@ from twisted.logger import capturedLogs
 
 from mailserver.errors import TemporaryFailure
 from mailserver.pool import STOP_SECONDS, NoThreads
-from mailserver.store.disk import COMMITS, SHARE
+from mailserver.store.disk import COMMITS, HANGING_SECONDS, SHARE
 from tests.store.contract import ONE
 from tests.store.maildirs import MaildirCase
 from tests.store.test_leaving import open_files
@@ -60,6 +60,18 @@ class Hanging(MaildirCase):
         assert not any(each.called for each in held)
         self.gate.set()
         await gatherResults(held)
+
+    async def test_a_hung_home_is_named_while_the_server_runs(self) -> None:
+        clock = Clock()
+        clock.callFromThread = reactor.callFromThread
+        self.store._disk.start()
+        self.store._disk._work._reactor = clock
+        held = self.hang()
+        with capturedLogs() as events:
+            clock.advance(HANGING_SECONDS)
+        assert [event["what"] for event in events if event.get("event") == "pool.slow"] == [f"{self.root()}/"]
+        self.gate.set()
+        await held
 
     async def test_a_hung_home_is_named_at_the_stop_which_ends(self) -> None:
         held = self.hang()
