@@ -55,9 +55,8 @@ def holds(descriptor: int, root: bytes) -> bool:
 
     Its inode is enough: whoever locks the same one is kept out.
     """
-    ours = os.fstat(descriptor)
     try:
-        return os.path.samestat(ours, os.lstat(root + NAME))
+        return os.path.samestat(os.fstat(descriptor), os.lstat(root + NAME))
     except OSError:
         return False  # and what cannot be looked at is left alone
 

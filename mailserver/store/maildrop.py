@@ -209,7 +209,7 @@ class Maildrop:
                 if numbers:
                     raise MaildropUnavailable(f"{replaced}, or deleted")
                 return Removal(0, [replaced])
-            since = taken_at(lock) if self._since is None else self._since
+            since = self._taken(lock)
             targets = [self._index.target(number - 1) for number in numbers]
             clock = partial(self._context.clock, self._root)
             removal = Removal(0, [])
@@ -219,6 +219,12 @@ class Maildrop:
             return removal if lesson is None else self._settled(removal, lesson, targets, clock)
         finally:
             os.close(lock)
+
+    def _taken(self, lock: int) -> int:
+        try:
+            return taken_at(lock) if self._since is None else self._since
+        except OSError as error:
+            raise MaildropUnavailable(f"nothing was deleted in {shown(self._root)}: {error}") from error
 
     def _settled(self, removal: Removal, lesson: Lesson, deleted: Sequence[Target], clock: Clock) -> Removal:
         for target in deleted:
