@@ -45,8 +45,8 @@ def kind(data: bytes) -> Kind:
         return Kind.CORRUPT
     if version not in {_VERSION, _NAMES_ALONE}:
         return Kind.FOREIGN
-    if digest != sha256(body).hexdigest().encode("ascii"):
-        return Kind.CORRUPT
+    if digest != sha256(body).hexdigest().encode("ascii") or (version == _NAMES_ALONE and b"/" in body):
+        return Kind.CORRUPT  # a name has no slash: these are the paths of our version, whose number was damaged
     return Kind.OURS if version == _NAMES_ALONE or _parsed(body) is not None else Kind.FOREIGN
 
 

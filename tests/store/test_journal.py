@@ -154,6 +154,13 @@ def test_a_name_of_the_first_version_that_could_mean_two_files_deletes_none(mail
     assert messages(maildrop) == ["1.a", "1.a:2,S", "2.b:2,S", "3.c:2,"]
 
 
+def test_a_journal_of_ours_whose_version_was_damaged_is_no_first_version(maildrop: Path) -> None:
+    data = promise.encode(task(maildrop, "new/1.a"))
+    (maildrop / "mailserver-journal").write_bytes(data.replace(b"journal 3", b"journal 1", 1))
+    assert "damaged" in recover(maildrop)[0]
+    assert len(messages(maildrop)) == 3
+
+
 def test_a_whole_journal_is_finished(maildrop: Path) -> None:
     (maildrop / "mailserver-journal").write_bytes(promise.encode(task(maildrop, "new/1.a", "cur/2.b:2,S")))
     assert recover(maildrop) == ["finished the deletions of an earlier session: 2 of 2 files"]
