@@ -7,7 +7,7 @@ The journal names files as they were listed, with their inodes, because other pr
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 from typing import NoReturn, cast
@@ -37,7 +37,7 @@ def commit(root: bytes, targets: Sequence[Target], others: frozenset[int], clock
     """
     try:
         listing = look(root, clock)
-        whole = [*targets, *_copies(root, targets, listing, others, clock())]
+        whole = [*targets, *_copies(root, targets, listing, others, clock)]
         promised = _promise_somehow(root, whole)
     except OSError as error:
         _withdraw(root, error)
@@ -91,23 +91,23 @@ def _set_aside(root: bytes) -> str:
 
 
 def _copies(
-    root: bytes, targets: Sequence[Target], listing: Listing, others: frozenset[int], now: int
+    root: bytes, targets: Sequence[Target], listing: Listing, others: frozenset[int], clock: Clock
 ) -> Iterator[Target]:
     """Each file that lies beside a target, has its unique part, size and contents, and is no message of its own."""
-    files, inodes = listing.files, others | {target.inode for target in targets}
+    files, inodes, now = listing.files, others | {target.inode for target in targets}, clock()
     named = candidates(files, targets)
     for target in targets:
         paths = named[target.unique]
         copies = [path for path in paths if files[path] and files[path] not in inodes]
-        ours = next((path for path in paths if copies and _is_there(root, target, path, files[path], now)), None)
+        ours = next((path for path in paths if copies and _is_there(root, target, path, files, clock)), None)
         for path in copies if ours is not None else ():
             if same_contents(root, cast("bytes", ours), path):
                 yield Target(path, files[path], target.size, now)
 
 
-def _is_there(root: bytes, target: Target, path: bytes, inode: int, now: int) -> bool:
+def _is_there(root: bytes, target: Target, path: bytes, files: Mapping[bytes, int], clock: Clock) -> bool:
     try:
-        return is_proven(root, target, path, inode, now)
+        return is_proven(root, target, path, files, clock)
     except FileNotFoundError:
         return False
 

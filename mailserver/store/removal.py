@@ -38,7 +38,7 @@ def remove(
     for passes in range(PASSES):
         listing = first or look(root, clock)
         first = None
-        if work.once(listing, clock()):
+        if work.once(listing, clock):
             continue  # look again, whether it is gone under each of its names
         if listing.complete or not work.unseen:
             return work.removal()
@@ -58,7 +58,7 @@ class _Work:
         self.unseen = set(self._targets)
         """Those that were neither unlinked nor found to be stuck."""
 
-    def once(self, listing: Listing, now: int) -> bool:
+    def once(self, listing: Listing, clock: Clock) -> bool:
         """Unlink what the listing shows; whether it showed something to unlink."""
         named = candidates(listing.files, self._targets)
         self._strange.clear()
@@ -69,7 +69,7 @@ class _Work:
             for path in named[target.unique]:
                 inode = listing.files[path]
                 try:
-                    if is_proven(self._root, target, path, inode, now):
+                    if is_proven(self._root, target, path, listing.files, clock):
                         busy |= self._unlink(target, path)
                     elif inode == target.inode or inode not in self._known:
                         self._strange[target] = path, "it is not proven to be the file that was listed"

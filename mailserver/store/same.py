@@ -13,7 +13,7 @@ from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from mailserver.store import names
-from mailserver.store.listing import PREFIX
+from mailserver.store.listing import PREFIX, Clock
 
 
 class Target(NamedTuple):
@@ -60,12 +60,14 @@ def found_again(
     return found
 
 
-def is_proven(root: bytes, target: Target, path: bytes, inode: int, now: int) -> bool:
+def is_proven(root: bytes, target: Target, path: bytes, files: Mapping[bytes, int], clock: Clock) -> bool:
     """Whether the file at `path`, with the target's unique part, is the target. Errors: FileNotFoundError.
 
-    It is `now` by the file system's clock.
+    `files` is a listing in which it is.
     """
-    same_inode = bool(target.inode) and inode == target.inode
+    same_inode = bool(target.inode) and files[path] == target.inode
+    if same_inode and files.get(target.path, target.inode) != target.inode and path != target.path:
+        return False  # the old name is another file's: a backup was restored, and dealt the inodes out anew
     try:
         status = os.lstat(root + path)
     except FileNotFoundError:
@@ -78,6 +80,6 @@ def is_proven(root: bytes, target: Target, path: bytes, inode: int, now: int) ->
     if not same_inode:  # inodes that do not last, as FUSE's: nobody has renamed or written it since
         told = names.sizes(path)[0] == target.size  # not the file's own, when it is packed or the name lies
         return path == target.path and untouched and (told or status.st_size == target.size)
-    if target.since < status.st_mtime_ns <= now:
+    if target.since < status.st_mtime_ns <= clock():  # asked after lstat: a later time is not that of a write
         return False  # written since: another file has got the inode
     return status.st_size == target.size or untouched  # a size is a name's word, and may be wrong
