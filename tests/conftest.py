@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 
 import pytest
@@ -10,6 +11,9 @@ from tests.realm import realm
 from tests.servers import RUNNING
 
 __all__ = ["realm"]
+
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+"""The hundreds of servers that the tests start would compile the package anew each, for half a second of CPU."""
 
 
 @pytest.hookimpl(wrapper=True)
