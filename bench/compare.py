@@ -41,7 +41,7 @@ ROOT = Path(os.environ.get("BENCH_ROOT") or Path(tempfile.gettempdir()) / "mails
 USER = "vmail"
 """Serves and owns the maildrops; made where there is none."""
 
-MAILSERVER = "{twist} --log-level=info --log-file={root}/mailserver.log mailserver --config {root}/mailserver.toml"
+MAILSERVER = "{twist} --log-level=info --log-format=text --log-file={root}/mailserver.log mailserver --config {root}/mailserver.toml"
 
 SETTINGS = """
 user = "{user}"
@@ -302,7 +302,7 @@ def measure(servers: list[Server], scenario: Scenario, seconds: float, rounds: i
         )
         if reference:
             base = statistics.median(f["server_cpu_us"] for f in reference)
-            line += f" {base / medians['server_cpu_us']:6.2f} x dovecot's CPU economy"
+            line += f" {base / (medians['server_cpu_us'] or base):6.2f} x dovecot's CPU economy"
         print(line, flush=True)
     return results
 
