@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from mailserver.envelope import EnvelopeHeaders
 from mailserver.interfaces import IStore
-from mailserver.store.maildir import MaildirStore
+from mailserver.store.maildir.store import MaildirStore
+from mailserver.store.maildir.template import Template
 from mailserver.store.memory import MemoryStore
 from mailserver.store.share import SharedStore
-from mailserver.store.template import Template
 
 __all__ = ["MaildirStore", "MemoryStore", "SharedStore", "needs_home", "open_store"]
 

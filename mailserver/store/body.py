@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 from mailserver.errors import MessageTruncated
 from mailserver.interfaces import IBody
-from mailserver.store.packed import Unpacking
+from mailserver.store.maildir.packed import Unpacking
 
 CHUNK = 256 * 1024
 """The most that one read gives: what the reactor thread may read at once, and larger reads gain nothing measurable."""

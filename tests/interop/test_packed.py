@@ -10,7 +10,7 @@ from tests.interop.clients import Clients, text_form
 from tests.interop.test_fetchmail import Fetchmail
 from tests.interop.test_mpop import Mpop
 from tests.servers import Account
-from tests.store.test_packed import PACK
+from tests.store.maildir.test_packed import PACK
 
 MAIL = [b"From: a@b\r\nSubject: %d\r\n\r\n" % at + b".line %d\r\n" % at * 20_000 * at for at in range(2 * len(PACK))]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from tests.store.contract import StoreContract
-from tests.store.maildirs import MaildirCase
+from tests.store.maildir.maildirs import MaildirCase
 
 
 class MaildirContract(MaildirCase, StoreContract):

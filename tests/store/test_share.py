@@ -19,10 +19,11 @@ from mailserver.envelope import Envelope, EnvelopeHeaders
 from mailserver.errors import MaildropInUse, MessageGone
 from mailserver.interfaces import Account, IEnvelopes, User
 from mailserver.names import Names
-from mailserver.store import MaildirStore, MemoryStore, SharedStore, envelopes
+from mailserver.store import MaildirStore, MemoryStore, SharedStore
+from mailserver.store.maildir import envelopes
 from tests.protocol.oracle import thorough
 from tests.store.contract import BARE, ONE, TWO, StoreContract, contents
-from tests.store.maildirs import LoggedCase, MaildirCase
+from tests.store.maildir.maildirs import LoggedCase, MaildirCase
 
 DOMAIN = "vision25.example.org"
 NAMES = Names(accounts={"vision25": DOMAIN}, tag_separators="+")

@@ -1,0 +1,1 @@
+"""Maildrops in Maildirs: the lock, the index, the journal of deletions and the files."""

@@ -1,0 +1,177 @@
+"""The UPDATE state, all or nothing: promise the deletions durably, keep the promise, then forget it.
+
+A crash before the promise is durable deletes nothing. After it, the next login reads the journal and deletes the rest.
+The journal names files as they were listed, with their inodes, because other programs rename files meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import count
+from typing import NoReturn, cast
+
+from mailserver.errors import MaildropUnavailable, OutcomeUnknown
+from mailserver.store.maildir import overwritten, promise
+from mailserver.store.maildir.files import read_whole, rename, shown, sync_directory, unlink_if_there, write_new
+from mailserver.store.maildir.listing import DIRECTORIES, Clock, Listing, look, look_until_complete
+from mailserver.store.maildir.removal import Removal, remove
+from mailserver.store.maildir.same import Target, candidates, is_proven
+from mailserver.store.maildir.twins import same_contents
+
+NAME = b"mailserver-journal"
+
+_TEMPORARY = NAME + b".tmp"
+_CORRUPT = NAME + b".corrupt"
+
+_UNPROMISED = (
+    "its disk is full, also for a journal, so messages were deleted one by one: a crash meanwhile would have left some"
+)
+
+
+def commit(root: bytes, targets: Sequence[Target], others: frozenset[int], clock: Clock) -> Removal:
+    """Delete the messages whose files are the `targets`, and their copies; `others` are the inodes of other messages.
+
+    Errors: MaildropUnavailable when nothing was deleted and nothing will be; OutcomeUnknown when the next login finishes.
+    """
+    try:
+        listing = look(root, clock)
+        whole = [*targets, *_copies(root, targets, listing, others, clock)]
+        promised = _promise_somehow(root, whole)
+    except OSError as error:
+        _withdraw(root, error)
+    try:
+        left, notes = _keep(root, whole, clock, listing, others)
+    except OSError as error:
+        fate = "wait for the next login" if promised else "were not all made, and are not promised on a full disk"
+        raise OutcomeUnknown(f"the deletions in {shown(root)} {fate}: {error}") from error
+    return Removal(min(left, len(targets)), notes if promised else [*notes, _UNPROMISED])
+
+
+def recover(root: bytes, clock: Clock) -> list[str]:
+    """Finish the commit that a crash cut short; returns what the operator should know, nothing without a journal.
+
+    Errors: MaildropUnavailable for a journal of another version of this program; OSError.
+    """
+    try:
+        data = read_whole(root + NAME)
+    except FileNotFoundError:
+        data = overwritten.read(root)
+        if not data:
+            return []
+    sync_directory(root)  # the rename may not be durable yet: what it promises must not go before it has come
+    kind = promise.kind(data)
+    if kind is promise.Kind.CORRUPT:
+        return [_set_aside(root)]
+    if kind is promise.Kind.FOREIGN:
+        raise MaildropUnavailable(
+            f"{shown(root + NAME)} holds deletions that another version of this server promised: let that version finish"
+            " them by a login; or remove the file, and they are taken back"
+        )
+    targets, notes = promise.decode(data), list[str]()
+    if targets is None:
+        targets, notes = promise.decode_names(root, data, look_until_complete(root, (), clock))
+    removal = _keep(root, targets, clock)
+    done = len(targets) - removal.left
+    return [
+        f"finished the deletions of an earlier session: {done} of {len(targets)} files",
+        *notes,
+        *removal.notes,
+    ]
+
+
+def _set_aside(root: bytes) -> str:
+    """It was durable before it got its name, so this is damage, and somebody may want to look at it."""
+    names = (_CORRUPT + (b".%d" % number if number else b"") for number in count())
+    aside = next(name for name in names if not os.path.lexists(root + name))
+    rename(root + NAME, root + aside)
+    sync_directory(root)
+    return f"the journal is damaged, so no deletion was finished by it; it is kept as {shown(aside)}"
+
+
+def _copies(
+    root: bytes, targets: Sequence[Target], listing: Listing, others: frozenset[int], clock: Clock
+) -> Iterator[Target]:
+    """Each file that lies beside a target, has its unique part, size and contents, and is no message of its own."""
+    files, inodes, now = listing.files, others | {target.inode for target in targets}, clock()
+    named = candidates(files, targets)
+    for target in targets:
+        paths = named[target.unique]
+        copies = [path for path in paths if files[path] and files[path] not in inodes]
+        ours = next((path for path in paths if copies and _is_there(root, target, path, files, clock)), None)
+        for path in copies if ours is not None else ():
+            if same_contents(root, cast("bytes", ours), path):
+                yield Target(path, files[path], target.size, now)
+
+
+def _is_there(root: bytes, target: Target, path: bytes, files: Mapping[bytes, int], clock: Clock) -> bool:
+    try:
+        return is_proven(root, target, path, files, clock)
+    except FileNotFoundError:
+        return False
+
+
+def _promise_somehow(root: bytes, targets: Sequence[Target]) -> bool:
+    """Promise it; or on a full disk, where deleting is how a user makes room, return False where nothing can hold a promise."""
+    data = promise.encode(targets)
+    try:
+        _promise(root, data)
+    except OSError as error:
+        if not overwritten.want_of_room(error):
+            raise
+        _drop_temporary(root)
+        return overwritten.write(root, data)
+    return True
+
+
+def _promise(root: bytes, data: bytes) -> None:
+    write_new(root + _TEMPORARY, data, durable=True)
+    rename(root + _TEMPORARY, root + NAME)
+    sync_directory(root)
+
+
+def _withdraw(root: bytes, cause: OSError) -> NoReturn:
+    """Take back a promise that may not be durable."""
+    where = shown(root)
+    _drop_temporary(root)
+    try:
+        if _unlinked(root + NAME):
+            sync_directory(root)  # else it could be back after a power cut, and be kept
+        overwritten.forget(root)
+    except OSError as error:
+        raise OutcomeUnknown(f"the journal in {where} cannot be withdrawn: {error}") from cause
+    raise MaildropUnavailable(f"nothing was deleted in {where}: {cause}") from cause
+
+
+def _drop_temporary(root: bytes) -> None:
+    with suppress(OSError):  # an orphan does no harm: the next commit writes over it
+        unlink_if_there(root + _TEMPORARY)
+
+
+def _unlinked(path: bytes) -> bool:
+    """Unlink the file; whether there was one, also where a read-only file system does not say. Errors: OSError."""
+    try:
+        return unlink_if_there(path)
+    except OSError:
+        try:
+            os.lstat(path)
+        except FileNotFoundError:
+            return False
+        raise
+
+
+def _keep(
+    root: bytes,
+    targets: Sequence[Target],
+    clock: Clock,
+    first: Listing | None = None,
+    others: frozenset[int] = frozenset(),
+) -> Removal:
+    removal = remove(root, targets, clock, first, others)
+    for directory in DIRECTORIES:
+        sync_directory(root + directory)
+    unlink_if_there(root + NAME)
+    overwritten.forget(root)
+    sync_directory(root)
+    return removal

@@ -1,0 +1,77 @@
+"""The lock of a maildrop: flock on a file of its own, which holds across processes and dies with its holder.
+
+The file is never unlinked: two sessions could then hold locks on two files of one name.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import suppress
+
+from mailserver.errors import MaildropInUse
+from mailserver.store.maildir.files import shown
+
+NAME = b"mailserver-lock"
+
+_RECORD = 128
+"""Octets of the holder's line: it is written over the last one in a single call, so it has a fixed length."""
+
+
+def lock(root: bytes, owner: str) -> int:
+    """Take the lock of the maildrop at `root`, or raise MaildropInUse; never waits. The descriptor is the lock."""
+    path = root + NAME
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise MaildropInUse(f"{shown(root)} is locked by {_holder(descriptor)}") from None
+        _sign(descriptor, owner)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def now(root: bytes) -> int:
+    """What the file system's own clock says, in nanoseconds: the new mtime of the lock file.
+
+    Where it cannot be set, it is an older one: nothing is trusted then that need not be. It goes by the path, because a
+    session may end meanwhile, and its descriptor be another file's.
+    """
+    with suppress(OSError):
+        os.utime(root + NAME, follow_symlinks=False)
+    return os.lstat(root + NAME).st_mtime_ns
+
+
+def taken_at(descriptor: int) -> int:
+    """When the lock was taken, or `now` was asked last, by the file system's clock."""
+    return os.fstat(descriptor).st_mtime_ns
+
+
+def holds(descriptor: int, root: bytes) -> bool:
+    """Whether the lock is still that of the maildrop at `root`, and not of one that lay there before.
+
+    Its inode is enough: whoever locks the same one is kept out.
+    """
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(root + NAME))
+    except OSError:
+        return False  # and what cannot be looked at is left alone
+
+
+def _sign(descriptor: int, owner: str) -> None:
+    line = f"pid {os.getpid()} {owner}".encode("ascii", "backslashreplace")
+    try:
+        os.pwrite(descriptor, line[: _RECORD - 1].ljust(_RECORD - 1) + b"\n", 0)
+    except OSError:
+        return  # a full disk has no room for the name, but the lock is held
+
+
+def _holder(descriptor: int) -> str:
+    try:
+        text = os.pread(descriptor, _RECORD, 0).decode("ascii", "backslashreplace").strip()
+    except OSError:
+        text = ""  # that there is one is enough for a refusal
+    return repr(text) if text else "a session without a name"

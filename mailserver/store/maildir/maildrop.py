@@ -1,0 +1,248 @@
+"""A locked Maildir, as one session sees it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NoReturn, cast
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mailserver.envelope import Envelope, EnvelopeHeaders, Envelopes, read_envelope
+from mailserver.errors import MaildropUnavailable, MessageGone, MessageSealed
+from mailserver.interfaces import IBody, IEnvelopes, IMaildrop
+from mailserver.store.body import FileBody, ThreadedBody, UnpackedBody
+from mailserver.store.disk import Disk
+from mailserver.store.maildir import envelopes, journal
+from mailserver.store.maildir import filenames as names
+from mailserver.store.maildir.contents import Opened, open_at_once, open_thoroughly
+from mailserver.store.maildir.files import shown, unsynced
+from mailserver.store.maildir.index import Index
+from mailserver.store.maildir.listing import PASSES, PREFIX, Clock, directory_times, look, pause
+from mailserver.store.maildir.locking import holds, taken_at
+from mailserver.store.maildir.removal import Removal
+from mailserver.store.maildir.same import Target, found_again
+from mailserver.store.maildir.settle import Lesson, settle
+from mailserver.store.share import prepare
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the maildrops of a store share."""
+
+    disk: Disk
+    at_once: bool
+    """Whether bounded work may touch the disk on the reactor thread."""
+    marks_seen: bool
+    clock: Callable[[bytes], int]
+    """Tells the time of the file system that a root lies on, in nanoseconds."""
+    report: Callable[[bytes, str], None]
+    """Tells the operator once of a maildrop's root and what is the matter there."""
+    headers: EnvelopeHeaders
+
+
+@implementer(IMaildrop, IEnvelopes)
+class Maildrop:
+    """Holds the lock, a descriptor, until it was committed or released."""
+
+    __slots__ = ("_context", "_index", "_lesson", "_listed", "_lock", "_moved", "_root", "_since", "messages")
+
+    def __init__(self, context: Context, root: bytes, lock: int, index: Index) -> None:
+        self._context = context
+        self._root = root
+        self._lock = lock
+        self._index = index
+        self._moved: dict[int, bytes] | None = None  # where messages were found again, by index
+        self._listed: tuple[int, int] | None = None  # the directories' times when these were looked for
+        self._since: int | None = None  # when the snapshot was taken, once it was asked
+        self._lesson: Lesson | None = None  # most sessions learn nothing
+        self.messages = index.snapshot
+
+    def fetch(self, number: int) -> IBody | Deferred[IBody]:
+        """Answers at once when the message lies where it was listed, and the disk may be touched here."""
+        index = number - 1
+        if self._context.at_once:
+            try:
+                body = open_at_once(self._root + self._name(index), self._index.sizes[index], self._index.flags[index])
+            except (OSError, MessageGone) as error:
+                raise self._gone(index, error) from error
+            if body is not None:
+                return body
+        found = self._context.disk.read(self._root, self._find, index, undo=_close)
+        return found.addCallbacks(self._found, self._not_found, errbackArgs=(index,))
+
+    def envelope(self, number: int) -> Deferred[Envelope]:
+        """Read from the message."""
+        return read_envelope(self.fetch(number), self._context.headers)
+
+    def envelopes(
+        self, account: str, user: str | None, user_of: Callable[[str], str]
+    ) -> Envelopes | Deferred[Envelopes]:
+        """At once when a session before it has asked, and nothing changed; else from a thread."""
+        known = self.messages.envelopes
+        if known is not None and (user is None or user in known.shares):
+            return known
+        read = self._context.disk.read(self._root, self._read_envelopes, account, user, user_of)
+        return read.addCallback(self._enveloped)
+
+    def sent(self, number: int, octets: int) -> None:
+        """What differs from the row is written down when the session ends."""
+        index = number - 1
+        if octets != self.messages.octets[index]:
+            self._learn().mends[self.messages.uidls[index]] = octets
+        name = self._name(index)
+        if self._context.marks_seen and names.seen(name[PREFIX:]) is not None:
+            self._learn().seen[self._index.target(index)] = name
+
+    def commit(self, numbers: Sequence[int]) -> Deferred[int]:
+        """At once when there is nothing to write; else from a thread, and cancelling does not stop it."""
+        if self._lock < 0:
+            return fail(MaildropUnavailable(f"{shown(self._root)} is no longer locked"))
+        if numbers or self._lesson is not None:
+            return self._end(numbers)
+        self.release()
+        return succeed(0)
+
+    def release(self) -> None:
+        """At once, unless something was learned: then the lock is held until a thread has written it down."""
+        if self._lock < 0:
+            return
+        if self._lesson is None:
+            lock, self._lock = self._lock, -1
+            os.close(lock)
+        else:
+            self._end(()).addErrback(self._unsettled)
+
+    def _name(self, index: int) -> bytes:
+        return (self._moved and self._moved.get(index)) or self._index.names[index]
+
+    def _learn(self) -> Lesson:
+        if self._lesson is None:
+            self._lesson = Lesson()
+        return self._lesson
+
+    def _gone(self, index: int, cause: Exception) -> MessageGone:
+        """The message cannot be had: the next session is to look at it anew."""
+        if not isinstance(cause, MessageSealed):  # which looking again would not change
+            self._learn().mends[self.messages.uidls[index]] = None
+        self._context.report(self._root, str(cause))
+        return cause if isinstance(cause, MessageGone) else MessageGone(str(cause))
+
+    def _find(self, index: int) -> Opened:
+        """In a thread: the message, wherever it is now. Gone is only what a complete listing does not show."""
+        for passes in range(PASSES):
+            name = self._name(index)
+            try:
+                return open_thoroughly(self._root + name, self._index.sizes[index], self._index.flags[index])
+            except FileNotFoundError:
+                if self._look_around() and name == self._name(index):
+                    raise
+            if passes:
+                pause(passes, 0.005)
+        raise FileNotFoundError(errno.ENOENT, "moves faster than it can be found", shown(self._root + name))
+
+    def _look_around(self) -> bool:
+        """In a thread: find all that moved; whether the listing was complete.
+
+        One serves all of them: a mail reader moves a whole maildrop at once.
+        """
+        if self._listed is not None and directory_times(self._root) == self._listed:
+            return True
+        listing = look(self._root, self._clock)
+        at = {self._index.target(index): index for index in range(len(self.messages))}
+        found = found_again(listing.files, at, frozenset())
+        moved = {at[target]: path for target, path in found.items() if path != target.path}
+        self._moved = moved if listing.complete else {**(self._moved or {}), **moved}
+        self._listed = listing.times if listing.complete else None
+        return listing.complete
+
+    def _clock(self) -> int:
+        """It sets the mtime of the lock, which tells until then when this session's snapshot was taken."""
+        if self._since is None:
+            self._since = taken_at(self._lock)
+        return self._context.clock(self._root)
+
+    def _found(self, opened: Opened) -> IBody:
+        if opened.lied and not self._learn().lied:
+            self._learn().lied = True
+            self._context.report(self._root, "names have wrong sizes in them: all are measured at the next login")
+        body = opened.body
+        if isinstance(body, UnpackedBody) or (isinstance(body, FileBody) and not self._context.at_once):
+            return ThreadedBody(body, partial(self._context.disk.read, self._root))
+        return body
+
+    def _not_found(self, failure: Failure, index: int) -> NoReturn:
+        failure.trap(OSError, MessageGone)
+        raise self._gone(index, cast("Exception", failure.value))
+
+    def _read_envelopes(self, account: str, user: str | None, user_of: Callable[[str], str]) -> tuple[Envelopes, str]:
+        """In a thread. What was read whole serves the sessions after this one too."""
+        found, whole, note = self.messages.envelopes, True, ""
+        if found is None:
+            found, whole, note = envelopes.read(self._root, self._index, self._context.headers, self._clock)
+        prepare(found, self.messages, account, user, user_of)
+        if whole:
+            self.messages.envelopes = found
+        return found, note
+
+    def _enveloped(self, read: tuple[Envelopes, str]) -> Envelopes:
+        found, note = read
+        if note:
+            self._context.report(self._root, note)
+        return found
+
+    def _end(self, numbers: Sequence[int]) -> Deferred[int]:
+        lock, self._lock = self._lock, -1
+        finish = self._finish, lock, numbers, self._lesson
+        ended = self._context.disk.commit(self._root, *finish, unbegun=partial(os.close, lock))
+        return ended.addCallback(self._ended)
+
+    def _finish(self, lock: int, numbers: Sequence[int], lesson: Lesson | None) -> Removal:
+        """In a thread: delete, write down what was learned, unlock."""
+        try:
+            if not holds(lock, self._root):
+                replaced = f"{shown(self._root)} was replaced under the session: nothing was written there"
+                if numbers:
+                    raise MaildropUnavailable(f"{replaced}, or deleted")
+                return Removal(0, [replaced])
+            since = self._taken(lock)
+            targets = [self._index.target(number - 1) for number in numbers]
+            clock = partial(self._context.clock, self._root)
+            removal = Removal(0, [])
+            if targets:
+                listed = [target._replace(since=since) for target in targets]
+                removal = journal.commit(self._root, listed, self._index.others(targets), clock)
+            return removal if lesson is None else self._settled(removal, lesson, targets, clock)
+        finally:
+            os.close(lock)
+
+    def _taken(self, lock: int) -> int:
+        try:
+            return taken_at(lock) if self._since is None else self._since
+        except OSError as error:
+            raise MaildropUnavailable(f"nothing was deleted in {shown(self._root)}: {error}") from error
+
+    def _settled(self, removal: Removal, lesson: Lesson, deleted: Sequence[Target], clock: Clock) -> Removal:
+        for target in deleted:
+            lesson.seen.pop(target, None)
+        notes = settle(self._root, lesson, self._index.others(lesson.seen), clock)
+        return Removal(removal.left, removal.notes + notes)
+
+    def _ended(self, removal: Removal) -> int:
+        left, notes = removal
+        for note in (*notes, *unsynced()):
+            self._context.report(self._root, note)
+        return left
+
+    def _unsettled(self, failure: Failure) -> None:
+        """Nobody waits for a release, so its faults end here."""
+        self._context.report(self._root, f"what a session learned was lost: {failure.value}")
+
+
+def _close(opened: Opened) -> None:
+    opened.body.close()

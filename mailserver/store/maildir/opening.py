@@ -1,0 +1,140 @@
+"""Opening a maildrop: the short way for one that did not change, and the thorough one for all others."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+from mailserver.errors import MaildropUnavailable
+from mailserver.store.maildir import index, journal
+from mailserver.store.maildir.cache import IndexCache
+from mailserver.store.maildir.files import Identity, identity, make_below, read_whole, shown, unsynced
+from mailserver.store.maildir.index import Index
+from mailserver.store.maildir.listing import DIRECTORIES, Clock, directory_times
+from mailserver.store.maildir.locking import lock
+from mailserver.store.maildir.scan import Scan, scan
+
+SMALL = 64 * 1024
+"""Octets of an index that may be read and parsed on the reactor thread: some 500 messages, half a millisecond."""
+
+_OWNER = "the maildrop and all that lies in it must belong to uid {uid}, and be writable"
+_REMEDIES = {
+    errno.EACCES: _OWNER,
+    errno.EPERM: _OWNER,
+    errno.ENOENT: "create the directory that the maildrop is to be made in",
+    errno.ENOTDIR: "a Maildir and its new, cur and tmp are directories, and no links to some",
+    errno.ENOSPC: "make room on its disk",
+    errno.EDQUOT: "raise the quota of uid {uid}",
+    errno.EROFS: "mount its file system writable: a session holds a lock there",
+}
+
+
+class Opened(NamedTuple):
+    """A locked maildrop, as a thread hands it over."""
+
+    lock: int
+    found: Index
+    identity: Identity | None
+    """Of the index file; None when it could not be written."""
+    notes: list[str]
+    """What the operator should know."""
+
+
+def unchanged(root: bytes, cache: IndexCache) -> Index | None:
+    """The index of a maildrop that did not change since; None when only `thoroughly` can tell. Bounded work."""
+    try:
+        if os.access(root + journal.NAME, os.F_OK):
+            return None
+        status = os.lstat(root + index.NAME)
+        key = identity(status)
+        found = cache.get(root, key)
+        if found is None and status.st_size <= SMALL:
+            found = index.decode(read_whole(root + index.NAME))
+            if found is not None:
+                cache.put(root, key, found)
+        if found is not None and directory_times(root) == found[:2]:
+            return found
+    except OSError:
+        return None  # the thorough way meets it again, and says what it is
+    return None
+
+
+def thoroughly(root: bytes, anchor: bytes, owner: str, held: int | None, clock: Callable[[bytes], int]) -> Opened:
+    """Lock, finish what a crash left, and bring the index up to date. For a thread: without a bound.
+
+    `clock` tells the time of the file system that a root lies on, in nanoseconds.
+
+    `held` is the lock, when it was taken already. Whatever goes wrong, it is released.
+    """
+    if held is None:
+        held = make(root, anchor, owner)
+    try:
+        return _refresh(root, held, partial(clock, root))
+    except OSError as error:
+        os.close(held)
+        raise unavailable(error) from error
+    except BaseException:
+        os.close(held)
+        raise
+
+
+def unavailable(error: OSError) -> MaildropUnavailable:
+    """What the operator hears of a maildrop that cannot be opened."""
+    where = shown(os.fsencode(error.filename)) if error.filename else "the maildrop"
+    remedy = _REMEDIES.get(error.errno or 0, "see that its disk is sound")
+    return MaildropUnavailable(f"{where}: {error.strerror}; {remedy.format(uid=os.geteuid())}")
+
+
+def make(root: bytes, anchor: bytes, owner: str) -> int:
+    """Make what is missing of the Maildir below `anchor`, which must exist, and lock it."""
+    try:
+        make_below(anchor, root)
+        return lock(root, owner)
+    except OSError as error:
+        raise unavailable(error) from error
+
+
+def _refresh(root: bytes, held: int, clock: Clock) -> Opened:
+    for directory in DIRECTORIES:
+        make_below(root, root + directory[:-1])
+    notes = [*_make_tmp(root), *journal.recover(root, clock), *unsynced()]
+    data = _read_index(root)
+    known = index.decode(data)
+    if known is not None and known[:2] == directory_times(root):
+        return Opened(held, known, identity(os.lstat(root + index.NAME)), notes)
+    scanned = scan(root, index.decode_rows(data), clock)
+    clock()  # what was listed is older than the lock's mtime, and what comes later is not
+    if scanned.skipped:
+        notes.append(f"{scanned.skipped} entries are not regular files and were skipped")
+    return _written(root, held, scanned, notes)
+
+
+def _make_tmp(root: bytes) -> list[str]:
+    """Those who deliver need it, and we do not."""
+    try:
+        make_below(root, root + b"tmp")
+    except OSError as error:
+        return [f"{shown(root)}tmp cannot be made: {error.strerror}"]
+    return []
+
+
+def _read_index(root: bytes) -> bytes:
+    try:
+        return read_whole(root + index.NAME)
+    except OSError:
+        return b""  # none yet, or one that we cannot use: it is replaced
+
+
+def _written(root: bytes, held: int, scanned: Scan, notes: list[str]) -> Opened:
+    data = index.encode(scanned.rows, scanned.new_time, scanned.cur_time)
+    written = None
+    try:
+        written = index.write(root, data)
+    except OSError as error:
+        notes.append(f"the index cannot be written, so every login reads the directories: {error}")
+    found = index.decode(data)
+    assert found is not None  # noqa: S101  # it was encoded two lines above
+    return Opened(held, found, written, notes)

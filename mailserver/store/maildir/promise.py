@@ -1,0 +1,101 @@
+"""What stands in the journal: the files that are to be removed. docs/maildir.md has the format."""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+
+from mailserver.store.maildir.files import shown
+from mailserver.store.maildir.listing import PREFIX, Listing
+from mailserver.store.maildir.same import Target
+
+MAGIC = b"mailserver-journal "
+"""Begins every promise; a version follows."""
+
+_VERSION, _NAMES_ALONE = b"3", b"1"
+_TARGET = re.compile(rb"(\d{1,20}) (\d{1,20}) (\d{1,20}) ((?:new|cur)/[^/.][^/]*)")
+
+
+_EVER = 2**62
+"""Later than any file: a name that means one file is taken at its word, whatever its times and size."""
+
+
+class Kind(enum.Enum):
+    """What a journal is worth."""
+
+    OURS = enum.auto()
+    CORRUPT = enum.auto()
+    """Damaged, or no journal."""
+    FOREIGN = enum.auto()
+    """Of a version that is not ours, by its number, or whole and not understood."""
+
+
+def encode(targets: Iterable[Target]) -> bytes:
+    """The file that promises this."""
+    body = b"\0".join([b"%d %d %d %b" % (each.inode, each.size, each.since, each.path) for each in targets])
+    return b"\0".join([MAGIC + _VERSION, sha256(body).hexdigest().encode("ascii"), body])
+
+
+def kind(data: bytes) -> Kind:
+    """What the file's contents are."""
+    version, digest, body = _split(data)
+    if not version:
+        return Kind.CORRUPT
+    if version not in {_VERSION, _NAMES_ALONE}:
+        return Kind.FOREIGN
+    if digest != sha256(body).hexdigest().encode("ascii") or (version == _NAMES_ALONE and b"/" in body):
+        return Kind.CORRUPT  # a name has no slash: these are the paths of our version, whose number was damaged
+    return Kind.OURS if version == _NAMES_ALONE or _parsed(body) is not None else Kind.FOREIGN
+
+
+def decode(data: bytes) -> list[Target] | None:
+    """What the contents of a journal of `Kind.OURS` promise; None when it has names alone."""
+    version, _, body = _split(data)
+    return _parsed(body) if version == _VERSION else None
+
+
+def decode_names(root: bytes, data: bytes, listing: Listing) -> tuple[list[Target], list[str]]:
+    """What the first version promised, as far as its names mean one file each; and what the operator should know.
+
+    A name was a unique part, up to the first colon or comma; or, with a colon at its end, what precedes the first colon.
+    """
+    wanted: dict[bytes, list[bytes]] = {key: [] for key in _split(data)[2].split(b"\0")}
+    for path in listing.files:
+        stem = path[PREFIX:].partition(b":")[0]
+        for key in (stem.partition(b",")[0], stem + b":"):
+            if key in wanted:
+                wanted[key].append(path)
+    targets: list[Target] = []
+    notes = []
+    for paths in wanted.values():
+        if len(paths) == 1 or _one_inode(paths, listing):
+            targets.append(Target(paths[-1], listing.files[paths[-1]], 0, _EVER))
+        elif paths:
+            notes.append(f"{len(paths)} files could be {shown(root + paths[0])}, which was to be deleted: none was")
+    return targets, notes
+
+
+def _split(data: bytes) -> tuple[bytes, bytes, bytes]:
+    """The version, b"" when it is no journal; the digest; the body."""
+    magic, _, rest = data.partition(b"\0")
+    digest, _, body = rest.partition(b"\0")
+    found = re.fullmatch(re.escape(MAGIC) + rb"(\d{1,9})", magic)
+    return (b"" if found is None else found[1]), digest, body
+
+
+def _parsed(body: bytes) -> list[Target] | None:
+    targets = []
+    for row in body.split(b"\0"):
+        found = _TARGET.fullmatch(row)
+        if found is None:
+            return None
+        inode, size, since = map(int, found.groups()[:3])
+        targets.append(Target(found[4], inode, size, since))
+    return targets
+
+
+def _one_inode(paths: Sequence[bytes], listing: Listing) -> bool:
+    inodes = {listing.files[path] for path in paths}
+    return len(inodes) == 1 and inodes != {0}

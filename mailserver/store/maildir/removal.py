@@ -1,0 +1,100 @@
+"""Removing listed messages, and nothing else, while other programs rename them."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Collection, Sequence
+from collections.abc import Set as AbstractSet
+from typing import NamedTuple
+
+from mailserver.store.maildir.files import shown, unlink_if_there
+from mailserver.store.maildir.listing import PASSES, Clock, Listing, look, pause
+from mailserver.store.maildir.same import Target, candidates, is_proven
+
+
+class Removal(NamedTuple):
+    """What became of it."""
+
+    left: int
+    """Files that are still there."""
+    notes: list[str]
+    """What the operator should know."""
+
+
+def remove(
+    root: bytes,
+    targets: Collection[Target],
+    clock: Clock,
+    first: Listing | None = None,
+    others: AbstractSet[int] = frozenset(),
+) -> Removal:
+    """Unlink all of them that are there; `first` is a listing made just before, `others` the inodes of other messages.
+
+    What no listing shows has gone only when we unlinked it or when the listing was complete. Errors: OSError of the
+    directories; EAGAIN when these change without end.
+    """
+    work = _Work(root, targets, others)
+    for passes in range(PASSES):
+        listing = first or look(root, clock)
+        first = None
+        if work.once(listing, clock):
+            continue  # look again, whether it is gone under each of its names
+        if listing.complete or not work.unseen:
+            return work.removal()
+        pause(passes, 0.02)  # the coarsest clocks tick every 2 s
+    raise OSError(errno.EAGAIN, "messages move faster than they can be removed", os.fsdecode(root))
+
+
+class _Work:
+    """Where the removal stands."""
+
+    def __init__(self, root: bytes, targets: Collection[Target], others: AbstractSet[int]) -> None:
+        self._root = root
+        self._targets = targets
+        self._known = others | {target.inode for target in self._targets if target.inode}
+        self._failed: dict[Target, tuple[bytes, str]] = {}
+        self._strange: dict[Target, tuple[bytes, str]] = {}
+        self.unseen = set(self._targets)
+        """Those that were neither unlinked nor found to be stuck."""
+
+    def once(self, listing: Listing, clock: Clock) -> bool:
+        """Unlink what the listing shows; whether it showed something to unlink."""
+        named = candidates(listing.files, self._targets)
+        self._strange.clear()
+        busy = False
+        for target in self._targets:
+            if target in self._failed:
+                continue
+            for path in named[target.unique]:
+                inode = listing.files[path]
+                try:
+                    if is_proven(self._root, target, path, listing.files, clock):
+                        busy |= self._unlink(target, path)
+                    elif inode == target.inode or inode not in self._known:
+                        self._strange[target] = path, "it is not proven to be the file that was listed"
+                except FileNotFoundError:
+                    busy = True  # another program renamed it: look again
+        return busy
+
+    def _unlink(self, target: Target, path: bytes) -> bool:
+        try:
+            if unlink_if_there(self._root + path):
+                self.unseen.discard(target)
+        except OSError as error:
+            self._failed[target] = path, error.strerror or str(error)
+            self.unseen.discard(target)
+            return False
+        return True
+
+    def removal(self) -> Removal:
+        """The outcome, once it is over."""
+        left = self._failed | {target: why for target, why in self._strange.items() if target in self.unseen}
+        reasons: dict[str, list[bytes]] = {}
+        for path, reason in left.values():
+            reasons.setdefault(reason, []).append(path)
+        return Removal(len(left), [self._note(paths, reason) for reason, paths in reasons.items()])
+
+    def _note(self, paths: Sequence[bytes], reason: str) -> str:
+        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        return f"{shown(self._root + min(paths))}{more} cannot be removed: {reason}"

@@ -1,0 +1,126 @@
+"""What lies in a Maildir, and what an index already knows of it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from mailserver.store.maildir import contents
+from mailserver.store.maildir import filenames as names
+from mailserver.store.maildir.index import CLAIMED, DISTRUSTED, UNTRUSTED, Row
+from mailserver.store.maildir.listing import PREFIX, Clock, by_identity, identity, look, look_until_complete
+from mailserver.store.maildir.twins import Found, identify
+
+_RACY_NS = 2_000_000_000
+"""A directory that changed less than 2 s before its scan may change again without a new mtime: file systems count in
+clock ticks of milliseconds to 2 s (FAT, old NFS)."""
+
+_SEARCHES = 20
+"""Listings in search of messages that were renamed before they were looked at; the next login sees those that flee from all."""
+
+
+class Scan(NamedTuple):
+    """The rows of a maildrop in their order, and the directories' times, UNTRUSTED where they mean nothing."""
+
+    rows: list[Row]
+    new_time: int
+    cur_time: int
+    skipped: int
+    """Entries that are neither regular files nor hidden."""
+
+
+def trusted(times: tuple[int, int], now: int) -> tuple[int, int]:
+    """The times of directories that are read `now`: UNTRUSTED in the place of one whose next change may not show."""
+    new_time, cur_time = (time if now - time >= _RACY_NS else UNTRUSTED for time in times)
+    return new_time, cur_time
+
+
+def scan(root: bytes, known: Sequence[Row], clock: Clock) -> Scan:
+    """List the maildrop; only what `known` does not have is looked at.
+
+    What changes after the listing is for the next login, which finds other times; so nothing is listed twice for it.
+    """
+    listing = look_until_complete(root, (row.name for row in known), clock)
+    rows = _rows(root, listing.files, known, clock)
+    times = trusted(listing.times, listing.began) if listing.complete else (UNTRUSTED, UNTRUSTED)
+    return Scan(rows, *times, listing.skipped)
+
+
+def _rows(root: bytes, files: Mapping[bytes, int], known: Sequence[Row], clock: Clock) -> list[Row]:
+    """The rows in their order."""
+    rows: list[Row] = []
+    lost = _looked_at(root, identify(root, files, known), rows)
+    for _ in range(_SEARCHES):
+        if not lost:
+            break
+        listing = look(root, clock)
+        there = by_identity(listing)
+        again = [(message, there.get(identity(message.path, message.inode))) for message in lost]
+        hidden = [message for message, path in again if path is None and not listing.complete]
+        moved = [message._replace(path=path) for message, path in again if path is not None]
+        lost = hidden + _looked_at(root, moved, rows)
+    return sorted(rows, key=_order)
+
+
+def _order(row: Row) -> tuple[int, bytes]:
+    return row.arrival, names.base(row.name[PREFIX:])
+
+
+def _looked_at(root: bytes, messages: Iterable[Found], rows: list[Row]) -> list[Found]:
+    """Add the rows of the messages to `rows`; those that went, or were renamed, before they were looked at."""
+    lost = []
+    for message in messages:
+        try:
+            row = _row(root, message)
+        except FileNotFoundError:
+            lost.append(message)
+            continue
+        if row is not None:
+            rows.append(row)
+    return lost
+
+
+def _row(root: bytes, message: Found) -> Row | None:
+    path, inode, _, known = message
+    if known is not None and known.flags & DISTRUSTED:
+        return _look(root, message, None, None)
+    if known is None or (known.inode and inode and known.inode != inode):
+        return _look(root, message, *names.sizes(path))
+    return known if known.name == path and known.inode == inode else known._replace(name=path, inode=inode)
+
+
+def _look(root: bytes, message: Found, size: int | None, octets: int | None) -> Row | None:
+    """The row of a message, from its name as far as it goes; None when it is no regular file after all.
+
+    Errors: FileNotFoundError. What else goes wrong with one message leaves a row that is not to be believed for long.
+    """
+    path, inode, uidl, _ = message
+    arrival = names.arrival(path[PREFIX:])
+    if size is not None and octets is not None and arrival is not None:
+        return Row(arrival, path, uidl, size, octets, CLAIMED, inode)
+    stored = 0
+    try:
+        status = os.lstat(root + path)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        octets = None  # it may be read all the same
+    else:
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        stored = status.st_size
+        if arrival is None:
+            arrival = max(0, status.st_mtime_ns // 1000)  # a time before the epoch is a clock that was wrong
+    arrival = arrival or 0
+    if octets is not None:
+        return Row(arrival, path, uidl, stored if size is None else size, octets, CLAIMED, inode)
+    try:
+        found = contents.measured(root + path)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        # It may become readable again without a change to its directory.
+        return Row(arrival, path, uidl, stored, stored, DISTRUSTED, inode)
+    return Row(arrival, path, uidl, *found, inode)

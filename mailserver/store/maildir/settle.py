@@ -1,0 +1,94 @@
+"""What a session learned about its messages, written down when it ends: seen flags, and rows that were wrong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+
+from mailserver.store.maildir import filenames as names
+from mailserver.store.maildir import index
+from mailserver.store.maildir.files import read_whole, rename, shown
+from mailserver.store.maildir.index import CLAIMED, DISTRUSTED, UNTRUSTED, Row, write
+from mailserver.store.maildir.listing import PREFIX, Clock, look
+from mailserver.store.maildir.same import Target, found_again
+
+
+class Lesson:
+    """What is to be written down."""
+
+    __slots__ = ("lied", "mends", "seen")
+
+    def __init__(self) -> None:
+        self.lied = False
+        """Whether a size in a name was wrong: then no name of this maildrop is believed, and all are measured at the next login."""
+        self.mends: dict[bytes, int | None] = {}
+        """By unique-id: the octets that were counted on the wire, or None when the row cannot be believed at all."""
+        self.seen: dict[Target, bytes] = {}
+        """The files that are to get the S flag, and where they were last."""
+
+
+def settle(root: bytes, lesson: Lesson, others: AbstractSet[int], clock: Clock) -> list[str]:
+    """Write the lesson down, under the lock; returns what the operator should know.
+
+    `others` are the inodes of messages that are not to be seen.
+    """
+    notes = _mark_seen(root, lesson.seen, others, clock)
+    try:
+        if lesson.mends or lesson.lied:
+            _mend(root, lesson)
+    except OSError as error:
+        notes.append(f"the index cannot be mended: {error}")
+    return notes
+
+
+def _mend(root: bytes, lesson: Lesson) -> None:
+    data = read_whole(root + index.NAME)
+    known = index.decode(data)
+    if known is None:
+        return
+    rows = [_mended(row, lesson) for row in index.decode_rows(data)]
+    times = (UNTRUSTED, UNTRUSTED) if lesson.lied or None in lesson.mends.values() else (known.new_time, known.cur_time)
+    write(root, index.encode(rows, *times))
+
+
+def _mended(row: Row, lesson: Lesson) -> Row:
+    if lesson.lied and row.flags & CLAIMED:
+        return row._replace(flags=row.flags | DISTRUSTED)
+    if row.uidl not in lesson.mends:
+        return row
+    octets = lesson.mends[row.uidl]
+    return row._replace(flags=row.flags | DISTRUSTED) if octets is None else row._replace(octets=octets)
+
+
+def _mark_seen(root: bytes, files: Mapping[Target, bytes], others: AbstractSet[int], clock: Clock) -> list[str]:
+    failed: list[str] = []
+    lost = [target for target, path in files.items() if not _marked_or_told(root, path, failed)]
+    try:
+        for path in found_again(look(root, clock).files, lost, others).values() if lost else ():
+            _marked_or_told(root, path, failed)
+    except OSError as error:
+        failed.append(str(error))
+    more = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
+    return [f"messages cannot be marked as seen: {failed[0]}{more}"] if failed else []
+
+
+def _marked_or_told(root: bytes, path: bytes, failed: list[str]) -> bool:
+    """As `_marked`; what goes wrong with one file is added to `failed`, and hinders no other."""
+    try:
+        return _marked(root, path)
+    except OSError as error:
+        failed.append(f"{shown(root + path)}: {error.strerror}")
+        return True
+
+
+def _marked(root: bytes, path: bytes) -> bool:
+    """Whether the file was there. A name that another file has already is left to it."""
+    name = names.seen(path[PREFIX:])
+    if name is None or os.path.lexists(root + b"cur/" + name):
+        return True
+    try:
+        rename(root + path, root + b"cur/" + name)
+    except FileNotFoundError:
+        return False
+    return True

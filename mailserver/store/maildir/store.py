@@ -1,0 +1,129 @@
+"""The Maildir store: one maildrop per user under a path template, served as any delivery agent leaves it."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+from twisted.internet.defer import Deferred, execute, fail, succeed
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from mailserver.envelope import EnvelopeHeaders
+from mailserver.errors import StoreError
+from mailserver.interfaces import IMaildrop, IStore, User
+from mailserver.store.disk import Disk
+from mailserver.store.maildir import opening
+from mailserver.store.maildir.cache import IndexCache
+from mailserver.store.maildir.files import shown
+from mailserver.store.maildir.locking import lock, now
+from mailserver.store.maildir.maildrop import Context, Maildrop
+from mailserver.store.maildir.template import Template, own_path
+
+_THREADS = 8
+"""Scans and commits at a time: enough to keep a disk's queue busy, and few enough not to starve the reactor of the GIL."""
+
+_REPORTS = 10_000
+"""Notes that are remembered as told: each is told once while it is among them."""
+
+
+@implementer(IStore)
+class MaildirStore:
+    """Maildrops under `template`, such as ``{home}/Maildir``, in which ``{home} {user} {local} {domain}`` are the user's.
+
+    `seen` "retr" sets the S flag of what was retrieved. `io` "auto" lets bounded work run on the reactor thread, "threads"
+    none. `clock` tells the time of the file system that a root lies on, in nanoseconds. `headers` are those that hold the envelopes.
+    """
+
+    log = Logger()
+
+    def __init__(  # noqa: PLR0913  # settings by keyword, each with its default
+        self,
+        template: str,
+        reactor: Any,
+        *,
+        seen: Literal["never", "retr"] = "never",
+        io: Literal["auto", "threads"] = "auto",
+        threads: int = _THREADS,
+        clock: Callable[[bytes], int] = now,
+        headers: EnvelopeHeaders | None = None,
+    ) -> None:
+        self._template = Template(template)
+        self._disk = Disk(reactor, threads)
+        self._clock = clock
+        self._cache = IndexCache()
+        self._told: OrderedDict[tuple[bytes, str], None] = OrderedDict()
+        headers = headers or EnvelopeHeaders()
+        self._context = Context(self._disk, io == "auto", seen == "retr", clock, self._report, headers)
+        self.needs_home = self._template.needs_home
+
+    def start(self) -> Deferred[None]:
+        """Start the threads; without it they start with the first work. Errors: NoThreads."""
+        return execute(self._disk.start)
+
+    def stop(self) -> Deferred[None]:
+        """Finish the commits under way and end the threads."""
+        return self._disk.stop()
+
+    def open(self, user: User, owner: str) -> Deferred[IMaildrop]:
+        """At once when the maildrop did not change since its last login; else from a thread.
+
+        To cancel the Deferred gives the lock back as soon as it was taken; the work goes on, and serves the next login.
+        """
+        try:
+            root, anchor = self._place(user)
+            held = self._lock(root, owner) if self._context.at_once else None
+        except StoreError:
+            return fail()
+        index = None if held is None else opening.unchanged(root, self._cache)
+        if held is not None and index is not None:
+            return succeed(Maildrop(self._context, root, held, index))
+        thoroughly = opening.thoroughly, root, anchor, owner, held, self._clock
+        opened = self._disk.open(root, *thoroughly, undo=_unlock, unbegun=partial(_give_back, held))
+        return opened.addCallback(self._opened, root)
+
+    def _place(self, user: User) -> tuple[bytes, bytes]:
+        """The maildrop's root, and the directory that must exist already."""
+        if user.mail is None:
+            return self._template.path(user), self._template.anchor(user)
+        root = own_path(user.mail, user)
+        return root, root[: root.rindex(b"/", 0, -1) + 1]
+
+    def _lock(self, root: bytes, owner: str) -> int | None:
+        """The lock; None when the maildrop is still to be made."""
+        try:
+            return lock(root, owner)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise opening.unavailable(error) from error
+
+    def _opened(self, opened: opening.Opened, root: bytes) -> IMaildrop:
+        for note in opened.notes:
+            self._report(root, note)
+        if opened.identity is not None:
+            self._cache.put(root, opened.identity, opened.found)
+        return Maildrop(self._context, root, opened.lock, opened.found)
+
+    def _report(self, root: bytes, note: str) -> None:
+        """Tell the operator, once: what is wrong with a maildrop today is wrong at each of its polls."""
+        told = self._told
+        if (root, note) in told:
+            told.move_to_end((root, note))
+            return
+        told[root, note] = None
+        if len(told) > _REPORTS:
+            told.popitem(last=False)
+        self.log.warn("{maildrop}: {note}", event="store.note", maildrop=shown(root), note=note)
+
+
+def _unlock(opened: opening.Opened) -> None:
+    os.close(opened.lock)
+
+
+def _give_back(held: int | None) -> None:
+    if held is not None:
+        os.close(held)

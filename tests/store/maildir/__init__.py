@@ -1,0 +1,1 @@
+"""Maildirs: what is particular to them, from file names to power failures."""
