@@ -3,7 +3,7 @@
 from mailserver.auth.accounts import Accounts
 from mailserver.auth.hashing import Hashing
 from mailserver.auth.oracle import make_oracle
-from mailserver.auth.password_file import PasswordFile
+from mailserver.auth.passwd.checker import PasswordFile
 from mailserver.auth.portal import MailboxRealm, make_portal
 
 __all__ = ["Accounts", "Hashing", "MailboxRealm", "PasswordFile", "make_oracle", "make_portal"]

@@ -12,7 +12,7 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from mailserver.auth.kerberos_password import KerberosPassword
-from mailserver.auth.password_file import PasswordFile
+from mailserver.auth.passwd.checker import PasswordFile
 from mailserver.credentials import IBearerToken
 from mailserver.modules import why_not
 from mailserver.names import user_name

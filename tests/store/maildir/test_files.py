@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mailserver.auth.watch import read_file
+from mailserver.auth.passwd.watch import read_file
 from mailserver.errors import MaildropInUse, MaildropUnavailable, MessageGone, OutcomeUnknown
 from mailserver.store.maildir import files, opening, promise
 from mailserver.store.maildir.locking import lock

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mailserver.auth.table import Entry, Table, abilities
+from mailserver.auth.passwd.table import Entry, Table, abilities
 from mailserver.errors import LoginRefused
 from mailserver.names import Names
 

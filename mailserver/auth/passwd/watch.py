@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, execute
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from mailserver.auth.table import Table, read_table
+from mailserver.auth.passwd.table import Table, read_table
 from mailserver.errors import Unusable
 from mailserver.names import PLAIN, Names
 

@@ -16,10 +16,10 @@ from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from mailserver.auth import PasswordFile
+from mailserver.auth.passwd.table import Entry, Table
+from mailserver.auth.passwd.watch import PasswordFileError
 from mailserver.auth.schemes import Secret
 from mailserver.auth.scram import derive, read_keys
-from mailserver.auth.table import Entry, Table
-from mailserver.auth.watch import PasswordFileError
 from mailserver.credentials import Apop, CramMd5, Password
 from mailserver.exchange import ScramKeys
 from mailserver.interfaces import IStartable, IUsers, IVerifiers, User

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailserver.auth.extra_fields import NOWHERE
-from mailserver.auth.table import Entry, Table, read_table
+from mailserver.auth.passwd.extra_fields import NOWHERE
+from mailserver.auth.passwd.table import Entry, Table, read_table
 from mailserver.interfaces import User
 from mailserver.names import Names
 from tests.auth.vectors import SECRETS

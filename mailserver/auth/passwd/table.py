@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mailserver.auth.extra_fields import Extra, read_extra
+from mailserver.auth.passwd.extra_fields import Extra, read_extra
 from mailserver.auth.schemes import CLEAR, Secret, read_secret
 from mailserver.auth.scram import DIGESTS
 from mailserver.auth.secret import SchemeError

@@ -11,8 +11,8 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
-from mailserver.auth import watch
-from mailserver.auth.watch import PasswordFileError, WatchedTable
+from mailserver.auth.passwd import watch
+from mailserver.auth.passwd.watch import PasswordFileError, WatchedTable
 
 OLD = b"alice:{PLAIN}one\n"
 NEW = b"alice:{PLAIN}two\n"

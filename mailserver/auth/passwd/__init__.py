@@ -1,0 +1,1 @@
+"""Users and passwords from a passwd-file of Dovecot's format."""

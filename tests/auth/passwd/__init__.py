@@ -1,0 +1,1 @@
+"""The passwd-file: its table, its checker, and how changes of the file are seen."""
