@@ -18,7 +18,7 @@ import pytest
 
 import mailserver
 from mailserver.auth.schemes import CLEAR, SCHEMES
-from tests.auth.issuer import AUDIENCE, ISSUER, Keys, settings
+from tests.auth.oauth.issuer import AUDIENCE, ISSUER, Keys, settings
 from tests.auth.vectors import PASSWORDS, SECRETS
 from tests.gss import GssClient
 from tests.net.authority import Authority

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.auth.issuer import settings
+from tests.auth.oauth.issuer import settings
 from tests.auth.vectors import PASSWORDS, SECRETS
 from tests.gss import GssClient
 from tests.rawpop3 import RawPOP3

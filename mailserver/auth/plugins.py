@@ -18,7 +18,7 @@ from mailserver.modules import why_not
 from mailserver.names import user_name
 
 if TYPE_CHECKING:
-    from mailserver.auth.oauth import OAuthTokens
+    from mailserver.auth.oauth.checker import OAuthTokens
 
 HELP = """
 Users from a file in Dovecot's passwd-file format, a line each:
@@ -133,7 +133,7 @@ class OAuthFactory:
             import treq  # noqa: F401 - likewise
         except ImportError as error:
             raise InvalidAuthArgumentString(f"oauth2 needs more: {why_not(error, 'oauth')}") from None
-        from mailserver.auth.oauth import OAuthTokens  # it needs a whole HTTP client, and few servers need it
+        from mailserver.auth.oauth.checker import OAuthTokens  # it needs a whole HTTP client, and few servers need it
 
         return OAuthTokens(argstring.strip())
 

@@ -19,7 +19,7 @@ from mailserver.credentials import CramMd5, Password, Unproven, VerifiedIdentity
 from mailserver.exchange import Ask, Challenge, Done, SaslContext
 from mailserver.net.certificates import CertificateFiles
 from mailserver.sasl import BY_NAME, MECHANISMS
-from tests.auth.issuer import AUDIENCE, ISSUER, Keys, settings
+from tests.auth.oauth.issuer import AUDIENCE, ISSUER, Keys, settings
 from tests.corpus import CORPUS, canonical
 from tests.interop.clients import Clients, path_of, text_form
 from tests.interop.test_curl import Curl

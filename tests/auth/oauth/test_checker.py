@@ -24,13 +24,13 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
-from mailserver.auth import introspection
-from mailserver.auth.oauth import MAX_REMEMBERED, OAuthTokens, _Remembered
-from mailserver.auth.oauth_settings import OAuthFileError, OAuthSettings, owner, read_settings
+from mailserver.auth.oauth import introspection
+from mailserver.auth.oauth.checker import MAX_REMEMBERED, OAuthTokens, _Remembered
+from mailserver.auth.oauth.settings import OAuthFileError, OAuthSettings, owner, read_settings
 from mailserver.credentials import BearerToken
 from mailserver.errors import LoginRefused, TemporaryFailure
 from mailserver.interfaces import IStartable
-from tests.auth.issuer import AUDIENCE, ISSUER, Endpoint, Keys, settings
+from tests.auth.oauth.issuer import AUDIENCE, ISSUER, Endpoint, Keys, settings
 
 
 def signed(header: dict[str, Any], claims: dict[str, Any], secret: bytes = b"") -> bytes:

@@ -23,8 +23,8 @@ from twisted.internet.defer import Deferred, execute, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from mailserver.auth.introspection import Introspection
-from mailserver.auth.oauth_settings import OAuthFileError, OAuthSettings, owner, read_settings, why_not_good
+from mailserver.auth.oauth.introspection import Introspection
+from mailserver.auth.oauth.settings import OAuthFileError, OAuthSettings, owner, read_settings, why_not_good
 from mailserver.credentials import IBearerToken
 from mailserver.errors import LoginRefused, Unusable
 from mailserver.interfaces import IStartable

@@ -20,7 +20,7 @@ from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone, Response
 from twisted.web.http import OK, PotentialDataLoss
 from twisted.web.http_headers import Headers
 
-from mailserver.auth.oauth_settings import OAuthSettings
+from mailserver.auth.oauth.settings import OAuthSettings
 from mailserver.errors import TemporaryFailure
 from mailserver.pool import no_threads
 

@@ -1,0 +1,1 @@
+"""Bearer tokens: JWTs, and tokens that their issuer is asked about."""
