@@ -143,8 +143,8 @@ def serve(keytab: str, users: str) -> None:
     from twisted.internet.stdio import StandardIO
 
     from mailserver.auth import MailboxRealm, PasswordFile, make_oracle, make_portal
-    from mailserver.auth.gssapi import GssapiAcceptor
-    from mailserver.auth.kerberos import KerberosAcceptor, KerberosChecker
+    from mailserver.auth.kerberos.gssapi import GssapiAcceptor
+    from mailserver.auth.kerberos.tickets import KerberosAcceptor, KerberosChecker
     from mailserver.net import POP3ServerFactory
     from mailserver.net.kpop import KPOPServerFactory
     from mailserver.store import MemoryStore

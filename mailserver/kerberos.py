@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from twisted.logger import Logger
 
-from mailserver.auth.gssapi import GssapiAcceptor
-from mailserver.auth.kerberos import KerberosAcceptor, KerberosChecker
-from mailserver.auth.kerberos_map import read_rule
-from mailserver.auth.libkrb5 import KerberosUnavailable
+from mailserver.auth.kerberos.gssapi import GssapiAcceptor
+from mailserver.auth.kerberos.libkrb5 import KerberosUnavailable
+from mailserver.auth.kerberos.principals import read_rule
+from mailserver.auth.kerberos.tickets import KerberosAcceptor, KerberosChecker
 from mailserver.config import Config, mechanism_lists
 from mailserver.problems import Problems
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from mailserver.auth import libkrb5
+from mailserver.auth.kerberos import libkrb5
 from mailserver.cli import demo, demo_realm, demo_user
 from tests import gss
 from tests.interop.clients import path_of
@@ -26,7 +26,7 @@ from tests.servers import START_SECONDS, STOP_SECONDS
 ROOT = Path(__file__).parent.parent
 RUN = """
 import signal, sys
-from mailserver.auth import libkrb5
+from mailserver.auth.kerberos import libkrb5
 from mailserver.cli import demo, demo_realm
 from tests import gss
 from tests.interop.clients import path_of

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailserver.auth.gssapi import GssapiAcceptor
+from mailserver.auth.kerberos.gssapi import GssapiAcceptor
 from mailserver.auth.portal import Chain
 from mailserver.credentials import BearerToken, IBearerToken
 from mailserver.errors import AuthenticationFailed, LoginRefused, login_refused

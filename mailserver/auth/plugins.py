@@ -11,7 +11,7 @@ from twisted.cred.strcred import ICheckerFactory, InvalidAuthArgumentString
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
-from mailserver.auth.kerberos_password import KerberosPassword
+from mailserver.auth.kerberos.password import KerberosPassword
 from mailserver.auth.passwd.checker import PasswordFile
 from mailserver.credentials import IBearerToken
 from mailserver.modules import why_not

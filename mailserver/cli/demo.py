@@ -17,7 +17,7 @@ from email.utils import format_datetime
 from pathlib import Path
 from typing import Final
 
-from mailserver.auth import libkrb5
+from mailserver.auth.kerberos import libkrb5
 from mailserver.cli import demo_realm
 from mailserver.cli.demo_realm import DemoRealm, make_realm
 from mailserver.cli.demo_user import as_user, give, reachable, serving_user

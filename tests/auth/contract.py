@@ -17,7 +17,7 @@ from zope.interface.verify import verifyObject
 
 from mailserver.auth import make_portal
 from mailserver.credentials import Apop, Password
-from tests.auth.realms import NameRealm
+from tests.auth.kerberos.realms import NameRealm
 
 USERS = {
     b"alice": b"tanstaaf",

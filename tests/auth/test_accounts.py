@@ -33,7 +33,7 @@ from mailserver.exchange import ScramKeys, VerifierOf
 from mailserver.interfaces import Account, IMaildrop, IUsers, IVerifiers, Mind, User
 from mailserver.names import Names
 from tests.auth.contract import STAMP, digest
-from tests.auth.realms import NameRealm, Store
+from tests.auth.kerberos.realms import NameRealm, Store
 
 NAMES = Names(accounts={"vision25": "vision25.example.org"})
 LINES = (

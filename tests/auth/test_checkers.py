@@ -16,7 +16,7 @@ from twisted.trial.unittest import TestCase
 from mailserver.auth import PasswordFile, make_portal
 from mailserver.credentials import Password
 from tests.auth.contract import CheckerContract
-from tests.auth.realms import NameRealm
+from tests.auth.kerberos.realms import NameRealm
 from tests.auth.vectors import PASSWORDS, SECRETS
 
 

@@ -27,7 +27,7 @@ from mailserver.credentials import (
 )
 from mailserver.errors import TemporaryFailure
 from mailserver.interfaces import IMaildrop, IUsers, Mind, User
-from tests.auth.realms import NameRealm, Store
+from tests.auth.kerberos.realms import NameRealm, Store
 
 LINES = b"alice:{PLAIN}a\nboss:{PLAIN}b\nbob:{PLAIN}c\n"
 

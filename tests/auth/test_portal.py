@@ -19,7 +19,7 @@ from mailserver.auth import MailboxRealm, make_portal
 from mailserver.credentials import Apop, Password
 from mailserver.errors import MaildropInUse, PermanentFailure, TemporaryFailure, login_refused
 from mailserver.interfaces import IMaildrop, IUsers, Mind, User
-from tests.auth.realms import HomeStore, Maildrop, NameRealm, Store
+from tests.auth.kerberos.realms import HomeStore, Maildrop, NameRealm, Store
 
 MIND = Mind("192.0.2.1", tls=True, listener="pop3s")
 ALICE = Password(b"alice", b"tanstaaf")

@@ -18,9 +18,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from mailserver.auth.gssapi import GssapiAcceptor
-from mailserver.auth.kerberos import MAX_WAITING, KerberosAcceptor, KerberosChecker
-from mailserver.auth.krb5 import Krb5
+from mailserver.auth.kerberos.gssapi import GssapiAcceptor
+from mailserver.auth.kerberos.krb5 import Krb5
+from mailserver.auth.kerberos.tickets import MAX_WAITING, KerberosAcceptor, KerberosChecker
 from mailserver.auth.oracle import make_oracle
 from mailserver.auth.portal import MailboxRealm, make_portal
 from mailserver.cli import connect

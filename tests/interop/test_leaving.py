@@ -12,9 +12,9 @@ from typing import Any
 
 from twisted.internet.threads import deferToThread
 
-from mailserver.auth.gssapi import GssapiAcceptor
-from mailserver.auth.kerberos import KerberosAcceptor
-from mailserver.auth.krb5 import Krb5
+from mailserver.auth.kerberos.gssapi import GssapiAcceptor
+from mailserver.auth.kerberos.krb5 import Krb5
+from mailserver.auth.kerberos.tickets import KerberosAcceptor
 from mailserver.auth.portal import MailboxRealm, make_portal
 from mailserver.net.places import Places
 from mailserver.store import open_store

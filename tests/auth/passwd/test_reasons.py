@@ -16,7 +16,7 @@ from mailserver.credentials import ActingFor, Apop, CramMd5, Password, Unproven,
 from mailserver.errors import LoginRefused, first_reason, login_refused, refusal_for
 from mailserver.interfaces import IMaildrop, Mind
 from mailserver.names import Names
-from tests.auth.realms import Store
+from tests.auth.kerberos.realms import Store
 from tests.auth.test_portal import Answers
 from tests.auth.vectors import SECRETS
 

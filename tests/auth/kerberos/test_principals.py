@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailserver.auth.kerberos_map import PrincipalMap
+from mailserver.auth.kerberos.principals import PrincipalMap
 from mailserver.names import user_name
 
 

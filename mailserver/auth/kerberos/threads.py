@@ -10,8 +10,8 @@ from twisted.internet.defer import Deferred, execute, fail, succeed
 from twisted.python.failure import Failure
 
 from mailserver.asker import asker
-from mailserver.auth.krb5 import Krb5
-from mailserver.auth.libkrb5 import KerberosError, KerberosUnavailable
+from mailserver.auth.kerberos.krb5 import Krb5
+from mailserver.auth.kerberos.libkrb5 import KerberosError, KerberosUnavailable
 from mailserver.errors import TemporaryFailure
 from mailserver.pool import Pool
 

@@ -15,11 +15,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailserver.auth.cache import VerifiedPasswords
-from mailserver.auth.kerberos_map import DENIED
-from mailserver.auth.keytab import check_keytab, service_host
-from mailserver.auth.krb5 import Krb5, UnprovenKdc
-from mailserver.auth.krb5_pool import Krb5Pool
-from mailserver.auth.libkrb5 import FIRST_ERROR, KerberosError, KerberosUnavailable
+from mailserver.auth.kerberos.keytab import check_keytab, service_host
+from mailserver.auth.kerberos.krb5 import Krb5, UnprovenKdc
+from mailserver.auth.kerberos.libkrb5 import FIRST_ERROR, KerberosError, KerberosUnavailable
+from mailserver.auth.kerberos.principals import DENIED
+from mailserver.auth.kerberos.threads import Krb5Pool
 from mailserver.auth.schemes import plausible
 from mailserver.errors import LoginRefused, TemporaryFailure
 from mailserver.interfaces import IStartable

@@ -12,8 +12,8 @@ from typing import Final
 
 from twisted.logger import Logger
 
-from mailserver.auth.krb5 import SERVICE, Krb5
-from mailserver.auth.libkrb5 import KerberosError, KerberosUnavailable
+from mailserver.auth.kerberos.krb5 import SERVICE, Krb5
+from mailserver.auth.kerberos.libkrb5 import KerberosError, KerberosUnavailable
 
 MAX_SHOWN: Final = 5
 """Principals of a keytab, in an error: one of Active Directory's may hold dozens."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from mailserver.auth.keytab import serving_user
-from mailserver.auth.krb5 import Krb5
-from mailserver.auth.libkrb5 import KerberosUnavailable
+from mailserver.auth.kerberos.keytab import serving_user
+from mailserver.auth.kerberos.krb5 import Krb5
+from mailserver.auth.kerberos.libkrb5 import KerberosUnavailable
 
 DEFAULT_FOLDER: Final = "/var/tmp"  # noqa: S108 - libkrb5's choice; it minds who owns the file
 REMEDY: Final = "set KRB5RCACHEDIR to a folder of this user's own"

@@ -10,12 +10,12 @@ from twisted.internet.defer import Deferred, execute, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailserver.auth.kerberos_map import DENIED, PrincipalMap
-from mailserver.auth.keytab import check_keytab, service_host
-from mailserver.auth.krb5 import Krb5
-from mailserver.auth.krb5_pool import Krb5Pool
-from mailserver.auth.libkrb5 import KerberosError
-from mailserver.auth.replay_cache import check_replay_cache
+from mailserver.auth.kerberos.keytab import check_keytab, service_host
+from mailserver.auth.kerberos.krb5 import Krb5
+from mailserver.auth.kerberos.libkrb5 import KerberosError
+from mailserver.auth.kerberos.principals import DENIED, PrincipalMap
+from mailserver.auth.kerberos.replay_cache import check_replay_cache
+from mailserver.auth.kerberos.threads import Krb5Pool
 from mailserver.credentials import IKerberosIdentity
 from mailserver.errors import LoginRefused, TicketRefused
 from mailserver.interfaces import Accepted, IAcceptor, IStartable

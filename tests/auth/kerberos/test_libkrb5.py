@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mailserver.auth import libkrb5
-from mailserver.auth.libkrb5 import KerberosError, KerberosUnavailable
+from mailserver.auth.kerberos import libkrb5
+from mailserver.auth.kerberos.libkrb5 import KerberosError, KerberosUnavailable
 
 C_NAMES = {
     libkrb5.Data: "krb5_data",

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from mailserver.auth import libkrb5
-from mailserver.auth.libkrb5 import (
+from mailserver.auth.kerberos import libkrb5
+from mailserver.auth.kerberos.libkrb5 import (
     END_OF_KEYTAB,
     MALFORMED_NAME,
     MUTUAL_REQUIRED,

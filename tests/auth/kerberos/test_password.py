@@ -16,14 +16,14 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.plugin import IPlugin
 from zope.interface.verify import verifyObject
 
-from mailserver.auth.kerberos_password import LIFETIME_SECONDS, MAX_WAITING, THREADS, KerberosPassword
-from mailserver.auth.libkrb5 import KerberosUnavailable
+from mailserver.auth.kerberos.libkrb5 import KerberosUnavailable
+from mailserver.auth.kerberos.password import LIFETIME_SECONDS, MAX_WAITING, THREADS, KerberosPassword
 from mailserver.auth.plugins import KerberosPasswordFactory
 from mailserver.credentials import Password
 from mailserver.errors import LoginRefused, TemporaryFailure, login_refused
 from mailserver.interfaces import IStartable
 from tests.auth.contract import CheckerContract
-from tests.auth.test_kerberos import RealmCase
+from tests.auth.kerberos.test_tickets import RealmCase
 from tests.realm import Realm, password_of
 
 ALICE = Password(b"alice", password_of("alice").encode())

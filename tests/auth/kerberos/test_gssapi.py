@@ -11,8 +11,8 @@ from twisted.internet.defer import gatherResults
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
-from mailserver.auth.gssapi import MAX_WAITING, THREADS, GssapiAcceptor
-from mailserver.auth.libkrb5 import KerberosUnavailable
+from mailserver.auth.kerberos.gssapi import MAX_WAITING, THREADS, GssapiAcceptor
+from mailserver.auth.kerberos.libkrb5 import KerberosUnavailable
 from mailserver.auth.oracle import make_oracle
 from mailserver.errors import TemporaryFailure, TicketRefused
 from mailserver.exchange import GssToken, GssUnwrap, GssWrap

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from twisted.logger import capturedLogs
 
-from mailserver.auth.keytab import check_keytab, service_host
-from mailserver.auth.krb5 import Krb5
-from mailserver.auth.libkrb5 import KerberosUnavailable
-from mailserver.auth.replay_cache import check_replay_cache
+from mailserver.auth.kerberos.keytab import check_keytab, service_host
+from mailserver.auth.kerberos.krb5 import Krb5
+from mailserver.auth.kerberos.libkrb5 import KerberosUnavailable
+from mailserver.auth.kerberos.replay_cache import check_replay_cache
 from tests.realm import Realm
 
 NOBODY = 65534

@@ -13,9 +13,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailserver.asker import asker
-from mailserver.auth.keytab import service_host
-from mailserver.auth.krb5 import SERVICE
-from mailserver.auth.libkrb5 import GENERIC, KerberosError, KerberosUnavailable
+from mailserver.auth.kerberos.keytab import service_host
+from mailserver.auth.kerberos.krb5 import SERVICE
+from mailserver.auth.kerberos.libkrb5 import GENERIC, KerberosError, KerberosUnavailable
 from mailserver.errors import TemporaryFailure, TicketRefused
 from mailserver.exchange import GssProgress, GssToken, GssUnwrap, GssWrap
 from mailserver.interfaces import IStartable

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mailserver.auth.krb5 import Krb5, UnprovenKdc
-from mailserver.auth.libkrb5 import KerberosError
+from mailserver.auth.kerberos.krb5 import Krb5, UnprovenKdc
+from mailserver.auth.kerberos.libkrb5 import KerberosError
 from tests.realm import Initiator, Realm, _libkrb5, ap_req, password_of
 
 EXPIRED, REPLAY, NOT_US, SKEW, BAD_INTEGRITY = 32, 34, 35, 37, 31
 MSG_TYPE, NOKEY, GENERIC = 40, 45, 60
 
-ELSEWHERE = "import sys; from mailserver.auth.krb5 import Krb5; Krb5().accept(sys.stdin.buffer.read(), sys.argv[1], '')"
+ELSEWHERE = "import sys; from mailserver.auth.kerberos.krb5 import Krb5; Krb5().accept(sys.stdin.buffer.read(), sys.argv[1], '')"
 
 
 @pytest.fixture

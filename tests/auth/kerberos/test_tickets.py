@@ -17,14 +17,15 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
-from mailserver.auth import MailboxRealm, PasswordFile, libkrb5, make_portal
-from mailserver.auth.kerberos import KerberosAcceptor, KerberosChecker
-from mailserver.auth.krb5_pool import Krb5Pool
-from mailserver.auth.libkrb5 import KerberosUnavailable
+from mailserver.auth import MailboxRealm, PasswordFile, make_portal
+from mailserver.auth.kerberos import libkrb5
+from mailserver.auth.kerberos.libkrb5 import KerberosUnavailable
+from mailserver.auth.kerberos.threads import Krb5Pool
+from mailserver.auth.kerberos.tickets import KerberosAcceptor, KerberosChecker
 from mailserver.credentials import IKerberosIdentity, KerberosIdentity
 from mailserver.errors import LoginRefused, TemporaryFailure, TicketRefused, login_refused
 from mailserver.interfaces import IAcceptor, IMaildrop, IStartable, Mind
-from tests.auth.realms import HomeStore, NameRealm, Store
+from tests.auth.kerberos.realms import HomeStore, NameRealm, Store
 from tests.realm import Initiator, Realm, ap_req
 
 

@@ -1,0 +1,1 @@
+"""Kerberos: tickets, and passwords that a KDC checks."""

@@ -1,0 +1,1 @@
+"""Kerberos: tickets and passwords, at a real KDC."""
