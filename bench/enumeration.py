@@ -30,7 +30,7 @@ sys.path.insert(0, str(HERE.parents[1]))
 
 from mailserver.auth.hmac_md5 import contexts  # noqa: E402 - its folder is known since the line before
 from mailserver.auth.libcrypt import load  # noqa: E402 - likewise
-from mailserver.auth.scram import derive  # noqa: E402 - likewise
+from mailserver.auth.scram_keys import derive  # noqa: E402 - likewise
 from tests.servers import Server, Site  # noqa: E402 - likewise
 
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from mailserver.auth import libcrypt
 from mailserver.auth.crypts import WEAK_DES, read_crypt
 from mailserver.auth.hmac_md5 import contexts, read_contexts
-from mailserver.auth.scram import DIGESTS, derive, read_keys
+from mailserver.auth.scram_keys import DIGESTS, derive, read_keys
 from mailserver.auth.secret import Read, SchemeError, Verify, rounds
 from mailserver.modules import why_not
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from mailserver.auth.scram import MAX_ITERATIONS
+from mailserver.auth.scram_keys import MAX_ITERATIONS
 
 Verify = Callable[[bytes], bool]
 

@@ -18,7 +18,7 @@ from zope.interface.verify import verifyObject
 
 from mailserver.auth import Accounts, MailboxRealm, PasswordFile, make_oracle, make_portal
 from mailserver.auth.identities import Acting
-from mailserver.auth.scram import derive
+from mailserver.auth.scram_keys import derive
 from mailserver.credentials import (
     ActingFor,
     Apop,

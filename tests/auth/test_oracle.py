@@ -14,7 +14,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from mailserver.auth import Accounts, PasswordFile, make_oracle
-from mailserver.auth.scram import derive, read_keys
+from mailserver.auth.scram_keys import derive, read_keys
 from mailserver.credentials import BearerToken, IBearerToken
 from mailserver.errors import AuthenticationFailed, TemporaryFailure
 from mailserver.exchange import ScramKeys, VerifierOf

@@ -14,7 +14,7 @@ from typing import Self
 
 import pytest
 
-from mailserver.auth.scram import derive
+from mailserver.auth.scram_keys import derive
 from mailserver.credentials import CramMd5, Password, Unproven, VerifiedIdentity
 from mailserver.exchange import Ask, Challenge, Done, SaslContext
 from mailserver.net.certificates import CertificateFiles

@@ -7,7 +7,7 @@ import scramp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailserver.auth.scram import derive
+from mailserver.auth.scram_keys import derive
 from mailserver.credentials import ActingFor, Unproven, VerifiedIdentity
 from mailserver.errors import BadCommand
 from mailserver.exchange import Ask, Challenge, Done, SaslContext, VerifierOf

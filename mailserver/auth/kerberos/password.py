@@ -14,13 +14,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailserver.auth.cache import VerifiedPasswords
 from mailserver.auth.kerberos.keytab import check_keytab, service_host
 from mailserver.auth.kerberos.krb5 import Krb5, UnprovenKdc
 from mailserver.auth.kerberos.libkrb5 import FIRST_ERROR, KerberosError, KerberosUnavailable
 from mailserver.auth.kerberos.principals import DENIED
 from mailserver.auth.kerberos.threads import Krb5Pool
 from mailserver.auth.schemes import plausible
+from mailserver.auth.verified import VerifiedPasswords
 from mailserver.errors import LoginRefused, TemporaryFailure
 from mailserver.interfaces import IStartable
 from mailserver.names import user_name

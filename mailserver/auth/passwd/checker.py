@@ -17,7 +17,6 @@ from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from twisted.internet.defer import Deferred, execute, fail, maybeDeferred, succeed
 from zope.interface import Interface, implementer
 
-from mailserver.auth.cache import VerifiedPasswords
 from mailserver.auth.hashing import Hashing
 from mailserver.auth.hmac_md5 import CONTEXTS, hmac_md5, read_contexts
 from mailserver.auth.passwd.extra_fields import NOWHERE
@@ -25,7 +24,8 @@ from mailserver.auth.passwd.reasons import refusal
 from mailserver.auth.passwd.table import Entry
 from mailserver.auth.passwd.watch import WatchedTable
 from mailserver.auth.schemes import Secret, plausible, prepare
-from mailserver.auth.scram import DIGESTS, ITERATIONS, ScramSalts, derive, read_keys
+from mailserver.auth.scram_keys import DIGESTS, ITERATIONS, ScramSalts, derive, read_keys
+from mailserver.auth.verified import VerifiedPasswords
 from mailserver.credentials import CramMd5
 from mailserver.errors import LoginRefused
 from mailserver.interfaces import Census, IStartable, IUsers, IVerifiers, User

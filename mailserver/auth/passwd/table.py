@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from mailserver.auth.passwd.extra_fields import Extra, read_extra
 from mailserver.auth.schemes import CLEAR, Secret, read_secret
-from mailserver.auth.scram import DIGESTS
+from mailserver.auth.scram_keys import DIGESTS
 from mailserver.auth.secret import SchemeError
 from mailserver.interfaces import User
 from mailserver.names import PLAIN, Names, user_name

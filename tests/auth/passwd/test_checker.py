@@ -19,7 +19,7 @@ from mailserver.auth import PasswordFile
 from mailserver.auth.passwd.table import Entry, Table
 from mailserver.auth.passwd.watch import PasswordFileError
 from mailserver.auth.schemes import Secret
-from mailserver.auth.scram import derive, read_keys
+from mailserver.auth.scram_keys import derive, read_keys
 from mailserver.credentials import Apop, CramMd5, Password
 from mailserver.exchange import ScramKeys
 from mailserver.interfaces import IStartable, IUsers, IVerifiers, User

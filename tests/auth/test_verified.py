@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from mailserver.auth.cache import VerifiedPasswords
+from mailserver.auth.verified import VerifiedPasswords
 
 ALICE = (b"alice", b"tanstaaf", b"$6$stored")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mailserver.auth.scram import ScramSalts, derive, read_keys
+from mailserver.auth.scram_keys import ScramSalts, derive, read_keys
 from tests.auth.vectors import PASSWORDS, SECRETS
 
 AUTH_MESSAGE = (
