@@ -28,21 +28,21 @@ from mailserver.envelope import EnvelopeHeaders
 from mailserver.interfaces import BY_SECRET, Census, IStartable, IStore, IUsers
 from mailserver.kerberos import Kerberos, make_kerberos
 from mailserver.net import POP3ServerFactory
-from mailserver.net.certificates import CertificateFiles
 from mailserver.net.haproxy import ProxyFactory
 from mailserver.net.kpop import KPOPServerFactory
 from mailserver.net.listener import Limits, chosen
 from mailserver.net.places import Places
-from mailserver.net.renewal import CertificateWatch
 from mailserver.net.stamp import MAX_GREETING, greeting_octets
 from mailserver.net.story import Fetches
 from mailserver.net.throttle import Throttle
-from mailserver.net.tls import CertificateStore
 from mailserver.net.tls_transport import TLSFactory
 from mailserver.pool import Pool
 from mailserver.preload import load_all
 from mailserver.problems import OPERATORS, Problems, words
 from mailserver.store import SharedStore, needs_home, open_store
+from mailserver.tls.certificate_store import CertificateStore
+from mailserver.tls.certificates import CertificateFiles
+from mailserver.tls.renewal import CertificateWatch
 
 DRAIN_SECONDS: Final = 10.0
 """How long a stop waits for transfers and commits; service managers kill after 30 to 90 s."""

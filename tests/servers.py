@@ -31,7 +31,7 @@ from weakref import WeakSet
 from twisted.logger import eventFromJSON, formatEvent
 
 import mailserver
-from mailserver.net.certificates import self_signed
+from mailserver.tls.certificates import self_signed
 
 TWIST: Final = (sys.executable, "-P", "-m", "twisted", "--log-format=json", "mailserver")
 TWISTD: Final = (

@@ -21,7 +21,7 @@ BASE = {
     "asker",
 }
 PURE = {"protocol", "sasl"}
-PARTS = {"net", "auth", "store"}
+PARTS = {"net", "tls", "auth", "store"}
 TOP = {
     "clock",
     "config",
@@ -48,7 +48,8 @@ MAY_IMPORT = {
     **dict.fromkeys(PURE, BASE | PURE),
     "auth": BASE | {"auth"},
     "store": BASE | {"store"},
-    "net": BASE | PURE | {"net"},
+    "tls": BASE | {"tls"},
+    "net": BASE | PURE | {"net", "tls"},
     "config": BASE | {"store", "cores"},
     "config_file": {"config"},
     "privileges": {"config"},

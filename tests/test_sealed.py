@@ -21,13 +21,13 @@ from mailserver.auth.schemes import CLEAR, SCHEMES
 from tests.auth.oauth.issuer import AUDIENCE, ISSUER, Keys, settings
 from tests.auth.vectors import PASSWORDS, SECRETS
 from tests.gss import GssClient
-from tests.net.authority import Authority
 from tests.rawpop3 import RawPOP3
 from tests.realm import Initiator, Realm
 from tests.sasl.clients import digest_md5, scram
 from tests.sealed import Seal
 from tests.servers import TWIST, TWISTD, Server, Site
 from tests.test_faults import PLUGIN
+from tests.tls.authority import Authority
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 

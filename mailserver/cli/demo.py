@@ -21,7 +21,7 @@ from mailserver.auth.kerberos import libkrb5
 from mailserver.cli import demo_realm
 from mailserver.cli.demo_realm import DemoRealm, make_realm
 from mailserver.cli.demo_user import as_user, give, reachable, serving_user
-from mailserver.net.certificates import self_signed
+from mailserver.tls.certificates import self_signed
 
 ACCOUNT: Final = "demo"
 PORTS: Final = {"pop3": (110, 10110), "pop3s": (995, 10995), "kpop": (1109, 11109)}

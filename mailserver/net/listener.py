@@ -20,7 +20,6 @@ from mailserver.errors import TemporaryFailure
 from mailserver.exchange import IMechanism, VerifierOf
 from mailserver.interfaces import BY_SECRET, IOracle
 from mailserver.names import Names
-from mailserver.net.channel import surroundings
 from mailserver.net.logins import Logins
 from mailserver.net.places import CONNECTIONS, PER_ADDRESS, Places, TurnedAway
 from mailserver.net.protocol import POP3Server
@@ -30,6 +29,7 @@ from mailserver.net.throttle import Attempt, Throttle
 from mailserver.protocol.policy import Policy
 from mailserver.protocol.pop3 import Session
 from mailserver.sasl import BY_NAME, MECHANISMS
+from mailserver.tls.bindings import surroundings
 
 log = Logger()
 

@@ -26,14 +26,14 @@ from mailserver.auth.portal import MailboxRealm, make_portal
 from mailserver.cli import connect
 from mailserver.net import POP3ServerFactory
 from mailserver.net.kpop import KPOPServerFactory
-from mailserver.net.tls import CertificateStore
 from mailserver.store.memory import MemoryStore
+from mailserver.tls.certificate_store import CertificateStore
 from tests.corpus import CORPUS
 from tests.gss import library
 from tests.interop.clients import path_of, text_form
-from tests.net.handshakes import write_pair
 from tests.net.sessions import SocketCase
 from tests.realm import Initiator, Realm
+from tests.tls.handshakes import write_pair
 
 MESSAGE: Final = CORPUS["usual"]
 TEXT: Final = text_form(MESSAGE)

@@ -17,16 +17,16 @@ import pytest
 from mailserver.auth.scram_keys import derive
 from mailserver.credentials import CramMd5, Password, Unproven, VerifiedIdentity
 from mailserver.exchange import Ask, Challenge, Done, SaslContext
-from mailserver.net.certificates import CertificateFiles
 from mailserver.sasl import BY_NAME, MECHANISMS
+from mailserver.tls.certificates import CertificateFiles
 from tests.auth.oauth.issuer import AUDIENCE, ISSUER, Keys, settings
 from tests.corpus import CORPUS, canonical
 from tests.interop.clients import Clients, path_of, text_form
 from tests.interop.test_curl import Curl
 from tests.interop.test_fetchmail import Fetchmail
 from tests.interop.test_mpop import Mpop
-from tests.net.authority import Authority
 from tests.servers import Account, Server, Site
+from tests.tls.authority import Authority
 
 MESSAGE = CORPUS["usual"]
 ALL = [mechanism.name.decode() for mechanism in (*MECHANISMS, *BY_NAME) if mechanism.name != b"GSSAPI"]

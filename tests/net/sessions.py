@@ -23,11 +23,11 @@ from mailserver.envelope import EnvelopeHeaders, read_envelope
 from mailserver.errors import MaildropInUse
 from mailserver.interfaces import IMaildrop
 from mailserver.net import POP3ServerFactory
-from mailserver.net.tls import CertificateStore
 from mailserver.snapshot import Message, Snapshot
 from mailserver.store.body import BytesBody, FileBody
 from mailserver.store.measure import measure
-from tests.net.handshakes import write_pair
+from mailserver.tls.certificate_store import CertificateStore
+from tests.tls.handshakes import write_pair
 
 LOGIN = b"USER alice\r\nPASS secret\r\n"
 GREETING = b"+OK h POP3 server ready\r\n"

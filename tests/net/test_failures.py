@@ -6,8 +6,8 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.python.failure import Failure
 
 from mailserver.errors import TicketRefused
-from mailserver.net.contexts import NoApplicationProtocol
 from mailserver.net.failures import tls_reason, translate
+from mailserver.tls.contexts import NoApplicationProtocol
 
 
 def test_a_tls_error_is_told_in_openssls_words() -> None:

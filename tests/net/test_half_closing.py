@@ -13,10 +13,10 @@ from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol
 from zope.interface import implementer
 
-from mailserver.net.tls import CertificateStore
 from mailserver.net.tls_transport import TLSFactory
-from tests.net.handshakes import write_pair
+from mailserver.tls.certificate_store import CertificateStore
 from tests.net.sessions import GREETING, LOGIN, Maildrop, Wire, make_factory
+from tests.tls.handshakes import write_pair
 
 LOGGED_IN = GREETING + b"+OK send PASS\r\n+OK maildrop has 1 messages (3 octets)\r\n"
 

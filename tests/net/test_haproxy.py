@@ -23,9 +23,9 @@ from zope.interface import implementer
 from mailserver.net.haproxy import Header, InvalidHeader, ProxyFactory, is_trusted, parse
 from mailserver.net.listener import Limits
 from mailserver.net.places import Places
-from mailserver.net.tls import CertificateStore
-from tests.net.handshakes import write_pair
+from mailserver.tls.certificate_store import CertificateStore
 from tests.net.sessions import make_factory
+from tests.tls.handshakes import write_pair
 
 SIGNATURE = bytes.fromhex("0d0a0d0a000d0a515549540a")  # section 2.2
 PROXY = IPv4Address("TCP", "10.0.0.1", 1)

@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519
 from cryptography.x509.oid import NameOID
 
-from mailserver.net.certificates import CertificateError, CertificateFiles, read_pair, self_signed, stamp
-from tests.net.handshakes import rsa_key, write_pair
+from mailserver.tls.certificates import CertificateError, CertificateFiles, read_pair, self_signed, stamp
+from tests.tls.handshakes import rsa_key, write_pair
 
 
 def test_a_self_signed_certificate_is_for_its_names_and_addresses(tmp_path: Path) -> None:

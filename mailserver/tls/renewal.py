@@ -18,8 +18,8 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from mailserver.errors import TemporaryFailure
-from mailserver.net.certificates import CertificateError
-from mailserver.net.tls import CertificateStore, Contexts
+from mailserver.tls.certificate_store import CertificateStore, Contexts
+from mailserver.tls.certificates import CertificateError
 
 log = Logger()
 

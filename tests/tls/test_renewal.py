@@ -11,12 +11,12 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, globalLogPublisher
 
-from mailserver.net.certificates import CertificateFiles
-from mailserver.net.renewal import DAY, CertificateWatch, remarks
-from mailserver.net.tls import CertificateStore
 from mailserver.pool import Pool
-from tests.net.authority import Authority
-from tests.net.handshakes import certificate_of, common_name, connect, write_pair
+from mailserver.tls.certificate_store import CertificateStore
+from mailserver.tls.certificates import CertificateFiles
+from mailserver.tls.renewal import DAY, CertificateWatch, remarks
+from tests.tls.authority import Authority
+from tests.tls.handshakes import certificate_of, common_name, connect, write_pair
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from OpenSSL import SSL
 
-from mailserver.net.certificates import CertificateError, Pair
+from mailserver.tls.certificates import CertificateError, Pair
 
 SESSION_SECONDS: Final = 7200
 """How long a client may resume a session: longer than the time between two polls of a mailbox, shorter than a day."""

@@ -19,10 +19,10 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
-from mailserver.net.certificates import CertificateError
-from mailserver.net.contexts import PROFILES, NoApplicationProtocol
-from mailserver.net.tls import CertificateStore
-from tests.net.handshakes import (
+from mailserver.tls.certificate_store import CertificateStore
+from mailserver.tls.certificates import CertificateError
+from mailserver.tls.contexts import PROFILES, NoApplicationProtocol
+from tests.tls.handshakes import (
     StandardClient,
     certificate_of,
     common_name,

@@ -15,7 +15,7 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from mailserver.errors import Unusable
-from mailserver.net.certificates import (
+from mailserver.tls.certificates import (
     CertificateError,
     CertificateFiles,
     Pair,
@@ -24,7 +24,7 @@ from mailserver.net.certificates import (
     read_pair,
     stamp,
 )
-from mailserver.net.contexts import PROFILES, make_context, prove, verify_clients
+from mailserver.tls.contexts import PROFILES, make_context, prove, verify_clients
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from OpenSSL import SSL
 
-from mailserver.net.certificates import CertificateFiles, self_signed
-from mailserver.net.tls import CertificateStore
+from mailserver.tls.certificate_store import CertificateStore
+from mailserver.tls.certificates import CertificateFiles, self_signed
 
 
 @functools.cache

@@ -16,12 +16,12 @@ from OpenSSL import SSL
 from twisted.internet.interfaces import ISSLTransport
 from zope.interface import implementer
 
-from mailserver.net.certificates import CertificateError
-from mailserver.net.channel import END_POINT, EXPORTER, Bindings, names, surroundings
-from mailserver.net.contexts import verify_clients
-from mailserver.net.tls import CertificateStore
-from tests.net.authority import Authority
-from tests.net.handshakes import write_pair
+from mailserver.tls.bindings import END_POINT, EXPORTER, Bindings, names, surroundings
+from mailserver.tls.certificate_store import CertificateStore
+from mailserver.tls.certificates import CertificateError
+from mailserver.tls.contexts import verify_clients
+from tests.tls.authority import Authority
+from tests.tls.handshakes import write_pair
 
 VERSIONS = {SSL.TLS1_2_VERSION: {END_POINT}, SSL.TLS1_3_VERSION: {EXPORTER, END_POINT}}
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from mailserver.net.certificates import CertificateFiles
+from mailserver.tls.certificates import CertificateFiles
 
 
 class Authority:

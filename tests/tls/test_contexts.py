@@ -9,10 +9,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
 from OpenSSL import SSL
 
-from mailserver.net.certificates import CertificateError, CertificateFiles, read_pair
-from mailserver.net.contexts import PROFILES, VERSIONS, prove
-from mailserver.net.tls import CertificateErrors, CertificateStore
-from tests.net.handshakes import connect, rsa_key, write_pair
+from mailserver.tls.certificate_store import CertificateErrors, CertificateStore
+from mailserver.tls.certificates import CertificateError, CertificateFiles, read_pair
+from mailserver.tls.contexts import PROFILES, VERSIONS, prove
+from tests.tls.handshakes import connect, rsa_key, write_pair
 
 
 def pss(folder: Path, *options: str) -> CertificateFiles:

@@ -1,0 +1,1 @@
+"""TLS: certificates, contexts and their renewal, in handshakes."""
