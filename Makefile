@@ -39,7 +39,7 @@ bench: $(VENV)/.dev  ## measure us beside other servers (root; see docs/performa
 	@$(BIN)/python bench/compare.py
 
 docs: $(VENV)/.dev  ## check the pages: links, settings, and the programs in them
-	@$(BIN)/python -m pytest -q tests/test_docs.py tests/test_config.py
+	@$(BIN)/python -m pytest -q tests/test_docs.py tests/config/test_settings.py
 
 clean:  ## remove what these commands made, but not var/
 	@rm -rf $(VENV) build dist *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -10,8 +10,8 @@ from mailserver.auth.kerberos.gssapi import GssapiAcceptor
 from mailserver.auth.kerberos.libkrb5 import KerberosUnavailable
 from mailserver.auth.kerberos.principals import read_rule
 from mailserver.auth.kerberos.tickets import KerberosAcceptor, KerberosChecker
-from mailserver.config import Config, mechanism_lists
-from mailserver.problems import Problems
+from mailserver.config.problems import Problems
+from mailserver.config.settings import Config, mechanism_lists
 
 log = Logger()
 

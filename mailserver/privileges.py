@@ -7,7 +7,7 @@ import pwd
 
 from twisted.logger import Logger
 
-from mailserver.config import ConfigError
+from mailserver.config.settings import ConfigError
 
 log = Logger()
 

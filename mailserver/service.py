@@ -28,10 +28,10 @@ from twisted.internet.tcp import Port
 from twisted.logger import Logger, LogLevel
 
 from mailserver.closing import close_ports
-from mailserver.config import Config, ConfigError
+from mailserver.config.problems import Problems
+from mailserver.config.settings import Config, ConfigError
 from mailserver.endpoints import unfit
 from mailserver.privileges import become
-from mailserver.problems import Problems
 from mailserver.serving import Server
 from mailserver.workers import Workers
 

@@ -22,9 +22,9 @@ from twisted.logger import Logger, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
 from mailserver.channel import CHANNEL, FIRST_SOCKET, LONGEST_WORD, RELOADED, SERVING, Lines, heard
-from mailserver.config import Config, ConfigError
-from mailserver.config_file import plain
-from mailserver.cores import cores
+from mailserver.config.cores import cores
+from mailserver.config.reading import plain
+from mailserver.config.settings import Config, ConfigError
 from mailserver.reporting import LONGEST_LINE, crossed
 from mailserver.serving import DRAIN_SECONDS
 

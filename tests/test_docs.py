@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from mailserver import config
+from mailserver.config import settings as config
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
@@ -29,7 +29,7 @@ def test_every_link_inside_the_project_leads_somewhere(page):
 
 
 def docstrings(cls_name):
-    """The text under each field of a class of config.py."""
+    """The text under each field of a class of the settings."""
     tree = ast.parse(Path(config.__file__).read_text())
     body = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cls_name).body
     for field, text in pairwise(body):

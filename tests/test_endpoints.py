@@ -8,8 +8,8 @@ import pytest
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
-from mailserver.config import ConfigError
-from mailserver.config_file import decode
+from mailserver.config.reading import decode
+from mailserver.config.settings import ConfigError
 from mailserver.endpoints import unfit
 from mailserver.service import bind
 

@@ -10,10 +10,10 @@ import socket
 import pytest
 from twisted.logger import globalLogPublisher
 
-from mailserver.config import ConfigError
-from mailserver.config_file import decode
+from mailserver.config.problems import Problems
+from mailserver.config.reading import decode
+from mailserver.config.settings import ConfigError
 from mailserver.kerberos import make_kerberos
-from mailserver.problems import Problems
 from tests import gss
 from tests.protocol import der
 from tests.rawpop3 import RawPOP3

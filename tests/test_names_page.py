@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from mailserver.config import Config, NameRules, Sdps
+from mailserver.config.settings import Config, NameRules, Sdps
 from mailserver.names import EXAMPLES
 
 PAGE = Path(__file__).parent.parent / "docs/names.md"

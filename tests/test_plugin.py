@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from mailserver.cli.failures import report
 from mailserver.cli.launch import Options, Program, makeService, raise_descriptor_limit
-from mailserver.config import ConfigError
+from mailserver.config.settings import ConfigError
 
 ROOT = Path(__file__).parent.parent
 ENOUGH = ["--pop3=tcp:0", "--auth=memory:alice:wonderland"]

@@ -17,8 +17,8 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
-from mailserver.config import ConfigError
-from mailserver.config_file import decode
+from mailserver.config.reading import decode
+from mailserver.config.settings import ConfigError
 from mailserver.interfaces import IStartable
 from mailserver.privileges import become
 from mailserver.service import MailService, bind, spoken

@@ -13,8 +13,8 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
-from mailserver.config import ConfigError
-from mailserver.config_file import decode
+from mailserver.config.reading import decode
+from mailserver.config.settings import ConfigError
 from mailserver.serving import Server, make_checker
 
 SETTINGS: dict[str, Any] = {

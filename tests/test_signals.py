@@ -38,7 +38,7 @@ else:
     run()
 """
 MOMENTS = {
-    "reading": ("mailserver.config_file", "load"),
+    "reading": ("mailserver.config.reading", "load"),
     "binding": ("mailserver.service", "bind"),
     "importing": ("mailserver.serving", "make_portal"),
     "becoming": ("mailserver.service", "become"),

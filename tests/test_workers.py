@@ -18,8 +18,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailserver.channel import CHANNEL
 from mailserver.cli.worker import Lifeline
-from mailserver.config import ConfigError
-from mailserver.config_file import decode
+from mailserver.config.reading import decode
+from mailserver.config.settings import ConfigError
 from mailserver.serving import DRAIN_SECONDS
 from mailserver.workers import LONGEST_DELAY, RELOAD_SECONDS, STEADY_SECONDS, WorkerFault, Workers
 from tests.rawpop3 import RawPOP3

@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from mailserver.config import Key
+from mailserver.config.settings import Key
 
 log = Logger()
 

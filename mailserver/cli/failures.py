@@ -8,7 +8,7 @@ import sys
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mailserver.config import ConfigError
+from mailserver.config.settings import ConfigError
 
 log = Logger()
 

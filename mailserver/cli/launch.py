@@ -21,11 +21,11 @@ from mailserver.cli.failures import report
 from mailserver.cli.logs import Logs
 from mailserver.cli.signals import attend
 from mailserver.clock import steady
-from mailserver.config import Config, Key
-from mailserver.config_file import Flag, Misread, load
+from mailserver.config.problems import Problems
+from mailserver.config.reading import Flag, Misread, load
+from mailserver.config.settings import Config, Key
 from mailserver.credentials import IBearerToken
 from mailserver.notify import Notifier
-from mailserver.problems import Problems
 from mailserver.service import MailService, spoken
 
 _FLAGS: dict[str, Key] = {

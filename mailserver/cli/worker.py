@@ -34,10 +34,10 @@ from mailserver.channel import FIRST_SOCKET, RELOADED, SERVING, say
 from mailserver.cli.failures import report
 from mailserver.clock import steady
 from mailserver.closing import close_ports
-from mailserver.config_file import revive
+from mailserver.config.problems import Problems
+from mailserver.config.reading import revive
 from mailserver.logpipe import LogPipe
 from mailserver.privileges import become
-from mailserver.problems import Problems
 from mailserver.reporting import crossing
 from mailserver.serving import Server
 from mailserver.workers import HELD

@@ -1,6 +1,6 @@
 """The settings: every one of them, with its default, as frozen values.
 
-A setting is a field of one of these classes; its docstring is its line in docs/configuration.md. `config_file` reads them.
+A setting is a field of one of these classes; its docstring is its line in docs/configuration.md. `reading` reads them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from twisted.cred.strcred import InvalidAuthType, findCheckerFactories, findCheckerFactory
 
-from mailserver.cores import too_many
+from mailserver.config.cores import too_many
 from mailserver.errors import Unusable
 from mailserver.names import Names
 from mailserver.store import needs_home

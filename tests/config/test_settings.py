@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from mailserver.config import Auth, Config, ConfigError, Limits, Listen
-from mailserver.config_file import Flag, decode, load, plain, revive
-from mailserver.cores import FEW_WORKERS
+from mailserver.config.cores import FEW_WORKERS
+from mailserver.config.reading import Flag, decode, load, plain, revive
+from mailserver.config.settings import Auth, Config, ConfigError, Limits, Listen
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 ENOUGH = 'listen.pop3 = ["tcp:110"]\nauth.checkers = ["memory:alice:wonderland"]\n'
 
 

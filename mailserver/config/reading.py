@@ -18,7 +18,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Literal
 
-from mailserver.config import Config, ConfigError, Key, Network, contradictions, near_miss
+from mailserver.config.settings import Config, ConfigError, Key, Network, contradictions, near_miss
 
 
 class Misread(ConfigError):

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, Self
 
-from mailserver.config import ConfigError
-from mailserver.config_file import Misread
+from mailserver.config.reading import Misread
+from mailserver.config.settings import ConfigError
 from mailserver.errors import Unusable
 from mailserver.modules import why_not
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from mailserver.cores import cores, too_many
+from mailserver.config.cores import cores, too_many
 
 
 def machine_of(monkeypatch, count):

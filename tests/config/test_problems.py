@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from mailserver.config import ConfigError
-from mailserver.config_file import Misread, decode
+from mailserver.config.problems import Problems, words
+from mailserver.config.reading import Misread, decode
+from mailserver.config.settings import ConfigError
 from mailserver.modules import why_not
-from mailserver.problems import Problems, words
 from tests.servers import TWIST, TWISTD, Server, Site, toml
 
 

@@ -1,0 +1,29 @@
+"""The settings: what can be set, how it is read, and what is wrong with it."""
+
+from mailserver.config.settings import (
+    Auth,
+    Certificate,
+    Config,
+    ConfigError,
+    Kerberos,
+    Limits,
+    Listen,
+    NameRules,
+    Sdps,
+    Store,
+    Tls,
+)
+
+__all__ = [
+    "Auth",
+    "Certificate",
+    "Config",
+    "ConfigError",
+    "Kerberos",
+    "Limits",
+    "Listen",
+    "NameRules",
+    "Sdps",
+    "Store",
+    "Tls",
+]

@@ -1,0 +1,1 @@
+"""The settings: reading them, and telling all that is wrong."""
