@@ -22,23 +22,7 @@ BASE = {
 }
 PURE = {"protocol", "sasl"}
 PARTS = {"net", "tls", "auth", "store"}
-TOP = {
-    "clock",
-    "config",
-    "kerberos",
-    "preload",
-    "privileges",
-    "serving",
-    "service",
-    "workers",
-    "cli",
-} | {
-    "channel",
-    "closing",
-    "logpipe",
-    "notify",
-    "reporting",
-}
+TOP = {"clock", "config", "service", "cli"}
 
 MAY_IMPORT = {
     **dict.fromkeys(BASE, BASE),
@@ -50,14 +34,9 @@ MAY_IMPORT = {
     "config": BASE | {"store", "config"},
     "privileges": {"config"},
     "clock": set(),
-    "preload": set(),
-    "endpoints": set(),
-    "kerberos": {"auth", "config"},
-    "serving": BASE | PARTS | {"closing", "config", "kerberos", "preload"},
-    "workers": {"config", "channel", "reporting", "serving"},
-    "service": {"closing", "config", "endpoints", "privileges", "serving", "workers"},
+    "service": BASE | PARTS | {"clock", "config", "service"},
     "cli": BASE | PURE | PARTS | TOP,
-    **dict.fromkeys(("channel", "closing", "logpipe", "notify", "reporting", ""), frozenset()),
+    "": frozenset(),
 }
 
 WORLD = {"asyncio", "io", "os", "pathlib", "random", "secrets", "select", "selectors", "signal", "socket", "ssl"} | {

@@ -13,9 +13,9 @@ from twisted.internet.defer import CancelledError
 from twisted.plugin import getPlugins
 from twisted.python.failure import Failure
 
-from mailserver.cli.failures import report
 from mailserver.cli.launch import Options, Program, makeService, raise_descriptor_limit
 from mailserver.config.settings import ConfigError
+from mailserver.service.failures import report
 
 ROOT = Path(__file__).parent.parent
 ENOUGH = ["--pop3=tcp:0", "--auth=memory:alice:wonderland"]

@@ -39,9 +39,9 @@ else:
 """
 MOMENTS = {
     "reading": ("mailserver.config.reading", "load"),
-    "binding": ("mailserver.service", "bind"),
-    "importing": ("mailserver.serving", "make_portal"),
-    "becoming": ("mailserver.service", "become"),
+    "binding": ("mailserver.service.mail", "bind"),
+    "importing": ("mailserver.service.server", "make_portal"),
+    "becoming": ("mailserver.service.mail", "become"),
 }
 
 

@@ -20,7 +20,7 @@ from tests.gss import GssClient
 from tests.rawpop3 import RawPOP3
 from tests.realm import Realm
 from tests.servers import TWIST, TWISTD, Server, Site
-from tests.test_kerberos import log_in
+from tests.service.test_kerberos import log_in
 
 NOBODY = "nobody"
 FEW = ("prlimit", "--nproc=1:1")

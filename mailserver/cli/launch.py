@@ -17,7 +17,6 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from mailserver.cli.changes import Changes
-from mailserver.cli.failures import report
 from mailserver.cli.logs import Logs
 from mailserver.cli.signals import attend
 from mailserver.clock import steady
@@ -25,8 +24,9 @@ from mailserver.config.problems import Problems
 from mailserver.config.reading import Flag, Misread, load
 from mailserver.config.settings import Config, Key
 from mailserver.credentials import IBearerToken
-from mailserver.notify import Notifier
-from mailserver.service import MailService, spoken
+from mailserver.service.failures import report
+from mailserver.service.mail import MailService, spoken
+from mailserver.service.notify import Notifier
 
 _FLAGS: dict[str, Key] = {
     "hostname": ("hostname",),

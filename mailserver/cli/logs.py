@@ -19,8 +19,8 @@ from twisted.logger import FileLogObserver, ILogObserver, Logger, textFileLogObs
 from twisted.python.components import Componentized
 from twisted.python.logfile import LogFile
 
-from mailserver.logpipe import LogPipe
-from mailserver.reporting import line_of
+from mailserver.service.logpipe import LogPipe
+from mailserver.service.reporting import line_of
 
 log = Logger()
 

@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
-from mailserver.notify import AGAIN_SECONDS, Notifier
+from mailserver.service.notify import AGAIN_SECONDS, Notifier
 from tests.servers import START_SECONDS, TWIST, TWISTD, Server, Site
 
 

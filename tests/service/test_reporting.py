@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from twisted.logger import Logger, LogLevel, formatEvent
 from twisted.python.failure import Failure
 
-from mailserver.reporting import (
+from mailserver.service.reporting import (
     LONGEST_FIELD,
     LONGEST_LINE,
     LONGEST_TEXT,

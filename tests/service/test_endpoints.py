@@ -10,8 +10,8 @@ from twisted.trial.unittest import TestCase
 
 from mailserver.config.reading import decode
 from mailserver.config.settings import ConfigError
-from mailserver.endpoints import unfit
-from mailserver.service import bind
+from mailserver.service.endpoints import unfit
+from mailserver.service.mail import bind
 
 WRONG = {
     "tcp": "its port is missing",

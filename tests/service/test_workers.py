@@ -16,12 +16,12 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailserver.channel import CHANNEL
-from mailserver.cli.worker import Lifeline
 from mailserver.config.reading import decode
 from mailserver.config.settings import ConfigError
-from mailserver.serving import DRAIN_SECONDS
-from mailserver.workers import LONGEST_DELAY, RELOAD_SECONDS, STEADY_SECONDS, WorkerFault, Workers
+from mailserver.service.channel import CHANNEL
+from mailserver.service.server import DRAIN_SECONDS
+from mailserver.service.worker import Lifeline
+from mailserver.service.workers import LONGEST_DELAY, RELOAD_SECONDS, STEADY_SECONDS, WorkerFault, Workers
 from tests.rawpop3 import RawPOP3
 from tests.servers import START_SECONDS, TWIST, TWISTD, Server, Site
 

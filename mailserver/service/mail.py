@@ -27,13 +27,13 @@ from twisted.internet.protocol import ServerFactory
 from twisted.internet.tcp import Port
 from twisted.logger import Logger, LogLevel
 
-from mailserver.closing import close_ports
 from mailserver.config.problems import Problems
 from mailserver.config.settings import Config, ConfigError
-from mailserver.endpoints import unfit
-from mailserver.privileges import become
-from mailserver.serving import Server
-from mailserver.workers import Workers
+from mailserver.service.closing import close_ports
+from mailserver.service.endpoints import unfit
+from mailserver.service.privileges import become
+from mailserver.service.server import Server
+from mailserver.service.workers import Workers
 
 log = Logger()
 

@@ -13,7 +13,7 @@ from twisted.logger import globalLogPublisher
 from mailserver.config.problems import Problems
 from mailserver.config.reading import decode
 from mailserver.config.settings import ConfigError
-from mailserver.kerberos import make_kerberos
+from mailserver.service.kerberos import make_kerberos
 from tests import gss
 from tests.protocol import der
 from tests.rawpop3 import RawPOP3

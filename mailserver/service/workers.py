@@ -2,7 +2,7 @@
 
 All workers wait for the same sockets, and the kernel wakes each that is idle; the first takes the connection and the others
 go back to sleep. That costs some wake-ups, and in return a busy worker gets no new sessions and a dead one takes no waiting
-connections with it, as it would with a socket of its own (SO_REUSEPORT). `mailserver.cli.worker` is the other side.
+connections with it, as it would with a socket of its own (SO_REUSEPORT). `mailserver.service.worker` is the other side.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
-from mailserver.channel import CHANNEL, FIRST_SOCKET, LONGEST_WORD, RELOADED, SERVING, Lines, heard
 from mailserver.config.cores import cores
 from mailserver.config.reading import plain
 from mailserver.config.settings import Config, ConfigError
-from mailserver.reporting import LONGEST_LINE, crossed
-from mailserver.serving import DRAIN_SECONDS
+from mailserver.service.channel import CHANNEL, FIRST_SOCKET, LONGEST_WORD, RELOADED, SERVING, Lines, heard
+from mailserver.service.reporting import LONGEST_LINE, crossed
+from mailserver.service.server import DRAIN_SECONDS
 
 RELOAD_SECONDS: Final = 30.0
 """How long a reload waits for a worker to say that it is done; one that reads a slow file system does it later."""
@@ -115,7 +115,7 @@ class Workers:
         for offset, (_kind, _endpoint, port) in enumerate(self._sockets):
             descriptors[FIRST_SOCKET + offset] = port.fileno()
         # -P: what lies in the working directory is not for import. The path is this process's, however it was found.
-        command = [sys.executable, "-P", "-m", "mailserver.cli.worker"]
+        command = [sys.executable, "-P", "-m", "mailserver.service.worker"]
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         # A worker inherits what is blocked, and so can be signalled before its first line has run.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)

@@ -11,8 +11,8 @@ from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
-from mailserver import logpipe
-from mailserver.logpipe import LIMIT, LogPipe
+from mailserver.service import logpipe
+from mailserver.service.logpipe import LIMIT, LogPipe
 
 LINE = "x" * 99 + "\n"
 

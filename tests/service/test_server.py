@@ -15,7 +15,7 @@ from twisted.trial.unittest import TestCase
 
 from mailserver.config.reading import decode
 from mailserver.config.settings import ConfigError
-from mailserver.serving import Server, make_checker
+from mailserver.service.server import Server, make_checker
 
 SETTINGS: dict[str, Any] = {
     "hostname": "mail.example.org",

@@ -14,7 +14,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 
-from mailserver.closing import close_ports, stop_all
+from mailserver.service.closing import close_ports, stop_all
 from tests.rawpop3 import RawPOP3
 from tests.servers import Server, Site
 

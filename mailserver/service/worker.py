@@ -1,8 +1,7 @@
-"""One of `mailserver.workers`' processes: it adopts the ports of its parent and serves.
+"""One of `workers`' processes: it adopts the ports of its parent and serves.
 
 Descriptor 0 brings one line of JSON that says what to do, and then nothing: its end is the parent's end. Descriptor 1 takes
-the log, as finished lines of `mailserver.reporting`, and CHANNEL what `mailserver.channel` knows to say. The sockets follow
-from FIRST_SOCKET on.
+the log, as finished lines of `reporting`, and CHANNEL what `channel` knows to say. The sockets follow from FIRST_SOCKET on.
 """
 
 from __future__ import annotations
@@ -30,19 +29,19 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailserver.channel import FIRST_SOCKET, RELOADED, SERVING, say
-from mailserver.cli.failures import report
 from mailserver.clock import steady
-from mailserver.closing import close_ports
 from mailserver.config.problems import Problems
 from mailserver.config.reading import revive
-from mailserver.logpipe import LogPipe
-from mailserver.privileges import become
-from mailserver.reporting import crossing
-from mailserver.serving import Server
-from mailserver.workers import HELD
+from mailserver.service.channel import FIRST_SOCKET, RELOADED, SERVING, say
+from mailserver.service.closing import close_ports
+from mailserver.service.failures import report
+from mailserver.service.logpipe import LogPipe
+from mailserver.service.privileges import become
+from mailserver.service.reporting import crossing
+from mailserver.service.server import Server
+from mailserver.service.workers import HELD
 
-log = Logger("mailserver.cli.worker")  # run by -m, this module is called __main__
+log = Logger("mailserver.service.worker")  # run by -m, this module is called __main__
 
 
 @implementer(IReadDescriptor)

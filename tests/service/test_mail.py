@@ -20,8 +20,8 @@ from zope.interface import implementer
 from mailserver.config.reading import decode
 from mailserver.config.settings import ConfigError
 from mailserver.interfaces import IStartable
-from mailserver.privileges import become
-from mailserver.service import MailService, bind, spoken
+from mailserver.service.mail import MailService, bind, spoken
+from mailserver.service.privileges import become
 from tests.rawpop3 import RawPOP3
 from tests.servers import TWIST, TWISTD, Server, Site
 

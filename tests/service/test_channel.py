@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from mailserver import channel
-from mailserver.channel import Lines, heard, say
+from mailserver.service import channel
+from mailserver.service.channel import Lines, heard, say
 
 
 def fed(limit, *parts):

@@ -22,12 +22,10 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from mailserver.auth import Accounts, Hashing, MailboxRealm, PasswordFile, make_oracle, make_portal
-from mailserver.closing import stop_all
 from mailserver.config.problems import OPERATORS, Problems, words
 from mailserver.config.settings import Config, ConfigError, mechanism_lists, unknown_kind
 from mailserver.envelope import EnvelopeHeaders
 from mailserver.interfaces import BY_SECRET, Census, IStartable, IStore, IUsers
-from mailserver.kerberos import Kerberos, make_kerberos
 from mailserver.net import POP3ServerFactory
 from mailserver.net.haproxy import ProxyFactory
 from mailserver.net.kpop import KPOPServerFactory
@@ -38,7 +36,9 @@ from mailserver.net.story import Fetches
 from mailserver.net.throttle import Throttle
 from mailserver.net.tls_transport import TLSFactory
 from mailserver.pool import Pool
-from mailserver.preload import load_all
+from mailserver.service.closing import stop_all
+from mailserver.service.kerberos import Kerberos, make_kerberos
+from mailserver.service.preload import load_all
 from mailserver.store import SharedStore, needs_home, open_store
 from mailserver.tls.certificate_store import CertificateStore
 from mailserver.tls.certificates import CertificateFiles

@@ -1,0 +1,1 @@
+"""The service and its parts, its workers, and what they say to one another."""
