@@ -17,7 +17,7 @@ help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##/  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 serve: $(VENV)/.serve $(VENV)/.gssapi  ## a server with an account, messages and a certificate; KERBEROS=demo adds a realm
-	@exec $(BIN)/python -P -m mailserver.cli.demo $(KERBEROS)
+	@exec $(BIN)/python -P -m mailserver.demo.demo $(KERBEROS)
 
 test: debian $(VENV)/.dev $(VENV)/.gssapi  ## all the tests
 	@$(PYTEST)

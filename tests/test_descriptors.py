@@ -12,8 +12,8 @@ import mailserver
 OPENING = {"open", "fdopen", "dup", "pipe", "socket", "socketpair", "scandir", "memfd_create", "create_connection"}
 MODULES = {"os", "io", "socket"}
 
-FOR_LIFE = {("cli/worker.py", "fdopen"), ("cli/worker.py", "dup"), ("cli/demo_user.py", "pipe")} | {
-    ("logpipe.py", name) for name in ("dup", "open", "socket")
+FOR_LIFE = {("service/worker.py", "fdopen"), ("service/worker.py", "dup"), ("demo/user.py", "pipe")} | {
+    ("service/logpipe.py", name) for name in ("dup", "open", "socket")
 }
 """Opened once, and used for as long as the process lives: its log, and the demonstration's pipe to its child."""
 

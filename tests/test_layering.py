@@ -22,8 +22,6 @@ BASE = {
 }
 PURE = {"protocol", "sasl"}
 PARTS = {"net", "tls", "auth", "store"}
-TOP = {"clock", "config", "service", "cli"}
-
 MAY_IMPORT = {
     **dict.fromkeys(BASE, BASE),
     **dict.fromkeys(PURE, BASE | PURE),
@@ -35,7 +33,8 @@ MAY_IMPORT = {
     "privileges": {"config"},
     "clock": set(),
     "service": BASE | PARTS | {"clock", "config", "service"},
-    "cli": BASE | PURE | PARTS | TOP,
+    "cli": BASE | PURE | PARTS | {"clock", "config", "service", "cli"},
+    "demo": BASE | PARTS | {"demo"},
     "": frozenset(),
 }
 

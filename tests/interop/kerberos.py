@@ -23,7 +23,7 @@ from mailserver.auth.kerberos.krb5 import Krb5
 from mailserver.auth.kerberos.tickets import MAX_WAITING, KerberosAcceptor, KerberosChecker
 from mailserver.auth.oracle import make_oracle
 from mailserver.auth.portal import MailboxRealm, make_portal
-from mailserver.cli import connect
+from mailserver.demo import connect
 from mailserver.net import POP3ServerFactory
 from mailserver.net.kpop import KPOPServerFactory
 from mailserver.store.memory import MemoryStore

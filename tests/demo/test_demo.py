@@ -18,16 +18,19 @@ from pathlib import Path
 import pytest
 
 from mailserver.auth.kerberos import libkrb5
-from mailserver.cli import demo, demo_realm, demo_user
+from mailserver.demo import demo
+from mailserver.demo import realm as demo_realm
+from mailserver.demo import user as demo_user
 from tests import gss
 from tests.interop.clients import path_of
 from tests.servers import START_SECONDS, STOP_SECONDS
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 RUN = """
 import signal, sys
 from mailserver.auth.kerberos import libkrb5
-from mailserver.cli import demo, demo_realm
+from mailserver.demo import demo
+from mailserver.demo import realm as demo_realm
 from tests import gss
 from tests.interop.clients import path_of
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, such as a test run, ignore it

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Final
 
 from mailserver.auth.kerberos import libkrb5
-from mailserver.cli import demo_realm
-from mailserver.cli.demo_realm import DemoRealm, make_realm
-from mailserver.cli.demo_user import as_user, give, reachable, serving_user
+from mailserver.demo import realm as demo_realm
+from mailserver.demo.realm import DemoRealm, make_realm
+from mailserver.demo.user import as_user, give, reachable, serving_user
 from mailserver.tls.certificates import self_signed
 
 ACCOUNT: Final = "demo"
@@ -191,7 +191,7 @@ def with_a_ticket(ports: Mapping[str, int], password: str, var: Path, realm: Dem
 
     export KRB5_CONFIG={folder}/krb5.conf KRB5CCNAME={folder}/tickets FETCHMAILHOME={folder}
     echo {password} | kinit {ACCOUNT}
-    fetchmail --protocol KPOP --plugin '{sys.executable} -P -m mailserver.cli.connect {ports["kpop"]}' \\
+    fetchmail --protocol KPOP --plugin '{sys.executable} -P -m mailserver.demo.connect {ports["kpop"]}' \\
         --sslcertfile {var}/cert.pem --user {ACCOUNT} --fetchall --keep --mda cat \\
         --nodetach --fetchmailrc /dev/null localhost
 

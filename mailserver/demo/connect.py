@@ -1,4 +1,4 @@
-"""``python -m mailserver.cli.connect PORT``: standard input and output become a connection to a port of this machine.
+"""``python -m mailserver.demo.connect PORT``: standard input and output become a connection to a port of this machine.
 
 It is for fetchmail's ``--plugin``. fetchmail speaks KPOP to the port that /etc/services calls "kpop" and to no other, and Debian
 calls none so; a plugin takes it to any.

@@ -1,0 +1,1 @@
+"""The server to try, as a newcomer starts it."""
