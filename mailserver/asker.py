@@ -1,4 +1,4 @@
-"""On whose behalf something is asked, where the questions pass through portals and checkers that know of no client."""
+"""The client address that a question is asked for. Portals and checkers on the way to the threads do not know the client."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _ASKER: ContextVar[str | None] = ContextVar("asker", default=None)
 
 
 def asked_by(key: str, ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Ask; whoever needs to know finds `key`, an address or its network, in `asker`, also in what is asked later for it.
+    """Call ``ask(*args, **kwargs)``; during the call `asker` answers `key`, a client's address or network.
 
-    Coroutines keep it by themselves, and so does what goes on when a `Pool` has answered.
+    Coroutines keep the key, and a callback after a `Pool`'s answer has it as well.
     """
     token = _ASKER.set(key)
     try:
@@ -25,5 +25,5 @@ def asked_by(key: str, ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -
 
 
 def asker() -> str | None:
-    """Whom the question under way is for; None where nobody has said it: an application of its own may ask, too."""
+    """The key of the question under way; None outside `asked_by`, such as in an application with a portal of its own."""
     return _ASKER.get()

@@ -1,7 +1,7 @@
 """A reactor's time, made independent of the time of day.
 
-Twisted's reactors time their calls by the wall clock. One that is set back by an hour holds every answer, delay and timer
-for that hour, and one that is set forward ends every session as idle.
+Twisted's reactors time their calls by the wall clock. A wall clock that is set back by an hour delays every answer and timer
+by that hour, and one that is set forward ends every session as idle.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any
 
 
 def steady(reactor: Any) -> None:
-    """Let a reactor count by the monotonic clock from now on, and take the calls that wait over.
+    """Let a reactor use the monotonic clock from now on, also for its pending calls.
 
-    It is the reactor's own `seconds` that is replaced, for all who use it: so this is for whoever owns the process. A
-    reactor that is asked for the time of day says something else from then on.
+    This replaces the reactor's `seconds` for everything in the process, so only the owner of the process may call it. From
+    then on ``reactor.seconds()`` is no time of day.
     """
     moved = time.monotonic() - reactor.seconds()
     waiting = reactor.getDelayedCalls()

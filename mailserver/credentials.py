@@ -1,4 +1,4 @@
-"""Credentials as the exchanges hand them to the portal: frozen, and with every secret masked in their repr."""
+"""The credentials that exchanges hand to the portal: frozen, with every secret masked in the repr."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Password:
     username: bytes
     password: bytes = field(repr=False)
     second: bytes = field(default=b"", repr=False)
-    """The password in SASLprep's spelling, to be tried after the one that was typed; b"" where there is no other."""
+    """The password after SASLprep, tried after the typed one; b"" where SASLprep changes nothing."""
 
     def checkPassword(self, password: bytes) -> bool:
-        """Whether `password`, the stored one, is the one given; in time that does not tell where they differ."""
+        """Whether `password`, the stored one, is the given one; in constant time."""
         return hmac.compare_digest(self.password, password)
 
 
@@ -32,7 +32,7 @@ class Password:
 class Apop:
     """RFC 1939 section 7: `digest` is the hexadecimal MD5 of the greeting's stamp (`magic`) and the shared secret.
 
-    The fields are those of Twisted's APOPCredentials, so checkers written for these work unchanged.
+    The fields are those of Twisted's APOPCredentials, so checkers for APOPCredentials work unchanged.
     """
 
     magic: bytes
@@ -50,7 +50,7 @@ class Apop:
 class CramMd5:
     """RFC 2195: `digest` is the hexadecimal HMAC-MD5 of `challenge` under the shared secret.
 
-    The names are those of Twisted's CramMD5Credentials.
+    The fields are those of Twisted's CramMD5Credentials.
     """
 
     username: bytes
@@ -64,61 +64,61 @@ class CramMd5:
 
 
 class IVerifiedIdentity(ICredentials):
-    """A user who gave proof of himself within a SASL exchange; what is left is whether he has an account."""
+    """A user whom a SASL exchange has authenticated; the checker decides only whether the user has an account."""
 
-    username: bytes = Attribute("Who he is.")
+    username: bytes = Attribute("The authenticated user's name.")
 
 
 @implementer(IVerifiedIdentity)
 @dataclass(frozen=True, slots=True)
 class VerifiedIdentity:
-    """How SCRAM, DIGEST-MD5, EXTERNAL and the bearer tokens end well: only the server makes it, after the proof."""
+    """The result of SCRAM, DIGEST-MD5, EXTERNAL or a bearer token that succeeded; made only after the proof."""
 
     username: bytes
 
 
 class IUnproven(ICredentials):
-    """A user who gave no proof of himself. Its checker says why he is refused, and nothing else."""
+    """A login whose SASL exchange failed. Its checker only gives the reason of the refusal."""
 
-    username: bytes = Attribute("Who he says he is.")
+    username: bytes = Attribute("The name that the client gave.")
 
 
 @implementer(IUnproven)
 @dataclass(frozen=True, slots=True)
 class Unproven:
-    """How they end otherwise: it is refused, delayed and counted as a wrong password is."""
+    """The result of an exchange that failed: refused, delayed and counted like a wrong password."""
 
     username: bytes
     reason: str = field(default="", compare=False)
-    """What was wrong, for the log; "" where the checkers know better: the proof by `mechanism` did not fit."""
+    """The reason, for the log; "" where the checkers explain why the proof by `mechanism` was wrong."""
     mechanism: bytes = field(default=b"", compare=False)
-    """As `IVerifiers` names it."""
+    """The mechanism's name in `IVerifiers`."""
 
 
 class IActingFor(ICredentials):
-    """Credentials of one user who asks for the maildrop of another."""
+    """Credentials of one user, for the maildrop of another."""
 
-    credentials: ICredentials = Attribute("His own.")
-    username: bytes = Attribute("Who he is.")
-    authzid: bytes = Attribute("For whom he acts: SASL's authorization identity.")
+    credentials: ICredentials = Attribute("The acting user's own.")
+    username: bytes = Attribute("The acting user's name.")
+    authzid: bytes = Attribute("The other user's name: SASL's authorization identity.")
 
 
 @implementer(IActingFor)
 @dataclass(frozen=True, slots=True)
 class ActingFor:
-    """What an authorization identity makes of credentials. A checker that does not know it cannot take it by mistake."""
+    """Credentials with an authorization identity. It is a type of its own so that no checker accepts it by mistake."""
 
     credentials: Password | VerifiedIdentity
     authzid: bytes
 
     @property
     def username(self) -> bytes:
-        """Who gives proof of himself: whose password it is that may be guessed."""
+        """The user whose password is verified, and may be guessed."""
         return self.credentials.username
 
 
 class IBearerToken(ICredentials):
-    """A token of OAuth 2.0 (RFC 6750)."""
+    """An OAuth 2.0 bearer token (RFC 6750)."""
 
     token: bytes = Attribute("As in the Authorization field, without the scheme.")
 
@@ -126,44 +126,44 @@ class IBearerToken(ICredentials):
 @implementer(IBearerToken)
 @dataclass(frozen=True, slots=True)
 class BearerToken:
-    """A token, which says itself whose it is. It is a question to the oracle, too."""
+    """A bearer token; the token names its owner. It is also a request to the oracle."""
 
     token: bytes = field(repr=False)
     claimed: bytes = field(default=b"", compare=False)
-    """Who its bearer says he is, if he does; nothing depends on it but how long he waits."""
+    """The user name that the client gave, if any; only the throttle uses it."""
 
 
 class IKerberosIdentity(ICredentials):
-    """A principal that Kerberos has verified already; what is left to decide is which maildrop it may open."""
+    """A principal that Kerberos has verified; the checker decides only which maildrop it may open."""
 
     principal: str = Attribute("As Kerberos writes it: ``alice@EXAMPLE.ORG``.")
-    username: bytes = Attribute('The maildrop that is asked for; b"" for the principal\'s own.')
+    username: bytes = Attribute('The requested maildrop; b"" for the principal\'s own.')
 
 
 @implementer(IKerberosIdentity)
 @dataclass(frozen=True, slots=True)
 class KerberosIdentity:
-    """How a KPOP session and SASL GSSAPI end: only the server makes it, after the ticket was verified."""
+    """The result of KPOP or SASL GSSAPI: made only after the ticket was verified."""
 
     principal: str
     username: bytes
 
 
 NO_NAME = "no user can have such a name"
-"""The reason for what `names.user_name` takes for nobody's."""
+"""The reason where `names.user_name` accepts no name."""
 
 
 def proven(credentials: Credentials) -> bool:
-    """Whether the proof was seen already: then no secret is verified at the portal, and nothing can be guessed there."""
+    """Whether the proof was verified before the portal: the portal then verifies no secret, and nobody can guess there."""
     own = credentials.credentials if isinstance(credentials, ActingFor) else credentials
     return isinstance(own, (VerifiedIdentity, KerberosIdentity))
 
 
 def renamed(credentials: Any, read: Callable[[bytes], str | None]) -> Any:
-    """The credentials with each of their names as `read` has it; `Unproven` where one of them is nobody's.
+    """The credentials with each name replaced by `read`'s canonical one; `Unproven` where `read` accepts no name.
 
-    Who asks for himself by another spelling of his own name acts for nobody else.
-    What a client made of the name as it typed it, such as a digest, stays as it is.
+    An authorization identity that is another spelling of the user's own name is dropped. A digest over the name as the
+    client spelled it stays unchanged.
     """
     if isinstance(credentials, ActingFor):
         own = renamed(credentials.credentials, read)

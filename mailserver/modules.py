@@ -1,4 +1,4 @@
-"""Why a module cannot be imported, in words for the operator: it is not there, it may not be read, or it is broken."""
+"""Why a module cannot be imported, as the operator reads it: it is missing, unreadable or broken."""
 
 from __future__ import annotations
 
@@ -9,20 +9,18 @@ from pathlib import Path
 
 
 def why_not(error: ImportError, extra: str = "") -> str:
-    """The module, the reason and the remedy; `extra` is ours that brings the module.
+    """The module, the reason and the remedy; `extra` is the extra of this package that installs the module.
 
-    Python says "no module" of a folder that it may not read as well, so the folders of its path are looked at.
+    Python reports an unreadable folder as "no module", too, so this looks at the folders of the path.
     """
     name = error.name or "a module"
     closed = _closed(name)
     if closed:
-        return (
-            f"{name} cannot be imported: user {_user()} may not enter {closed}; give him access, or install elsewhere"
-        )
+        return f"{name} cannot be imported: user {_user()} may not enter {closed}; give this user access, or install elsewhere"
     if isinstance(error, ModuleNotFoundError):
-        remedy = f"pip install twisted-mailserver[{extra}]" if extra else "install what brings it"
+        remedy = f"pip install twisted-mailserver[{extra}]" if extra else "install the package that contains it"
         return f"{name} is not installed: {remedy}"
-    return f"{name} cannot be imported: {error}; install it anew"
+    return f"{name} cannot be imported: {error}; reinstall it"
 
 
 def _closed(name: str) -> str:
@@ -36,7 +34,7 @@ def _closed(name: str) -> str:
             except PermissionError:
                 above = [each for each in reversed(folder.absolute().parents) if not os.access(each, os.X_OK)]
                 return str((above or [folder])[0])
-            except OSError:  # it is not here, or a file
+            except OSError:  # it is not in this folder, or it is a file
                 break
     return ""
 

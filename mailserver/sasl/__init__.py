@@ -12,8 +12,8 @@ from mailserver.sasl.oauth import OAUTHBEARER, XOAUTH2
 from mailserver.sasl.plain import PlainMechanism
 from mailserver.sasl.scram import ScramMechanism
 
-# fetchmail reads CAPA in pieces of 63 octets and misses a name that two of them share; it then sends the password in the
-# clear. So what it can use comes first. The others stand in the order in which a client does best to choose.
+# fetchmail reads CAPA in pieces of 63 octets and misses a name that is split over two of them; it then sends the password
+# in the clear. So the mechanisms that fetchmail can use come first; the others follow, the best first.
 MECHANISMS: tuple[IMechanism, ...] = (
     GssapiMechanism(),
     CramMd5Mechanism(),
@@ -27,7 +27,7 @@ MECHANISMS: tuple[IMechanism, ...] = (
     XOAUTH2,
     ExternalMechanism(),
 )
-"""Those that are announced, where they can work, unless the configuration names others."""
+"""The mechanisms that are announced where they can work, unless the configuration names others."""
 
 BY_NAME: tuple[IMechanism, ...] = (DigestMd5Mechanism(),)
-"""Those that must be named to be announced: DIGEST-MD5 is history (RFC 6331), and worth its while to nobody but old clients."""
+"""The mechanisms that the configuration must name: DIGEST-MD5 is historic (RFC 6331), and only old clients need it."""

@@ -1,4 +1,4 @@
-"""Authorization identities (RFC 4422 section 3.4.1): for whom somebody wants to act who gives proof of himself."""
+"""Authorization identities (RFC 4422 section 3.4.1): the user that an authenticated user wants to act for."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from mailserver.exchange import Done
 
 
 def acting(credentials: Password | VerifiedIdentity, authzid: bytes) -> Done:
-    """The end of an exchange: as oneself, where `authzid` is b"" or one's own name, or else for another.
+    """The end of an exchange: the credentials alone where `authzid` is b"" or their own name, else `ActingFor`.
 
-    Whether he may is not decided here: the proof must be seen first, and a refusal must look like a wrong password.
+    The portal decides whether the user may act for `authzid`: it must verify the proof first, and a refusal must look like
+    a wrong password.
     """
     return Done(credentials if authzid in (b"", credentials.username) else ActingFor(credentials, authzid))
 

@@ -1,7 +1,7 @@
 """SASL CRAM-MD5 (RFC 2195): the HMAC-MD5 of a challenge; fetchmail's favourite.
 
-It proves nothing about the server, and whoever listens may guess the password at leisure: over TLS it is as good as PLAIN,
-without TLS it is better than that.
+It does not authenticate the server, and an eavesdropper can guess passwords offline: over TLS it is as good as PLAIN,
+without TLS it is better than PLAIN.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class CramMd5Mechanism:
     asks = b""
 
     def fits(self, context: SaslContext) -> bool:
-        """Wherever there is a nonce: a challenge that came before would let a listener in."""
+        """Wherever there is a nonce: a repeated challenge would let an eavesdropper replay the response."""
         return bool(context.nonce)
 
     def begin(self, context: SaslContext) -> IExchange:

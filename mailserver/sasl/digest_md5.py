@@ -1,7 +1,7 @@
-"""SASL DIGEST-MD5 (RFC 2831), for old clients that have nothing better; RFC 6331 has made it history.
+"""SASL DIGEST-MD5 (RFC 2831), for old clients that have nothing better; RFC 6331 made it historic.
 
-Only authentication (``qop=auth``) is offered: TLS does the rest. The server's own proof goes out as one more challenge,
-which the client answers with nothing.
+Only authentication (``qop=auth``) is offered: TLS does the rest. The server's own proof is one more challenge, which the
+client answers with an empty response.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _REQUIRED: Final = frozenset({b"username", b"nonce", b"cnonce", b"nc", b"digest-
 
 @implementer(IMechanism)
 class DigestMd5Mechanism:
-    """A name, and digests of both sides; `service` is the first part of the URI that these cover."""
+    """A name, and a digest from each side; `service` is the first part of the URI that the digests cover."""
 
     name = b"DIGEST-MD5"
     cleartext = False
@@ -66,7 +66,7 @@ class _DigestMd5:
 
     def _challenge(self, response: bytes | None) -> Step:
         if response:
-            raise _malformed()  # subsequent authentication (section 2.2), which needs a memory of the first
+            raise _malformed()  # subsequent authentication (section 2.2) would need state of the first one
         self._stage = self._respond
         # curl reads the algorithm unquoted, and in lower case only.
         return Challenge(
@@ -81,9 +81,7 @@ class _DigestMd5:
         expected = (self._nonce, b"00000001", self._realm)
         said = (given[b"nonce"], given[b"nc"], given.get(b"realm", b""))
         if said != expected or not given[b"digest-uri"].lower().startswith(self._service + b"/"):
-            return Done(
-                Unproven(self._name, "the digest was made for another exchange or service")
-            )  # meant for another exchange, or for another service
+            return Done(Unproven(self._name, "the digest was made for another exchange or service"))
         return Ask(VerifierOf(self._name, b"DIGEST-MD5", self._realm))
 
     def answer(self, value: object) -> Step:
@@ -108,7 +106,7 @@ def _malformed() -> BadCommand:
 
 
 def _directives(text: bytes) -> Mapping[bytes, bytes]:
-    """The directives, by their names in lower case, none of them twice."""
+    """The directives by name, in lower case; a name that occurs twice is an error."""
     found: dict[bytes, bytes] = {}
     at = 0
     while match := _DIRECTIVE.match(text, at):
@@ -129,7 +127,7 @@ def _utf8(given: Mapping[bytes, bytes], name: bytes) -> bytes:
 
 
 def _digest(key: bytes, given: Mapping[bytes, bytes], method: bytes) -> bytes:
-    """The response-value of section 2.1.2.1, for the client's method or the server's none."""
+    """The response-value of section 2.1.2.1; the client's has a method, the server's has b""."""
     a2 = _hex(b"%b:%b" % (method, given[b"digest-uri"]))
     return _hex(b":".join((key, given[b"nonce"], given[b"nc"], given[b"cnonce"], b"auth", a2)))
 

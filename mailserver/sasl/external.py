@@ -1,4 +1,4 @@
-"""SASL EXTERNAL (RFC 4422 appendix A): TLS has verified the client's certificate, and that is the proof."""
+"""SASL EXTERNAL (RFC 4422 appendix A): the proof is the client's certificate, which TLS has verified."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mailserver.saslprep import prepared
 
 @implementer(IMechanism)
 class ExternalMechanism:
-    """Nothing but the authorization identity, which chooses among the certificate's names where it has several."""
+    """The authorization identity alone: it chooses one of the certificate's names."""
 
     name = b"EXTERNAL"
     cleartext = False

@@ -1,9 +1,9 @@
-"""SASL GSSAPI (RFC 4752): Kerberos V5, by the GSS-API contexts that the oracle keeps.
+"""SASL GSSAPI (RFC 4752): Kerberos V5, with the GSS-API contexts that the oracle keeps.
 
     client: tokens until the context is established       server: the context's own, if it has one
-    server: the security layers that it offers, wrapped   client: its choice and the authorization identity, wrapped
+    server: its security layers, wrapped                  client: its choice and the authorization identity, wrapped
 
-No security layer is offered: TLS does that work, and no client of POP3 needs one.
+The server offers no security layer: TLS does that work, and no POP3 client needs one.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from mailserver.exchange import (
 )
 
 NO_LAYER: Final = b"\1\0\0\0"
-"""RFC 4752 section 3.3: the bit of "no security layer", and a buffer of no octets. The client's choice is the same."""
+"""RFC 4752 section 3.3: the bit for "no security layer", and a buffer size of 0. The client's choice has the same form."""
 
 END_POINT: Final = b"tls-server-end-point"
-"""The channel binding (RFC 5929 section 4) that Windows and libsasl2 use with Kerberos; to others it does no harm."""
+"""The channel binding (RFC 5929 section 4) that Windows and libsasl2 use with Kerberos; it does not disturb other clients."""
 
 
 @implementer(IMechanism)
 class GssapiMechanism:
-    """A Kerberos ticket, and the name of the maildrop that is wanted."""
+    """A Kerberos ticket, and the name of a maildrop."""
 
     name = b"GSSAPI"
     cleartext = False
@@ -62,7 +62,7 @@ class _Gssapi:
         self._bindings = bindings
         self._context: object = None
         self._principal: str | None = None  # the client's, once the context is established
-        self._offered = False  # whether the client knows the security layers
+        self._offered = False  # whether the security layers were sent to the client
 
     def step(self, response: bytes | None) -> Step:
         if response is None:
@@ -72,7 +72,7 @@ class _Gssapi:
         if self._offered:
             return Ask(GssUnwrap(response, self._context))
         if response:
-            raise BadCommand(b"malformed GSSAPI response")  # nothing but the answer to our last token was due
+            raise BadCommand(b"malformed GSSAPI response")  # the answer to our last token must be empty
         return self._offer()
 
     def answer(self, value: object) -> Step:
@@ -91,8 +91,8 @@ class _Gssapi:
         return Ask(GssWrap(NO_LAYER, self._context))
 
     def _chosen(self, message: bytes) -> Step:
-        """Read the choice and the authorization identity, which is empty for the principal's own maildrop."""
+        """Read the client's choice and the authorization identity, which is empty for the principal's own maildrop."""
         if self._principal is None or not message.startswith(NO_LAYER):
             raise BadCommand(b"no security layer was offered but none")
-        identity = message[len(NO_LAYER) :].removesuffix(b"\0")  # fetchmail counts its string's end up to 6.3
+        identity = message[len(NO_LAYER) :].removesuffix(b"\0")  # fetchmail up to 6.3 sends its string's NUL as well
         return Done(KerberosIdentity(self._principal, identity))

@@ -1,4 +1,4 @@
-"""SASL LOGIN (draft-murchison-sasl-login): obsolete, and the only mechanism of some scanners and old mail clients."""
+"""SASL LOGIN (draft-murchison-sasl-login): obsolete, but some scanners and old mail clients have no other mechanism."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mailserver.sasl.plain import typed
 
 @implementer(IMechanism)
 class LoginMechanism:
-    """A name and a password, each asked for."""
+    """A name and a password, each in the response to a challenge."""
 
     name = b"LOGIN"
     cleartext = True

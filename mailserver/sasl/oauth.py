@@ -1,7 +1,7 @@
-"""SASL OAUTHBEARER (RFC 7628) and its forerunner XOAUTH2: a token of OAuth 2.0 in place of a password.
+"""SASL OAUTHBEARER (RFC 7628) and its forerunner XOAUTH2: an OAuth 2.0 token in place of a password.
 
-Whoever has the token can use it, so it needs TLS as a password does. A token that is not good is answered by a challenge
-that says so in JSON; the client answers that with anything, and hears ``-ERR``.
+A stolen token works for the thief, so it needs TLS as a password does. The server answers an invalid token with a challenge
+that contains the error in JSON; any response to that challenge gets ``-ERR``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mailserver.sasl.acting import acting, saslname
 from mailserver.saslprep import prepared
 
 _PAIRS: Final = rb"(?P<pairs>(?:[A-Za-z]+=[\t\r\n -~]*\x01)*)\x01"
-"""RFC 7628 section 3.1: a value is made of printable octets, spaces and line ends."""
+"""RFC 7628 section 3.1: a value consists of printable octets, spaces and line ends."""
 
 _BEARER: Final = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/-]+=*)")
 """RFC 6750 section 2.1."""
@@ -27,7 +27,7 @@ _BEARER: Final = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/-]+=*)"
 
 @implementer(IMechanism)
 class OAuthMechanism:
-    """One of the two: they differ in how the user stands before the token, and in what they call a failure."""
+    """One of the two: they differ in how the user's name is written before the token, and in the JSON of a failure."""
 
     cleartext = True
     credentials = IBearerToken
@@ -48,12 +48,12 @@ class OAuthMechanism:
         return _OAuth(self)
 
 
-_NONE: Final = LoginRefused("no bearer token was given")
+_NO_TOKEN: Final = LoginRefused("no bearer token was given")
 
 
 @implementer(IExchange)
 class _OAuth:
-    __slots__ = ("_asked", "_authzid", "_mechanism", "_refused")
+    __slots__ = ("_authzid", "_mechanism", "_refused")
 
     def __init__(self, mechanism: OAuthMechanism) -> None:
         self._mechanism = mechanism
@@ -72,7 +72,7 @@ class _OAuth:
         pairs = dict(pair.split(b"=", 1) for pair in found["pairs"].split(b"\x01")[:-1])
         bearer = _BEARER.fullmatch(pairs.get(b"auth", b""))
         if bearer is None:
-            return self.answer(_NONE)  # that is how a client asks what we take
+            return self.answer(_NO_TOKEN)  # a client sends no token to learn what the server accepts
         return Ask(BearerToken(bearer[1], self._authzid))
 
     def answer(self, value: object) -> Step:

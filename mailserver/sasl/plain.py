@@ -13,7 +13,7 @@ from mailserver.saslprep import prepared
 
 
 def typed(name: bytes, password: bytes) -> Password:
-    """Credentials of what was typed: RFC 4616 asks for SASLprep, but what is stored may have been typed as well."""
+    """Credentials of a typed name and password: RFC 4616 requires SASLprep, but a stored password may be as it was typed."""
     second = prepared(password)
     return Password(prepared(name), password, second if second != password else b"")
 

@@ -1,10 +1,11 @@
 """SASL SCRAM-SHA-1 and SCRAM-SHA-256, with and without -PLUS (RFC 5802, RFC 7677).
 
     client: GS2 header, name, nonce             server: nonce, salt, iterations
-    client: channel binding, nonce, proof       server: its own proof, as one more challenge; the client answers nothing
+    client: channel binding, nonce, proof       server: its own proof, as one more challenge
+    client: an empty response
 
-The client learns that the server knows the password's keys; with -PLUS, both learn that nobody sits between the two ends
-of the TLS connection. POP3 has no server data beside ``+OK``, hence the last challenge (RFC 5034 section 4).
+The client learns that the server knows the password's keys; with -PLUS, both learn that no attacker sits between the two
+ends of the TLS connection. POP3's ``+OK`` carries no server data, hence the last challenge (RFC 5034 section 4).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _FIRST: Final = re.compile(
     rb"(?P<header>(?:(?P<flag>[ny])|p=(?P<binding>[A-Za-z0-9.-]+)),(?:a=(?P<authzid>[^,\0]+))?,)"
     rb"(?P<bare>n=(?P<name>[^,\0]+),r=(?P<nonce>[!-+\x2d-~]+)(?:,[A-Za-z]=[^,\0]+)*)"
 )
-"""RFC 5802 section 7, client-first-message. What begins with ``m=`` asks for an extension, and there is none."""
+"""RFC 5802 section 7, client-first-message. ``m=`` at the start would request an extension, and none is defined."""
 
 _FINAL: Final = re.compile(
     rb"(?P<bare>c=(?P<binding>[A-Za-z0-9+/=]+),r=(?P<nonce>[!-+\x2d-~]+)(?:,[A-Za-z]=[^,\0]+)*),p=(?P<proof>[A-Za-z0-9+/=]+)"
@@ -51,7 +52,7 @@ class ScramMechanism:
         self.plus: Final = plus
 
     def fits(self, context: SaslContext) -> bool:
-        """Wherever there is a nonce; with -PLUS, where TLS gives something to bind to."""
+        """Wherever there is a nonce; with -PLUS, where TLS provides a channel binding."""
         return bool(context.nonce) and (not self.plus or bool(context.bindings))
 
     def begin(self, context: SaslContext) -> IExchange:
@@ -99,8 +100,8 @@ class _Scram:
         self._name = prepared(saslname(found["name"]))
         if found["flag"] == b"y" and any(name.endswith(b"-PLUS") for name in self._context.offered):
             return Done(
-                Unproven(self._name, "its client was not shown -PLUS, which was offered")
-            )  # somebody has taken -PLUS out of CAPA (RFC 5802 section 6)
+                Unproven(self._name, "the client did not see -PLUS, which the server offers")
+            )  # an attacker has removed -PLUS from CAPA (RFC 5802 section 6)
         self._authzid = prepared(saslname(found["authzid"] or b""))
         self._binding = found["header"] + (self._context.bindings[found["binding"]] if found["binding"] else b"")
         self._bare = found["bare"]
@@ -122,7 +123,7 @@ class _Scram:
         return Challenge(b"v=" + b2a_base64(signature, newline=False))
 
     def _proves(self, proof: bytes, message: bytes) -> bool:
-        """Whether `proof` is the client key, as hidden by its signature (section 3)."""
+        """Whether `proof` is the client key XOR the client signature (section 3)."""
         digest, stored = self._mechanism.digest, self._keys.stored_key
         signature = hmac.digest(stored, message, digest)
         if len(proof) != len(signature):

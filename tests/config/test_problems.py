@@ -41,7 +41,7 @@ def test_every_problem_is_kept_once_and_a_fault_passes() -> None:
 def test_a_package_that_is_not_installed_is_told_with_the_extra_that_brings_it() -> None:
     error = ModuleNotFoundError("No module named 'wonderland'", name="wonderland")
     assert why_not(error, "hashes") == "wonderland is not installed: pip install twisted-mailserver[hashes]"
-    assert words(error) == "wonderland is not installed: install what brings it"
+    assert words(error) == "wonderland is not installed: install the package that contains it"
     assert words(ImportError("libfoo.so: cannot open", name="foo._c")).startswith("foo._c cannot be imported: libfoo")
     assert why_not(ImportError("odd")).startswith("a module cannot be imported: odd")
 

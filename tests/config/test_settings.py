@@ -253,7 +253,7 @@ def test_settings_survive_the_way_to_a_worker(config):
     ("text", "said"),
     [
         ('names.default_domain = "Example.org"', '"Example.org" is no domain in lower case, such as example.org'),
-        ('names.at_signs = "x"', '"x" cannot be a separator: names have it, or could climb by it'),
+        ('names.at_signs = "x"', '"x" cannot be a separator: names contain it, or a path could climb by it'),
         ('auth.endpoint_mechanisms = {"tcp:111" = ["PLAIN"]}', '"tcp:111" is no endpoint of [listen]'),
         (
             'auth.endpoint_mechanisms = {"tcp:110" = ["external"]}',
@@ -268,7 +268,7 @@ def test_settings_survive_the_way_to_a_worker(config):
         ("names.default_domains = 3", 'names.default_domains must be a table of strings, as in { name = "value" }'),
         ("sdps.accounts = {a = 3}", 'sdps.accounts must be a table of strings, as in { name = "value" }'),
         ('sdps.accounts = {"a.b" = ""}', 'the account "a.b" must have a name of a-z, 0-9 and "-" alone'),
-        ('sdps.separators = "@"', '"@" cannot be a separator: names have it, or could climb by it'),
+        ('sdps.separators = "@"', '"@" cannot be a separator: names contain it, or a path could climb by it'),
         ('sdps.sender_headers = ["Return Path"]', '"Return Path" is not the name of a header'),
         ('sdps.recipient_headers = ["To:"]', '"To:" is not the name of a header'),
         ('sdps.greeting = "gr\u00fc\u00df"', "the greeting must be ASCII, of 200 characters at most"),
