@@ -1,4 +1,4 @@
-"""The families of error: what the client may be told, and what the operator must be told.
+"""The three families of error: what the client may be told, what became of a maildrop, and what the operator must mend.
 
 A `Refusal` is the client's fault or the policy's; it becomes one ``-ERR [CODE] text`` line. A `StoreError` is a maildrop's
 trouble; `refusal_for` turns it, and a failed login, into the Refusal that the client hears. Everything else is a fault of
@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from twisted.cred.error import LoginDenied, LoginFailed, UnauthorizedLogin, UnhandledCredentials
+
+from mailserver.modules import why_not
 
 
 class Refusal(Exception):
@@ -178,6 +180,13 @@ class Unusable(Exception):
         return tuple(str(self).splitlines())
 
 
+class ConfigError(Unusable):
+    """Settings that cannot stand. Each problem begins with the place or the dotted name of its setting."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+
+
 class MessageUnreadable(PermanentFailure):
     """A message that is stored in a form which this server cannot read."""
 
@@ -260,3 +269,17 @@ def refusal_for(error: BaseException | None) -> Refusal | None:
     if isinstance(error, (UnauthorizedLogin, LoginFailed, LoginDenied)):
         return AuthenticationFailed()
     return None
+
+
+def unusable_for(error: Exception, *others: type[Exception]) -> Unusable | None:
+    """What the operator hears of `error` at a start; None when it is a fault of ours, which is told with its traceback.
+
+    His are his files (OSError), the packages that he installs (ImportError), and the `others`.
+    """
+    if isinstance(error, Unusable):
+        return error
+    if isinstance(error, ImportError):
+        return Unusable(why_not(error))
+    if isinstance(error, OSError) and error.strerror:
+        return Unusable(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
+    return Unusable(str(error) or repr(error)) if isinstance(error, (OSError, *others)) else None

@@ -6,7 +6,16 @@ import pytest
 from twisted.cred.error import LoginDenied, LoginFailed, UnauthorizedLogin, UnhandledCredentials
 
 from mailserver import errors
-from mailserver.errors import AuthenticationFailed, Refusal, StoreError, TemporaryFailure, refusal_for
+from mailserver.errors import (
+    AuthenticationFailed,
+    ConfigError,
+    Refusal,
+    StoreError,
+    TemporaryFailure,
+    Unusable,
+    refusal_for,
+    unusable_for,
+)
 
 
 def family(base):
@@ -93,3 +102,30 @@ def test_a_refusal_is_passed_on_as_it_is():
 @pytest.mark.parametrize("error", [None, OSError("/etc/shadow"), KeyError("alice"), KeyboardInterrupt()])
 def test_a_fault_of_ours_is_nothing_the_client_hears(error):
     assert refusal_for(error) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "problems"),
+    [
+        (Unusable("the table is upside down; turn it over"), ("the table is upside down; turn it over",)),
+        (ConfigError(["user: one", "tls: two"]), ("user: one", "tls: two")),
+        (ConfigError([]), ()),
+        (PermissionError(13, "Permission denied", "/mail"), ("/mail: Permission denied",)),
+        (OSError(28, "No space left on device"), ("No space left on device",)),
+        (OSError("timed out"), ("timed out",)),
+        (OSError(), ("OSError()",)),
+        (LookupError("no such plugin"), ("no such plugin",)),
+    ],
+)
+def test_the_operator_hears_what_he_can_mend_in_words(error, problems):
+    assert unusable_for(error, LookupError).problems == problems
+
+
+@pytest.mark.parametrize("error", [ValueError("a slip"), StoreError("full"), Refusal(), KeyError("a slip")])
+def test_every_other_error_of_a_start_is_a_fault(error):
+    assert unusable_for(error) is None
+
+
+def test_the_three_families_share_no_error():
+    families = [set(family(base)) for base in (Refusal, StoreError, Unusable)]
+    assert sum(map(len, families)) == len(set.union(*families))

@@ -14,7 +14,7 @@ from twisted.plugin import getPlugins
 from twisted.python.failure import Failure
 
 from mailserver.cli.launch import Options, Program, makeService, raise_descriptor_limit
-from mailserver.config.settings import ConfigError
+from mailserver.errors import ConfigError
 from mailserver.service.failures import report
 
 ROOT = Path(__file__).parent.parent

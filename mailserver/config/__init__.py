@@ -4,7 +4,6 @@ from mailserver.config.settings import (
     Auth,
     Certificate,
     Config,
-    ConfigError,
     Kerberos,
     Limits,
     Listen,
@@ -13,6 +12,7 @@ from mailserver.config.settings import (
     Store,
     Tls,
 )
+from mailserver.errors import ConfigError
 
 __all__ = [
     "Auth",

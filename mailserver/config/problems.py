@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final, Self
+from typing import Self
 
 from mailserver.config.reading import Misread
-from mailserver.config.settings import ConfigError
-from mailserver.errors import Unusable
-from mailserver.modules import why_not
-
-OPERATORS: Final[tuple[type[Exception], ...]] = (Unusable, OSError, ImportError)
-"""What a start may raise for the operator: his settings, his files, and the packages he installs."""
+from mailserver.errors import ConfigError, unusable_for
 
 
 class Problems:
@@ -48,17 +43,16 @@ class Problems:
 
     @contextmanager
     def told(self, setting: str, *errors: type[Exception]) -> Iterator[None]:
-        """Collect what the block raises for the operator: `OPERATORS`, and `errors`."""
+        """Collect what the block raises for the operator, as `errors.unusable_for` says it is, and `errors`."""
         try:
             yield
-        except ConfigError as error:  # it names its settings itself
-            for problem in error.problems:
-                self.add(problem)
-        except Unusable as error:
-            for problem in error.problems:
-                self.add(f"{setting}: {problem}")
-        except (*OPERATORS, *errors) as error:
-            self.add(f"{setting}: {words(error)}")
+        except Exception as error:
+            unusable = unusable_for(error, *errors)
+            if unusable is None:
+                raise
+            named = isinstance(error, ConfigError)  # it names its settings itself
+            for problem in unusable.problems:
+                self.add(problem if named else f"{setting}: {problem}")
 
     def check(self) -> None:
         """Go on only if there is none. Errors: ConfigError, with all of them."""
@@ -73,12 +67,3 @@ class Problems:
 
 def _overlap(one: str, other: str) -> bool:
     return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
-
-
-def words(error: Exception) -> str:
-    """An error as the operator reads it."""
-    if isinstance(error, ImportError):
-        return why_not(error)
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error)

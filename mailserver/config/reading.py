@@ -18,7 +18,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Literal
 
-from mailserver.config.settings import Config, ConfigError, Key, Network, contradictions, near_miss
+from mailserver.config.settings import Config, Key, Network, contradictions, near_miss
+from mailserver.errors import ConfigError
 
 
 class Misread(ConfigError):

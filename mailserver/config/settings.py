@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Literal
@@ -15,20 +15,12 @@ from typing import Any, Literal
 from twisted.cred.strcred import InvalidAuthType, findCheckerFactories, findCheckerFactory
 
 from mailserver.config.cores import too_many
-from mailserver.errors import Unusable
 from mailserver.names import Names
 from mailserver.store import needs_home
 
 Network = IPv4Network | IPv6Network
 Key = tuple[str | int, ...]
 """Where a setting stands: ``("limits", "idle_seconds")``; a number is the index in an array of tables."""
-
-
-class ConfigError(Unusable):
-    """What is wrong with the configuration, in words for its operator; no secret is among them."""
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__("\n".join(problems))
 
 
 def _at_least(minimum: float, default: float) -> Any:

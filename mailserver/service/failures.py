@@ -8,7 +8,7 @@ import sys
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mailserver.config.settings import ConfigError
+from mailserver.errors import Unusable
 
 log = Logger()
 
@@ -16,7 +16,7 @@ log = Logger()
 def report(failure: Failure) -> int:
     """Tell the operator, on the real standard error and in the log; answers the exit status."""
     error = failure.value
-    if not isinstance(error, ConfigError):
+    if not isinstance(error, Unusable):
         # The reason stands in the line, for JSON keeps a failure's frames and not its words.
         reason = failure.getErrorMessage()
         log.failure("the service failed to start: {reason}", failure, event="service.fault", reason=reason)

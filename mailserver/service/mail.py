@@ -28,7 +28,8 @@ from twisted.internet.tcp import Port
 from twisted.logger import Logger, LogLevel
 
 from mailserver.config.problems import Problems
-from mailserver.config.settings import Config, ConfigError
+from mailserver.config.settings import Config
+from mailserver.errors import ConfigError
 from mailserver.service.closing import close_ports
 from mailserver.service.endpoints import unfit
 from mailserver.service.privileges import become

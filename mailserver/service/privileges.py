@@ -7,7 +7,7 @@ import pwd
 
 from twisted.logger import Logger
 
-from mailserver.config.settings import ConfigError
+from mailserver.errors import ConfigError
 
 log = Logger()
 

@@ -22,9 +22,10 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from mailserver.auth import Accounts, Hashing, MailboxRealm, PasswordFile, make_oracle, make_portal
-from mailserver.config.problems import OPERATORS, Problems, words
-from mailserver.config.settings import Config, ConfigError, mechanism_lists, unknown_kind
+from mailserver.config.problems import Problems
+from mailserver.config.settings import Config, mechanism_lists, unknown_kind
 from mailserver.envelope import EnvelopeHeaders
+from mailserver.errors import ConfigError, unusable_for
 from mailserver.interfaces import BY_SECRET, Census, IStartable, IStore, IUsers
 from mailserver.net import POP3ServerFactory
 from mailserver.net.haproxy import ProxyFactory
@@ -51,9 +52,6 @@ _CLEARTEXT_ONLY = (
     "pop3 is served without TLS and cleartext is tls: it refuses passwords, and lets in by APOP and the like alone; "
     "give a certificate, or cleartext = loopback"
 )
-
-_UNFIT: Final[tuple[type[Exception], ...]] = (StrcredException, *OPERATORS)
-"""What making a checker may raise for the operator."""
 
 _NAMED = "which auth.mechanisms names: clients that choose it fail for all others"
 _NOT_NAMED = "so it is not announced: clients that choose it would fail for all others; auth.mechanisms can name it"
@@ -292,8 +290,11 @@ def make_checker(description: str) -> ICredentialsChecker:
         raise ConfigError(["auth.checkers: file needs the location of a file: file:/path"])
     try:
         return cast(ICredentialsChecker, findCheckerFactory(kind).generateChecker(argument))
-    except _UNFIT as error:
-        raise ConfigError([f"auth.checkers: {kind}: {words(error)}"]) from error
+    except Exception as error:
+        unusable = unusable_for(error, StrcredException)
+        if unusable is None:
+            raise
+        raise ConfigError([f"auth.checkers: {kind}: {text}" for text in unusable.problems]) from error
 
 
 def _check_unix() -> None:

@@ -23,7 +23,8 @@ from twisted.python.failure import Failure
 
 from mailserver.config.cores import cores
 from mailserver.config.reading import plain
-from mailserver.config.settings import Config, ConfigError
+from mailserver.config.settings import Config
+from mailserver.errors import ConfigError
 from mailserver.service.channel import CHANNEL, FIRST_SOCKET, LONGEST_WORD, RELOADED, SERVING, Lines, heard
 from mailserver.service.reporting import LONGEST_LINE, crossed
 from mailserver.service.server import DRAIN_SECONDS

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mailserver.config.problems import Problems, words
+from mailserver.config.problems import Problems
 from mailserver.config.reading import Misread, decode
-from mailserver.config.settings import ConfigError
+from mailserver.errors import ConfigError, unusable_for
 from mailserver.modules import why_not
 from tests.servers import TWIST, TWISTD, Server, Site, toml
 
@@ -41,8 +41,9 @@ def test_every_problem_is_kept_once_and_a_fault_passes() -> None:
 def test_a_package_that_is_not_installed_is_told_with_the_extra_that_brings_it() -> None:
     error = ModuleNotFoundError("No module named 'wonderland'", name="wonderland")
     assert why_not(error, "hashes") == "wonderland is not installed: pip install twisted-mailserver[hashes]"
-    assert words(error) == "wonderland is not installed: install the package that contains it"
-    assert words(ImportError("libfoo.so: cannot open", name="foo._c")).startswith("foo._c cannot be imported: libfoo")
+    assert str(unusable_for(error)) == "wonderland is not installed: install the package that contains it"
+    broken = unusable_for(ImportError("libfoo.so: cannot open", name="foo._c"))
+    assert str(broken).startswith("foo._c cannot be imported: libfoo")
     assert why_not(ImportError("odd")).startswith("a module cannot be imported: odd")
 
 

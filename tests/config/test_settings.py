@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from mailserver.config.cores import FEW_WORKERS
 from mailserver.config.reading import Flag, decode, load, plain, revive
-from mailserver.config.settings import Auth, Config, ConfigError, Limits, Listen
+from mailserver.config.settings import Auth, Config, Limits, Listen
+from mailserver.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 ENOUGH = 'listen.pop3 = ["tcp:110"]\nauth.checkers = ["memory:alice:wonderland"]\n'

@@ -9,7 +9,7 @@ from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
 from mailserver.config.reading import decode
-from mailserver.config.settings import ConfigError
+from mailserver.errors import ConfigError
 from mailserver.service.endpoints import unfit
 from mailserver.service.mail import bind
 

@@ -12,7 +12,7 @@ from twisted.logger import globalLogPublisher
 
 from mailserver.config.problems import Problems
 from mailserver.config.reading import decode
-from mailserver.config.settings import ConfigError
+from mailserver.errors import ConfigError
 from mailserver.service.kerberos import make_kerberos
 from tests import gss
 from tests.protocol import der

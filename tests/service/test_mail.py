@@ -18,7 +18,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from mailserver.config.reading import decode
-from mailserver.config.settings import ConfigError
+from mailserver.errors import ConfigError
 from mailserver.interfaces import IStartable
 from mailserver.service.mail import MailService, bind, spoken
 from mailserver.service.privileges import become

@@ -14,7 +14,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from mailserver.config.reading import decode
-from mailserver.config.settings import ConfigError
+from mailserver.errors import ConfigError
 from mailserver.service.server import Server, make_checker
 
 SETTINGS: dict[str, Any] = {

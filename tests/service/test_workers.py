@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailserver.config.reading import decode
-from mailserver.config.settings import ConfigError
+from mailserver.errors import ConfigError
 from mailserver.service.channel import CHANNEL
 from mailserver.service.server import DRAIN_SECONDS
 from mailserver.service.worker import Lifeline
