@@ -1,6 +1,6 @@
-"""The forms of crypt(3)'s hashes: what each looks like, and what verifies it.
+"""The formats of crypt(3)'s hashes: how each looks, and what verifies it.
 
-The system's libcrypt verifies them. Where it does not know a form, libpass and bcrypt do, of the extra ``hashes``.
+The system's libcrypt verifies them. For a format that it does not know, libpass and bcrypt of the extra ``hashes`` do.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _LETTERS = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 def _libpass(name: str) -> Callable[[bytes], Verify]:
-    """A reader of one of libpass's crypts, by its name there."""
+    """A reader for libpass's handler of this name."""
 
     def read(text: bytes) -> Verify:
         handler: Any = getattr(import_module("passlib.hash"), name)
@@ -31,12 +31,12 @@ def _libpass(name: str) -> Callable[[bytes], Verify]:
 def _bcrypt(text: bytes) -> Verify:
     from bcrypt import checkpw
 
-    # Octets past the 72nd never counted in bcrypt, nor do they in Dovecot; the library raises an error for them.
+    # bcrypt ignores octets past the 72nd, in Dovecot as well; the library would raise an error for them.
     return lambda password: checkpw(password[:72], text)
 
 
 class Crypt(NamedTuple):
-    """A form of crypt(3)'s hashes: how it looks, and a library of Python's that knows it, too."""
+    """A format of crypt(3)'s hashes: how it looks, and how a Python library reads it where libcrypt cannot."""
 
     name: str
     form: re.Pattern[bytes]
@@ -45,7 +45,7 @@ class Crypt(NamedTuple):
 
 
 def read_crypt(text: bytes) -> Read:
-    """Whatever the hash itself says, under whichever of the crypts' labels: as Dovecot does it."""
+    """Read a crypt hash by its own format, whichever crypt scheme labels it, as Dovecot does. Errors: SchemeError."""
     for crypt in CRYPTS:
         match = crypt.form.fullmatch(text)
         if match:
@@ -53,13 +53,13 @@ def read_crypt(text: bytes) -> Read:
             if libcrypt.knows(text):
                 return Read(partial(libcrypt.verify, text), cost)
             if crypt.read is None:
-                raise SchemeError(f"{crypt.name} needs a libcrypt of the system's that knows it")
+                raise SchemeError(f"{crypt.name} needs a system libcrypt that knows it")
             return Read(crypt.read(text), cost)
-    raise SchemeError(f"of crypt's forms only {', '.join(crypt.name for crypt in CRYPTS)} are supported")
+    raise SchemeError(f"it is none of the supported crypt formats: {', '.join(crypt.name for crypt in CRYPTS)}")
 
 
 _SALT = rb"[^$:;*!\\\x00-\x20\x7f-\xff]"
-"""What crypt(3) takes in a salt: more than it puts there itself."""
+"""The characters that crypt(3) accepts in a salt: more than it generates."""
 
 CRYPTS = (
     Crypt("MD5 ($1$)", re.compile(rb"\$1\$" + _SALT + rb"{0,8}\$[./0-9A-Za-z]{22}"), read=_libpass("md5_crypt")),
@@ -77,13 +77,13 @@ CRYPTS = (
     ),
     Crypt(
         "bcrypt ($2y$)",
-        # A salt's last letter carries two bits; with any other one no password matches, and the library raises an error.
+        # The last letter of a salt carries two bits; with any other letter no password matches, and the library raises.
         re.compile(rb"\$2[aby]\$(0[4-9]|[123]\d)\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}"),
         lambda match: 1 << int(match[1]),
         _bcrypt,
     ),
     Crypt(
-        "yescrypt ($y$)",  # its third letter is the logarithm of the memory: up to 2 GiB, which nobody means
+        "yescrypt ($y$)",  # its third letter is the logarithm of the memory; up to 2 GiB is more than anybody needs
         re.compile(rb"\$g?y\$[./0-9A-Za-z]([./0-9A-F])[./0-9A-Za-z]{1,12}\$[./0-9A-Za-z]{0,86}\$[./0-9A-Za-z]{43}"),
         lambda match: 1 << _LETTERS.index(match[1]),
     ),
@@ -95,4 +95,4 @@ CRYPTS = (
     Crypt("DES", re.compile(rb"[./0-9A-Za-z]{13}")),
 )
 
-WEAK_DES = "the hash is DES, which looks at eight characters of a password and is soon guessed: set a new password"
+WEAK_DES = "the hash is DES, which uses only eight characters of a password and is quickly guessed: set a new password"

@@ -1,4 +1,4 @@
-"""The threads that verify what takes its time: passwd-files may share them, and each tells when it needs them no more."""
+"""The threads that verify slow password hashes. Several passwd-files may share them: the last one to stop ends them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from mailserver.errors import TemporaryFailure
 from mailserver.pool import Pool
 
 THREADS: Final = 2
-"""Enough to keep a core or two busy with hashing and leave others to the mail; Argon2 may take 64 MiB in each."""
+"""Enough to keep a core or two busy with hashes and leave the others to the mail; Argon2 may take 64 MiB in each thread."""
 
 MAX_WAITING: Final = 100
-"""At 100 ms a hash, the last in the queue waits five seconds; a client would give up on more."""
+"""At 100 ms a hash, the last login in the queue waits five seconds; clients would not wait much longer."""
 
 SHARE: Final = 20
-"""Of the queue, for one address: its last login waits a second. More of them hear to come again, and nobody else does."""
+"""Logins of one address that may wait: its last one waits a second. Further ones are refused with TemporaryFailure, and
+other addresses are not affected.
+"""
 
 
 class Hashing:
@@ -29,7 +31,7 @@ class Hashing:
         self._starts = 0
 
     def start(self, reactor: Any) -> None:
-        """Start the threads, if nobody has. Errors: NoThreads."""
+        """Start the threads, unless they run. Errors: NoThreads."""
         if self._pool is None:
             pool = Pool(reactor, THREADS, MAX_WAITING, "passwords", share=SHARE)
             pool.start()
@@ -37,7 +39,7 @@ class Hashing:
         self._starts += 1
 
     def stop(self) -> Deferred[None]:
-        """One fewer needs them; the last ends them. What waits then fails with TemporaryFailure."""
+        """Undo one `start`; the last `stop` ends the threads, and work that still waits fails with TemporaryFailure."""
         self._starts -= 1
         if self._starts or self._pool is None:
             return succeed(None)
@@ -45,11 +47,11 @@ class Hashing:
         return pool.stop()
 
     def run(self, work: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
-        """Hash for whoever asks. Errors: those of `work`; TemporaryFailure when too many wait."""
+        """Hash, with a share of the queue for each `asker`. Errors: those of `work`; TemporaryFailure when too many wait."""
         return fail(TemporaryFailure()) if self._pool is None else self._pool.run(work, *arguments, key=asker())
 
     def read(self, file: object, work: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
-        """Read a file: it is for everybody, and no crowd of logins keeps it waiting."""
+        """Read a file: all logins need it, so a full queue of hashes does not keep it out."""
         if self._pool is None:
             return fail(TemporaryFailure())
         return self._pool.run(work, *arguments, key=file, owed=True)

@@ -1,8 +1,8 @@
 """HMAC-MD5 from the two contexts that Dovecot stores for CRAM-MD5 in place of the password.
 
-HMAC begins by hashing a block that is made of the key, once for its outer and once for its inner hash (RFC 2104 section 4
-recommends to keep just that). Dovecot's ``{CRAM-MD5}`` is the state of MD5 after each of these blocks. No library lets a
-hash begin there, so here is the compression of RFC 1321 itself: a tenth of a millisecond a block, and a login takes a few.
+HMAC first hashes one block that is made of the key, for its outer and for its inner hash (RFC 2104 section 4 recommends to
+store these states). Dovecot's ``{CRAM-MD5}`` is the state of MD5 after each of the two blocks. No library can continue a hash
+from such a state, so this module has RFC 1321's compression: a tenth of a millisecond a block, a few blocks a login.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _WORDS: Final = tuple(
 
 
 def contexts(key: bytes) -> bytes:
-    """The two states of a key."""
+    """The two MD5 states of a key."""
     if len(key) > BLOCK:
         key = md5(key, usedforsecurity=False).digest()
     padded = key.ljust(BLOCK, b"\0")
@@ -39,7 +39,7 @@ def contexts(key: bytes) -> bytes:
 
 
 def read_contexts(text: bytes) -> bytes:
-    """The two states as they are stored, in hexadecimal or base64. Errors: ValueError."""
+    """The two states from their stored form, hexadecimal or base64. Errors: ValueError."""
     is_hex = len(text) == 2 * CONTEXTS
     found = binascii.unhexlify(text) if is_hex else binascii.a2b_base64(text, strict_mode=True)
     if len(found) != CONTEXTS:
@@ -54,7 +54,7 @@ def hmac_md5(states: bytes, message: bytes) -> bytes:
 
 
 def _hashed(state: bytes, message: bytes) -> bytes:
-    """MD5 of a message behind the one block that made `state`."""
+    """MD5 of the block that led to `state`, followed by a message."""
     length = struct.pack("<Q", 8 * (BLOCK + len(message)))
     message += b"\x80" + b"\0" * ((55 - len(message)) % BLOCK) + length
     for start in range(0, len(message), BLOCK):

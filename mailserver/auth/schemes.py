@@ -1,8 +1,8 @@
-"""Password schemes: Dovecot's ways to write a secret into a file, a row of `SCHEMES` each.
+"""Password schemes: the forms in which Dovecot stores a secret, one row of `SCHEMES` each.
 
-A row's reader takes the text behind ``{SCHEME}`` once, when the file is read, and answers a function that verifies a
-password. The standard library does the work, the system's libcrypt that of the crypts (or, where it cannot, the libraries of
-the extra ``hashes``), and argon2-cffi of that extra Argon2.
+A row's reader parses the text behind ``{SCHEME}`` once, when the file is read, and answers a function that verifies a
+password. The standard library does most schemes. The system's libcrypt does the crypts or, where it cannot, the libraries of
+the extra ``hashes`` do; argon2-cffi of the same extra does Argon2.
 """
 
 from __future__ import annotations
@@ -26,42 +26,42 @@ from mailserver.auth.secret import Read, SchemeError, Verify, rounds
 from mailserver.modules import why_not
 
 MAX_PASSWORD = 4096
-"""Octets: more is no password, and would only buy a stranger our time. libpass refuses more, too."""
+"""Octets: no password is longer, and an attacker could make the server hash more. libpass has the same limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A stored secret, ready to verify passwords. `text` is as stored, after any .b64 or .hex was decoded."""
+    """A stored secret, ready to verify passwords. `text` is the stored text after .b64 or .hex was decoded."""
 
     scheme: str
     text: bytes = field(repr=False)
     verify: Verify = field(repr=False)
     slow: bool
     cost: tuple[object, ...] = ()
-    """Secrets of one scheme with an equal cost take equal time."""
+    """Secrets with equal costs take equal time to verify."""
     weak: str = ""
-    """What the operator should know of the scheme."""
+    """A warning for the operator about a weak scheme; "" for others."""
 
     @property
     def clear(self) -> bytes | None:
-        """The password itself, where the scheme keeps it: what APOP needs."""
+        """The password itself, which APOP needs; None where the scheme does not store it."""
         return self.text if self.scheme in CLEAR else None
 
 
 class Scheme(NamedTuple):
-    """A row: how to read the secret; and whether verifying it is too slow for the reactor's thread."""
+    """A row: the reader of the secret, and whether verifying is too slow for the reactor thread."""
 
     read: Callable[[bytes], Read]
     slow: bool = False
 
 
 def plausible(password: bytes) -> bool:
-    """Whether it can be a password at all: a NUL ends a string of crypt's, so what follows it would count for nothing."""
+    """Whether `password` can be one at all: crypt(3) would ignore everything after a NUL."""
     return len(password) <= MAX_PASSWORD and b"\0" not in password
 
 
 def read_secret(stored: bytes) -> Secret:
-    """The secret of ``{SCHEME}text``, ``{SCHEME.b64}text``, ``{SCHEME.hex}text``, or plain crypt text. Errors: SchemeError."""
+    """Parse ``{SCHEME}text``, ``{SCHEME.b64}text``, ``{SCHEME.hex}text``, or a bare crypt hash. Errors: SchemeError."""
     if match := PWDFILE.fullmatch(stored):
         stored = PWDFILE_SCHEMES[match[2]] + match[1]
     match = PREFIX.fullmatch(stored)
@@ -79,12 +79,12 @@ def read_secret(stored: bytes) -> Secret:
     except ImportError as error:
         raise SchemeError(f"the scheme {name} needs more: {why_not(error, 'hashes')}") from None
     except (ValueError, OverflowError):
-        raise SchemeError(f"this is not what the scheme {name} looks like") from None
+        raise SchemeError(f"the secret is not in the form of the scheme {name}") from None
     return Secret(name, text, verify, row.slow, cost or (name,), WEAK_DES if "DES" in cost else "")
 
 
 PWDFILE = re.compile(rb"([^{$].*)\[(13|34|56)\]", re.DOTALL)
-"""libpam-pwdfile's way to say what it is, by the octets of it."""
+"""libpam-pwdfile names the scheme by the number of octets behind the secret, as in ``secret[34]``."""
 
 PWDFILE_SCHEMES = {b"13": b"{CRYPT}", b"34": b"{PLAIN-MD5}", b"56": b"{DIGEST-MD5}"}
 
@@ -105,7 +105,7 @@ def _plain(text: bytes) -> Read:
 
 
 def _digest(name: str, size: int, salted: bool) -> Callable[[bytes], Read]:
-    """A reader of ``digest`` or ``digest + salt``, in base64; without a salt in hexadecimal, too, as Dovecot reads it."""
+    """A reader of ``digest`` or ``digest + salt`` in base64; an unsalted one may be in hexadecimal, as in Dovecot."""
 
     def read(text: bytes) -> Read:
         is_hex = not salted and len(text) == 2 * size
@@ -119,7 +119,7 @@ def _digest(name: str, size: int, salted: bool) -> Callable[[bytes], Read]:
 
 
 def _pbkdf2(text: bytes) -> Read:
-    """``$1$salt$rounds$hexadecimal``: HMAC-SHA-1; the salt's own characters are what is mixed in."""
+    """``$1$salt$rounds$hexadecimal``, with HMAC-SHA-1; the salt is not decoded, its characters are used."""
     empty, version, salt, rounds_text, hexadecimal = text.split(b"$")
     count, key = rounds(rounds_text), binascii.unhexlify(hexadecimal)
     if (empty, version, len(key)) != (b"", b"1", 20) or not salt:
@@ -147,7 +147,7 @@ def _scram(mechanism: bytes) -> Callable[[bytes], Read]:
 
 
 def _md5(text: bytes) -> Read:
-    """``{MD5}``, which is crypt's, or a digest: Dovecot looks at the hash, too."""
+    """``{MD5}``: crypt's MD5 or a plain digest; as in Dovecot, the hash's form decides."""
     return read_crypt(text) if text.startswith(b"$") else _digest("md5", 16, salted=False)(text)
 
 
@@ -166,12 +166,12 @@ def _argon2(text: bytes) -> Read:
     kind = Type.ID if match["kind"] == b"id" else Type.I
     memory, passes, lanes = (rounds(match[key]) for key in ("memory", "passes", "lanes"))
     rounds(memory * passes)
-    if memory < 8 * lanes:  # RFC 9106 section 3.1; the library would find it at the login
+    if memory < 8 * lanes:  # RFC 9106 section 3.1; the library would raise only at the login
         raise ValueError
     for part in (
         match["salt"],
         match["tag"],
-    ):  # a bit too many at the end is an error of Argon2's decoder, but no wrong password
+    ):  # stray bits in the last character make Argon2's decoder fail at each login, which is no wrong password
         if binascii.b2a_base64(binascii.a2b_base64(part + b"=" * (-len(part) % 4)), newline=False).rstrip(b"=") != part:
             raise ValueError
 
@@ -219,7 +219,7 @@ SCHEMES = {
 }
 
 CLEAR = frozenset({"PLAIN", "CLEAR", "CLEARTEXT"})
-"""Schemes that keep the password itself."""
+"""Schemes that store the password itself."""
 
 SAMPLES = (
     b"{PLAIN}x",
@@ -232,14 +232,14 @@ SAMPLES = (
     b"{ARGON2I}$argon2i$v=19$m=8,t=1,p=1$OR8FwNFfy4o$xuXm3t2TLoc",
     b"{ARGON2ID}$argon2id$v=19$m=8,t=1,p=1$oFueEAytL3I$SQNPSu+hHZM",
 )
-"""Secrets of "x" that are cheap to verify: one for each way of hashing that imports something."""
+"""Cheap secrets of the password "x": one for each scheme that imports a library."""
 
 
 @cache
 def prepare() -> None:
-    """Load every library that a scheme may want, by using it: later, the serving user may not be able to.
+    """Load every library that a scheme may need, by using it: the user that serves may not be able to load it later.
 
-    It is no error here if one is missing: the users who need it are told when the file is read.
+    A missing library is no error here: reading the passwd-file notes the users who need it.
     """
     libcrypt.load()
     for sample in SAMPLES:
@@ -248,4 +248,4 @@ def prepare() -> None:
 
 
 BINARY = frozenset({"CRAM-MD5", *(name for name, row in SCHEMES.items() if not row.slow)}) - CLEAR
-"""Schemes whose secret is octets, written in base64 where ``{SCHEME}`` does not say how."""
+"""Schemes whose secret is binary: in base64, unless ``{SCHEME.hex}`` or ``{SCHEME.b64}`` says how it is encoded."""

@@ -1,4 +1,4 @@
-"""SCRAM's stored keys (RFC 5802 section 3): what a server keeps instead of a password."""
+"""SCRAM's stored keys (RFC 5802 section 3), which a server stores instead of a password."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from secrets import token_bytes
 from mailserver.exchange import ScramKeys
 
 ITERATIONS = 4096
-"""Where nothing stored says otherwise: RFC 5802's least, Dovecot's default, and what most clients expect."""
+"""For a clear-text secret: RFC 5802's minimum, Dovecot's default, and what most clients expect."""
 
 MAX_ITERATIONS = 10_000_000
-"""A slip of the pen in a file must not occupy a thread for an hour; ten million are seconds already."""
+"""A typing error in a passwd-file must not occupy a thread for an hour; ten million iterations already take seconds."""
 
 DIGESTS = {b"SCRAM-SHA-1": "sha1", b"SCRAM-SHA-256": "sha256"}
 """The hash of each mechanism (RFC 5802, RFC 7677)."""
 
 
 def derive(password: bytes, salt: bytes, iterations: int, digest: str) -> ScramKeys:
-    """The keys of `password`, verbatim: whether SASLprep applies is the caller's. Takes milliseconds: not for the reactor."""
+    """The keys of `password` as given: the caller applies SASLprep. Takes milliseconds: not for the reactor thread."""
     salted = pbkdf2_hmac(digest, password, salt, iterations)
     client_key = hmac.digest(salted, b"Client Key", digest)
     stored_key = new_digest(digest, client_key, usedforsecurity=True).digest()
@@ -30,7 +30,7 @@ def derive(password: bytes, salt: bytes, iterations: int, digest: str) -> ScramK
 
 
 def read_keys(text: bytes) -> ScramKeys:
-    """The keys of Dovecot's ``iterations,salt,stored key,server key``; ValueError if it is not that."""
+    """The keys in Dovecot's form, ``iterations,salt,stored key,server key``. Errors: ValueError."""
     iterations, *parts = text.split(b",")
     salt, stored_key, server_key = (a2b_base64(part, strict_mode=True) for part in parts)
     keys = ScramKeys(salt, int(iterations), stored_key, server_key)
@@ -40,11 +40,12 @@ def read_keys(text: bytes) -> ScramKeys:
 
 
 class ScramSalts:
-    """The salts of users who have none stored: those of a clear secret, and those who do not exist.
+    """The salts of users without a stored one: users with a clear-text secret, and users who do not exist.
 
-    A salt is seen by anybody who asks, before any proof. So it must be the same every time, in each worker and after a
-    restart, or the users who have a stored one would stand out: it is a keyed hash of the name. The key is made of what is
-    constant on this machine and unknown outside, systemd's machine-id; where there is none it lasts as long as the process.
+    Any client can see a salt, before any proof. So a user's salt must be the same every time, in each worker process and
+    after a restart; otherwise the users with a stored salt would stand out. It is a keyed hash of the name. The key is
+    derived from systemd's machine-id, which is constant on this machine and unknown outside; without a machine-id the key
+    is random and lasts as long as the process.
     """
 
     def __init__(self, machine_id: str = "/etc/machine-id") -> None:
@@ -55,11 +56,11 @@ class ScramSalts:
         self._key = hmac.digest(seed or token_bytes(32), b"mailserver SCRAM salts", "sha256")
 
     def salt(self, name: bytes, mechanism: bytes) -> bytes:
-        """16 octets, as Dovecot's salts."""
+        """A salt of 16 octets, as Dovecot's are."""
         return hmac.digest(self._key, mechanism + b" " + name, "sha256")[:16]
 
     def fake(self, name: bytes, mechanism: bytes, iterations: int) -> ScramKeys:
-        """Keys that look like stored ones and fit no password; as quick to be had as those."""
+        """Keys that look like stored ones and fit no password; made in the same time as stored keys are read."""
         digest = DIGESTS[mechanism]
         stored, server = (hmac.digest(self._key, each + mechanism + b" " + name, digest) for each in (b"1", b"2"))
         return ScramKeys(self.salt(name, mechanism), iterations, stored, server)

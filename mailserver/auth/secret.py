@@ -1,4 +1,4 @@
-"""What a reader of stored secrets answers, and how it says that it cannot."""
+"""The result of reading a stored secret, and the error when it cannot be used."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ Verify = Callable[[bytes], bool]
 
 
 class SchemeError(Exception):
-    """A secret that cannot serve; the text tells the operator why, and never holds any of the secret."""
+    """A secret that cannot be used; the text tells the operator why, and contains nothing of the secret."""
 
 
 class Read(NamedTuple):
-    """What a reader makes of a secret."""
+    """How to verify passwords against a secret, and what that costs (see `schemes.Secret.cost`)."""
 
     verify: Verify
     cost: tuple[object, ...] = ()
 
 
 def rounds(text: bytes | int) -> int:
-    """A number of rounds, if it can be one. Errors: ValueError."""
+    """A number of rounds, from 1 to `MAX_ITERATIONS`. Errors: ValueError."""
     number = int(text)
     if not 1 <= number <= MAX_ITERATIONS:
         raise ValueError

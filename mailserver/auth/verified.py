@@ -1,4 +1,4 @@
-"""Remembers that a password was right, so that the next poll of the same user costs no hash."""
+"""A memory of verified passwords, so that the next poll of the same user costs no slow hash."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Callable
 from hashlib import blake2b
 
 LIFETIME_SECONDS = 3600
-"""Longer than any client's interval between two polls. An entry cannot be out of date, so it is no danger either."""
+"""Longer than any client's interval between two polls. A long time is safe, since an entry is never out of date."""
 
 MAX_ENTRIES = 10_000
-"""Some 2 MB."""
+"""About 2 MB."""
 
 
 class VerifiedPasswords:
-    """A bounded memory of right passwords; it holds no password, and no hash that outlives the process.
+    """A bounded memory of right passwords; it stores no password, and no hash that is useful after the process.
 
-    What it keeps is a hash, under a random key of this process, of the name, the password and the stored secret: when the
-    secret changes, no question hits what it remembered. The least recently used goes first.
+    An entry is a hash, under a random key of this process, of the name, the password and the stored secret: when the secret
+    changes, the old entry never matches again. The least recently used entry goes first.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class VerifiedPasswords:
         return len(self._until)
 
     def knows(self, name: bytes, password: bytes, secret: bytes) -> bool:
-        """Whether `password` was found right for this very secret, not too long ago."""
+        """Whether `password` was verified against this same secret not too long ago."""
         token = self._token(name, password, secret)
         until = self._until.get(token)
         if until is None:
@@ -46,15 +46,15 @@ class VerifiedPasswords:
         return True
 
     def remember(self, name: bytes, password: bytes, secret: bytes) -> None:
-        """`password` was verified."""
+        """Note that `password` was verified."""
         self._until[self._token(name, password, secret)] = self._seconds() + self._lifetime
         if len(self._until) > self._size:
             self._until.popitem(last=False)
 
     def clear(self) -> None:
-        """Forget all."""
+        """Forget all entries."""
         self._until.clear()
 
     def _token(self, name: bytes, password: bytes, secret: bytes) -> bytes:
-        lengths = b"%d %d " % (len(name), len(password))  # so that no two triples read the same
+        lengths = b"%d %d " % (len(name), len(password))  # so that no two triples give the same octets
         return blake2b(lengths + name + password + secret, key=self._key, digest_size=32).digest()

@@ -253,9 +253,7 @@ class DomainsOfFiles(AccountsCase):
 
     async def test_a_line_of_another_domain_is_skipped_and_noted(self) -> None:
         checker = await self.domain(b"john@example.net:{PLAIN}x\nmary:{PLAIN}y\n")
-        assert checker._file.table.notes == (
-            "1: it names a user of another domain than the file's; the line is skipped",
-        )
+        assert checker._file.table.notes == ("1: the user's domain is not the file's; the line is skipped",)
         assert set(checker._file.table.entries) == {b"mary@example.org"}
 
     async def test_two_files_know_two_johns(self) -> None:

@@ -106,7 +106,7 @@ def test_without_libcrypt_pythons_libraries_do(scheme: str) -> None:
 
 @pytest.mark.usefixtures("_no_libcrypt")
 def test_without_libcrypt_what_only_it_knows_is_told() -> None:
-    with pytest.raises(SchemeError, match="DES needs a libcrypt of the system's"):
+    with pytest.raises(SchemeError, match="DES needs a system libcrypt"):
         read_secret(SECRETS["DES-CRYPT"]["utf8"])
 
 

@@ -1,4 +1,4 @@
-"""The passwd-file checker: who may log in, and where he lives, from a file in Dovecot's format."""
+"""The passwd-file checker: users, their passwords and home directories from a file in Dovecot's format."""
 
 from __future__ import annotations
 
@@ -33,16 +33,17 @@ from mailserver.names import Names
 from mailserver.saslprep import prepared
 
 UNKNOWN = Entry(User(""))
-"""Stands in for a user who is not there, so that nothing is skipped for him."""
+"""The entry of an unknown user, so that a login by an unknown name takes the same steps."""
 
 
 @implementer(ICredentialsChecker, IUsers, IVerifiers, IStartable)
 class PasswordFile:
-    """A checker over a passwd-file. `start` it before its first login, or say by `find_reactor` how it starts itself.
+    """A checker over a passwd-file. Call `start` before the first login, or give `find_reactor` so that it starts itself.
 
-    A changed file is noticed at the next login. Fast schemes are verified at once; slow ones in a pool of threads, and
-    then remembered. A refusal takes the same work whether the user exists or not. With a `domain`, in lower case, all users of
-    the file are of that one, and others are refused at once: many files cost a login no more than one.
+    A change of the file counts from the next login. Fast schemes are verified at once; slow ones in a pool of threads, and
+    a right password is then remembered. A refusal takes the same work whether the user exists or not. With a `domain`, in
+    lower case, all users of the file are of that domain, and others are refused at once: many files cost a login no more
+    than one.
     """
 
     def __init__(
@@ -65,11 +66,11 @@ class PasswordFile:
         self._fake_contexts = secrets.token_bytes(CONTEXTS)
         self._started = False
         self.hashing = Hashing()
-        """Its threads; several files may have one, which is set before the start."""
+        """The threads; several passwd-files may share one `Hashing`, which is set before the start."""
 
     @property
     def names(self) -> Names:
-        """By whose rules the names of its lines are read; set before the start."""
+        """The rules by which the names in the file are read; set before the start."""
         return self._file.names
 
     @names.setter
@@ -91,55 +92,55 @@ class PasswordFile:
         self._started = True
 
     def stop(self) -> Deferred[None]:
-        """Need the threads no more, and forget the verified passwords."""
-        self._find_reactor = None  # a login that comes late would start threads that nobody ends
+        """Stop using the threads, and forget the verified passwords."""
+        self._find_reactor = None  # a late login would start threads that nobody ends
         started, self._started = self._started, False
         self._cache.clear()
         return self.hashing.stop() if started else succeed(None)
 
     def reload(self) -> Deferred[None]:
-        """Read the file again if it has changed; before the start there is nothing to do."""
+        """Read the file again if it has changed; before the start this does nothing."""
         return self._when_fresh(succeed, None) if self._started else succeed(None)
 
     @property
     def credentialInterfaces(self) -> tuple[type[Interface], ...]:
-        """Digests only while some secret of the file can verify them; before the start, all that may come to be."""
+        """Passwords, and digests while some secret of the file can verify them; before the start, both."""
         if not self._started or b"CRAM-MD5" in self._file.table.able:
             return (IUsernamePassword, IUsernameHashedPassword)
         return (IUsernamePassword,)
 
     def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
-        """The name, if the password or the digest is right. Errors: UnauthorizedLogin, TemporaryFailure."""
+        """The user's name, if the password or the digest is right. Errors: UnauthorizedLogin, TemporaryFailure."""
         if self._ending and not credentials.username.endswith(self._ending.encode("utf-8")):
-            return fail(LoginRefused("unknown user: another domain than the file's", known=False))
+            return fail(LoginRefused("unknown user: the domain is not the file's", known=False))
         check = self._check_password if IUsernamePassword.providedBy(credentials) else self._check_digest
         return self._when_fresh(check, credentials)
 
     def lookup(self, name: str) -> Deferred[User | None]:
-        """The user of this very name."""
+        """The user with exactly this name."""
         if not name.endswith(self._ending):
             return succeed(None)
         return self._when_fresh(self._lookup, name)
 
     def mechanisms(self) -> frozenset[bytes]:
-        """SCRAM and DIGEST-MD5, as far as the file's secrets go."""
+        """Those of SCRAM and DIGEST-MD5 that some secret of the file can serve."""
         table = self._file.table
         if table.clear:
             return frozenset({*DIGESTS, b"DIGEST-MD5"})
         return frozenset(name for name in DIGESTS if name.decode("ascii") in table.schemes)
 
     def census(self) -> Census:
-        """By the table in force."""
+        """The counts of the table in force."""
         return Census(self._file.table.users, self._file.table.able)
 
     def verifier(self, name: bytes, mechanism: bytes, realm: bytes = b"", typed: bytes = b"") -> Deferred[object]:
-        """The `ScramKeys` of a user, or his MD5. Errors: KeyError for another mechanism than `mechanisms`."""
+        """The user's `ScramKeys`, or the MD5 for DIGEST-MD5. Errors: KeyError for a mechanism that is not in `mechanisms`."""
         if mechanism == b"DIGEST-MD5":
             return self._when_fresh(self._digest_key, name, realm, typed or name)
         return self._when_fresh(self._scram_keys, name, mechanism)
 
     def explain(self, name: str, mechanism: bytes) -> LoginRefused:
-        """As the table in force knows it."""
+        """The reason according to the table in force."""
         table = self._file.table
         entry = table.entries.get(name.encode("utf-8", "surrogateescape"))
         return refusal(table, entry, name, self.names, mechanism)
@@ -149,7 +150,7 @@ class PasswordFile:
             self._start_late()
         if self._file.fresh():
             return ask(*args)
-        context = copy_context()  # the reading is for all who wait, and what follows for each of them
+        context = copy_context()  # one reading serves all who wait, but each goes on with its own `asker`
         return self._file.refresh(partial(self.hashing.read, self)).addCallback(lambda _: context.run(ask, *args))
 
     def _start_late(self) -> None:
@@ -168,13 +169,13 @@ class PasswordFile:
             return succeed(None)
         if entry.not_before <= self._wall():
             return succeed(entry.user)
-        return succeed(replace(entry.user, networks=NOWHERE, barred="delay_until keeps him out for now"))
+        return succeed(replace(entry.user, networks=NOWHERE, barred="delay_until denies the login for now"))
 
     def _check_password(self, credentials: Any) -> Deferred[bytes]:
         name, password = credentials.username, credentials.password
         entry = self._entry(name)
         if not plausible(password):
-            return fail(LoginRefused("no password is like that", known=None))
+            return fail(LoginRefused("the password is too long, or contains a NUL", known=None))
         if entry.any_password:
             return succeed(name)
         if entry.secret is None:
@@ -201,10 +202,10 @@ class PasswordFile:
         raise self._why(name)
 
     def _spend(self, name: bytes, password: bytes) -> Deferred[bytes]:
-        """Refuse, after the work that the commonest refusal takes: what is quick to say no would say who exists."""
+        """Refuse after the work of the commonest refusal: a quicker one would show which users exist."""
         decoy = self._file.table.decoy
         if decoy is not None and decoy.slow:
-            self._cache.knows(name, password, decoy.text)  # it takes two microseconds of the others
+            self._cache.knows(name, password, decoy.text)  # costs two microseconds, as for existing users
             return self.hashing.run(decoy.verify, password).addCallback(self._spent, name)
         if decoy is not None:
             decoy.verify(password)
@@ -217,7 +218,7 @@ class PasswordFile:
         return self.explain(name.decode("utf-8", "replace"), mechanism)
 
     def _check_digest(self, credentials: Any) -> Deferred[bytes]:
-        """APOP and its like, for users whose secret is the password itself; for others against a secret nobody has."""
+        """Verify APOP or CRAM-MD5 with a clear-text secret; for users without one, against a random secret."""
         secret = self._entry(credentials.username).secret
         if isinstance(credentials, CramMd5) and self._proved(secret, credentials):
             return succeed(credentials.username)
@@ -227,7 +228,7 @@ class PasswordFile:
         return checked.addCallback(self._digest_checked, clear is not None, credentials.username, mechanism)
 
     def _proved(self, secret: Secret | None, credentials: CramMd5) -> bool:
-        """Whether the contexts that are stored for CRAM-MD5 made the digest. The work is the same for all users of a file."""
+        """Whether stored ``{CRAM-MD5}`` contexts produce the digest. The work is the same for all users of a file."""
         if "CRAM-MD5" not in self._file.table.schemes:
             return False
         stored = read_contexts(secret.text) if secret and secret.scheme == "CRAM-MD5" else None
@@ -246,10 +247,10 @@ class PasswordFile:
         return succeed(md5(b":".join(parts), usedforsecurity=False).digest())
 
     def _scram_keys(self, name: bytes, mechanism: bytes) -> Deferred[object]:
-        """Everybody's take the same work: what is quicker to be had would say who exists, or whose are stored."""
+        """Keys take the same work for every user: a quicker answer would show who exists, or whose keys are stored."""
         table, secret = self._file.table, self._entry(name).secret
-        shown = secret if _keeps(secret, mechanism) else table.decoy
-        keys = read_keys(shown.text) if shown and _keeps(shown, mechanism) else None
+        shown = secret if _has_keys(secret, mechanism) else table.decoy
+        keys = read_keys(shown.text) if shown and _has_keys(shown, mechanism) else None
         stored = keys if shown is secret else None
         if not table.clear:
             fake = self._salts.fake(name, mechanism, keys.iterations if keys else ITERATIONS)
@@ -260,13 +261,13 @@ class PasswordFile:
         return derived.addCallback(lambda keys: stored or keys)
 
 
-def _keeps(secret: Secret | None, mechanism: bytes) -> bool:
-    """Whether it is keys of this kind of SCRAM."""
+def _has_keys(secret: Secret | None, mechanism: bytes) -> bool:
+    """Whether the stored secret is keys of this SCRAM mechanism."""
     return secret is not None and secret.scheme.encode("ascii") == mechanism
 
 
 def _latin1(octets: bytes) -> bytes:
-    """UTF-8 in ISO 8859-1 where it can be (RFC 2831 section 2.1.2.1)."""
+    """UTF-8 converted to ISO 8859-1 where possible (RFC 2831 section 2.1.2.1)."""
     try:
         return octets.decode("utf-8").encode("latin-1")
     except UnicodeError:

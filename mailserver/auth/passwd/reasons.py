@@ -1,4 +1,4 @@
-"""Why a login at a passwd-file failed: what the operator reads in the log, and the client never hears."""
+"""Why a passwd-file refused a login: for the operator's log, and never for the client."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from mailserver.names import Names
 
 
 def refusal(table: Table, entry: Entry | None, name: str, names: Names, mechanism: bytes = b"") -> LoginRefused:
-    """Why `name`, whose line is `entry`, was refused; by `mechanism`, or with a password.
+    """Why `name`, with the passwd-file entry `entry`, was refused by `mechanism` (b"": by password).
 
-    The look for a similar name is done for all alike, since a stranger could time it.
+    The similar name is looked up for every user, since an attacker could measure the time.
     """
     similar = table.similar.get(_local(name).casefold(), "")
     if entry is None:
@@ -23,16 +23,16 @@ def refusal(table: Table, entry: Entry | None, name: str, names: Names, mechanis
     return LoginRefused("wrong password")
 
 
-CHOOSE = "he can use USER and PASS, or PLAIN; auth.mechanisms says what is announced"
+CHOOSE = "the user can use USER and PASS, or PLAIN; auth.mechanisms sets what is announced"
 
 
 def _near(name: str, similar: str, names: Names) -> str:
-    """What is known that looks like the unknown name."""
+    """A hint at a known user whose name looks like the unknown one."""
     if not similar:
         return ""
     domain, theirs = (each.rpartition("@")[2] if "@" in each else "" for each in (name, similar))
     if theirs and not domain:
-        # A name that has no domain was given none, whatever the site's other endpoints do, or lost it as a local one.
+        # This endpoint added no domain to the name, or removed it as a local one, whatever other endpoints do.
         default = names.default_domain if names.default_domain in names.local_domains else ""
         here = "" if default == names.default_domain else " for this endpoint"
         return f"{similar!r} is known; names.default_domain is {default!r}{here}"

@@ -1,4 +1,4 @@
-"""The text of a passwd-file, Dovecot's format: ``name:{SCHEME}secret:uid:gid:gecos:home:shell:extra``."""
+"""The parser of a passwd-file in Dovecot's format: ``name:{SCHEME}secret:uid:gid:gecos:home:shell:extra``."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ from mailserver.interfaces import User
 from mailserver.names import PLAIN, Names, user_name
 
 LINES_SHOWN = 5
-"""Line numbers in one note: enough to see the pattern, and to find the rest by it."""
+"""Line numbers in one note: enough to see the pattern and find the other lines by it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line that names a user."""
+    """A user's entry: one line of the file."""
 
     user: User
     secret: Secret | None = None
-    """None: no password is right, since the stored one cannot serve."""
+    """None: no password is right, since there is no usable one stored."""
     any_password: bool = False
     """``nopassword``: every password is right."""
     not_before: float = 0.0
-    """``delay_until``: he may log in from then on, in seconds of the Unix epoch."""
+    """``delay_until``: the user may log in from then on, in seconds of the Unix epoch."""
     trouble: str = ""
-    """Why no password is right."""
+    """Why no password is right; "" otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The entries of one reading of a file. It is never changed: a new reading is a new table."""
+    """The entries of one reading of a file. It never changes: a new reading makes a new table."""
 
     entries: Mapping[bytes, Entry] = field(default_factory=dict, repr=False)
     notes: tuple[str, ...] = ()
-    """What the operator should know: those who cannot log in, by reason, and single lines. Never any of a secret."""
+    """Notes for the operator: users who cannot log in, by reason, and skipped lines. They contain nothing of a secret."""
     ignored: frozenset[str] = frozenset()
-    """Fields that were given and serve nothing here."""
+    """Fields of the file that have no effect here."""
     decoy: Secret | None = None
-    """What to verify an unknown user's password with: the file's commonest slow secret, if it has one."""
+    """The secret that an unknown user's password is verified against: the file's commonest slow one, if it has one."""
     schemes: frozenset[str] = frozenset()
-    """The schemes of the secrets that can serve."""
+    """The schemes of the usable secrets."""
     similar: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """A user by the casefolded name before his domain, for who typed another domain, or none."""
+    """Users by their casefolded names without the domain, to suggest one when the typed domain is wrong or missing."""
     users: int = 0
-    """Those who have a secret that can serve."""
+    """The number of users with a usable secret."""
     able: Mapping[bytes, int] = field(default_factory=dict)
-    """How many of them can use a mechanism that needs a secret of some kind; ``APOP`` is one of these."""
+    """For each mechanism of `interfaces.BY_SECRET`, ``APOP`` included, the number of users who can use it."""
 
     @property
     def clear(self) -> bool:
@@ -61,7 +61,7 @@ class Table:
 
 
 def abilities(secret: Secret) -> frozenset[bytes]:
-    """The mechanisms that a stored secret can serve beside those that show the password; with ``APOP``."""
+    """The mechanisms of `interfaces.BY_SECRET`, ``APOP`` included, that a stored secret can serve."""
     if secret.scheme in CLEAR:
         return frozenset({b"APOP", b"CRAM-MD5", b"DIGEST-MD5", *DIGESTS})
     scheme = secret.scheme.encode("ascii")
@@ -69,7 +69,7 @@ def abilities(secret: Secret) -> frozenset[bytes]:
 
 
 class LineError(Exception):
-    """A line that is skipped; the text tells why, and holds nothing of its secret."""
+    """A line that is skipped; the text tells why, and contains nothing of the secret."""
 
 
 class _Line(NamedTuple):
@@ -81,10 +81,10 @@ class _Line(NamedTuple):
 
 
 def read_table(data: bytes, domain: str = "", names: Names = PLAIN) -> Table:
-    """The table that the octets of a file describe. Lines that are broken are left out and noted, and raise nothing.
+    """Parse a file. Broken lines raise nothing: they are skipped and noted.
 
-    Its names are read as `names` reads typed ones. With a `domain` its users are all of that one, whether their lines say
-    so or not.
+    `names` reads the entries' names as it reads typed ones. With a `domain` all users are of that domain, whether their
+    names contain it or not.
     """
     notes = _Notes()
     ignored: set[str] = set()
@@ -97,26 +97,26 @@ def read_table(data: bytes, domain: str = "", names: Names = PLAIN) -> Table:
         if domain and b"@" not in fields[0]:
             fields[0] += b"@" + domain.encode("utf-8")
         try:
-            if fields[0] in seen:  # even a broken one: it may have restricted what this one would allow
-                raise LineError("a line before it names the same user")
+            if fields[0] in seen:  # also where the first is broken: it may restrict what this one allows
+                raise LineError("an earlier line names the same user")
             seen.add(fields[0])
             lines.append(_read_line(number, fields, names, ignored))
             if domain and not lines[-1].entry.user.name.endswith("@" + domain):
                 del lines[-1]
-                raise LineError("it names a user of another domain than the file's")
+                raise LineError("the user's domain is not the file's")
         except LineError as error:
             notes.skipped(number, str(error))
     entries = _entries(lines, seen, notes)
-    return _table(entries, notes.told(len(lines)), frozenset(ignored))
+    return _table(entries, notes.texts(len(lines)), frozenset(ignored))
 
 
 def _entries(lines: Iterable[_Line], seen: set[bytes], notes: _Notes) -> dict[bytes, Entry]:
-    """The entries by their names as they are read. Who is written as he is read comes before another spelling of him."""
+    """The entries by canonical name. Of two with the same one, the entry that spells it canonically counts."""
     entries: dict[bytes, Entry] = {}
     for line in lines:
         name = line.entry.user.name
         if line.key != line.written and (line.key in seen or line.key in entries):
-            notes.skipped(line.number, f"its name is read as {name!r}, whom another line names")
+            notes.skipped(line.number, f"its name is read as {name!r}, which another line has")
             continue
         entries[line.key] = line.entry
         if line.entry.trouble:
@@ -155,14 +155,14 @@ def _decoy(secrets: list[Secret]) -> Secret | None:
 
 
 def _read_line(number: int, fields: list[bytes], names: Names, ignored: set[str]) -> _Line:
-    """What a line says. Errors: LineError."""
+    """Parse one line. Errors: LineError."""
     name, stored, uid, gid, _gecos, home, _shell, words = fields[:8]
     text = user_name(name)
     if text is None:
-        raise LineError("it does not begin with a name that a user can have")
+        raise LineError("it does not begin with a valid user name")
     read = names.read(text)
     if read is None or not names.spells(text, read):
-        raise LineError(f"nobody can log in by it: {text!r} is read as {read!r}")
+        raise LineError(f"nobody can log in with it: {text!r} is read as {read!r}")
     if uid or gid:
         ignored.add("uid and gid")
     extra = read_extra(_text(words), read)
@@ -172,7 +172,7 @@ def _read_line(number: int, fields: list[bytes], names: Names, ignored: set[str]
         _home(extra.home or _text(home)),
         extra.mail,
         extra.networks,
-        barred=extra.barred,
+        barred=extra.denied,
         unserved=extra.unserved,
     )
     secret, trouble = _secret(stored, extra)
@@ -183,10 +183,10 @@ def _read_line(number: int, fields: list[bytes], names: Names, ignored: set[str]
 
 def _secret(stored: bytes, extra: Extra) -> tuple[Secret | None, str]:
     """The secret, or why no password is right."""
-    if extra.barred:
-        return None, extra.barred
+    if extra.denied:
+        return None, extra.denied
     if extra.nopassword:
-        return None, "nopassword goes with an empty password only" if stored else ""
+        return None, "nopassword needs an empty password field" if stored else ""
     if not stored:
         return None, "there is no password"
     try:
@@ -196,17 +196,17 @@ def _secret(stored: bytes, extra: Extra) -> tuple[Secret | None, str]:
 
 
 def _home(text: str) -> str | None:
-    """A home. ``/./`` is where Dovecot would change its root to: the same folder, for who does not."""
+    """A home directory. Dovecot would chroot to the part before ``/./``; without chroot it is the same directory."""
     return re.sub(r"/(?:\./)+", "/", text) or None
 
 
 def _text(octets: bytes) -> str:
-    """UTF-8 whatever the locale, as the store makes paths of it again; other octets survive."""
+    """UTF-8 in every locale, since the store makes paths of the text; octets that are not UTF-8 survive."""
     return octets.decode("utf-8", "surrogateescape")
 
 
 class _Notes:
-    """What is wrong with lines, gathered by what it is: how many it hits comes first."""
+    """The notes on lines, grouped by kind and reason."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str], list[tuple[int, str]]] = {}
@@ -218,7 +218,7 @@ class _Notes:
         self._add("cannot log in", why, number, name)
 
     def unserved(self, number: int, name: str, why: str) -> None:
-        self._add("may log in, but find no maildrop", why, number, name)
+        self._add("can log in, but has no maildrop", why, number, name)
 
     def remark(self, number: int, name: str, why: str) -> None:
         self._add("remark", why, number, name)
@@ -226,8 +226,8 @@ class _Notes:
     def _add(self, kind: str, why: str, number: int, name: str = "") -> None:
         self._found.setdefault((kind, why), []).append((number, name))
 
-    def told(self, users: int) -> tuple[str, ...]:
-        """The notes: first those that hit most."""
+    def texts(self, users: int) -> tuple[str, ...]:
+        """The notes; those on the most lines come first."""
         ordered = sorted(self._found.items(), key=lambda found: -len(found[1]))
         return tuple(_note(kind, why, hits, users) for (kind, why), hits in ordered)
 

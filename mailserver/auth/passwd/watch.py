@@ -1,4 +1,4 @@
-"""A passwd-file on disk: read at the start, and again when it has changed."""
+"""A passwd-file on disk: read at the start, and again whenever it changes."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from mailserver.errors import Unusable
 from mailserver.names import PLAIN, Names
 
 SMALL = 16 * 1024
-"""Octets, some 200 users: read and parsed in about 2 ms, which is no longer than a hop to a busy thread and back."""
+"""Octets, about 200 users: read and parsed in about 2 ms, no longer than a hop to a busy thread and back."""
 
 YOUNG_SECONDS = 2
-"""A file as young as this may be written to once more without its times showing it (their grain is a clock tick)."""
+"""A younger file may change again without a change of its timestamps, which have the resolution of a clock tick."""
 
 MAX_NOTES = 20
-"""A file of some other format must not fill the log."""
+"""A file in some other format must not fill the log."""
 
 Stamp = tuple[int, int, int, int]
 
-KEPT = "the passwd-file {path} is not used as it is now, its last good state is: {trouble}"
+KEPT = "the passwd-file {path} cannot be used as it is now, so its last good state stays in use: {trouble}"
 
 log = Logger()
 
@@ -40,26 +40,26 @@ class PasswordFileError(Unusable):
 
 
 class Reading(NamedTuple):
-    """What one reading brought, as plain data from a thread."""
+    """The result of one reading, as plain data from a thread."""
 
     stamp: Stamp
     digest: bytes
     complete: bool
     table: Table | None
-    """None: the octets are those that were read before."""
+    """None: the file's contents have not changed since the last reading."""
 
 
 class WatchedTable:
-    """The table of a passwd-file, kept fresh: ask `fresh`, and `refresh` when it is not.
+    """The table of a passwd-file, kept up to date: call `fresh`, and `refresh` when it answers False.
 
-    A file that became unreadable, or looks half-written or just emptied leaves the old table in force.
+    While the file is unreadable, or looks half-written or just emptied, the old table stays in force.
     """
 
     def __init__(self, path: str, wall: Callable[[], float] = time.time, domain: str = "") -> None:
         self.path = path
         self._domain = domain
         self.names = PLAIN
-        """By whose rules the names of its lines are read."""
+        """The rules by which the names in the file are read."""
         self.table = Table()
         self._wall = wall
         self._stamp: Stamp | None = None
@@ -71,7 +71,7 @@ class WatchedTable:
         self._waiting: list[Deferred[None]] | None = None
 
     def load(self) -> None:
-        """Read the file, here and now: for the start. Errors: PasswordFileError."""
+        """Read the file in this thread, for the start. Errors: PasswordFileError."""
         try:
             reading = read_file(self.path, b"", self._domain, self.names)
         except OSError as error:
@@ -85,7 +85,7 @@ class WatchedTable:
             log.emit(LogLevel.warn, "the passwd-file {path} has no users yet", event="auth.file.empty", path=self.path)
 
     def fresh(self) -> bool:
-        """Whether the table in force is that of the file as it is now; true, too, while the file cannot be found."""
+        """Whether the table is that of the file as it is now; also True while the file cannot be found."""
         try:
             now = _stamp(os.stat(self.path))  # noqa: PTH116 - at each login, and a Path would double its time
         except OSError as error:
@@ -98,24 +98,24 @@ class WatchedTable:
         return True
 
     def refresh(self, in_thread: Callable[..., Deferred[Any]]) -> Deferred[None]:
-        """Read the file again; fires when it was judged. A large file is read in a thread, once for all who wait."""
+        """Read the file again; fires when the table is decided. A large file is read in a thread, once for all who wait."""
         if self._waiting is None:
             if self._octets <= SMALL:
-                return self._judged(execute(read_file, *self._asked))
+                return self._judged(execute(read_file, *self._arguments))
             self._waiting = []
-            self._judged(in_thread(read_file, *self._asked)).addBoth(self._tell)
+            self._judged(in_thread(read_file, *self._arguments)).addBoth(self._fire_waiting)
         waiter: Deferred[None] = Deferred()
         self._waiting.append(waiter)
         return waiter
 
     @property
-    def _asked(self) -> tuple[str, bytes, str, Names]:
+    def _arguments(self) -> tuple[str, bytes, str, Names]:
         return self.path, self._digest, self._domain, self.names
 
     def _judged(self, reading: Deferred[Reading]) -> Deferred[None]:
         return reading.addCallbacks(self._judge, self._failed)
 
-    def _tell(self, outcome: Failure | None) -> None:
+    def _fire_waiting(self, outcome: Failure | None) -> None:
         waiting, self._waiting = self._waiting or [], None
         for waiter in waiting:
             waiter.callback(cast(None, outcome))  # a Failure goes to the errbacks
@@ -127,7 +127,7 @@ class WatchedTable:
     def _judge(self, reading: Reading) -> None:
         modified, changed, _, inode = reading.stamp
         young = abs(self._wall() - modified / 1e9) < YOUNG_SECONDS
-        # A rename puts a whole file there, and shows in its ctime alone; a file that was made anew may still be written.
+        # A rename installs a complete file and changes only the ctime; a newly created file may still be being written.
         whole = not young or (inode != self._inode and modified != changed)
         table = reading.table
         if table is not None and self.table.entries and not whole and not reading.complete:
@@ -135,7 +135,7 @@ class WatchedTable:
             self._keep("it looks half-written")
         elif table is not None and self.table.entries and not table.entries and not whole:
             self._stamp = None
-            self._keep("it names no user any more, and somebody may still be writing it")
+            self._keep("it has no users any more, and a program may still be writing it")
         else:
             self._stamp = None if young else reading.stamp
             self._install(reading)
@@ -151,7 +151,7 @@ class WatchedTable:
         if reading.table is None:
             return
         if self.table.entries and not reading.table.entries:
-            log.warn("the passwd-file {path} names no user any more", event="auth.file.empty", path=self.path)
+            log.warn("the passwd-file {path} has no users any more", event="auth.file.empty", path=self.path)
         self.table, self._digest = reading.table, reading.digest
         notes = self.table.notes
         for note in notes[:MAX_NOTES]:
@@ -168,7 +168,7 @@ class WatchedTable:
             self._ignored |= self.table.ignored
             fields = ", ".join(sorted(self._ignored))
             log.info(
-                "{path}: read, but used by nothing here: {fields}",
+                "{path}: these fields have no effect here: {fields}",
                 event="auth.file.ignored",
                 path=self.path,
                 fields=fields,
@@ -177,7 +177,7 @@ class WatchedTable:
 
 def read_file(path: str, known: bytes, domain: str = "", names: Names = PLAIN) -> Reading:
     """Read and parse the file, unless the digest of its octets is `known`. Errors: OSError."""
-    # Without O_NONBLOCK a FIFO would hold the server up until somebody writes to it.
+    # Without O_NONBLOCK a FIFO would block the server until somebody writes to it.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         status = os.fstat(descriptor)

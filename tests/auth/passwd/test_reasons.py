@@ -78,11 +78,11 @@ class ReasonTests(TestCase):
         assert self.why(Password(b"broken", b"x")) == ("the scheme NONE is not supported", "")
 
     def test_who_is_kept_out_and_why(self) -> None:
-        shut = "nologin keeps him out (reason='Unpaid')"
+        shut = "nologin denies the login (reason='Unpaid')"
         assert self.why(Password(b"shut", b"x")) == (shut, "")
         assert self.why(VerifiedIdentity(b"shut")) == (shut, "")
         assert self.why(Password(b"far", b"x")) == ("not from this address", "allow_nets of 'far' is 192.0.2.0/24")
-        assert self.why(Password(b"later", b"x")) == ("delay_until keeps him out for now", "")
+        assert self.why(Password(b"later", b"x")) == ("delay_until denies the login for now", "")
 
     def test_a_delay_is_over_when_its_time_has_come(self) -> None:
         path = Path(self.mktemp())

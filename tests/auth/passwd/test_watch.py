@@ -148,7 +148,7 @@ class WatchedTableTests(TestCase):
             assert self.clear() == b"one"
         assert await self.refresh() == []
         self.now += 60
-        assert f"the passwd-file {self.path} names no user any more" in await self.refresh()
+        assert f"the passwd-file {self.path} has no users any more" in await self.refresh()
         assert not self.file.table.entries
         self.path.write_bytes(NEW)
         await self.refresh()
@@ -161,7 +161,7 @@ class WatchedTableTests(TestCase):
         self.now = time.time()
         os.utime(other, (self.now - 1, self.now - 1))  # written before it was renamed
         other.replace(self.path)
-        assert await self.refresh() == [f"the passwd-file {self.path} names no user any more"]
+        assert await self.refresh() == [f"the passwd-file {self.path} has no users any more"]
         assert not self.file.table.entries
 
     async def test_a_file_that_is_made_anew_may_still_be_written(self) -> None:
@@ -170,7 +170,7 @@ class WatchedTableTests(TestCase):
         self.path.rename(self.path.with_name("old"))
         self.path.write_bytes(b"")
         (line,) = await self.refresh()
-        assert "somebody may still be writing it" in line
+        assert "a program may still be writing it" in line
         self.path.write_bytes(NEW)
         await self.refresh()
         assert self.clear() == b"two"
@@ -227,11 +227,11 @@ class WatchedTableTests(TestCase):
     async def test_fields_that_nothing_uses_are_told_once(self) -> None:
         with capturedLogs() as events:
             self.load(b"alice:{PLAIN}one:8:8\n")
-        assert told(events) == [f"{self.path}: read, but used by nothing here: uid and gid"]
+        assert told(events) == [f"{self.path}: these fields have no effect here: uid and gid"]
         self.path.write_bytes(b"alice:{PLAIN}two:8:8\n")
         assert await self.refresh() == []
         self.path.write_bytes(b"alice:{PLAIN}two:8:8::::nodelay\n")
-        assert await self.refresh() == [f"{self.path}: read, but used by nothing here: nodelay, uid and gid"]
+        assert await self.refresh() == [f"{self.path}: these fields have no effect here: nodelay, uid and gid"]
 
     def test_a_user_without_a_name_is_told_by_his_number(self) -> None:
         assert watch._user_named(2**31 - 5) == str(2**31 - 5)
