@@ -229,7 +229,7 @@ def test_what_the_serving_user_cannot_use_is_told_as_his(site, realm, monkeypatc
     ("settings", "said"),
     [
         ({"kerberos": {"keytab": "k", "host": "no host"}}, 'kerberos.host: "no host" is no name'),
-        ({"kerberos": {"keytab": "k", "map": ["alice"]}}, 'kerberos.map: "alice" is no rule'),
+        ({"kerberos": {"keytab": "k", "map": ["alice"]}}, 'kerberos.map: "alice" is not a rule'),
     ],
 )
 def test_settings_that_kerberos_cannot_read_are_named(settings, said):

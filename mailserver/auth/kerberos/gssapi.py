@@ -1,6 +1,6 @@
-"""GSS-API contexts of Kerberos V5 for SASL, by PyPI's ``gssapi``: an extra, imported when it is wanted.
+"""GSS-API contexts of Kerberos V5 for SASL, with PyPI's ``gssapi``: an extra, imported only when GSSAPI is configured.
 
-KPOP cannot use it: a bare AP-REQ yields no AP-REP there.
+KPOP cannot use it: for a bare AP-REQ the library gives no AP-REP.
 """
 
 from __future__ import annotations
@@ -22,42 +22,44 @@ from mailserver.interfaces import IStartable
 from mailserver.pool import Pool
 
 THREADS: Final = 2
-"""As for tickets: a step takes 0.2 ms, and a file system may hang now and then."""
+"""As for tickets: a step takes 0.2 ms, but a file system may hang now and then."""
 
 MAX_WAITING: Final = 500
-"""Some 100 ms of work: cron starts clients by the hundred in the same second. Where a file system hangs, later ones hear so."""
+"""About 100 ms of work: cron starts hundreds of clients in the same second. While a file system hangs, later ones are refused
+with TemporaryFailure.
+"""
 
 SHARE: Final = 100
-"""Of the queue, for one address: cron may start all clients of a site behind it."""
+"""Steps of one address that may wait: cron may start all clients of a site behind one address."""
 
 Request = GssToken | GssWrap | GssUnwrap
 
 
 @implementer(IStartable)
 class GssapiAcceptor:
-    """Answers what the exchange of SASL GSSAPI asks, with any ``pop/`` key of a keytab, or that of one `host`.
+    """Answers the requests of SASL GSSAPI exchanges, with any ``pop/`` key of a keytab, or with that of one `host`.
 
     The keytab is read again for each context, so new keys count at once.
     """
 
     def __init__(self, keytab: str, *, host: str = "") -> None:
-        """Load the library, while root can surely read it. Errors: KerberosUnavailable; ValueError for what is no host."""
+        """Load the library, while root can surely read it. Errors: KerberosUnavailable; ValueError for an invalid host."""
         self._keytab = keytab
         host = service_host(host)
         self._service = f"{SERVICE}/{host}@" if host else f"{SERVICE}/"
         self._pool: Pool | None = None
         self._credentials: Any = None
         self._gssapi = _library()
-        # The library's own kind of context returns an error token where a step fails, and raises at the next call.
+        # By default the library's contexts return an error token when a step fails, and raise only at the next call.
         self._context = type("Context", (self._gssapi.SecurityContext,), {"__DEFER_STEP_ERRORS__": False})
 
     @property
     def available(self) -> bool:
-        """Whether `start` went well, and it was not stopped since."""
+        """Whether `start` succeeded, and `stop` was not called since."""
         return self._pool is not None and self._credentials is not None
 
     def start(self, reactor: Any) -> Deferred[None]:
-        """Find out whether the keytab can be used, as the user that will serve. Errors: KerberosUnavailable, NoThreads."""
+        """Check that the user that will serve can use the keytab. Errors: KerberosUnavailable, NoThreads."""
         pool = self._pool = Pool(reactor, THREADS, MAX_WAITING, "gssapi", share=SHARE)
         started = execute(pool.start).addCallback(lambda _: pool.run(self._acquire))
         return started.addErrback(self._stopped)
@@ -68,13 +70,13 @@ class GssapiAcceptor:
         return succeed(None) if pool is None else pool.stop()
 
     def reload(self) -> Deferred[None]:
-        """Nothing is kept that could be out of date."""
+        """Do nothing: no state can be out of date."""
         return succeed(None)
 
     def ask(self, request: Request) -> Deferred[Any]:
-        """Answer one of the GSS-API requests of `mailserver.interfaces`. Errors: TicketRefused; TemporaryFailure.
+        """Answer one of the GSS-API requests of `mailserver.exchange`. Errors: TicketRefused; TemporaryFailure.
 
-        A context's steps go to the pool, for they read files and may ask plugins. To wrap some octets takes microseconds.
+        A context's steps go to the pool, since they read files and may call plugins. Wrapping takes microseconds.
         """
         if self._pool is None:
             return fail(TemporaryFailure())
@@ -91,7 +93,7 @@ class GssapiAcceptor:
         try:
             self._credentials = gssapi.Credentials(
                 usage="accept",
-                mechs=[gssapi.MechType.kerberos],  # RFC 4752 section 1: not SPNEGO, and what may hide behind it
+                mechs=[gssapi.MechType.kerberos],  # RFC 4752 section 1: not SPNEGO, which could select others
                 store={"keytab": f"FILE:{self._keytab}"},
             )
         except gssapi.exceptions.GSSError as error:
@@ -107,7 +109,7 @@ class GssapiAcceptor:
         return GssProgress(context, token, str(context.initiator_name))
 
     def _begin(self, bindings: bytes) -> Any:
-        """A new context. Bindings count only with a client that sends some: MIT lets all others in."""
+        """A new context. MIT's library checks the channel bindings only if the client sends some."""
         channel = self._gssapi.raw.ChannelBindings(application_data=bindings) if bindings else None
         return self._context(creds=self._credentials, usage="accept", channel_bindings=channel)
 
@@ -118,15 +120,15 @@ class GssapiAcceptor:
         return bytes(context.unwrap(request.token).message)
 
     def _refused(self, failure: Failure) -> Failure:
-        """Translate a failure of the GSS-API. A name that is not UTF-8 is nobody's."""
+        """Translate a GSS-API failure. A principal's name that is not UTF-8 is refused, too."""
         if failure.check(self._gssapi.exceptions.GSSError, UnicodeDecodeError):
             raise TicketRefused(GENERIC, str(failure.value), ours=_ours(failure.value)) from failure.value
         return failure
 
 
 def _ours(error: Any) -> bool:
-    """Whether it is the keytab or the replay cache that no ticket could pass."""
-    number = getattr(error, "min_code", 0)  # the mechanism's own, which the GSS-API takes for unsigned
+    """Whether the server's keytab or replay cache caused the failure, so that no ticket could pass."""
+    number = getattr(error, "min_code", 0)  # libkrb5's number, which the GSS-API gives as unsigned
     return bool(number >> 31) and KerberosError(number - (1 << 32), "").ours
 
 

@@ -1,4 +1,4 @@
-"""What a server's start finds out about its keytab, while somebody is there to read it."""
+"""The check of the keytab at the start, when an operator is there to read the error."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from mailserver.auth.kerberos.krb5 import SERVICE, Krb5
 from mailserver.auth.kerberos.libkrb5 import KerberosError, KerberosUnavailable
 
 MAX_SHOWN: Final = 5
-"""Principals of a keytab, in an error: one of Active Directory's may hold dozens."""
+"""Principals of a keytab in an error message: a keytab of Active Directory may hold dozens."""
 
 log = Logger()
 
 
 def service_host(host: str) -> str:
-    """A configured host, as it stands in principals. Errors: ValueError."""
+    """A configured host in the form that principals have. Errors: ValueError."""
     if not re.fullmatch(r"[A-Za-z0-9._-]*", host):
-        raise ValueError(f'"{host}" is no name of a host, such as mail.example.org')
+        raise ValueError(f'"{host}" is not a host name such as mail.example.org')
     return host.lower()
 
 
 def check_keytab(krb5: Krb5, path: str, host: str) -> list[str]:
-    """The principals that will be served, at least one, if this user can read the keytab. Errors: KerberosUnavailable."""
+    """The keytab's principals of this service, at least one. Errors: KerberosUnavailable, also if it is unreadable."""
     extract = f'on the KDC run  kadmin -q "ktadd -k {path} {SERVICE}/{host or socket.getfqdn()}"'
     try:
         mode = _mode_of_readable(path)
@@ -44,23 +44,25 @@ def check_keytab(krb5: Krb5, path: str, host: str) -> list[str]:
     try:
         ours, others = krb5.keys(path, host)
     except KerberosError as error:
-        raise KerberosUnavailable(f"{path} is no keytab ({error}): look at it with  klist -k {path}") from None
+        raise KerberosUnavailable(f"{path} is not a keytab ({error}): look at it with  klist -k {path}") from None
     if not ours:
         found = ", ".join(others[:MAX_SHOWN]) or "nothing"
-        raise KerberosUnavailable(f"the keytab {path} has no key of {SERVICE}/{host or '*'}, but of {found}: {extract}")
+        raise KerberosUnavailable(
+            f"the keytab {path} has no key of {SERVICE}/{host or '*'}, only of {found}: {extract}"
+        )
     if mode & stat.S_IRWXO:
         log.warn("everybody on this machine can read the keytab {path}", event="kerberos.keytab.open", path=path)
     return ours
 
 
 def _mode_of_readable(path: str) -> int:
-    """The mode of a file that can be read; libkrb5 says "not found" whatever is wrong. Errors: OSError."""
+    """The mode of a readable file; libkrb5 would report every error as "not found". Errors: OSError."""
     with Path(path).open("rb") as file:
         return os.fstat(file.fileno()).st_mode
 
 
 def serving_user() -> str:
-    """The name of the user that this process is."""
+    """The name of the user that this process runs as."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

@@ -1,6 +1,6 @@
-r"""What tickets, names and passwords need of Kerberos, from libkrb5, for one thread.
+r"""The Kerberos operations for tickets, names and passwords, by libkrb5, for one thread.
 
-Names of principals are text as Kerberos writes it, ``alice/admin@EXAMPLE.ORG``, with "\" before what would be read otherwise.
+Principals are text as Kerberos writes them, ``alice/admin@EXAMPLE.ORG``, with "\" before special characters.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ SERVICE: Final = "pop"
 """The first component of a POP3 server's principal (RFC 5034 section 4)."""
 
 LOCAL_NAME_OCTETS: Final = 256
-"""A user name ends at 255, and C's at a NUL."""
+"""A user name has at most 255 octets, and C needs one for the NUL."""
 
 TICKET_SECONDS: Final = 300
-"""Of the TGT that a password gets: it is used once, at once, and five minutes allow for clocks that differ."""
+"""The lifetime of the TGT that a password gets: it is used once, at once, and five minutes allow for clock skew."""
 
 
 class UnprovenKdc(KerberosError):
-    """A KDC took the password, and could not show that it is the one whose key stands in the keytab."""
+    """A KDC accepted the password, but could not prove that it knows the keytab's key."""
 
 
 class Krb5:
-    """A context of libkrb5, which one thread makes and uses. It ends with its last reference, or by `close`."""
+    """A context of libkrb5, made and used by one thread. It ends with its last reference, or by `close`."""
 
     def __init__(self) -> None:
         self._context = ctypes.POINTER(libkrb5.Context)()
@@ -57,7 +57,7 @@ class Krb5:
             self._lib.krb5_free_context(context)
 
     def accept(self, ap_req: bytes, keytab: str, host: str) -> tuple[str, bytes | None]:
-        """Verify an AP-REQ for ``pop/`` `host`, or for any host if that is "", and note it in the replay cache.
+        """Verify an AP-REQ for ``pop/`` `host` ("": for any host), and record it in the replay cache.
 
         Answers the client, and the AP-REP if it asked for one. Errors: KerberosError.
         """
@@ -81,7 +81,7 @@ class Krb5:
             self._lib.krb5_auth_con_free(self._context, auth)
 
     def keys(self, keytab: str, host: str) -> tuple[list[str], list[str]]:
-        """The principals of a keytab: those that `accept` would use, and all others. Errors: KerberosError."""
+        """The principals of a keytab: those whose keys `accept` would use, and all others. Errors: KerberosError."""
         found: tuple[list[str], list[str]] = ([], [])
         entry = libkrb5.KeytabEntry()
         with self._services(host) as services:
@@ -94,7 +94,7 @@ class Krb5:
         return found
 
     def local_name(self, principal: str) -> str | None:
-        """The user that krb5.conf's ``auth_to_local`` makes of a principal: by default its name in the own realm."""
+        """The user to whom krb5.conf's ``auth_to_local`` maps a principal: by default its name, for the local realm."""
         name = ctypes.create_string_buffer(LOCAL_NAME_OCTETS)
         try:
             with self._parsed(principal) as parsed:
@@ -109,12 +109,12 @@ class Krb5:
             return None
 
     def user_ok(self, principal: str, user: str) -> bool:
-        """Whether the system's user lets a principal in (``.k5login``). Errors: KerberosError."""
+        """Whether the system user's ``.k5login`` admits a principal. Errors: KerberosError."""
         with self._parsed(principal) as parsed:
             return bool(self._lib.krb5_kuserok(self._context, parsed, user.encode("utf-8")))
 
     def default_realm(self) -> str:
-        """The realm of names without one. Errors: KerberosError."""
+        """The realm of principals that are written without one. Errors: KerberosError."""
         realm = ctypes.c_char_p()
         self._try(self._lib.krb5_get_default_realm, ctypes.byref(realm))
         try:
@@ -123,7 +123,7 @@ class Krb5:
             self._lib.krb5_free_default_realm(self._context, realm)
 
     def setting(self, name: str) -> str:
-        """A line of krb5.conf's ``[libdefaults]``; "" if there is none."""
+        """The value of a setting in krb5.conf's ``[libdefaults]``; "" if there is none."""
         profile = ctypes.POINTER(libkrb5.Profile)()
         value = ctypes.c_char_p()
         self._try(self._lib.krb5_get_profile, ctypes.byref(profile))
@@ -137,9 +137,9 @@ class Krb5:
             self._lib.profile_release(profile)
 
     def check_password(self, principal: str, password: bytes, service: str, keytab: str) -> None:
-        """Have the KDC check a password, and the keytab's key of `service` check the KDC.
+        """Check a password by the KDC, and check the KDC by the keytab's key of `service`.
 
-        Errors: KerberosError for what the KDC said or did not say; UnprovenKdc.
+        Errors: KerberosError when the KDC refuses or does not answer; UnprovenKdc.
         """
         creds = libkrb5.Creds()
         with self._parsed(principal) as client, self._parsed(service) as server, self._keytab(keytab) as keys:
@@ -164,7 +164,7 @@ class Krb5:
             self._lib.krb5_get_init_creds_opt_free(self._context, options)
 
     def _prove(self, creds: libkrb5.Creds, server: Any, keys: Any) -> None:
-        """Who only plays the KDC cannot make a ticket that the service's key opens."""
+        """Check the KDC: a spoofed one cannot make a ticket that the service's key decrypts."""
         options = libkrb5.VerifyOptions()
         self._lib.krb5_verify_init_creds_opt_init(ctypes.byref(options))
         self._lib.krb5_verify_init_creds_opt_set_ap_req_nofail(ctypes.byref(options), 1)  # no key: no proof
@@ -206,9 +206,9 @@ class Krb5:
 
     @contextmanager
     def _services(self, host: str) -> Iterator[Any]:
-        """The pattern of principals that libkrb5 may use keys of: in one of this type an empty part fits everything.
+        """The pattern of the principals whose keys libkrb5 may use: in this name type an empty component matches any.
 
-        Made from a name rather than by krb5_sname_to_principal, which would ask the DNS for the host.
+        It is parsed from text, because krb5_sname_to_principal would look up the host in the DNS.
         """
         with self._parsed(f"{SERVICE}/{host}@") as pattern:
             pattern.contents.type = NT_SRV_HST
@@ -225,7 +225,7 @@ class Krb5:
 
     @contextmanager
     def _keytab(self, path: str) -> Iterator[Any]:
-        """A keytab, which is read anew each time it is used."""
+        """A handle for a keytab; libkrb5 reads the file at each use."""
         keytab = ctypes.POINTER(libkrb5.Keytab)()
         self._try(self._lib.krb5_kt_resolve, b"FILE:" + os.fsencode(path), ctypes.byref(keytab))
         try:
@@ -252,11 +252,13 @@ class Krb5:
             return ctypes.string_at(text).decode("utf-8", "backslashreplace")
         finally:
             self._lib.krb5_free_error_message(self._context, text)
-            self._lib.krb5_clear_error_message(self._context)  # it would stand for the next error of this number, too
+            self._lib.krb5_clear_error_message(
+                self._context
+            )  # else the next error with this number would get this text
 
 
 def _text(octets: bytes | None) -> str:
-    """A name of Kerberos's as text. One that is not UTF-8 is nobody's: there must not be two that read the same."""
+    """A Kerberos name as text. A name that is not UTF-8 is an error, since two such names could have the same text."""
     try:
         return (octets or b"").decode("utf-8")
     except UnicodeDecodeError:

@@ -1,7 +1,7 @@
-"""MIT's libkrb5 as C sees it: its structures, its functions with the types of each, and its errors.
+"""The C interface of MIT's libkrb5: its structures, its functions with their types, and its errors.
 
-By ctypes, so that no compiler and no package is needed, and a machine without Kerberos runs everything else. ctypes lets go
-of the interpreter for the time of a call. Only the public interface (krb5.h, profile.h) is used.
+It uses ctypes, so it needs no compiler and no package, and a machine without Kerberos runs everything else. ctypes releases
+the interpreter lock during a call. Only the public interface (krb5.h, profile.h) is used.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any, Final
 from mailserver.errors import Unusable
 
 SONAME: Final = "libkrb5.so.3"
-"""MIT's. Heimdal's is libkrb5.so.26, and its structures are others."""
+"""MIT's library. Heimdal's is libkrb5.so.26, and its structures differ."""
 
 FIRST_ERROR: Final = -1765328384
-"""libkrb5's number for the first of RFC 4120's error codes (section 7.5.9); it has room for 128 of them."""
+"""libkrb5's number for the first of RFC 4120's error codes (section 7.5.9), of which there can be 128."""
 
 GENERIC: Final = 60
-"""KRB_ERR_GENERIC, for what has no code of its own."""
+"""KRB_ERR_GENERIC, for errors without a code of their own."""
 
 NT_SRV_HST: Final = 3
 MUTUAL_REQUIRED: Final = 0x20000000
@@ -31,7 +31,7 @@ MALFORMED_NAME: Final = FIRST_ERROR + 134  # KRB5_PARSE_MALFORMED
 END_OF_KEYTAB: Final = FIRST_ERROR + 182  # KRB5_KT_END
 
 NO_KEY: Final = 45
-"""KRB_AP_ERR_NOKEY: libkrb5's word for a keytab that is not there, or has no key that may be used."""
+"""KRB_AP_ERR_NOKEY: libkrb5's error for a keytab that is missing or has no usable key."""
 
 _CODES_OF_RFC_4120: Final = range(128)
 _REPLAY_CACHE: Final = range(FIRST_ERROR + 159, FIRST_ERROR + 173)  # KRB5_RC_TYPE_EXISTS to KRB5_RC_IO_SPACE
@@ -39,11 +39,11 @@ _SYSTEM: Final = range(1, 1000)  # an errno
 
 
 class KerberosUnavailable(Unusable):
-    """Kerberos was asked for and cannot be had; the text names the cause and the remedy."""
+    """Kerberos is configured but cannot be used; the text names the cause and the remedy."""
 
 
 class KerberosError(Exception):
-    """libkrb5 said no. The text may name files, principals and key versions: it is for the log."""
+    """An error of libkrb5. The text may name files, principals and key versions: it is for the log."""
 
     def __init__(self, number: int, text: str) -> None:
         super().__init__(text)
@@ -57,7 +57,7 @@ class KerberosError(Exception):
 
     @property
     def ours(self) -> bool:
-        """Whether it is trouble of the server's own, which no client could make: its keytab, its replay cache."""
+        """Whether the server's keytab or replay cache is the cause, and not the client."""
         return self.code == NO_KEY or self.number in _REPLAY_CACHE or self.number in _SYSTEM
 
 
@@ -89,7 +89,7 @@ class EncData(Structure):
 
 
 class EncTicketPart(Structure):
-    """The head of krb5_enc_tkt_part, which libkrb5 allocates: what stands behind the client is not looked at."""
+    """The head of krb5_enc_tkt_part, up to the client; libkrb5 allocates the whole structure."""
 
     _fields_ = (
         *(("magic", c_int32), ("flags", c_int32), ("session", POINTER(Keyblock))),
@@ -122,7 +122,7 @@ class TicketTimes(Structure):
 
 
 class Creds(Structure):
-    """krb5_creds. We allocate it, so it is whole."""
+    """krb5_creds. We allocate it, so all its fields are here."""
 
     _fields_ = (
         *(("magic", c_int32), ("client", POINTER(PrincipalData)), ("server", POINTER(PrincipalData))),
@@ -138,7 +138,7 @@ class VerifyOptions(Structure):
 
 
 class Opaque(Structure):
-    """What only libkrb5 looks into; a subclass for each kind, so that ctypes refuses one for another."""
+    """An opaque structure of libkrb5; each kind has a subclass, so that ctypes refuses one kind for another."""
 
 
 class Context(Opaque):
@@ -158,7 +158,7 @@ class InitOptions(Opaque):
 
 
 class Profile(Opaque):
-    """profile_t: krb5.conf, as it was read."""
+    """profile_t: the parsed krb5.conf."""
 
 
 _Context: Final = POINTER(Context)
@@ -200,7 +200,7 @@ _CODES: Final[Mapping[str, Arguments]] = {
     ),
     "krb5_verify_init_creds": (_Context, _Creds, _Principal, _Keytab, c_void_p, _Verify),
 }
-"""The functions that answer with a krb5_error_code, and what they take."""
+"""The functions that return a krb5_error_code, with the types of their arguments."""
 
 _OTHERS: Final[Mapping[str, tuple[Any, Arguments]]] = {
     "krb5_free_context": (None, (_Context,)),
@@ -225,7 +225,7 @@ _OTHERS: Final[Mapping[str, tuple[Any, Arguments]]] = {
     "profile_release_string": (None, (c_char_p,)),
     "profile_release": (None, (_Profile,)),
 }
-"""The others: what they answer with, and what they take."""
+"""The other functions, with the types of their results and arguments."""
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Passwords that a KDC checks, and a keytab that checks the KDC."""
+"""The checker of Kerberos passwords: the KDC verifies the password, and the keytab verifies the KDC."""
 
 from __future__ import annotations
 
@@ -26,43 +26,45 @@ from mailserver.interfaces import IStartable
 from mailserver.names import user_name
 
 THREADS: Final = 4
-"""They wait for the KDC more than they work: 5 ms a password when it is near."""
+"""The threads mostly wait for the KDC, which takes 5 ms a password when it is near."""
 
 MAX_WAITING: Final = 100
-"""As for hashes. One KDC that drops what it is sent keeps a thread for half a minute; clients that gave up wait no more."""
+"""As for hashes. A KDC that drops requests keeps a thread busy for half a minute; the requests of clients that hang up leave
+the queue.
+"""
 
 LIFETIME_SECONDS: Final = 600
-"""How long a right password is remembered: twice the interval of clients that poll every five minutes. A changed password, or
-a principal that was locked, is noticed so much later at most; a ticket would outlive them by hours.
+"""How long a right password is remembered: twice the interval of clients that poll every five minutes. So long, at most, an
+old password or a locked principal still works; a ticket would still work for hours.
 """
 
 REFUSALS: Final = frozenset(
     FIRST_ERROR + code
     for code in (
         1,  # the principal has expired
-        6,  # it does not exist
-        12,  # a policy forbids
-        18,  # it is locked
-        21,  # it is not valid yet
+        6,  # the principal does not exist
+        12,  # a policy forbids the request
+        18,  # the principal is locked
+        21,  # the principal is not valid yet
         23,  # the password has expired
         24,  # the password is wrong
-        25,  # more than a password is wanted
+        25,  # the KDC requires more than a password
         31,  # the password is wrong, for a principal without preauthentication
-        210,  # KRB5_PREAUTH_FAILED: no kind of preauthentication that a password can do
+        210,  # KRB5_PREAUTH_FAILED: no offered preauthentication works with a password
     )
 )
-"""What means no. All else is trouble: of the KDC, of the network, of the clocks."""
+"""The errors that mean a refusal. All others are faults: of the KDC, the network or the clocks."""
 
 log = Logger()
 
 
 @implementer(ICredentialsChecker, IStartable)
 class KerberosPassword:
-    """A checker that logs in to Kerberos with the name and the password, and keeps nothing of what it gets.
+    """A checker that logs in to Kerberos with the name and the password, and discards the ticket.
 
-    A name is that of a principal in `realm`, by default krb5.conf's; with `domain`, the part before ``@domain`` is, and only
-    such names are. The keytab, which has a ``pop/`` key (of `host`, if that is given), tells the KDC from a spoofed one.
-    `start` it before its first login, or say by `find_reactor` how it starts itself.
+    The name is a principal's in `realm` (default: krb5.conf's default realm). With `domain`, only names that end in
+    ``@domain`` are checked, and the part before it is the principal's. The keytab has a ``pop/`` key (of `host`, if given),
+    which detects a spoofed KDC. Call `start` before the first login, or give `find_reactor` so that it starts itself.
     """
 
     credentialInterfaces = (IUsernamePassword,)  # noqa: N815 - ICredentialsChecker names it so
@@ -77,7 +79,7 @@ class KerberosPassword:
         find_reactor: Callable[[], Any] | None = None,
         seconds: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Errors: ValueError for what is no host."""
+        """Errors: ValueError for an invalid host."""
         self._keytab = keytab
         self._realm = realm
         self._domain = domain
@@ -90,7 +92,7 @@ class KerberosPassword:
         return f"KerberosPassword({self._keytab!r})"
 
     def start(self, reactor: Any) -> Deferred[None]:
-        """Check library, keytab and realm, as the user that will serve. Errors: KerberosUnavailable."""
+        """Check the library, the keytab and the realm, as the user that will serve. Errors: KerberosUnavailable."""
         return self._pool.start(reactor, self._check)
 
     def stop(self) -> Deferred[None]:
@@ -99,12 +101,12 @@ class KerberosPassword:
         return self._pool.stop()
 
     def reload(self) -> Deferred[None]:
-        """Forget the verified passwords, which is what a SIGHUP after a change in Kerberos is good for."""
+        """Forget the verified passwords: an operator sends SIGHUP after a change in Kerberos."""
         self._cache.clear()
         return succeed(None)
 
     def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
-        """The name, if the KDC takes the password. Errors: UnauthorizedLogin; TemporaryFailure."""
+        """The user's name, if the KDC accepts the password. Errors: UnauthorizedLogin; TemporaryFailure."""
         name, password = credentials.username, credentials.password
         if self._pool.running:
             return self._login(name, password)
@@ -113,16 +115,16 @@ class KerberosPassword:
     def _login(self, name: bytes, password: bytes) -> Deferred[bytes | tuple[()]]:
         principal = self._principal(name)
         if principal is None:
-            return fail(LoginRefused("Kerberos has nobody of this name and domain", known=False))
+            return fail(LoginRefused("the name or its domain cannot be a Kerberos principal's", known=False))
         if not password or not plausible(password):
-            return fail(LoginRefused("no password is like that", known=None))
+            return fail(LoginRefused("the password is empty, too long, or contains a NUL", known=None))
         if self._cache.knows(name, password, b""):
             return succeed(name)
-        asked = self._pool.run(self._ask, principal, password)
-        return asked.addCallbacks(self._right, _wrong, (name, password), errbackArgs=(principal,))
+        checked = self._pool.run(self._ask, principal, password)
+        return checked.addCallbacks(self._right, _wrong, (name, password), errbackArgs=(principal,))
 
     def _principal(self, name: bytes) -> str | None:
-        """The principal of a name, or None. Of a name nobody has the realm, and so the KDC, to choose."""
+        """The principal of a name, or None. A typed name cannot choose the realm, and with it the KDC."""
         text = user_name(name)
         if text is None:
             return None
@@ -150,7 +152,7 @@ class KerberosPassword:
             krb5.default_realm()
         except KerberosError as error:
             raise KerberosUnavailable(
-                f"no realm is known ({error}): write default_realm into krb5.conf, or realm= behind the keytab"
+                f"there is no default realm ({error}): set default_realm in krb5.conf, or add realm= behind the keytab"
             ) from None
 
     def _start_late(self) -> Deferred[None]:
@@ -162,11 +164,11 @@ class KerberosPassword:
 
 
 def _wrong(failure: Failure, principal: str) -> NoReturn:
-    """A no of the KDC's is a wrong password, whatever its reason; trouble is not."""
+    """Translate a failure: a KDC's refusal counts as a wrong password whatever its reason, a fault does not."""
     failure.trap(KerberosError, KerberosUnavailable)
     error = failure.value
     if isinstance(error, KerberosError) and error.number in REFUSALS and not isinstance(error, UnprovenKdc):
         raise LoginRefused(f"Kerberos refused {principal!r}: {error}", known=None)
-    trouble = "the KDC could not prove that it is ours" if isinstance(error, UnprovenKdc) else "Kerberos is in trouble"
+    trouble = "the KDC could not prove that it is ours" if isinstance(error, UnprovenKdc) else "Kerberos failed"
     log.error("{trouble}: {detail!r}", event="kerberos.password.trouble", trouble=trouble, detail=str(error))
     raise TemporaryFailure

@@ -1,10 +1,10 @@
-r"""The rules that say which maildrops a principal may open, before Kerberos's own ``auth_to_local`` is asked.
+r"""The rules for the maildrops that a principal may open; they come before Kerberos's own ``auth_to_local``.
 
 A rule is ``PRINCIPAL -> USER`` or ``~ REGEX -> USER``:
 
-    alice/admin@EXAMPLE.ORG -> alice                this very principal
-    ~ (.+)@EXAMPLE\.ORG -> \1@example.org             the whole name must fit; \1 and \g<name> are its groups
-    alice@EXAMPLE.ORG -> support                    a second rule for her: she may open both, and the first is her own
+    alice/admin@EXAMPLE.ORG -> alice                exactly this principal
+    ~ (.+)@EXAMPLE\.ORG -> \1@example.org             the whole name must match; \1 and \g<name> are its groups
+    alice@EXAMPLE.ORG -> support                    a second rule for a principal allows both; the first is the default
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Final
 from mailserver.names import user_name
 
 DENIED: Final = frozenset({"root"})
-"""Users whom no principal becomes, since a KDC's administrator is not the administrator of this machine."""
+"""Users that no principal may act as: the KDC's administrator is not this machine's administrator."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule, as it was read."""
+    """A parsed rule."""
 
     pattern: re.Pattern[str]
     user: str
@@ -30,14 +30,14 @@ class Rule:
 
 
 class PrincipalMap:
-    """The rules, in their order. What one of them makes of a principal counts only if it can be a user's name."""
+    """The rules, in their order. A rule's result counts only if it can be a user's name."""
 
     def __init__(self, rules: Iterable[str] = ()) -> None:
-        """Errors: ValueError, whose text names the rule and what is wrong."""
+        """Errors: ValueError, whose text names the rule and the mistake."""
         self._rules = tuple(map(read_rule, rules))
 
     def users(self, principal: str) -> list[str] | None:
-        """Whom the principal may act as, its own user first; None when no rule fits it, so that others may say."""
+        """The users that the principal may act as, the default one first; None when no rule matches."""
         matches = [(rule, match) for rule in self._rules if (match := rule.pattern.fullmatch(principal))]
         if not matches:
             return None
@@ -46,11 +46,11 @@ class PrincipalMap:
 
 
 def read_rule(text: str) -> Rule:
-    """A rule of its text. Errors: ValueError."""
+    """Parse a rule. Errors: ValueError."""
     left, arrow, user = (part.strip() for part in text.rpartition("->"))
     regex = left.removeprefix("~").strip()
     if not (arrow and regex and user):
-        raise ValueError(f'"{text}" is no rule such as "alice/admin@EXAMPLE.ORG -> alice" or "~ REGEX -> USER"')
+        raise ValueError(f'"{text}" is not a rule such as "alice/admin@EXAMPLE.ORG -> alice" or "~ REGEX -> USER"')
     if left.startswith("~"):
         return _read_regex(text, regex, user)
     if "@" not in left:
@@ -63,7 +63,7 @@ def read_rule(text: str) -> Rule:
 def _read_regex(text: str, regex: str, user: str) -> Rule:
     try:
         pattern = re.compile(regex)
-        pattern.sub(user, "")  # it reads the template, though nothing may match
-    except (re.error, IndexError) as error:  # IndexError: a group that is not there, by its name
-        raise ValueError(f'"{text}" is no rule: {error}') from None
+        pattern.sub(user, "")  # checks the template even though nothing matches
+    except (re.error, IndexError) as error:  # IndexError: an unknown group name
+        raise ValueError(f'"{text}" is not a rule: {error}') from None
     return Rule(pattern, user)

@@ -1,4 +1,4 @@
-"""The threads in which libkrb5 is called: it locks files, and asks DNS, KDCs and plugins, for as long as these take."""
+"""The threads that call libkrb5: it locks files and waits for DNS, KDCs and plugins, without a time limit."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from mailserver.errors import TemporaryFailure
 from mailserver.pool import Pool
 
 SHARE: Final = 5
-"""The part of the queue that one address may fill: cron may start all clients of a site behind it."""
+"""One address may fill one SHARE-th of the queue: cron may start all clients of a site behind one address."""
 
 
 class Krb5Pool:
-    """Runs functions of a `Krb5` in threads of its own, with an end to how many may wait.
+    """Runs functions of a `Krb5` in threads of its own, with a bounded queue.
 
-    A context of libkrb5 may be used by one thread alone: each makes its own when it first needs one, and it goes with the
-    thread.
+    Only one thread may use a context of libkrb5, so each thread makes its own at its first call, and the context ends with
+    the thread.
     """
 
     def __init__(self, threads: int, waiting: int) -> None:
-        """One address has `SHARE` of what may wait."""
+        """Up to `waiting` calls queue up; one address has its `SHARE` of them."""
         self._threads = threads
         self._waiting = waiting
         self._local = threading.local()
@@ -35,11 +35,11 @@ class Krb5Pool:
 
     @property
     def running(self) -> bool:
-        """Whether it was started."""
+        """Whether the pool was started."""
         return self._pool is not None
 
     def start(self, reactor: Any, check: Callable[[Krb5], object]) -> Deferred[None]:
-        """Get ready, with all threads. If `check` fails, none is left.
+        """Start all threads and run `check` in one. If it fails, no thread is left.
 
         Errors: KerberosUnavailable, NoThreads, and those of `check`.
         """
@@ -51,7 +51,7 @@ class Krb5Pool:
         )
 
     def stop(self) -> Deferred[None]:
-        """End the threads and their contexts; what waits fails with TemporaryFailure. Idempotent."""
+        """End the threads and their contexts; calls that wait fail with TemporaryFailure. Idempotent."""
         pool, self._pool = self._pool, None
         return succeed(None) if pool is None else pool.stop()
 

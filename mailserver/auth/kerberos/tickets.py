@@ -1,4 +1,4 @@
-"""Kerberos at the door: a ticket is verified, and then it is decided whose maildrop its principal may open."""
+"""Kerberos tickets: the acceptor verifies a ticket, and the checker decides which maildrop its principal may open."""
 
 from __future__ import annotations
 
@@ -22,22 +22,24 @@ from mailserver.interfaces import Accepted, IAcceptor, IStartable
 from mailserver.names import user_name
 
 THREADS: Final = 2
-"""A verification takes 0.1 ms: one thread would do, were it not for a file system that hangs now and then."""
+"""A verification takes 0.1 ms, so one thread would do; the second is for a file system that hangs now and then."""
 
 MAX_WAITING: Final = 500
-"""Some 50 ms of work: cron starts clients by the hundred in the same second. Where a file system hangs, later ones hear so."""
+"""About 50 ms of work: cron starts hundreds of clients in the same second. While a file system hangs, later ones are refused
+with TemporaryFailure.
+"""
 
 
 @implementer(IAcceptor, IStartable)
 class KerberosAcceptor:
-    """Verifies tickets with any ``pop/`` key of a keytab and no other, or with those of one `host`.
+    """Verifies tickets with the ``pop/`` keys of a keytab, or only with those of one `host`.
 
-    The keytab is read for each ticket, so new keys count at once. A ticket's request is taken once: libkrb5's replay cache,
-    which all processes of this user share, sees to it.
+    The keytab is read for each ticket, so new keys count at once. An AP-REQ is accepted only once: libkrb5's replay cache,
+    which all processes of this user share, ensures that.
     """
 
     def __init__(self, keytab: str, *, host: str = "", threads: int = THREADS, waiting: int = MAX_WAITING) -> None:
-        """Errors: ValueError for what is no host."""
+        """Errors: ValueError for an invalid host."""
         self._keytab = keytab
         self._host = service_host(host)
         self._pool = Krb5Pool(threads, waiting)
@@ -46,7 +48,7 @@ class KerberosAcceptor:
         return f"KerberosAcceptor({self._keytab!r})"
 
     def start(self, reactor: Any) -> Deferred[None]:
-        """Check library, keytab and replay cache, as the user that will serve. Errors: KerberosUnavailable."""
+        """Check the library, the keytab and the replay cache, as the user that will serve. Errors: KerberosUnavailable."""
         return self._pool.start(reactor, self._check)
 
     def stop(self) -> Deferred[None]:
@@ -54,7 +56,7 @@ class KerberosAcceptor:
         return self._pool.stop()
 
     def reload(self) -> Deferred[None]:
-        """Nothing is kept that could be out of date."""
+        """Do nothing: no state can be out of date."""
         return succeed(None)
 
     def accept(self, ap_req: bytes) -> Deferred[Accepted]:
@@ -77,16 +79,16 @@ def _refused(failure: Failure) -> NoReturn:
 
 @implementer(ICredentialsChecker, IStartable)
 class KerberosChecker:
-    """Says which maildrop a principal opens, for KPOP and SASL GSSAPI alike.
+    """Decides which maildrop a principal may open, for KPOP and SASL GSSAPI alike.
 
-    The rules come first. For a principal that fits none, krb5.conf's ``auth_to_local`` names the user; with `kuserok`, a
-    user's ``.k5login`` may let in others. Nobody becomes one of the users in `deny`.
+    The rules come first. If none matches a principal, krb5.conf's ``auth_to_local`` names the user; with `kuserok`, a
+    user's ``.k5login`` may admit other principals. No principal may act as a user in `deny`.
     """
 
     credentialInterfaces = (IKerberosIdentity,)  # noqa: N815 - ICredentialsChecker names it so
 
     def __init__(self, rules: Iterable[str] = (), *, deny: Iterable[str] = DENIED, kuserok: bool = False) -> None:
-        """Errors: ValueError, which names the rule."""
+        """Errors: ValueError, whose text names the rule."""
         self._map = PrincipalMap(rules)
         self._deny = frozenset(deny)
         self._kuserok = kuserok
@@ -101,11 +103,11 @@ class KerberosChecker:
         return self._pool.stop()
 
     def reload(self) -> Deferred[None]:
-        """The rules are those of the start; libkrb5 sees for itself when krb5.conf changes."""
+        """Do nothing: the rules change only at a start, and libkrb5 itself notices a change of krb5.conf."""
         return succeed(None)
 
     def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
-        """The user, if the principal may act as this one. Errors: UnauthorizedLogin; TemporaryFailure."""
+        """The requested user, if the principal may act as this user. Errors: UnauthorizedLogin; TemporaryFailure."""
         wanted = user_name(credentials.username) if credentials.username else ""
         users = self._map.users(credentials.principal)
         if users is not None or wanted is None:
@@ -114,7 +116,7 @@ class KerberosChecker:
         return asked.addCallback(self._decide, credentials.principal, wanted)
 
     def _local_users(self, krb5: Krb5, principal: str, wanted: str) -> list[str]:
-        """The own user first. It may ask plugins, the system's users and their home directories."""
+        """The users by libkrb5's rules, the principal's own first. Reads plugins, system users and home directories."""
         user = krb5.local_name(principal)
         users = [] if user_name(user) is None else [cast(str, user)]
         if self._kuserok and wanted and wanted not in users and krb5.user_ok(principal, wanted):

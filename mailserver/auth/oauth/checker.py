@@ -1,6 +1,6 @@
-"""The ``oauth2:`` checker: whose a bearer token is, by the issuer's public keys or by asking the issuer.
+"""The ``oauth2:`` checker: it finds the owner of a bearer token by the issuer's public keys or by asking the issuer.
 
-It needs the extra ``oauth`` from its first line on, so that nothing is left to import when root was given up.
+It imports the extra ``oauth`` at its top, so that nothing is left to import after the process has given up root.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from mailserver.errors import LoginRefused, Unusable
 from mailserver.interfaces import IStartable
 
 MAX_REMEMBERED = 10_000
-"""Tokens whose owner the issuer has told; some 2 MB."""
+"""Tokens whose owner the issuer has named; about 2 MB."""
 
 log = Logger()
 
 
 @implementer(ICredentialsChecker, IStartable)
 class OAuthTokens:
-    """A checker of bearer tokens, by the settings in a file. `start` it before its first login."""
+    """A checker of bearer tokens, with its settings in a file. Call `start` before the first login."""
 
     credentialInterfaces = (IBearerToken,)  # noqa: N815 - ICredentialsChecker names it so
 
@@ -66,14 +66,14 @@ class OAuthTokens:
         return succeed(None) if issuer is None else issuer.stop()
 
     def reload(self) -> Deferred[None]:
-        """Read the files again, for an issuer changes its keys; while they are broken the old ones stay."""
+        """Read the files again, since an issuer may change its keys. While they are broken, the old state stays in use."""
         old = self._issuer
         if old is None:
             return succeed(None)
         try:
             self._load()
         except Unusable as error:
-            log.warn("{reason}; the settings of before stay", event="auth.oauth", reason=str(error))
+            log.warn("{reason}; the old settings stay in use", event="auth.oauth", reason=str(error))
             return succeed(None)
         return old.stop()
 
@@ -85,7 +85,7 @@ class OAuthTokens:
 
 
 class _Issuer:
-    """What one reading of the files has made: replaced as a whole."""
+    """The state from one reading of the files; a reload replaces it as a whole."""
 
     def __init__(self, settings: OAuthSettings, reactor: Any) -> None:
         self._settings = settings
@@ -104,24 +104,24 @@ class _Issuer:
         if self._keys is not None and token.count(b".") == 2:  # noqa: PLR2004 - a JWT's three parts (RFC 7515)
             claims = _verified(token, self._keys, self._settings.algorithms)
             if "exp" not in claims:
-                raise LoginRefused("the token has no exp: it would be good for ever")
+                raise LoginRefused("the token has no exp claim, so it would never expire")
             name = _owner(self._settings, claims, now)
         elif self._introspection is not None:
             known = self._memory.owner(token, now)
             if known is not None:
                 return known
-            said = await self._introspection.claims(token)
-            if said is None:
-                raise LoginRefused("its issuer says that the token is not active")
-            name = _owner(self._settings, said, now)
-            self._memory.remember(token, name, said, now)
+            answer = await self._introspection.claims(token)
+            if answer is None:
+                raise LoginRefused("the issuer says that the token is not active")
+            name = _owner(self._settings, answer, now)
+            self._memory.remember(token, name, answer, now)
         else:
-            raise LoginRefused("the token is no JWT, and no issuer to ask is configured")
+            raise LoginRefused("the token is not a JWT, and no introspection is configured")
         return name
 
 
 def _owner(settings: OAuthSettings, claims: Mapping[str, object], now: float) -> bytes:
-    """The owner, as `oauth_settings.owner` finds him. Errors: LoginRefused."""
+    """The owner, by `settings.owner`. Errors: LoginRefused."""
     name = owner(settings, claims, now)
     if name is None:
         raise LoginRefused(why_not_good(settings, claims, now))
@@ -129,7 +129,7 @@ def _owner(settings: OAuthSettings, claims: Mapping[str, object], now: float) ->
 
 
 class _Remembered:
-    """Whose the tokens are that the issuer has spoken of; under hashes, with a key that outlives no process."""
+    """The owners of tokens by the issuer's answers; the tokens are stored as hashes, under a random key of the process."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -157,13 +157,13 @@ def _read_keys(path: str) -> KeySet:
     except OSError as error:
         raise OAuthFileError(f"{path}: cannot be read: {error.strerror}") from None
     except (JoseError, ValueError, LookupError, TypeError):
-        raise OAuthFileError(f"{path}: is no JWK Set (RFC 7517)") from None
+        raise OAuthFileError(f"{path}: is not a JWK Set (RFC 7517)") from None
 
 
 def _verified(token: bytes, keys: KeySet, algorithms: tuple[str, ...]) -> Mapping[str, object]:
-    """The claims of a JWT that was signed by one of the keys, in one of these ways. Errors: LoginRefused.
+    """The claims of a JWT that one of the keys has signed, by one of the algorithms. Errors: LoginRefused.
 
-    A token need not say by which key (RFC 7515 section 4.1.4): then each is tried that can make such a signature.
+    A token need not name its key (RFC 7515 section 4.1.4): then each key for signatures is tried.
     """
     try:
         return jwt.decode(token, keys, algorithms=algorithms).claims
@@ -172,10 +172,10 @@ def _verified(token: bytes, keys: KeySet, algorithms: tuple[str, ...]) -> Mappin
         tried = (_tried(token, key, algorithms) for key in signing)
         claims = None if _names_its_key(token) else next((each for each in tried if each is not None), None)
         if claims is None:
-            raise LoginRefused("no key of the set has made the token's signature") from None
+            raise LoginRefused("the token's signature was made by no key of the set") from None
         return claims
     except (JoseError, ValueError, TypeError, RecursionError) as error:  # TypeError: a header such as {"crit": null}
-        raise LoginRefused(f"the token is no JWT that can be verified: {type(error).__name__}") from None
+        raise LoginRefused(f"the token is not a JWT that can be verified: {type(error).__name__}") from None
 
 
 def _names_its_key(token: bytes) -> bool:

@@ -1,6 +1,6 @@
-"""Token introspection (RFC 7662): the issuer is asked, over HTTP, whether a token is good and whose it is.
+"""Token introspection (RFC 7662): asks the issuer over HTTP whether a token is valid, and who its owner is.
 
-The issuer may be slow, down, or answer nonsense. None of that says anything about the token: it is a TemporaryFailure.
+The issuer may be slow, be down, or give an invalid answer. That says nothing about the token, so it is a TemporaryFailure.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from mailserver.auth.oauth.settings import OAuthSettings
 from mailserver.errors import TemporaryFailure
 from mailserver.pool import no_threads
 
-MAX_ASKING = 100
-"""Questions at once: a service that hangs must not collect all the sessions there are."""
+MAX_REQUESTS = 100
+"""Requests at once: a service that hangs must not hold all sessions."""
 
 MAX_OCTETS = 64 * 1024
-"""Of an answer, which has a dozen claims."""
+"""Octets of an answer, which has a dozen claims."""
 
 LOOKUPS = 2
-"""Threads for the DNS, which Twisted would start when the first question comes; then there may be no more to be had."""
+"""Threads for DNS lookups. Twisted would start them at the first request, when the system may have no threads left."""
 
-TROUBLE = (ConnectError, DNSLookupError, ResponseFailed)
-"""What can go wrong on the way."""
+NETWORK_ERRORS = (ConnectError, DNSLookupError, ResponseFailed)
+"""The errors of a request that got no answer."""
 
 log = Logger()
 
 
-class Nonsense(Exception):
-    """An answer that is none of RFC 7662's; its text says why, and holds nothing of it."""
+class InvalidAnswer(Exception):
+    """An answer that RFC 7662 does not allow, or none in time; the text says why, and contains nothing of the answer."""
 
 
 class Introspection:
@@ -51,10 +51,10 @@ class Introspection:
         self._reactor = reactor
         self._pool = HTTPConnectionPool(reactor)
         self._client: HTTPClient = HTTPClient(Agent(reactor, pool=self._pool))
-        self._asking: set[Deferred[Any]] = set()
+        self._pending: set[Deferred[Any]] = set()
 
     def start(self) -> None:
-        """Have the threads ready. Errors: NoThreads."""
+        """Start the threads. Errors: NoThreads."""
         threads = self._reactor.getThreadPool()
         try:
             threads.adjustPoolsize(minthreads=max(threads.min, min(LOOKUPS, threads.max)))
@@ -62,43 +62,43 @@ class Introspection:
             raise no_threads(LOOKUPS, "the names of issuers", error) from error
 
     def stop(self) -> Deferred[None]:
-        """Give up on what was asked, and close the connections."""
-        for asked in tuple(self._asking):
-            asked.cancel()
+        """Cancel the pending requests, and close the connections."""
+        for request in tuple(self._pending):
+            request.cancel()
         closed: Deferred[None] = self._pool.closeCachedConnections()
         return closed
 
     async def claims(self, token: bytes) -> Mapping[str, object] | None:
-        """What the issuer says of the token; None when it is not active. Errors: TemporaryFailure."""
-        if len(self._asking) >= MAX_ASKING:
+        """The token's claims, as the issuer knows them; None when it is not active. Errors: TemporaryFailure."""
+        if len(self._pending) >= MAX_REQUESTS:
             raise TemporaryFailure
-        asked = self._answer(token)
-        self._asking.add(asked)
+        request = self._answer(token)
+        self._pending.add(request)
         try:
-            return _read(await asked)
-        except CancelledError:  # the client has left, or we stop: no trouble of the issuer's
+            return _read(await request)
+        except CancelledError:  # the client has left, or we stop: not the issuer's fault
             raise TemporaryFailure from None
-        except (Nonsense, *TROUBLE) as error:
+        except (InvalidAnswer, *NETWORK_ERRORS) as error:
             log.warn(
                 "token introspection at {url} failed: {reason}",
                 event="auth.introspection",
                 url=self._settings.introspection,
-                reason=str(error) if isinstance(error, Nonsense) else type(error).__name__,
+                reason=str(error) if isinstance(error, InvalidAnswer) else type(error).__name__,
             )
             raise TemporaryFailure from None
         finally:
-            self._asking.discard(asked)
+            self._pending.discard(request)
 
     def _answer(self, token: bytes) -> Deferred[bytes]:
-        """What the endpoint says, in time. Whatever Twisted makes of a question that is given up, nobody hears of it."""
-        asked = Deferred.fromCoroutine(self._ask(token))
+        """The endpoint's answer, within the timeout. After that, or when it is cancelled, Twisted's own result is dropped."""
+        request = Deferred.fromCoroutine(self._ask(token))
         answer: Deferred[bytes] = Deferred(lambda _: give_up(CancelledError()))
 
         def give_up(why: Exception) -> None:
             answer.errback(why)
-            asked.cancel()
+            request.cancel()
 
-        late = self._reactor.callLater(self._settings.timeout_seconds, give_up, Nonsense("no answer in time"))
+        late = self._reactor.callLater(self._settings.timeout_seconds, give_up, InvalidAnswer("no answer in time"))
 
         def answered(result: Any) -> None:
             if late.active():
@@ -106,7 +106,7 @@ class Introspection:
             if not answer.called:
                 answer.callback(result)
 
-        asked.addBoth(answered)
+        request.addBoth(answered)
         return answer
 
     async def _ask(self, token: bytes) -> bytes:
@@ -117,32 +117,32 @@ class Introspection:
             data={"token": token.decode("ascii"), "token_type_hint": "access_token"},
             headers=Headers({"Accept": ["application/json"]}),
             auth=credentials if settings.client_id else None,
-            allow_redirects=False,  # nobody but the configured URL gets to see the token
+            allow_redirects=False,  # only the configured URL may see the token
         )
         body = _Body()
         response.deliverBody(body)
         data = await body.whole
         if response.code != OK:
-            raise Nonsense(f"status {response.code}")
+            raise InvalidAnswer(f"status {response.code}")
         return data
 
 
 def _read(data: bytes) -> Mapping[str, object] | None:
-    """The claims of an answer; None when it says that the token is not active. Errors: Nonsense."""
+    """The claims of an answer; None when it says that the token is not active. Errors: InvalidAnswer."""
     try:
         answer = json.loads(data)
     except (ValueError, RecursionError):
-        raise Nonsense("it is no JSON") from None
+        raise InvalidAnswer("it is not JSON") from None
     match answer:
         case {"active": True}:
             return dict(answer)
         case {"active": False}:
             return None
-    raise Nonsense("it does not say whether the token is active")
+    raise InvalidAnswer("it does not say whether the token is active")
 
 
 class _Body(Protocol):
-    """Collects a body, up to `MAX_OCTETS`."""
+    """Collects a response's body, up to `MAX_OCTETS`."""
 
     transport: Any  # of an HTTP response
 
@@ -151,20 +151,20 @@ class _Body(Protocol):
         self._data = bytearray()
 
     def give_up(self) -> None:
-        """Close: nobody wants to know the rest."""
+        """Close the connection: nobody needs the rest."""
         self.transport.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        """Keep a piece."""
+        """Add a piece of the body."""
         self._data += data
         if len(self._data) > MAX_OCTETS:
             self.give_up()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Hand the body over."""
+        """Answer with the whole body, or fail."""
         if self.whole.called:
             return
         if reason.check(ResponseDone, PotentialDataLoss) and len(self._data) <= MAX_OCTETS:
             self.whole.callback(bytes(self._data))
         else:
-            self.whole.errback(Nonsense("it was cut short, or is too long"))
+            self.whole.errback(InvalidAnswer("it was cut short, or is too long"))

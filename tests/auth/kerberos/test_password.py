@@ -192,7 +192,7 @@ class StartTests(PasswordCase):
         config = self.folder / "krb5.conf"
         config.write_text("[libdefaults]\ndns_lookup_realm = false\n")
         self.patch_.setenv("KRB5_CONFIG", str(config))
-        with pytest.raises(KerberosUnavailable, match="write default_realm into"):
+        with pytest.raises(KerberosUnavailable, match="set default_realm in"):
             await KerberosPassword(str(self.realm.keytab)).start(reactor)
         await self.checker(realm="KPOP.TEST")
 
@@ -224,7 +224,7 @@ class FactoryTests(PasswordCase):
             "/keytab:relm=R": '"relm" is none of realm=, domain= and host=',
             "/keytab:realm": '"realm" is none',
             "/keytab:realm=": '"realm" is none',
-            "/keytab:host=a/b": "no name of a host",
+            "/keytab:host=a/b": "is not a host name",
         }.items():
             with pytest.raises(InvalidAuthArgumentString, match=words):
                 KerberosPasswordFactory().generateChecker(argument)

@@ -48,17 +48,17 @@ def test_a_rule_makes_users_of_principals_that_fit_it_wholly(rules, principal, u
 @pytest.mark.parametrize(
     ("rule", "reason"),
     [
-        ("", "is no rule such as"),
-        ("alice@R", "is no rule such as"),
-        ("alice@R ->", "is no rule such as"),
-        ("-> alice", "is no rule such as"),
+        ("", "is not a rule such as"),
+        ("alice@R", "is not a rule such as"),
+        ("alice@R ->", "is not a rule such as"),
+        ("-> alice", "is not a rule such as"),
         ("alice -> alice", "written with its realm"),
         ("alice@R -> ../alice", "cannot be a user's name"),
-        ("~ ( -> alice", "is no rule: missing"),
-        (r"~ (.+)@R -> \2", "is no rule: invalid group reference"),
-        (r"~ (.+)@R -> \g<user>", "is no rule: unknown group name"),
-        (r"~ (.+)@R -> \q", "is no rule: bad escape"),
-        ("~ -> alice", "is no rule such as"),
+        ("~ ( -> alice", "is not a rule: missing"),
+        (r"~ (.+)@R -> \2", "is not a rule: invalid group reference"),
+        (r"~ (.+)@R -> \g<user>", "is not a rule: unknown group name"),
+        (r"~ (.+)@R -> \q", "is not a rule: bad escape"),
+        ("~ -> alice", "is not a rule such as"),
     ],
 )
 def test_what_is_no_rule_is_an_error_that_names_it(rule, reason):

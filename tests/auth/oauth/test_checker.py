@@ -165,7 +165,7 @@ class KeysTests(OAuthCase):
             ({"aud": "imap"}, "the token is for 'imap'"),
             ({"nbf": int(self.now) + 600}, "the token is not yet good"),
             ({"exp": int(self.now) - 600}, "the token has expired"),
-            ({"exp": None}, "the token has no exp: it would be good for ever"),
+            ({"exp": None}, "the token has no exp claim, so it would never expire"),
             ({"sub": 7}, "the token has no name of a user in its claim sub"),
             ({"scope": "openid"}, "the token's scopes lack 'mail'"),
         ):
@@ -173,9 +173,9 @@ class KeysTests(OAuthCase):
                 await checker.requestAvatarId(BearerToken(self.keys.token(**{**good, **wrong})))
             assert caught.value.reason == reason
         for token, reason in (
-            (self.keys.token(kid="unknown"), "no key of the set has made the token's signature"),
-            (b"opaque", "the token is no JWT, and no issuer to ask is configured"),
-            (b"a.b.c", "the token is no JWT that can be verified: DecodeError"),
+            (self.keys.token(kid="unknown"), "the token's signature was made by no key of the set"),
+            (b"opaque", "the token is not a JWT, and no introspection is configured"),
+            (b"a.b.c", "the token is not a JWT that can be verified: DecodeError"),
         ):
             with pytest.raises(LoginRefused) as caught:
                 await checker.requestAvatarId(BearerToken(token))
@@ -213,7 +213,7 @@ class KeysTests(OAuthCase):
     async def test_keys_that_cannot_be_read_end_the_start(self) -> None:
         for text in ("{", "[]", "{}", '{"keys": []}', '{"keys": [7]}', '{"keys": [{"kty": "RSA"}]}'):
             (self.folder / "bad.json").write_text(text)
-            with pytest.raises(OAuthFileError, match=r"bad\.json: is no JWK Set"):
+            with pytest.raises(OAuthFileError, match=r"bad\.json: is not a JWK Set"):
                 await self.started(keys=str(self.folder / "bad.json"), issuer=ISSUER, audience=AUDIENCE)
         with pytest.raises(OAuthFileError, match="No such file"):
             await self.started(keys="/nonexistent", issuer=ISSUER, audience=AUDIENCE)
@@ -364,7 +364,7 @@ class IntrospectionTests(OAuthCase):
             assert await self.fails(checker) == "no answer in time"
 
     async def test_only_so_many_questions_wait(self) -> None:
-        self.patch(introspection, "MAX_ASKING", 2)
+        self.patch(introspection, "MAX_REQUESTS", 2)
         checker = await self.asking(None)
         self.endpoint.answer = lambda _: None
         waiting = [checker.requestAvatarId(BearerToken(b"t")) for _ in range(2)]
