@@ -228,7 +228,7 @@ def test_what_the_serving_user_cannot_use_is_told_as_his(site, realm, monkeypatc
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"kerberos": {"keytab": "k", "host": "no host"}}, 'kerberos.host: "no host" is no name'),
+        ({"kerberos": {"keytab": "k", "host": "no host"}}, 'kerberos.host: "no host" is not a host name'),
         ({"kerberos": {"keytab": "k", "map": ["alice"]}}, 'kerberos.map: "alice" is not a rule'),
     ],
 )
