@@ -1,4 +1,4 @@
-"""What TLS gives to a SASL exchange: channel bindings (RFC 5056), and whom the client's certificate names."""
+"""The context that TLS gives to a SASL exchange: channel bindings (RFC 5056), and the names in the client's certificate."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ EXPORTER: Final = b"tls-exporter"
 END_POINT: Final = b"tls-server-end-point"
 
 _UNREADABLE: Final = (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
-"""What comes of a certificate that cannot be read though a CA has signed it: an X.400 address, say, or a name in T.61."""
+"""The errors of a certificate that a CA has signed but cryptography cannot read, such as one with an X.400 address."""
 
 
 def surroundings(hostname: bytes, client_name: str, transport: Any) -> SaslContext:
-    """What a new exchange over `transport` is given; `client_name` as in `names`."""
+    """The context of a new exchange over `transport`; `client_name` is the `kind` of `names`."""
     nonce = token_hex(16).encode("ascii")
     if not is_tls(transport):
         return SaslContext(hostname, tls=False, nonce=nonce)
@@ -32,14 +32,14 @@ def surroundings(hostname: bytes, client_name: str, transport: Any) -> SaslConte
 
 
 def is_tls(transport: object) -> bool:
-    """Whether TLS has begun on it."""
+    """Whether the transport is in TLS."""
     return bool(ISSLTransport.providedBy(transport))
 
 
 class Bindings(Mapping[bytes, bytes]):
-    """The channel bindings of a connection; each is made when it is looked up.
+    """The channel bindings of a connection; each is computed when it is looked up.
 
-    ``tls-unique`` is not among them: it is broken before TLS 1.3 (RFC 7627), and undefined there.
+    ``tls-unique`` is left out: it is broken before TLS 1.3 (RFC 7627), and undefined in TLS 1.3.
     """
 
     def __init__(self, connection: SSL.Connection) -> None:
@@ -47,7 +47,7 @@ class Bindings(Mapping[bytes, bytes]):
 
     def __getitem__(self, name: bytes) -> bytes:
         if name == EXPORTER and self._has_exporter:
-            # RFC 9266. The context is empty, which is something else than none.
+            # RFC 9266: the context is empty, which differs from no context.
             return self._connection.export_keying_material(b"EXPORTER-Channel-Binding", 32, b"")
         if name == END_POINT:
             return self._end_point()
@@ -67,11 +67,14 @@ class Bindings(Mapping[bytes, bytes]):
 
     @property
     def _has_exporter(self) -> bool:
-        """Before TLS 1.3 it is unique only with the extended master secret, and OpenSSL's binding does not tell of that."""
+        """Whether ``tls-exporter`` is safe: TLS 1.3 only.
+
+        Before TLS 1.3 it is unique only with the extended master secret, and pyOpenSSL does not tell whether that is in use.
+        """
         return self._connection.get_protocol_version() >= SSL.TLS1_3_VERSION
 
     def _end_point(self) -> bytes:
-        """RFC 5929 section 4.1: our certificate under the hash of its signature. KeyError where that has none (Ed25519)."""
+        """RFC 5929 section 4.1: our certificate's hash, by the hash of its signature. KeyError without one (Ed25519)."""
         certificate = self._connection.get_certificate(as_cryptography=True)
         used = None if certificate is None else _signature_hash(certificate)
         if certificate is None or used is None:
@@ -87,9 +90,9 @@ def _signature_hash(certificate: x509.Certificate) -> hashes.HashAlgorithm | Non
 
 
 def names(connection: SSL.Connection, kind: str) -> tuple[bytes, ...]:
-    """Whom the client's certificate names: by its "email" addresses (rfc822Name), or by its common name, "cn".
+    """The users that the client's certificate names: its addresses (`kind` "email", rfc822Name) or common name ("cn").
 
-    Nobody, where `kind` is "", or where TLS does not verify clients: then anybody can make a certificate.
+    None where `kind` is "", or where TLS does not verify clients, since then anybody can make a certificate.
     """
     if not kind or not connection.get_context().get_verify_mode() & SSL.VERIFY_PEER:
         return ()
@@ -98,7 +101,7 @@ def names(connection: SSL.Connection, kind: str) -> tuple[bytes, ...]:
         return ()
     try:
         found = (_emails if kind == "email" else _common_names)(certificate)
-    except _UNREADABLE:  # as good as none: the password is still a way in
+    except _UNREADABLE:  # as if there were none: the client can still use a password
         return ()
     return tuple(name.encode("utf-8") for name in found)
 
@@ -113,4 +116,6 @@ def _emails(certificate: x509.Certificate) -> list[str]:
 
 def _common_names(certificate: x509.Certificate) -> list[str]:
     found = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return [str(name.value) for name in found] if len(found) == 1 else []  # of several, who could say which?
+    return (
+        [str(name.value) for name in found] if len(found) == 1 else []
+    )  # with several, none is known to be the user's

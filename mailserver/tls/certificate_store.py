@@ -1,6 +1,6 @@
-"""TLS contexts: the profiles, several certificates chosen by the name a client asks for, and their hot swap.
+"""The certificates in use: several of them, chosen by the host name that a client asks for (SNI), and their hot swap.
 
-What was loaded is immutable and replaced as a whole: a handshake that began with the old certificates ends with them.
+A loaded state is immutable and replaced as a whole: a handshake that began with the old certificates ends with them.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from mailserver.tls.contexts import PROFILES, make_context, prove, verify_client
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """A pair, and what its proof by handshakes found."""
+    """A pair that was tried in handshakes (`contexts.prove`)."""
 
     pair: Pair
     unfit: tuple[str, ...]
-    """The versions of TLS that the profile offers, and that no client can use with this pair."""
+    """The profile's versions of TLS in which no client can use this pair."""
 
 
 @dataclass(frozen=True, slots=True)
 class Authorities:
-    """The certificates of those who sign clients' certificates, as PEM, and the state of their file."""
+    """The certificates of the authorities that sign clients' certificates, as PEM, and the state of their file."""
 
     certificates: bytes = b""
     stamp: Stamp = ()
@@ -46,17 +46,17 @@ class Authorities:
 
 @dataclass(frozen=True, slots=True)
 class Contexts:
-    """What was loaded in one go."""
+    """One loaded state: the contexts, and what they were made of."""
 
     default: SSL.Context
-    """Where every handshake begins, so its ticket keys serve all names; a client that names no host stays here."""
+    """The context in which every handshake begins, so its ticket keys serve all names. It serves clients that name no host."""
     by_name: Mapping[bytes, SSL.Context]
     """The context of each name in the certificates, wildcards included."""
     proven: tuple[Proven, ...]
     """The pairs, in the order of the settings."""
     authorities: Authorities
     troubles: tuple[CertificateError, ...]
-    """What could not be used when this was loaded; in its place, what was in use before is here."""
+    """The errors of files that could not be used; this state has their former contents instead."""
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
@@ -65,11 +65,11 @@ class Contexts:
 
     @property
     def stamp(self) -> Stamp:
-        """The state, just before they were read, of the files that this was made of."""
+        """The state of the files just before they were read."""
         return sum((pair.stamp for pair in self.pairs), ()) + self.authorities.stamp
 
     def choose(self, name: bytes | None) -> SSL.Context:
-        """The context for the host name a client asked for; a wildcard stands for one label (RFC 6125 section 6.4.3)."""
+        """The context for the host name that a client asks for; a wildcard matches one label (RFC 6125 section 6.4.3)."""
         name = (name or b"").lower()
         context = self.by_name.get(name)
         if context is None:
@@ -78,7 +78,7 @@ class Contexts:
 
 
 class CertificateErrors(Unusable):
-    """More than one file that cannot be served from."""
+    """Several certificate files that cannot be used."""
 
     def __init__(self, errors: Sequence[CertificateError]) -> None:
         super().__init__("\n".join(map(str, errors)))
@@ -90,8 +90,8 @@ class CertificateStore:
     """The certificates in use: give it to ``startTLS`` and to ``TLSMemoryBIOFactory``.
 
     The first pair serves clients that name no host, or an unknown one. With `client_ca`, a PEM file of authorities, clients
-    may show a certificate of theirs; one that another has signed ends the handshake. When it is made, all of the files must
-    be good (errors: CertificateError, CertificateErrors); later, each is judged by itself.
+    may send a certificate that one of them has signed; any other certificate ends the handshake. The constructor needs all
+    files to be usable (errors: CertificateError, CertificateErrors); later, a broken file does not affect the others.
     """
 
     loaded: Contexts
@@ -112,9 +112,9 @@ class CertificateStore:
         return stamp(self.files, self._client_ca)
 
     def load(self) -> Contexts:
-        """Read all the files anew. Blocks, changes nothing here, may run in any thread.
+        """Read all files again. Blocks, does not change the store, may run in any thread.
 
-        What cannot be used is among `Contexts.troubles`, and in its place is what is in use now.
+        `Contexts.troubles` has the errors of unusable files, whose contents in use stay.
         """
         old = self.loaded
         known = {proven.pair.files: proven for proven in old.proven}
@@ -123,7 +123,7 @@ class CertificateStore:
     def _read(
         self, known: Mapping[CertificateFiles, Proven], authorities: Authorities
     ) -> tuple[tuple[Proven, ...], Authorities, tuple[CertificateError, ...]]:
-        """Each of the files, or what is known of it, and what is wrong with it."""
+        """Read each of the files; an unusable one keeps its known contents, and adds an error."""
         found: list[Proven] = []
         troubles: list[CertificateError] = []
         for files in self.files:
@@ -167,7 +167,7 @@ class CertificateStore:
         )
 
     def swap(self, loaded: Contexts) -> None:
-        """Serve new handshakes from `loaded`. Its ticket keys are new, so sessions of before are not resumed."""
+        """Serve new handshakes from `loaded`. Its ticket keys are new, so older TLS sessions cannot be resumed."""
         self.loaded = loaded
 
     def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: N803, ARG002 - Twisted's
@@ -176,10 +176,10 @@ class CertificateStore:
 
 
 class _Connection(SSL.Connection):
-    """A connection that keeps alive what its handshake began with.
+    """A connection that keeps the contexts alive with which its handshake began.
 
-    OpenSSL may call back into the first context after another was chosen (at a second ClientHello); the connection itself
-    would keep only the chosen one, and the first would be gone if the certificates were swapped in between.
+    OpenSSL may call back into the first context after another was chosen (at a second ClientHello). The connection itself
+    keeps only the chosen one, so the first would be freed if the certificates were swapped in between.
     """
 
     def __init__(self, loaded: Contexts) -> None:
@@ -192,13 +192,13 @@ def _wildcard(name: bytes) -> bytes:
 
 
 def _for_no_name(pairs: tuple[Pair, ...]) -> tuple[Pair, ...]:
-    """The first pair, and pairs of other key types that are good for all its names."""
+    """The first pair, and a pair of each other key type that is valid for all its names."""
     first = pairs[0]
     return _one_of_each_kind([first, *(pair for pair in pairs if first.names and first.names <= pair.names)])
 
 
 def _for_name(pairs: tuple[Pair, ...], name: bytes) -> tuple[Pair, ...]:
-    """The pairs for a name, one of each key type, so that old RSA clients and new ones are both served."""
+    """The pairs for a name, one of each key type, to serve both old clients that need RSA and new ones."""
     wildcard = _wildcard(name)
     exact = [pair for pair in pairs if name in pair.names]
     return _one_of_each_kind(exact + [pair for pair in pairs if wildcard in pair.names])
@@ -212,5 +212,5 @@ def _one_of_each_kind(pairs: Iterable[Pair]) -> tuple[Pair, ...]:
 
 
 def _choose_context(connection: SSL.Connection) -> None:
-    loaded = cast(_Connection, connection).loaded  # OpenSSL's callbacks know no types; all connections are ours
+    loaded = cast(_Connection, connection).loaded  # OpenSSL's callbacks are untyped; all connections are ours
     connection.set_context(loaded.choose(connection.get_servername()))

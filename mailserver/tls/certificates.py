@@ -1,6 +1,6 @@
-"""Certificate files: a chain and its private key, read and checked; what is wrong with them is said for the operator.
+"""Certificate files: reads and checks a chain and its private key; the errors tell the operator what to do.
 
-Everything here blocks on the disk: it belongs into a thread, or before the start.
+Everything here blocks on the disk: call it in a thread, or before the start.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ _KINDS: Final = (
     ("Ed25519", ed25519.Ed25519PrivateKey),
     ("Ed448", ed448.Ed448PrivateKey),
 )
-"""The key types of which one TLS context holds a certificate each (OpenSSL's own slots); beside them is "RSA-PSS"."""
+"""The key types for which a TLS context has a slot each (OpenSSL's own slots); "RSA-PSS" is another one."""
 
 Stamp = tuple[tuple[int, ...] | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class CertificateFiles:
-    """Where a certificate lies: a PEM chain that begins with the server's own, and its private key, also PEM."""
+    """The paths of a PEM chain that begins with the server's own certificate, and of its private key, also PEM."""
 
     certificate: str
     key: str
 
 
 class CertificateError(Unusable):
-    """A file that cannot be served from; its text names the file, the reason and the remedy, and holds no secret."""
+    """A certificate or key file that cannot be used; the text names the file, the reason and the remedy, but no secret."""
 
     def __init__(self, file: str, reason: str, remedy: str) -> None:
         super().__init__(f"{file}: {reason}; {remedy}")
@@ -60,31 +60,31 @@ class Pair:
     kind: str
     """The key's type; one context serves one certificate of each."""
     names: frozenset[bytes]
-    """The host names it is for, in lower case, wildcards included."""
+    """The certificate's host names, in lower case, wildcards included."""
     begins: float
-    """The begin of its validity, in seconds since the epoch."""
+    """The begin of the validity, in seconds since the epoch."""
     expires: float
-    """The end of it."""
+    """The end of the validity."""
     complete: bool
-    """Whether its issuer's certificate follows in the file, or is not needed because it vouches for itself."""
+    """Whether the issuer's certificate follows in the file, or the certificate is self-signed."""
     chain: bytes
-    """The PEM file of the certificates, as it was read."""
+    """The contents of the certificates' PEM file."""
     key: bytes = field(repr=False)
-    """The PEM file of the key, as it was read."""
+    """The contents of the key's PEM file."""
     stamp: Stamp = ()
     """The state of the two files just before they were read."""
 
     def matches(self, name: str) -> bool:
-        """Whether it is for this host; a wildcard stands for one label (RFC 6125 section 6.4.3)."""
+        """Whether the certificate is for this host; a wildcard matches one label (RFC 6125 section 6.4.3)."""
         asked = name.lower().encode("utf-8")
         return asked in self.names or b"*." + asked.partition(b".")[2] in self.names
 
 
 def stamp(files: Iterable[CertificateFiles], client_ca: str = "") -> Stamp:
-    """What tells whether any of the files was replaced, written, or given other rights since; symlinks are followed.
+    """A value that changes when any of the files is replaced, written, or given other permissions; follows symlinks.
 
-    certbot swaps symlinks, so the identity is that of the file behind the link. The change time is part of it for the sake
-    of rights: a key that became readable is a key to be tried again.
+    certbot swaps symlinks, so the value depends on the file behind the link. It includes the ctime because of permissions:
+    a key that has become readable must be tried again.
     """
     paths = [path for pair in files for path in (pair.certificate, pair.key)]
     return tuple(map(_identity, [*paths, client_ca] if client_ca else paths))
@@ -92,8 +92,8 @@ def stamp(files: Iterable[CertificateFiles], client_ca: str = "") -> Stamp:
 
 def _identity(path: str) -> tuple[int, ...] | None:
     try:
-        status = os.stat(path)  # noqa: PTH116 - a Path a poll buys nothing
-    except OSError:  # of whatever kind: reading the file will say what is wrong with it
+        status = os.stat(path)  # noqa: PTH116 - a Path at each poll would bring nothing
+    except OSError:  # of any kind: reading the file will give the reason
         return None
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
@@ -127,7 +127,7 @@ def read_pair(files: CertificateFiles) -> Pair:
 
 
 def read_authorities(path: str) -> bytes:
-    """A file of certificates, those of the authorities that sign clients' ones. Errors: CertificateError."""
+    """Read a file with the certificates of the authorities that sign clients' certificates. Errors: CertificateError."""
     text = _read(path)
     _certificates(path, text)
     return text
@@ -143,7 +143,7 @@ def _certificates(path: str, text: bytes) -> list[x509.Certificate]:
 
 
 def _private_key(path: str, text: bytes) -> tuple[str, PrivateKey]:
-    """The key and its type. No exception is chained: its text might quote the file."""
+    """The type of the key, and the key. No exception is chained, since its text might quote the file."""
     try:
         key = serialization.load_pem_private_key(text, password=None)
     except TypeError:
@@ -186,12 +186,12 @@ def _names(certificate: x509.Certificate) -> frozenset[bytes]:
 def self_signed(
     names: Iterable[str], *, days: int = 365, start: datetime | None = None, key: PrivateKey | None = None
 ) -> tuple[bytes, bytes]:
-    """A certificate for these host names and IP addresses that vouches for itself, and its key, both PEM.
+    """A self-signed certificate for these host names and IP addresses, and its key, both PEM.
 
-    For demonstrations and tests: the clients must be told to trust it. Without `key`, a new ECDSA P-256 one.
+    For demonstrations and tests: clients must be configured to trust it. Without `key`, it makes a new ECDSA P-256 key.
     """
     names = list(names)
-    start = start or datetime.now(UTC) - timedelta(hours=1)  # a client whose clock is behind takes it too
+    start = start or datetime.now(UTC) - timedelta(hours=1)  # so that a client with a slow clock accepts it, too
     key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
     builder = (

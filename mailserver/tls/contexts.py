@@ -1,4 +1,4 @@
-"""OpenSSL's contexts: what the profiles offer, how a certificate goes in, and the proof that a handshake can use it."""
+"""OpenSSL contexts: the profiles, a context with certificates, and the proof that a handshake can use a certificate."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from OpenSSL import SSL
 from mailserver.tls.certificates import CertificateError, Pair
 
 SESSION_SECONDS: Final = 7200
-"""How long a client may resume a session: longer than the time between two polls of a mailbox, shorter than a day."""
+"""How long a client may resume a TLS session: longer than the time between two polls, shorter than a day."""
 
 ALPN: Final = b"pop3"
 """The protocol's name in the registry of RFC 7301 section 6."""
 
 
 class Profile(NamedTuple):
-    """What is offered to clients."""
+    """The versions and cipher suites that are offered to clients."""
 
     oldest: int
     """The oldest version of TLS; the newest is always 1.3."""
     ciphers: bytes
     """The suites of TLS 1.2 and before, in OpenSSL's notation; those of 1.3 are OpenSSL's three, the same as Mozilla's."""
     server_order: bool
-    """Whether our order of the suites counts, not the client's."""
+    """Whether the server's order of the suites counts, or the client's."""
 
 
 _INTERMEDIATE: Final = (
@@ -36,9 +36,9 @@ _INTERMEDIATE: Final = (
 )
 
 # Mozilla's Server Side TLS, https://ssl-config.mozilla.org/guidelines/: `modern` and `intermediate` of version 6.0
-# (March 2025), `old` of 5.8 (December 2024), the last that has it. What `old` lacks here: the DHE suites, which need a file
-# of parameters and whose clients can do ECDHE or plain RSA too, and 3DES, which OpenSSL is no longer built with. TLS 1.0
-# and 1.1 sign with SHA-1 and MD5, which OpenSSL 3 forbids above security level 0.
+# (March 2025), `old` of 5.8 (December 2024), the last version that has it. Two things of `old` are left out here: the DHE
+# suites, which need a file of parameters and whose clients also know ECDHE or plain RSA, and 3DES, which current builds of
+# OpenSSL lack. TLS 1.0 and 1.1 sign with SHA-1 and MD5, which OpenSSL 3 forbids above security level 0.
 PROFILES: Final[Mapping[str, Profile]] = {
     "modern": Profile(SSL.TLS1_3_VERSION, _INTERMEDIATE, server_order=False),
     "intermediate": Profile(SSL.TLS1_2_VERSION, _INTERMEDIATE, server_order=False),
@@ -62,11 +62,11 @@ VERSIONS: Final = {
 
 
 class NoApplicationProtocol(SSL.Error):
-    """The client wants to speak, by ALPN, something that is not POP3."""
+    """The client offers, by ALPN, only protocols other than POP3."""
 
 
 def make_context(profile: Profile, pairs: tuple[Pair, ...]) -> SSL.Context:
-    """A context of a server with one pair of each kind. Errors: CertificateError, which names the pair."""
+    """A server's context with one pair of each kind. Errors: CertificateError, which names the pair."""
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(profile.oldest)
     # Compression leaks secrets by length (CRIME); renegotiation costs the server far more than the client.
@@ -87,7 +87,7 @@ def make_context(profile: Profile, pairs: tuple[Pair, ...]) -> SSL.Context:
 
 
 def verify_clients(context: SSL.Context, client_ca: str, authorities: bytes) -> None:
-    """Ask each client for a certificate. It need not have one; a session that is resumed keeps the one it began with.
+    """Ask each client for a certificate, which is optional; a resumed TLS session keeps the one that it began with.
 
     Errors: CertificateError, which names the file `client_ca` that `authorities` were read from.
     """
@@ -103,7 +103,7 @@ def verify_clients(context: SSL.Context, client_ca: str, authorities: bytes) -> 
 
 
 def _use(context: SSL.Context, pair: Pair) -> None:
-    """Add a pair. Only from a file OpenSSL keeps one chain for each key type, and the restrictions of an RSA-PSS key."""
+    """Add a pair, by way of a file: otherwise OpenSSL loses the chain per key type and the limits of an RSA-PSS key."""
     try:
         with _as_file(pair.chain) as path:
             context.use_certificate_chain_file(path)
@@ -119,17 +119,17 @@ def _use(context: SSL.Context, pair: Pair) -> None:
 
 @contextmanager
 def _as_file(data: bytes) -> Iterator[str]:
-    """A file in memory: what was read and judged is what is served, whatever is on the disk by now."""
+    """A file in memory, so that OpenSSL serves the contents that were checked, whatever is on the disk by now."""
     descriptor = os.memfd_create("tls", os.MFD_CLOEXEC)
     try:
-        os.write(descriptor, data)  # into memory: all of it
+        os.write(descriptor, data)  # a file in memory takes all of it at once
         yield f"/proc/self/fd/{descriptor}"
     finally:
         os.close(descriptor)
 
 
 def prove(profile: Profile, pair: Pair) -> tuple[str, ...]:
-    """The profile's versions of TLS in which no handshake can use the pair. Errors: CertificateError, if that is all."""
+    """The profile's versions of TLS in which no handshake can use the pair. Errors: CertificateError, if all fail."""
     context = make_context(profile, (pair,))
     failed, reason = [], ""
     tried = {name: version for name, version in VERSIONS.items() if version >= profile.oldest}
@@ -149,7 +149,7 @@ def prove(profile: Profile, pair: Pair) -> tuple[str, ...]:
 
 
 def _shake_hands(context: SSL.Context, version: int) -> None:
-    """With a client in memory that takes whatever it is offered. Errors: SSL.Error."""
+    """Do a handshake with a client in memory that accepts any certificate. Errors: SSL.Error."""
     anything = SSL.Context(SSL.TLS_CLIENT_METHOD)
     anything.set_cipher_list(b"ALL:@SECLEVEL=0")
     anything.set_min_proto_version(version)
@@ -158,7 +158,7 @@ def _shake_hands(context: SSL.Context, version: int) -> None:
     client.set_connect_state()
     server.set_accept_state()
     waiting = [client, server]
-    while waiting:  # each round carries one side's flight, so it ends, or one of them raises
+    while waiting:  # each round carries one side's flight, so the loop ends, or a side raises
         for side, other in ((client, server), (server, client)):
             with suppress(SSL.WantReadError):
                 side.do_handshake()
@@ -176,8 +176,8 @@ def _words(error: SSL.Error) -> str:
 def _select_protocol(_connection: SSL.Connection, offered: list[bytes]) -> bytes:
     """RFC 7301 section 3.2: a client that offers only other protocols is refused.
 
-    Mail clients offer none or ours. Who offers another, say a browser, was led here by an attacker who wants POP3's replies
-    taken for HTTP's (ALPACA).
+    Mail clients offer none, or ours. A client with another protocol, such as a browser, was redirected here by an attacker
+    who wants it to take POP3 replies for HTTP's (ALPACA).
     """
     if ALPN not in offered:
         raise NoApplicationProtocol

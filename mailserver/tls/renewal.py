@@ -1,8 +1,8 @@
-"""Renewed certificates are served without a restart: the files are watched, loaded in a thread, and swapped.
+"""Serves renewed certificates without a restart: watches the files, loads them in a thread, and swaps the contexts.
 
-Each pair is judged by itself: one that cannot be used serves on as it was, and keeps no other from being renewed. A
-certificate and its key are replaced one after the other, so what is found between the two is broken for a moment: a failure
-is reported when two polls in a row met it, once.
+A broken pair affects no other: its old certificate stays in use, and the others are renewed. A renewal program replaces a
+certificate and its key one after the other, so between the two they do not fit for a moment. Therefore a failure is reported
+only when two polls in a row find it, and then once.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ log = Logger()
 
 DAY: Final = 86400.0
 EXPIRY_WARNING: Final = 14 * DAY
-"""Renewal programs begin 30 days before the end: with two weeks left they have failed for two."""
+"""Renewal programs begin 30 days before the expiry: with two weeks left they have failed for two weeks."""
 _WHOLE_CHAIN: Final = "give the file that holds the whole chain (certbot's fullchain.pem, not cert.pem)"
 _EXPIRING: Final = "certificate {file} expires in {days} days: renew it"
 _EXPIRED: Final = "certificate {file} expired {days} days ago: renew it"
 
 
 class DeferToThread(Protocol):
-    """Runs a function in a thread; a `Pool`'s `run`, for one."""
+    """Runs a function in a thread, as a `Pool`'s `run` does."""
 
     def __call__(self, function: Callable[[], Contexts | None], /) -> Deferred[Contexts | None]:
-        """Run it and answer what it answers."""
+        """Run the function, and answer its result."""
 
 
 class CertificateWatch:
-    """Polls the files of a CertificateStore every `seconds` and swaps what changed.
+    """Polls the files of a CertificateStore every `seconds`, and swaps the contexts when they changed.
 
-    Once a day the contexts are renewed even so, and with them the keys that encrypt session tickets. `now` tells the time
-    of day for the warnings of an expiry, as `clock` may count from anywhere. `hostname`, if it is given, is the name that one of
-    the certificates should be for.
+    Once a day it makes new contexts in any case, for new keys that encrypt session tickets. `now` tells the time of day for
+    warnings of an expiry, since `clock` may count from any start. If `hostname` is given, one of the certificates should be
+    for it.
     """
 
     def __init__(  # noqa: PLR0913 - the last three have defaults
@@ -66,20 +66,20 @@ class CertificateWatch:
         self._renewed = clock.seconds()
         self._warned: float | None = None
         self._hostname = hostname
-        self._troubles: frozenset[str] = frozenset()  # what the last poll met
+        self._troubles: frozenset[str] = frozenset()  # the errors of the last poll
         self._reported: frozenset[str] = frozenset()
 
     def start(self) -> None:
-        """Begin, with a first poll at once."""
+        """Begin to poll, with a first poll at once."""
         self._loop.start(self._seconds)
 
     def stop(self) -> None:
-        """End; a poll under way may still swap."""
+        """Stop polling; a poll under way may still swap."""
         if self._loop.running:
             self._loop.stop()
 
     def poll(self) -> Deferred[None]:
-        """Load the files if they changed. Never fails: what goes wrong is logged."""
+        """Load the files if they changed. Never fails: errors are logged."""
         return Deferred.fromCoroutine(self._renew(forced=False))
 
     def reload(self) -> Deferred[None]:
@@ -91,26 +91,26 @@ class CertificateWatch:
         try:
             loaded = await self._defer(lambda: self._load(always=forced or aged))
         except TemporaryFailure:
-            return  # the stop has begun, or so many wait to load that whoever begins last will see what we would
-        except Exception:  # noqa: BLE001 - a fault of ours must not end the watch; the old certificates serve on
+            return  # the stop has begun, or many loads wait, of which the last will see the same files
+        except Exception:  # noqa: BLE001 - a fault must not end the watch; the old certificates stay in use
             log.failure("the certificates could not be loaded", event="tls.fault")
         else:
             self._report(() if loaded is None else loaded.troubles, forced=forced)
             changed = loaded is not None and loaded.stamp != self._store.loaded.stamp
             if loaded is not None and (forced or aged or changed):
-                self._swap(loaded, told=forced or changed)
+                self._swap(loaded, logged=forced or changed)
         self._warn()
 
     def _load(self, *, always: bool) -> Contexts | None:
-        """Runs in a thread."""
+        """Load the files unless they are unchanged. Runs in a thread."""
         if not always and self._store.stamp() == self._store.loaded.stamp:
             return None
         return self._store.load()
 
-    def _swap(self, loaded: Contexts, *, told: bool) -> None:
+    def _swap(self, loaded: Contexts, *, logged: bool) -> None:
         self._store.swap(loaded)
         self._renewed = self._clock.seconds()
-        if told:
+        if logged:
             self._warned = None
             kept = {error.file for error in loaded.troubles}
             files = [
@@ -121,7 +121,7 @@ class CertificateWatch:
             log.info("certificates loaded: {files}", event="tls.loaded", files=files)
 
     def _report(self, troubles: Sequence[CertificateError], *, forced: bool) -> None:
-        """Tell of what two polls in a row met, or of all at once when the operator asked for it, and of each once."""
+        """Log each error once: when two polls in a row found it, or at once when the operator forced the reload."""
         met = {str(error): error for error in troubles}
         due = [text for text in met if text not in self._reported and (forced or text in self._troubles)]
         self._troubles = frozenset(met)
@@ -136,7 +136,7 @@ class CertificateWatch:
             )
 
     def _warn(self) -> None:
-        """Name what is served all the same, and should not be: once a day, and whenever others were loaded."""
+        """Log doubtful and expiring certificates in use: once a day, and after each reload."""
         if self._warned is not None and self._clock.seconds() - self._warned < DAY:
             return
         self._warned = self._clock.seconds()
@@ -156,12 +156,12 @@ class CertificateWatch:
 
 
 def remarks(loaded: Contexts, now: float, hostname: str) -> Iterator[tuple[str, str, str]]:
-    """What clients will stumble over though it can be served, but an expiry: file, reason and remedy of each."""
+    """Problems of certificates that work here but fail in clients, except an expiry: file, reason and remedy of each."""
     for proven in loaded.proven:
         pair = proven.pair
         file = pair.files.certificate
         if not pair.complete:
-            yield file, "comes without its issuer's, so clients cannot verify it", _WHOLE_CHAIN
+            yield file, "comes without its issuer's certificate, so clients cannot verify it", _WHOLE_CHAIN
         if pair.begins > now:
             begin = datetime.fromtimestamp(pair.begins, UTC)
             yield file, f"is not valid before {begin:%Y-%m-%d %H:%M} UTC", "set the clock, or wait"
@@ -175,5 +175,5 @@ def remarks(loaded: Contexts, now: float, hostname: str) -> Iterator[tuple[str, 
         yield (
             loaded.pairs[0].files.certificate,
             f"is not for {hostname}, the hostname of the settings",
-            "give one that is, or let clients connect to a name that it is for",
+            "use one for that name, or let clients connect to a name in it",
         )

@@ -296,7 +296,7 @@ def test_what_clients_will_stumble_over_is_told_at_the_start_and_at_each_renewal
     several.poll()
     folder = str(several.folder)
     young = (f"{folder}/b.pem", "is not valid before 2026-06-04 00:00 UTC")
-    alone = (f"{folder}/c.pem", "comes without its issuer's, so clients cannot verify it")
+    alone = (f"{folder}/c.pem", "comes without its issuer's certificate, so clients cannot verify it")
     assert {young, alone} <= set(doubts(several.events))
     with (several.folder / "c.pem").open("ab") as chain:
         chain.write((several.folder / "Signer.pem").read_bytes())
