@@ -29,14 +29,17 @@ class Refusal(Exception):
     remarkable: ClassVar[bool] = False
     """Whether the operator is told of it: he can mend what the client cannot."""
 
-    def __init__(self, text: bytes | None = None) -> None:
+    def __init__(self, text: bytes | None = None, *values: int) -> None:
         super().__init__()
         self._text = text
+        self._values = values
 
     @property
     def line(self) -> bytes:
-        """The response code and the text, as they follow ``-ERR`` and a space."""
+        """The response code and the text with its values, as they follow ``-ERR`` and a space."""
         text = self.text if self._text is None else self._text
+        if self._values:
+            text %= self._values
         return b"[%b] %b" % (self.code, text) if self.code else text
 
     def __repr__(self) -> str:
@@ -86,7 +89,7 @@ class NeedsTLS(Refusal):
     text = b"not without TLS"
     remarkable = True
 
-    def __init__(self, text: bytes | None = None, user: bytes = b"") -> None:
+    def __init__(self, text: bytes | None = None, *, user: bytes = b"") -> None:
         super().__init__(text)
         self.user = user
 

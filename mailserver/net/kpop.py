@@ -23,6 +23,7 @@ from mailserver.net.throttle import network
 from mailserver.protocol.kpop import Accept, Preamble, TurnAway
 from mailserver.protocol.krb_error import GENERIC
 from mailserver.protocol.pop3 import Session
+from mailserver.protocol.pop3_commands import COMMANDS
 
 PREAMBLE_SECONDS: Final = 30
 """From the connection to the acceptance. A client has its ticket before it connects, and two round trips are left."""
@@ -126,4 +127,4 @@ class KPOPServerFactory(POP3ServerFactory):
 
     def session_of(self, principal: str, *, tls: bool) -> Session:
         """Return the session that follows a ticket of `principal`; its greeting has no stamp, for APOP is not to be had."""
-        return Session(self._kpop_policy, tls=tls, principal=principal)
+        return Session(self._kpop_policy, COMMANDS, tls=tls, principal=principal)

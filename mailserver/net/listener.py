@@ -28,6 +28,7 @@ from mailserver.net.story import Fetches
 from mailserver.net.throttle import Attempt, Throttle
 from mailserver.protocol.policy import Policy
 from mailserver.protocol.pop3 import Session
+from mailserver.protocol.pop3_commands import COMMANDS
 from mailserver.sasl import BY_NAME, MECHANISMS
 from mailserver.tls.bindings import surroundings
 
@@ -154,6 +155,7 @@ class POP3ServerFactory(ServerFactory):
                 log.failure("fault in a look at what can be announced; it stays as it was", event="fault")
         return Session(
             self._loopback_policy if is_loopback(peer) else self._policy,
+            COMMANDS,
             make_stamp(self._stamp_host) if self._stamps else b"",
             tls=tls,
             surroundings=lambda: surroundings(

@@ -1,4 +1,37 @@
-"""The states of a session, and the handful of things it asks of the world."""
+"""The session machine: its states, what it asks of the world, and who answers.
+
+A session is a function of bytes. It never waits, reads a clock or touches a file; the network runs it:
+
+    feed(octets)   the network hands over what arrived; the session only buffers it
+    next()         the session runs commands until one needs the world: it returns an effect; None means "more octets"
+    take()         the network takes the replies so far and writes them
+    one answer     the network performs the effect and calls the method that its class names; then `next` again
+
+States. They follow one another by MOVES, and `Session._move` alone changes them:
+
+    AUTHORIZATION --Login answered by login_ok--> TRANSACTION --QUIT--> UPDATE --Commit answered--> CLOSED
+    AUTHORIZATION, TRANSACTION --QUIT before the login, a fatal refusal, too many refusals--> CLOSED
+
+Only the verbs of the current state's table can be reached, so no command checks the state.
+
+Effects. At most one is open. While it is, `next` returns None and no further line is read: that keeps pipelined commands in
+order. Each is answered exactly once, by a method that its class names; a wrong answer, or one without an open effect, is a bug
+and raises RuntimeError. "refused" stands for `Session.refused`, which writes -ERR; where it does not end the session the client
+may try again.
+
+    effect     from                          state afterwards
+    StartTLS   STLS                          AUTHORIZATION; what was buffered before TLS is dropped
+    Sasl       AUTH, a SASL response         AUTHORIZATION; the exchange goes on, or is over if refused
+    Login      PASS, APOP, AUTH              TRANSACTION; AUTHORIZATION if refused
+    Retrieve   RETR, TOP                     TRANSACTION; between `opened` and `sent` nothing can be refused any more
+    Envelope   *ENV                          TRANSACTION; CLOSED if refused
+    Commit     QUIT                          CLOSED
+    Turn       many commands in a row        as before; other sessions ran meanwhile
+    Close      QUIT, refusals                CLOSED; it has no answer, and nothing follows it
+
+A lost connection answers nothing: the network drops the session, and gives the maildrop back. Only a Commit goes on, because
+QUIT was read. KPOP's preamble (`kpop`) is such a machine, too, with effects of its own.
+"""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from mailserver.errors import BadCommand, Refusal, TooManyExchanges
 from mailserver.exchange import Done, IExchange, IMechanism, SaslContext, Step
+from mailserver.protocol import texts
 from mailserver.protocol.wire import from_base64
 
 EXCHANGES: Final = 20
@@ -45,7 +46,7 @@ class Exchanges:
         initial = None if response is None else from_base64(b"" if response == b"=" else response)
         context = self._surroundings()
         if not mechanism.fits(context):
-            raise Refusal(b"this mechanism cannot be used over this connection")
+            raise Refusal(texts.UNFIT_MECHANISM)
         offered = frozenset(each.name for each in self._fitting(context, secure=secure))
         self._exchange = mechanism.begin(replace(context, offered=offered))
         return self._stepped(self._exchange.step(initial))
@@ -53,7 +54,7 @@ class Exchanges:
     def respond(self, line: bytes) -> Step:
         """Take a line as the client's response; ``*`` cancels the exchange (RFC 5034 section 4)."""
         if line == b"*":
-            raise BadCommand(b"authentication cancelled")
+            raise BadCommand(texts.CANCELLED)
         return self._stepped(self._open.step(from_base64(line)))
 
     def answer(self, value: object) -> Step:

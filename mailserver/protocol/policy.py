@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mailserver.exchange import IMechanism
+from mailserver.protocol import texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +30,6 @@ class Policy:
     implementation: bytes = b"twisted-mailserver"
 
     def greet(self, stamp: bytes) -> bytes:
-        """The text of the greeting.
-
-        The stamp names the host: a long name, said twice, would pass the 512 octets of RFC 2449 section 4.
-        """
-        text = b"POP3 server ready %b" % stamp if stamp else b"%b POP3 server ready" % self.hostname
+        """The text of the greeting."""
+        text = texts.STAMPED_GREETING % stamp if stamp else texts.GREETING % self.hostname
         return b"%b %b" % (self.greeting, text) if self.greeting else text

@@ -14,6 +14,8 @@ from mailserver.credentials import Credentials
 from mailserver.envelope import Envelope as Details
 from mailserver.errors import AuthenticationFailed, BadCommand, Refusal, WrongProtocol
 from mailserver.exchange import Ask, Challenge, IMechanism, SaslContext, Step
+from mailserver.protocol import texts
+from mailserver.protocol.commands import Commands
 from mailserver.protocol.effects import (
     MOVES,
     Close,
@@ -30,7 +32,6 @@ from mailserver.protocol.effects import (
 )
 from mailserver.protocol.exchanges import Exchanges
 from mailserver.protocol.policy import Policy
-from mailserver.protocol.pop3_commands import TABLES, run
 from mailserver.protocol.wire import COMMAND_LIMIT, SASL_LIMIT, TERMINATION, LineBuffer, err, ok
 from mailserver.snapshot import Snapshot
 
@@ -45,7 +46,6 @@ COMMAND_OCTETS = 40
 MESSAGE_OCTETS = 400
 """What a message counts that is opened, with its status line: 40 to 50 us. Forty of them are a session as users have it."""
 
-GOODBYE = b"signing off"
 SENDING = Sending()
 
 
@@ -55,12 +55,14 @@ class Session:
     __slots__ = (
         "_bad_commands",
         "_buffer",
+        "_commands",
         "_exchanges",
         "_failures",
         "_listing",
         "_open",
         "_out",
         "_pending",
+        "_verbs",
         "_work",
         "closed_by",
         "deleted",
@@ -73,12 +75,12 @@ class Session:
         "state",
         "tls",
         "user",
-        "verbs",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a listener allows, and what is so of this connection
         self,
         policy: Policy,
+        commands: Commands[Session],
         stamp: bytes = b"",
         *,
         tls: bool = False,
@@ -92,8 +94,8 @@ class Session:
         """APOP's, with its angle brackets (RFC 1939 section 7); b"" where APOP is not to be had."""
         self.tls = tls
         self.state = State.AUTHORIZATION
-        self.verbs = TABLES[self.state]
-        """The table of the state's commands, the only ones that can be reached."""
+        self._commands = commands
+        self._verbs = commands.tables[self.state]  # the only ones that can be reached
         self.user: bytes | None = None
         self.messages = NOTHING
         self.deleted: set[int] = set()
@@ -175,7 +177,7 @@ class Session:
         self._answers(Login)
         self._move(State.TRANSACTION)
         self.messages = messages
-        self.reply(b"maildrop has %d messages (%d octets)" % (len(messages), messages.total))
+        self.reply(texts.LOGGED_IN, len(messages), messages.total)
 
     def opened(self) -> None:
         """Announce a message. Its body, in wire form, and the termination line go out next."""
@@ -183,8 +185,10 @@ class Session:
         if not isinstance(effect, Retrieve):
             raise RuntimeError("no message is to be announced")  # noqa: TRY004 - a bug in the caller, not a type
         self._open = SENDING
-        octets = self.messages.octets[effect.number - 1]
-        self.reply(b"%d octets" % octets if effect.lines is None else b"top of message follows")
+        if effect.lines is None:
+            self.reply(texts.OCTETS, self.messages.octets[effect.number - 1])
+        else:
+            self.reply(texts.TOP)
 
     def enveloped(self, envelope: Details) -> None:
         """Tell an envelope, which is complete. Clients look at the third and the fourth line alone.
@@ -192,7 +196,7 @@ class Session:
         These are never stuffed, for no client unstuffs them: none of them begins with a dot.
         """
         self._answers(Envelope)
-        self.lines((envelope.account, envelope.user, envelope.sender, envelope.recipients[0]), b"envelope follows")
+        self.lines((envelope.account, envelope.user, envelope.sender, envelope.recipients[0]), texts.ENVELOPE)
 
     def sent(self) -> None:
         """Go on after a message was written whole."""
@@ -201,7 +205,7 @@ class Session:
     def committed(self, left: int) -> None:
         """End the UPDATE state, in which `left` messages could not be removed."""
         self._answers(Commit)
-        self._out.append(err(Refusal(b"%d deleted messages not removed" % left)) if left else ok(GOODBYE))
+        self._out.append(err(Refusal(texts.NOT_REMOVED, left)) if left else ok(texts.GOODBYE))
         self._pending = self.end()
 
     def turned(self) -> None:
@@ -230,17 +234,17 @@ class Session:
         """The SASL mechanisms that can be used now, in the policy's order."""
         return [] if self.principal else self._exchanges.fitting(secure=self.secure)
 
-    def reply(self, text: bytes = b"") -> None:
-        """Answer +OK."""
-        self._out.append(ok(text))
+    def reply(self, text: bytes = b"", *values: int) -> None:
+        """Answer +OK, and `text` with its values: one of `texts`, or what a listing says."""
+        self._out.append(ok(text % values if values else text))
 
     def lines(self, rows: Iterable[bytes], text: bytes = b"") -> None:
         """Answer with a multi-line response of `rows`, none of which begins with a dot."""
         self.listing(iter((b"".join(b"%b\r\n" % row for row in rows),)), text)
 
-    def listing(self, blocks: Iterator[bytes], text: bytes) -> None:
+    def listing(self, blocks: Iterator[bytes], text: bytes, *values: int) -> None:
         """Answer with a multi-line response in blocks of whole lines. Much of it gives way to other sessions in between."""
-        self.reply(text)
+        self.reply(text, *values)
         self._listing = blocks
 
     def login(self, credentials: Credentials, mechanism: bytes) -> Login:
@@ -271,7 +275,7 @@ class Session:
         if state not in MOVES[self.state]:
             raise RuntimeError(f"{self.state} does not lead to {state}")
         self.state = state
-        self.verbs = TABLES[state]
+        self._verbs = self._commands.tables[state]
 
     def _answers(self, *effects: type[Effect | Sending]) -> None:
         if not isinstance(self._open, effects):
@@ -285,7 +289,9 @@ class Session:
             if line is None:
                 return False
             self._work += COMMAND_OCTETS
-            self._pending = self._respond(line) if self._exchanges.under_way else run(self, line)
+            self._pending = (
+                self._respond(line) if self._exchanges.under_way else self._commands.run(self, self._verbs, line)
+            )
             self._bad_commands = 0
         except Refusal as refusal:
             self._refuse(refusal)

@@ -8,6 +8,7 @@ from binascii import Error as Base64Error
 from binascii import a2b_base64
 
 from mailserver.errors import BadCommand, LineTooLong, Refusal
+from mailserver.protocol import texts
 
 COMMAND_LIMIT = 255
 """Octets of a command line with its CRLF (RFC 2449 section 4)."""
@@ -37,7 +38,7 @@ def from_base64(line: bytes) -> bytes:
     try:
         return a2b_base64(line, strict_mode=True)
     except Base64Error:
-        raise BadCommand(b"that is not base64") from None
+        raise BadCommand(texts.NOT_BASE64) from None
 
 
 class LineBuffer:

@@ -5,9 +5,10 @@ from itertools import product
 
 import pytest
 
-from mailserver.errors import InUse
-from mailserver.protocol.effects import StartTLS
+from mailserver.errors import BadCommand, InUse, NeedsTLS
+from mailserver.protocol.effects import StartTLS, State
 from mailserver.protocol.pop3 import Policy
+from mailserver.protocol.pop3_commands import COMMANDS, STANDING
 from tests.protocol.oracle import read_reply, unstuff
 from tests.protocol.world import MECHANISMS, OracleMechanism, Settings, World
 
@@ -124,3 +125,67 @@ def test_tls_changes_what_is_announced():
 def test_a_name_for_the_implementation_can_be_chosen():
     world = visitor(Settings(Policy(b"h", implementation=b"Example-1.0"), STAMP))
     assert capabilities(world)[b"IMPLEMENTATION"] == [b"Example-1.0"]
+
+
+TRIES = {
+    b"USER": (State.AUTHORIZATION, b"USER", b"alice"),
+    b"SASL": (State.AUTHORIZATION, b"AUTH", b""),
+    b"STLS": (State.AUTHORIZATION, b"STLS", b""),
+    b"UIDL": (State.TRANSACTION, b"UIDL", b""),
+    b"TOP": (State.TRANSACTION, b"TOP", b"1 0"),
+    b"X-SDPS": (State.TRANSACTION, b"*ENV", b"1"),
+}
+"""The command behind each capability, and the state in which it is had."""
+
+CONDITIONS = [
+    Settings(
+        Policy(b"h", stls=stls, cleartext=cleartext, user=user, mechanisms=mechanisms, sdps=sdps),
+        stamp,
+        principal,
+        tls=tls,
+        messages=[b"Subject: x\n\nbody\n"],
+    )
+    for stls, cleartext, user, sdps, tls, stamp, principal, mechanisms in product(
+        *[(False, True)] * 5, (b"", STAMP), ("", "alice@EXAMPLE.ORG"), ((), KNOWN)
+    )
+]
+
+
+def in_state(state, settings):
+    """A session in this state, whatever its policy lets in."""
+    world = stranger(settings)
+    if state is State.TRANSACTION:
+        world.session._move(state)
+        world.session.messages = world.maildrop
+    return world
+
+
+@pytest.mark.parametrize("capability", TRIES)
+def test_a_capability_is_announced_exactly_where_its_command_is_accepted(capability):
+    state, verb, argument = TRIES[capability]
+    seen = set()
+    for settings in CONDITIONS:
+        announced = capability in capabilities(in_state(state, settings))
+        answer = in_state(state, settings).send(b"%b %b\r\n" % (verb, argument) if argument else verb + b"\r\n")
+        accepted = answer.startswith(b"+OK") and answer != b"+OK\r\n.\r\n"  # AUTH that lists nothing
+        assert announced is accepted, settings
+        seen.add(announced)
+    assert seen == ({True} if COMMANDS.tables[state][verb].when is None else {True, False})
+
+
+@pytest.mark.parametrize("settings", CONDITIONS[:: len(CONDITIONS) // 64])
+def test_a_command_whose_condition_does_not_hold_is_refused_by_it_whatever_follows_the_verb(settings):
+    for state, table in COMMANDS.tables.items():
+        for verb, row in table.items():
+            arguments = (b"x",) * row.most
+            refusal = None if row.when is None else row.when(in_state(state, settings).session, arguments)
+            if refusal is not None:
+                line = b" ".join((verb, *arguments))
+                assert isinstance(refusal, BadCommand | NeedsTLS)
+                assert in_state(state, settings).send(line + b"\r\n") == b"-ERR " + refusal.line + b"\r\n"
+
+
+def test_every_capability_is_tried():
+    every = Settings(Policy(b"h", stls=True, cleartext=True, sdps=True, mechanisms=KNOWN), STAMP)
+    announced = capabilities(stranger(every)).keys()
+    assert announced == TRIES.keys() | set(STANDING)

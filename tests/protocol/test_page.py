@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mailserver.protocol.effects import State
 from mailserver.protocol.pop3 import Policy, Session
-from mailserver.protocol.pop3_commands import TABLES, http
+from mailserver.protocol.pop3_commands import COMMANDS, http
 from tests.protocol.world import MECHANISMS
 
 PAGE = (Path(__file__).parents[2] / "docs/protocols.md").read_text("utf-8")
@@ -26,7 +26,7 @@ def words(cell):
 
 def test_the_table_of_commands_is_that_of_the_code():
     for state, column in ((State.AUTHORIZATION, 1), (State.TRANSACTION, 2)):
-        verbs = {verb.decode() for verb, command in TABLES[state].items() if command.function is not http}
+        verbs = {verb.decode() for verb, command in COMMANDS.tables[state].items() if command.function is not http}
         assert {name for row in rows("Commands") if row[column] for name in words(row[0])} == verbs
 
 
@@ -37,7 +37,7 @@ def test_every_mechanism_is_there():
 
 
 def test_every_capability_is_there():
-    session = Session(Policy(stls=True, cleartext=True, sdps=True, mechanisms=MECHANISMS))
+    session = Session(Policy(stls=True, cleartext=True, sdps=True, mechanisms=MECHANISMS), COMMANDS)
     session.feed(b"CAPA\r\n")
     session.next()
     announced = {line.split(b" ")[0].decode() for line in b"".join(session.take()).split(b"\r\n")[2:-2]}

@@ -9,7 +9,7 @@ from mailserver.envelope import Envelope as Details
 from mailserver.errors import AuthenticationFailed, BadCommand, InUse, Refusal, TemporaryFailure
 from mailserver.protocol.effects import MOVES, Close, Commit, Envelope, Login, Retrieve, Sasl, StartTLS, State, Turn
 from mailserver.protocol.pop3 import TURN_OCTETS, Policy, Session
-from mailserver.protocol.pop3_commands import TABLES
+from mailserver.protocol.pop3_commands import COMMANDS
 from mailserver.snapshot import BLOCK, Message, Snapshot
 from tests.protocol.oracle import thorough
 from tests.protocol.world import MECHANISMS, OracleMechanism, Settings, World
@@ -32,7 +32,7 @@ ANSWERS = {
 
 def asking(command=b"", *, logged_in=True):
     """A session that has just asked the world for what this command needs."""
-    session = Session(POLICY)
+    session = Session(POLICY, COMMANDS)
     if logged_in:
         session.feed(b"USER a\r\nPASS b\r\n")
         assert session.next() == Login(Password(b"a", b"b"), b"USER")
@@ -104,14 +104,14 @@ def test_what_was_held_is_read_after_the_answer():
 def test_a_state_is_entered_from_the_states_that_lead_to_it_only():
     for state in State:
         for target in set(State) - MOVES[state]:
-            session = Session(POLICY)
+            session = Session(POLICY, COMMANDS)
             session.state = state
             with pytest.raises(RuntimeError):
                 session._move(target)
 
 
 def test_an_over_session_has_no_commands():
-    assert TABLES[State.CLOSED] == TABLES[State.UPDATE] == {}
+    assert COMMANDS.tables[State.CLOSED] == COMMANDS.tables[State.UPDATE] == {}
 
 
 def test_a_message_that_is_refused_can_be_asked_for_again():
@@ -220,7 +220,7 @@ def test_effects_show_no_secret():
 
 
 def test_a_fatal_or_hopeless_refusal_closes_after_it_was_said():
-    session = Session(Policy(b"host", bad_commands=1))
+    session = Session(Policy(b"host", bad_commands=1), COMMANDS)
     session.feed(b"XYZ\r\nCAPA\r\n")
     assert session.next() == Close()
     assert session.take()[1:] == [b"-ERR %b\r\n" % BadCommand().line]

@@ -14,6 +14,7 @@ from mailserver.errors import AuthenticationFailed, MessageUnavailable, Refusal,
 from mailserver.exchange import Ask, Challenge, Done, IExchange, IMechanism, SaslContext, Step, VerifierOf
 from mailserver.protocol.effects import Close, Commit, Effect, Envelope, Login, Retrieve, Sasl, StartTLS, Turn
 from mailserver.protocol.pop3 import Policy, Session
+from mailserver.protocol.pop3_commands import COMMANDS
 from mailserver.protocol.wire import Stuffer, TopCut
 from mailserver.sasl.login import LoginMechanism
 from mailserver.sasl.plain import PlainMechanism
@@ -93,7 +94,9 @@ class World:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings = settings or Settings()
-        self.session = Session(settings.policy, settings.stamp, tls=settings.tls, principal=settings.principal)
+        self.session = Session(
+            settings.policy, COMMANDS, settings.stamp, tls=settings.tls, principal=settings.principal
+        )
         self.effects: list[Effect] = []
         self.closed = False
         self.maildrop = Snapshot.of(
