@@ -65,17 +65,28 @@ class Mind:
     """The realm's word: whose maildrop it opens."""
 
 
-class IStore(Interface):
-    """Where the maildrops are; one per process."""
+class IPart(Interface):
+    """Something with a life of its own: a store, a checker with threads, a certificate's watch, an acceptor of tickets.
 
-    def start() -> Deferred[None]:
-        """Get ready: check what can be checked before a user comes.
+    The service starts its parts in their order, and stops them the other way round.
+    """
 
-        Errors: `errors.Unusable`, which tells the operator what to do, OSError, ImportError; any other is a fault.
+    def start(reactor: object) -> Deferred[None]:
+        """Get ready, as the user that will serve: check what can be checked before a client comes.
+
+        Errors: `errors.Unusable`, which tells the operator what to do, OSError, ImportError; any other is a fault. Then
+        nothing is left running.
         """
 
+    def reload() -> Deferred[None]:
+        """SIGHUP: read again what may have changed. What is broken is logged, and the old state kept."""
+
     def stop() -> Deferred[None]:
-        """Finish what is under way and end the threads."""
+        """Finish what is under way and let go of threads and connections; idempotent."""
+
+
+class IStore(IPart):
+    """Where the maildrops are; one per process."""
 
     def open(user: User, owner: str) -> Deferred[IMaildrop]:
         """Take the maildrop's exclusive lock and a snapshot under it.
@@ -149,22 +160,6 @@ class IUsers(Interface):
 
     def lookup(name: str) -> Deferred[User | None]:
         """The user of this name, canonical as `requestAvatarId` answers it; None when unknown."""
-
-
-class IStartable(Interface):
-    """A checker with something to get ready or to let go provides it; the service calls it."""
-
-    def start(reactor: object) -> Deferred[None]:
-        """Get ready, as the user that will serve. Errors end the start.
-
-        `errors.Unusable` tells the operator what to do; OSError and ImportError are for him, too; any other is a fault.
-        """
-
-    def stop() -> Deferred[None]:
-        """Let go of threads and connections; idempotent."""
-
-    def reload() -> Deferred[None]:
-        """SIGHUP: read again what may have changed. What is broken is logged, and the old state kept."""
 
 
 BY_SECRET = frozenset({b"APOP", b"CRAM-MD5", b"DIGEST-MD5", b"SCRAM-SHA-1", b"SCRAM-SHA-256"})

@@ -18,7 +18,7 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from mailserver.errors import Unusable
-from mailserver.interfaces import IStartable
+from mailserver.interfaces import IPart
 
 ERRORS = {
     "unusable": Unusable("the table is upside down; turn it over"),
@@ -32,7 +32,7 @@ ERRORS = {
 }
 
 
-@implementer(IStartable)
+@implementer(IPart)
 class Checker:
     credentialInterfaces = (IUsernamePassword,)
 

@@ -26,7 +26,7 @@ from mailserver.config.problems import Problems
 from mailserver.config.settings import Config, mechanism_lists, unknown_kind
 from mailserver.envelope import EnvelopeHeaders
 from mailserver.errors import ConfigError, unusable_for
-from mailserver.interfaces import BY_SECRET, Census, IStartable, IStore, IUsers
+from mailserver.interfaces import BY_SECRET, Census, IPart, IStore, IUsers
 from mailserver.net import POP3ServerFactory
 from mailserver.net.haproxy import ProxyFactory
 from mailserver.net.kpop import KPOPServerFactory
@@ -180,8 +180,8 @@ class Server:
         """SIGHUP: read certificates and users again; what is broken is logged, and the old state stays. Never fails."""
         reloads: list[Deferred[None]] = [] if self._watch is None else [self._watch.reload()]
         for checker in self._checkers:
-            if IStartable.providedBy(checker):
-                reloaded = maybeDeferred(cast(IStartable, checker).reload)
+            if IPart.providedBy(checker):
+                reloaded = maybeDeferred(cast(IPart, checker).reload)
                 reloads.append(reloaded.addErrback(_not_reloaded))
         log.info("certificates and users are read again", event="service.reload")
         return DeferredList(reloads, consumeErrors=True).addCallback(lambda _: self._tell_census())
@@ -224,7 +224,7 @@ class Server:
 
     async def _start_checkers(self) -> None:
         for checker in self._checkers:
-            if IStartable.providedBy(checker):
+            if IPart.providedBy(checker):
                 with self._problems.told("auth.checkers"):
                     await checker.start(self._reactor)
                     self._stops.append(checker.stop)
@@ -253,7 +253,7 @@ class Server:
     async def _start_store(self) -> None:
         if self._store is not None:
             with self._problems.told("store.url"):
-                await self._store.start()
+                await self._store.start(self._reactor)
                 self._stops.append(self._store.stop)
 
 

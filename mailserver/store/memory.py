@@ -44,8 +44,12 @@ class MemoryStore:
         """The messages that are there now, by unique-id in their order; the caller may take some away."""
         return self._maildrops.setdefault(name, {})
 
-    def start(self) -> Deferred[None]:
+    def start(self, _reactor: object = None) -> Deferred[None]:
         """Nothing is to be made ready."""
+        return succeed(None)
+
+    def reload(self) -> Deferred[None]:
+        """Nothing is read from anywhere."""
         return succeed(None)
 
     def stop(self) -> Deferred[None]:

@@ -56,9 +56,13 @@ class SharedStore:
         self._names = names
         self.needs_home = bool(getattr(store, "needs_home", False))
 
-    def start(self) -> Deferred[None]:
+    def start(self, reactor: object = None) -> Deferred[None]:
         """As the store."""
-        return self._store.start()
+        return self._store.start(reactor)
+
+    def reload(self) -> Deferred[None]:
+        """As the store."""
+        return self._store.reload()
 
     def stop(self) -> Deferred[None]:
         """As the store."""

@@ -13,7 +13,7 @@ from zope.interface.verify import verifyObject
 
 from mailserver.auth.plugins import OAuthFactory, PasswordFileFactory
 from mailserver.credentials import IBearerToken, Password
-from mailserver.interfaces import IStartable
+from mailserver.interfaces import IPart
 
 
 class PasswordFileFactoryTests(TestCase):
@@ -62,7 +62,7 @@ class OAuthFactoryTests(TestCase):
 
     def test_it_makes_a_checker_that_the_service_starts(self) -> None:
         checker = OAuthFactory().generateChecker("/etc/mailserver/oauth.toml")
-        assert IStartable.providedBy(checker)
+        assert IPart.providedBy(checker)
         assert repr(checker) == "OAuthTokens('/etc/mailserver/oauth.toml')"
 
     def test_without_a_file_it_says_so(self) -> None:

@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from mailserver.config.reading import decode
 from mailserver.errors import ConfigError
-from mailserver.interfaces import IStartable
+from mailserver.interfaces import IPart
 from mailserver.service.mail import MailService, bind, spoken
 from mailserver.service.privileges import become
 from tests.rawpop3 import RawPOP3
@@ -271,7 +271,7 @@ def config(**tables):
     return decode({"listen": listen, "auth": auth, "store": {"url": "memory:"}, **tables})
 
 
-@implementer(IStartable)
+@implementer(IPart)
 class SlowToStart:
     """A checker that reads something over a slow line."""
 

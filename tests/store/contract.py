@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet import reactor
 from twisted.internet.defer import maybeDeferred
 from zope.interface.verify import verifyObject
 
@@ -80,16 +81,22 @@ class StoreContract:
         maildrop.release()
 
     async def test_starting_twice_does_no_harm(self) -> None:
-        await self.store.start()
-        await self.store.start()
+        await self.store.start(reactor)
+        await self.store.start(reactor)
         (await self.open()).release()
 
     async def test_a_store_that_was_stopped_may_start_again(self) -> None:
-        await self.store.start()
+        await self.store.start(reactor)
         await self.store.stop()
-        await self.store.start()
+        await self.store.start(reactor)
         assert len((maildrop := await self.open("alice", ONE)).messages) == 1
         assert await maildrop.commit([1]) == 0
+
+    async def test_a_reload_keeps_what_is_open(self) -> None:
+        maildrop = await self.open("alice", ONE)
+        await self.store.reload()
+        assert await self.fetched(maildrop, 1) == ONE
+        maildrop.release()
 
     async def test_a_new_user_has_an_empty_maildrop(self) -> None:
         maildrop = await self.open("newcomer")

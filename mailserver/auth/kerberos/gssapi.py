@@ -18,7 +18,7 @@ from mailserver.auth.kerberos.krb5 import SERVICE
 from mailserver.auth.kerberos.libkrb5 import GENERIC, KerberosError, KerberosUnavailable
 from mailserver.errors import TemporaryFailure, TicketRefused
 from mailserver.exchange import GssProgress, GssToken, GssUnwrap, GssWrap
-from mailserver.interfaces import IStartable
+from mailserver.interfaces import IPart
 from mailserver.pool import Pool
 
 THREADS: Final = 2
@@ -35,7 +35,7 @@ SHARE: Final = 100
 Request = GssToken | GssWrap | GssUnwrap
 
 
-@implementer(IStartable)
+@implementer(IPart)
 class GssapiAcceptor:
     """Answers the requests of SASL GSSAPI exchanges, with any ``pop/`` key of a keytab, or with that of one `host`.
 

@@ -22,7 +22,7 @@ from mailserver.auth.kerberos.threads import Krb5Pool
 from mailserver.auth.schemes import plausible
 from mailserver.auth.verified import VerifiedPasswords
 from mailserver.errors import LoginRefused, TemporaryFailure
-from mailserver.interfaces import IStartable
+from mailserver.interfaces import IPart
 from mailserver.names import user_name
 
 THREADS: Final = 4
@@ -58,7 +58,7 @@ REFUSALS: Final = frozenset(
 log = Logger()
 
 
-@implementer(ICredentialsChecker, IStartable)
+@implementer(ICredentialsChecker, IPart)
 class KerberosPassword:
     """A checker that logs in to Kerberos with the name and the password, and discards the ticket.
 

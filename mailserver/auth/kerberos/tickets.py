@@ -18,7 +18,7 @@ from mailserver.auth.kerberos.replay_cache import check_replay_cache
 from mailserver.auth.kerberos.threads import Krb5Pool
 from mailserver.credentials import IKerberosIdentity
 from mailserver.errors import LoginRefused, TicketRefused
-from mailserver.interfaces import Accepted, IAcceptor, IStartable
+from mailserver.interfaces import Accepted, IAcceptor, IPart
 from mailserver.names import user_name
 
 THREADS: Final = 2
@@ -30,7 +30,7 @@ with TemporaryFailure.
 """
 
 
-@implementer(IAcceptor, IStartable)
+@implementer(IAcceptor, IPart)
 class KerberosAcceptor:
     """Verifies tickets with the ``pop/`` keys of a keytab, or only with those of one `host`.
 
@@ -77,7 +77,7 @@ def _refused(failure: Failure) -> NoReturn:
     raise TicketRefused(error.code, str(error), ours=error.ours)
 
 
-@implementer(ICredentialsChecker, IStartable)
+@implementer(ICredentialsChecker, IPart)
 class KerberosChecker:
     """Decides which maildrop a principal may open, for KPOP and SASL GSSAPI alike.
 

@@ -27,7 +27,7 @@ from mailserver.auth.oauth.introspection import Introspection
 from mailserver.auth.oauth.settings import OAuthFileError, OAuthSettings, owner, read_settings, why_not_good
 from mailserver.credentials import IBearerToken
 from mailserver.errors import LoginRefused, Unusable
-from mailserver.interfaces import IStartable
+from mailserver.interfaces import IPart
 
 MAX_REMEMBERED = 10_000
 """Tokens whose owner the issuer has named; about 2 MB."""
@@ -35,7 +35,7 @@ MAX_REMEMBERED = 10_000
 log = Logger()
 
 
-@implementer(ICredentialsChecker, IStartable)
+@implementer(ICredentialsChecker, IPart)
 class OAuthTokens:
     """A checker of bearer tokens, with its settings in a file. Call `start` before the first login."""
 

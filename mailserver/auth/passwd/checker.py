@@ -28,7 +28,7 @@ from mailserver.auth.scram_keys import DIGESTS, ITERATIONS, ScramSalts, derive, 
 from mailserver.auth.verified import VerifiedPasswords
 from mailserver.credentials import CramMd5
 from mailserver.errors import LoginRefused
-from mailserver.interfaces import Census, IStartable, IUsers, IVerifiers, User
+from mailserver.interfaces import Census, IPart, IUsers, IVerifiers, User
 from mailserver.names import Names
 from mailserver.saslprep import prepared
 
@@ -36,7 +36,7 @@ UNKNOWN = Entry(User(""))
 """The entry of an unknown user, so that a login by an unknown name takes the same steps."""
 
 
-@implementer(ICredentialsChecker, IUsers, IVerifiers, IStartable)
+@implementer(ICredentialsChecker, IUsers, IVerifiers, IPart)
 class PasswordFile:
     """A checker over a passwd-file. Call `start` before the first login, or give `find_reactor` so that it starts itself.
 

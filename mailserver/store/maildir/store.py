@@ -60,9 +60,13 @@ class MaildirStore:
         self._context = Context(self._disk, io == "auto", seen == "retr", clock, self._report, headers)
         self.needs_home = self._template.needs_home
 
-    def start(self) -> Deferred[None]:
-        """Start the threads; without it they start with the first work. Errors: NoThreads."""
+    def start(self, _reactor: object = None) -> Deferred[None]:
+        """Start the threads; without it they start with the first work, as embedders need no more. Errors: NoThreads."""
         return execute(self._disk.start)
+
+    def reload(self) -> Deferred[None]:
+        """Each login sees what has changed."""
+        return succeed(None)
 
     def stop(self) -> Deferred[None]:
         """Finish the commits under way and end the threads."""

@@ -16,7 +16,7 @@ from mailserver.auth.kerberos.libkrb5 import KerberosUnavailable
 from mailserver.auth.oracle import make_oracle
 from mailserver.errors import TemporaryFailure, TicketRefused
 from mailserver.exchange import GssToken, GssUnwrap, GssWrap
-from mailserver.interfaces import IStartable
+from mailserver.interfaces import IPart
 from tests.gss import GssClient, library
 from tests.realm import Realm, realm  # noqa: F401 - a fixture
 
@@ -181,7 +181,7 @@ class StartTest(GssapiCase):
             GssapiAcceptor("pop.keytab", host="pop/localhost")
 
     async def test_it_is_available_from_its_start_to_its_stop(self) -> None:
-        assert verifyObject(IStartable, GssapiAcceptor("pop.keytab"))
+        assert verifyObject(IPart, GssapiAcceptor("pop.keytab"))
         assert not GssapiAcceptor("pop.keytab").available
         acceptor = await self.acceptor()
         assert acceptor.available

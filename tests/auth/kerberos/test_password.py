@@ -21,7 +21,7 @@ from mailserver.auth.kerberos.password import LIFETIME_SECONDS, MAX_WAITING, THR
 from mailserver.auth.plugins import KerberosPasswordFactory
 from mailserver.credentials import Password
 from mailserver.errors import LoginRefused, TemporaryFailure, login_refused
-from mailserver.interfaces import IStartable
+from mailserver.interfaces import IPart
 from tests.auth.contract import CheckerContract
 from tests.auth.kerberos.test_tickets import RealmCase
 from tests.realm import Realm, password_of
@@ -55,7 +55,7 @@ class PasswordCase(RealmCase):
 class KerberosPasswordTests(PasswordCase):
     def test_it_provides_its_interfaces(self) -> None:
         verifyObject(ICredentialsChecker, KerberosPassword("/keytab"))
-        verifyObject(IStartable, KerberosPassword("/keytab"))
+        verifyObject(IPart, KerberosPassword("/keytab"))
 
     async def test_the_right_password_is_taken_off_the_reactors_thread(self) -> None:
         threads = self.watch_calls()

@@ -24,7 +24,7 @@ from mailserver.auth.kerberos.threads import Krb5Pool
 from mailserver.auth.kerberos.tickets import KerberosAcceptor, KerberosChecker
 from mailserver.credentials import IKerberosIdentity, KerberosIdentity
 from mailserver.errors import LoginRefused, TemporaryFailure, TicketRefused, login_refused
-from mailserver.interfaces import IAcceptor, IMaildrop, IStartable, Mind
+from mailserver.interfaces import IAcceptor, IMaildrop, IPart, Mind
 from tests.auth.kerberos.realms import HomeStore, NameRealm, Store
 from tests.realm import Initiator, Realm, ap_req
 
@@ -72,7 +72,7 @@ class AcceptorTests(RealmCase):
     def test_it_provides_its_interfaces(self) -> None:
         acceptor = KerberosAcceptor(str(self.realm.keytab))
         verifyObject(IAcceptor, acceptor)
-        verifyObject(IStartable, acceptor)
+        verifyObject(IPart, acceptor)
 
     async def test_a_ticket_is_taken_and_answered(self) -> None:
         acceptor = await self.acceptor()
@@ -205,7 +205,7 @@ class CheckerTests(RealmCase):
 
     def test_it_provides_its_interfaces(self) -> None:
         verifyObject(ICredentialsChecker, KerberosChecker())
-        verifyObject(IStartable, KerberosChecker())
+        verifyObject(IPart, KerberosChecker())
 
     async def test_it_is_announced(self) -> None:
         portal = await self.portal()

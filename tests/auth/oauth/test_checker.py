@@ -29,7 +29,7 @@ from mailserver.auth.oauth.checker import MAX_REMEMBERED, OAuthTokens, _Remember
 from mailserver.auth.oauth.settings import OAuthFileError, OAuthSettings, owner, read_settings
 from mailserver.credentials import BearerToken
 from mailserver.errors import LoginRefused, TemporaryFailure
-from mailserver.interfaces import IStartable
+from mailserver.interfaces import IPart
 from tests.auth.oauth.issuer import AUDIENCE, ISSUER, Endpoint, Keys, settings
 
 
@@ -82,7 +82,7 @@ class KeysTests(OAuthCase):
     async def test_it_provides_its_interfaces(self) -> None:
         checker = await self.local()
         verifyObject(ICredentialsChecker, checker)
-        verifyObject(IStartable, checker)
+        verifyObject(IPart, checker)
         assert "oauth.toml" in repr(checker)
 
     async def test_a_signed_token_names_its_owner(self) -> None:

@@ -22,7 +22,7 @@ from mailserver.auth.schemes import Secret
 from mailserver.auth.scram_keys import derive, read_keys
 from mailserver.credentials import Apop, CramMd5, Password
 from mailserver.exchange import ScramKeys
-from mailserver.interfaces import IStartable, IUsers, IVerifiers, User
+from mailserver.interfaces import IPart, IUsers, IVerifiers, User
 from tests.auth.contract import STAMP, digest
 from tests.auth.vectors import PASSWORDS, SECRETS
 
@@ -51,7 +51,7 @@ class PasswordFileCase(TestCase):
 class CheckerTests(PasswordFileCase):
     async def test_it_provides_its_interfaces(self) -> None:
         checker = await self.started()
-        for interface in (IUsers, IVerifiers, IStartable):
+        for interface in (IUsers, IVerifiers, IPart):
             verifyObject(interface, checker)
 
     async def test_digests_are_announced_while_some_secret_is_the_password_itself(self) -> None:
