@@ -11,6 +11,8 @@ from typing import Any
 from twisted.cred.credentials import ICredentials, IUsernameHashedPassword, IUsernamePassword
 from zope.interface import Attribute, implementer
 
+from mailserver.interfaces import UserId
+
 
 @implementer(IUsernamePassword)
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class IVerifiedIdentity(ICredentials):
     """A user whom a SASL exchange has authenticated; the checker decides only whether the user has an account."""
 
     username: bytes = Attribute("The authenticated user's name.")
+    user_id: UserId | None = Attribute("The user himself, where the oracle has read him within this login.")
 
 
 @implementer(IVerifiedIdentity)
@@ -75,6 +78,7 @@ class VerifiedIdentity:
     """The result of SCRAM, DIGEST-MD5, EXTERNAL or a bearer token that succeeded; made only after the proof."""
 
     username: bytes
+    user_id: UserId | None = field(default=None, repr=False, compare=False)
 
 
 class IUnproven(ICredentials):

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 from zope.interface import Attribute, Interface
 
 from mailserver.credentials import Credentials
+from mailserver.interfaces import UserId
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,20 @@ class ScramKeys:
     iterations: int
     stored_key: bytes = field(repr=False)
     server_key: bytes = field(repr=False)
+    user_id: UserId | None = field(default=None, repr=False, compare=False)
+    """The user, if the oracle has read him with the keys; the exchange hands him on in its `VerifiedIdentity`."""
+
+
+class DigestKey(bytes):
+    """What DIGEST-MD5 needs, an MD5 (RFC 2831): the octets are all of it; `user_id` is as that of `ScramKeys`."""
+
+    user_id: UserId | None
+
+    def __new__(cls, md5: bytes, user_id: UserId | None) -> Self:
+        """Make one of the octets."""
+        made = super().__new__(cls, md5)
+        made.user_id = user_id
+        return made
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ because they are hot or cheap; the check for that stays inside ``net/``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from ipaddress import IPv4Network, IPv6Network
+from typing import Self
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
@@ -36,6 +37,7 @@ class User:
     """An account that a checker knows. `name` is canonical: it is the avatar id and what the log shows."""
 
     name: str
+    _: KW_ONLY
     home: str | None = None
     """Home directory, for store URLs with ``{home}``."""
     mail: str | None = None
@@ -48,6 +50,24 @@ class User:
     """Why his maildrop cannot be opened, though he may log in; "": it can."""
     account: Account | None = None
     """What makes it an account of many users (SDPS); the realm tells."""
+
+
+class UserId(bytes):
+    """An avatar id that carries the user whom a checker has read: the realm need not look him up again.
+
+    A checker may answer `requestAvatarId` with it, where one question to its database brings all of the user, not only his
+    secret; `user` is what its `lookup` would answer. To everybody else it is the name alone.
+    """
+
+    user: User
+    read_by: object
+    """The `auth.users.Users` who stand for it that no other checker was to be asked first; None: nobody does yet."""
+
+    def __new__(cls, name: bytes, user: User, read_by: object = None) -> Self:
+        """Make one of a canonical name, in UTF-8."""
+        made = super().__new__(cls, name)
+        made.user, made.read_by = user, read_by
+        return made
 
 
 @dataclass(slots=True)
@@ -156,10 +176,25 @@ class IRevocable(Interface):
 
 
 class IUsers(Interface):
-    """A checker that knows its users provides it; the realm asks it for the home."""
+    """A checker that knows its users provides it; `auth.users.Users`, who is all of them in their order, asks it."""
 
     def lookup(name: str) -> Deferred[User | None]:
-        """The user of this name, canonical as `requestAvatarId` answers it; None when unknown."""
+        """The user of this name, canonical as `requestAvatarId` answers it.
+
+        None: surely nobody, so that the next checker is asked. Errors: TemporaryFailure where it cannot say, which ends the
+        search: what another knows by this name could be somebody else.
+        """
+
+
+class IUserList(IUsers):
+    """A checker that can list its users provides it, for whoever goes through all of them."""
+
+    def names(after: str, limit: int) -> Deferred[Sequence[str]]:
+        """The first `limit` names behind `after`, each of which `lookup` knows; "" is before all.
+
+        They ascend by code points, so that the lists of several checkers can be merged. Fewer than `limit` are the last. Errors:
+        TemporaryFailure.
+        """
 
 
 BY_SECRET = frozenset({b"APOP", b"CRAM-MD5", b"DIGEST-MD5", b"SCRAM-SHA-1", b"SCRAM-SHA-256"})

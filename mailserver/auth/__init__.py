@@ -5,5 +5,6 @@ from mailserver.auth.hashing import Hashing
 from mailserver.auth.oracle import make_oracle
 from mailserver.auth.passwd.checker import PasswordFile
 from mailserver.auth.portal import MailboxRealm, make_portal
+from mailserver.auth.users import Users
 
-__all__ = ["Accounts", "Hashing", "MailboxRealm", "PasswordFile", "make_oracle", "make_portal"]
+__all__ = ["Accounts", "Hashing", "MailboxRealm", "PasswordFile", "Users", "make_oracle", "make_portal"]

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.portal import Portal
-from twisted.internet.defer import Deferred, fail, maybeDeferred
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from zope.interface import Interface, implementer
 
+from mailserver.auth.users import Users
 from mailserver.credentials import NO_NAME, IActingFor, IUnproven, IVerifiedIdentity
 from mailserver.errors import LoginRefused, first_reason
-from mailserver.interfaces import IUsers, IVerifiers
+from mailserver.interfaces import IVerifiers, UserId
 from mailserver.names import user_name
 
 
@@ -23,17 +24,17 @@ class Acting:
 
     user: str
     master: str
+    user_id: UserId | None = field(default=None, repr=False, compare=False)
+    """The user, whom `Masters` has read."""
+    master_id: UserId | None = field(default=None, repr=False, compare=False)
+    """The master, if the checker that took him has read him."""
 
 
-async def known(name: object, users: Iterable[IUsers]) -> str | None:
-    """The name, if it can be a user's and one of `users` knows it; where there are none of these, nobody can tell."""
+async def known(name: object, users: Users) -> UserId | None:
+    """The avatar id of whom this name is; None when it is nobody's."""
     text = user_name(name)
-    listed = False
-    for each in users:
-        listed = True
-        if text is not None and await each.lookup(text) is not None:
-            return text
-    return None if listed else text
+    user = None if text is None else await users.lookup(text)
+    return None if text is None or user is None else users.identify(text, user)
 
 
 @implementer(ICredentialsChecker)
@@ -45,17 +46,21 @@ class VerifiedIdentities:
 
     credentialInterfaces = (IVerifiedIdentity,)  # noqa: N815 - ICredentialsChecker names it so
 
-    def __init__(self, users: Sequence[IUsers]) -> None:
+    def __init__(self, users: Users) -> None:
         self._users = users
 
     def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
-        """The name. Errors: UnauthorizedLogin."""
+        """The user, as the oracle has read him, or else looked up now. Errors: UnauthorizedLogin; TemporaryFailure."""
+        read = self._users.read_here(getattr(credentials, "user_id", None))
+        if read is not None and read == credentials.username:
+            return succeed(read)
         return Deferred.fromCoroutine(self._identify(credentials.username))
 
     async def _identify(self, name: bytes) -> bytes | tuple[()]:
-        if await known(name, self._users) is None:
+        user = await known(name, self._users)
+        if user is None:
             raise LoginRefused("he proved who he is, but has no account: no checker knows the name", known=False)
-        return name
+        return user
 
 
 @implementer(ICredentialsChecker)
@@ -85,7 +90,7 @@ class Masters:
     The proof comes first, by the checkers of `portal`, so a stranger does not learn who is a master.
     """
 
-    def __init__(self, names: Iterable[str], portal: Portal, users: Sequence[IUsers]) -> None:
+    def __init__(self, names: Iterable[str], portal: Portal, users: Users) -> None:
         self._names = frozenset(names)
         self._portal = portal
         self._users = users
@@ -104,10 +109,11 @@ class Masters:
         checkers = [checker for iface, checker in self._portal.checkers.items() if iface.providedBy(proof)]
         if not checkers:
             raise LoginRefused("no checker takes such credentials", known=None)
-        master = user_name(await maybeDeferred(checkers[0].requestAvatarId, proof))
+        taken = await maybeDeferred(checkers[0].requestAvatarId, proof)
+        master = user_name(taken)
         user = await known(credentials.authzid, self._users)
         if master is None or master not in self._names:
             raise LoginRefused("he may not act for another", "auth.masters names who may")
         if user is None:
             raise LoginRefused("whom he would act for has no account", known=False)
-        return Acting(user, master)
+        return Acting(user.decode("utf-8"), master, user, self._users.read_here(taken))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
@@ -14,37 +15,27 @@ from zope.interface import implementer
 
 from mailserver.auth.kerberos.gssapi import GssapiAcceptor
 from mailserver.auth.portal import Chain
+from mailserver.auth.users import Users
 from mailserver.credentials import BearerToken, IBearerToken
 from mailserver.errors import AuthenticationFailed, LoginRefused, login_refused
-from mailserver.exchange import GssToken, GssUnwrap, GssWrap, VerifierOf
-from mailserver.interfaces import Census, IOracle, IUsers, IVerifiers
+from mailserver.exchange import DigestKey, GssToken, GssUnwrap, GssWrap, ScramKeys, VerifierOf
+from mailserver.interfaces import Census, IOracle, IVerifiers, UserId
 from mailserver.names import user_name
 
 
-def make_oracle(checkers: Iterable[object], gssapi: GssapiAcceptor | None = None) -> IOracle:
+def make_oracle(checkers: Users | Iterable[object], gssapi: GssapiAcceptor | None = None) -> IOracle:
     """An oracle over those of the checkers that provide IVerifiers or take bearer tokens, in their order, and `gssapi`."""
-    given = list(checkers)
-    tokens = [each for each in given if ICredentialsChecker.providedBy(each)]
-    return _Oracle(
-        [checker for checker in given if IVerifiers.providedBy(checker)],
-        [checker for checker in tokens if not IVerifiers.providedBy(checker)],
-        Chain(IBearerToken, tokens),
-        gssapi,
-    )
+    return _Oracle(Users.of(checkers), gssapi)
 
 
 @implementer(IOracle)
 class _Oracle:
-    def __init__(
-        self,
-        verifiers: list[IVerifiers],
-        others: list[ICredentialsChecker],
-        tokens: Chain,
-        gssapi: GssapiAcceptor | None,
-    ) -> None:
-        self._verifiers = verifiers
-        self._others = others
-        self._tokens = tokens
+    def __init__(self, users: Users, gssapi: GssapiAcceptor | None) -> None:
+        checkers = [ICredentialsChecker(each) for each in users.backends if ICredentialsChecker.providedBy(each)]
+        self._users = users
+        self._verifiers = [IVerifiers(each) for each in users.backends if IVerifiers.providedBy(each)]
+        self._others = [each for each in checkers if not IVerifiers.providedBy(each)]
+        self._tokens = Chain(IBearerToken, checkers)
         self._gssapi = gssapi
 
     def mechanisms(self) -> frozenset[bytes]:
@@ -82,12 +73,21 @@ class _Oracle:
         able = [each for each in self._verifiers if request.mechanism in each.mechanisms()]
         if not able:
             raise AuthenticationFailed
-        name = user_name(request.username)
-        asked = request.username, request.mechanism, request.realm, request.typed
-        for each in able:
-            if name is not None and IUsers.providedBy(each) and await IUsers(each).lookup(name) is not None:
-                return await each.verifier(*asked)
-        return await able[0].verifier(*asked)  # its fake: nobody is known to nobody
+        name, username = user_name(request.username), request.username
+        if name is None:
+            return await able[0].verifier(username, request.mechanism, request.realm, request.typed)
+        holder = await self._users.holder(name, able)
+        verifiers = able[0] if holder.verifiers is None else holder.verifiers  # its fake: nobody is known to nobody
+        typed = request.typed or (username if holder.name != name else b"")
+        answer = await verifiers.verifier(holder.name.encode("utf-8"), request.mechanism, request.realm, typed)
+        return _with_user(answer, holder.user_id)
+
+
+def _with_user(answer: object, user_id: UserId | None) -> object:
+    """The answer, by which the login that may follow knows the user. Strangers' fakes take the same work."""
+    if isinstance(answer, ScramKeys):
+        return replace(answer, user_id=user_id)
+    return DigestKey(answer, user_id) if isinstance(answer, bytes) else answer
 
 
 def _uncounted(checker: ICredentialsChecker) -> frozenset[bytes]:

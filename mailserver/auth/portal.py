@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, cast
@@ -11,16 +11,17 @@ from twisted.cred.checkers import ICredentialsChecker, InMemoryUsernamePasswordD
 from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin, UnhandledCredentials
 from twisted.cred.portal import IRealm, Portal
-from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from mailserver.auth.identities import Acting, Masters, Unproved, VerifiedIdentities
 from mailserver.auth.schemes import plausible
+from mailserver.auth.users import Users
 from mailserver.credentials import NO_NAME, IKerberosIdentity, Password
 from mailserver.errors import LoginRefused, PermanentFailure, first_reason
-from mailserver.interfaces import IMaildrop, IRevocable, IStore, IUsers, Mind, User
+from mailserver.interfaces import IMaildrop, IRevocable, IStore, Mind, User, UserId
 from mailserver.names import user_name
 
 AvatarId = bytes | str | Acting | tuple[()]
@@ -46,19 +47,19 @@ UNLISTED = (
 log = Logger()
 
 
-def make_portal(realm: IRealm, checkers: Iterable[ICredentialsChecker], masters: Iterable[str] = ()) -> Portal:
-    """A portal that asks `checkers` in their order; the users `masters` may log in for others.
+def make_portal(realm: IRealm, checkers: Users | Iterable[ICredentialsChecker], masters: Iterable[str] = ()) -> Portal:
+    """A portal that asks `checkers`, or those of `Users`, in their order; the users `masters` may log in for others.
 
     cred keeps one checker per credentials interface, so that one is a `Chain`. For the two interfaces of POP3's logins
     there always is one: a checker may come to serve an interface while it runs.
     """
     portal = Portal(realm)
-    given = [_with_octets(checker) for checker in checkers]
-    users = [cast(IUsers, checker) for checker in given if IUsers.providedBy(checker)]
+    users = Users.of(checkers)
+    given = [_with_octets(checker) for checker in users.checkers]
     ordered = [*given, VerifiedIdentities(users), Masters(masters, portal, users), Unproved(given)]
     served = {iface for checker in ordered for iface in checker.credentialInterfaces}
     for iface in {IUsernamePassword, IUsernameHashedPassword} | served:
-        chain = Chain(iface, ordered)
+        chain = Chain(iface, ordered, users)
         portal.registerChecker(cast(ICredentialsChecker, chain), iface)
     return portal
 
@@ -78,12 +79,16 @@ def _octets(value: bytes | str) -> bytes:
 class Chain:
     """The checkers for one credentials interface, asked in their order until one says yes.
 
-    Only a refusal leads to the next one. Any other error ends the login: it is a fault, and not a wrong password.
+    Only a refusal leads to the next one. Any other error ends the login: it is a fault, and not a wrong password. A user
+    whom a checker has read is handed on in the name of `users`, unless a checker before it may know him, too.
     """
 
-    def __init__(self, interface: type[Interface], checkers: Sequence[ICredentialsChecker]) -> None:
+    def __init__(
+        self, interface: type[Interface], checkers: Sequence[ICredentialsChecker], users: Users | None = None
+    ) -> None:
         self._interface = interface
         self._checkers = checkers
+        self._users = users
 
     @property
     def credentialInterfaces(self) -> tuple[type[Interface], ...]:
@@ -97,31 +102,41 @@ class Chain:
             raise LoginRefused(NO_NAME, known=False)
         if not plausible(getattr(credentials, "password", b"")):
             raise LoginRefused("no password has a NUL, or so many octets", known=None)
-        asked = maybeDeferred(self._ask, 0, credentials, ())
+        asked = maybeDeferred(self._ask, 0, credentials, {})
         if isinstance(credentials, Password) and credentials.second:
             asked.addErrback(self._refused_as_typed, credentials)
         return asked
 
     def _refused_as_typed(self, failure: Failure, credentials: Password) -> Deferred[Any]:
         failure.trap(*REFUSED)
-        return self._ask(0, replace(credentials, password=credentials.second, second=b""), ())
+        return self._ask(0, replace(credentials, password=credentials.second, second=b""), {})
 
-    def _ask(self, first: int, credentials: Any, refusals: tuple[LoginRefused, ...]) -> Deferred[Any]:
+    def _ask(self, first: int, credentials: Any, refusals: Mapping[int, LoginRefused]) -> Deferred[Any]:
         for index in range(first, len(self._checkers)):
             checker = self._checkers[index]
             if self._interface in checker.credentialInterfaces:
                 asked = maybeDeferred(checker.requestAvatarId, credentials)
-                return asked.addErrback(self._refused, index, credentials, refusals)
-        raise first_reason(refusals)
+                further = (index, credentials, refusals)
+                return asked.addCallbacks(self._taken, self._refused, further, errbackArgs=further)
+        raise first_reason(list(refusals.values()))
+
+    def _taken(self, answer: Any, index: int, credentials: Any, refusals: Mapping[int, LoginRefused]) -> Any:
+        """The answer. The user in it is vouched for if he is of the name that the checkers before refused as unknown."""
+        if self._users is None or not isinstance(answer, UserId) or answer.read_by is not None:
+            return answer
+        same = answer == getattr(credentials, "username", None)
+        ignorant = [self._checkers[at] for at, why in refusals.items() if same and why.known is False]
+        sure = self._users.first_to_know(self._checkers[index], ignorant)
+        return UserId(answer, answer.user, self._users) if sure else answer
 
     def _refused(
-        self, failure: Failure, index: int, credentials: Any, refusals: tuple[LoginRefused, ...]
+        self, failure: Failure, index: int, credentials: Any, refusals: Mapping[int, LoginRefused]
     ) -> Deferred[Any]:
         failure.trap(*REFUSED)
         why = failure.value
         if not isinstance(why, LoginRefused):
             why = LoginRefused(f"{type(self._checkers[index]).__name__} refused without a reason", known=None)
-        return self._ask(index + 1, credentials, (*refusals, why))
+        return self._ask(index + 1, credentials, {**refusals, index: why})
 
 
 def _names_somebody(credentials: Any) -> bool:
@@ -133,12 +148,15 @@ def _names_somebody(credentials: Any) -> bool:
 
 @implementer(IRealm, IRevocable)
 class MailboxRealm:
-    """cred's realm: the avatar is the user's locked maildrop, its logout is the maildrop's release."""
+    """cred's realm: the avatar is the user's locked maildrop, its logout is the maildrop's release.
 
-    def __init__(self, store: IStore, users: Iterable[object] = ()) -> None:
+    It asks `users`, or checkers, for what the store must know of a user; without them the name must do.
+    """
+
+    def __init__(self, store: IStore, users: Users | Iterable[object] = ()) -> None:
         self._store = store
         self._needs_home = bool(getattr(store, "needs_home", False))
-        self._users = [each for each in users if IUsers.providedBy(each)]
+        self._users = Users.of(users)
 
     def requestAvatar(self, avatarId: AvatarId, mind: object, *interfaces: type[Interface]) -> Deferred[Avatar]:  # noqa: N803 - IRealm names it so
         """Open the maildrop of a user who gave proof of himself.
@@ -152,41 +170,41 @@ class MailboxRealm:
         name = user_name(avatarId)
         if name is None:  # also cred's ANONYMOUS, which is ()
             raise LoginRefused(NO_NAME, known=False)
-        return self._find(name, 0, mind).addCallback(self._open, mind).addCallback(_avatar)
+        return self._find(name, avatarId, mind).addCallback(self._open, mind).addCallback(_avatar)
 
     def _act(self, acting: Acting, mind: object) -> Deferred[Avatar]:
         """As for the user himself, if his master may log in from here, too."""
-        admitted = self._find(acting.master, 0, mind).addCallback(_admitted, mind)
-        opened = admitted.addCallback(lambda _: self._find(acting.user, 0, mind)).addCallback(self._open, mind)
-        return opened.addCallback(_avatar).addCallback(_told, acting, mind)
+        admitted = self._find(acting.master, acting.master_id, mind).addCallback(_admitted, mind)
+        found = admitted.addCallback(lambda _: self._find(acting.user, acting.user_id, mind))
+        return found.addCallback(self._open, mind).addCallback(_avatar).addCallback(_log_master, acting, mind)
 
-    def _find(self, name: str, first: int, mind: object) -> Deferred[User]:
-        if first == len(self._users):
-            return self._unknown(name, mind)
-        return self._users[first].lookup(name).addCallback(self._found, name, first, mind)
+    def _find(self, name: str, avatar_id: object, mind: object) -> Deferred[User]:
+        """The user, as he came with the avatar id if this realm's own users have read him."""
+        read = self._users.read_here(avatar_id)
+        return succeed(read.user) if read is not None else self._users.lookup(name).addCallback(self._found, name, mind)
 
-    def _unknown(self, name: str, mind: object) -> Deferred[User]:
-        if self._needs_home and self._users:  # the users are listed, and he is none of them
+    def _found(self, user: User | None, name: str, mind: object) -> User:
+        if user is None and self._needs_home:  # the users are listed, and he is none of them
             log.error(UNLISTED, event="auth.unlisted", user=name, session=_session(mind))
-            return fail(LoginRefused("he proved who he is, but no checker knows his home", known=False))
-        return succeed(User(name))
-
-    def _found(self, user: User | None, name: str, index: int, mind: object) -> User | Deferred[User]:
-        return self._find(name, index + 1, mind) if user is None else user
+            raise LoginRefused("he proved who he is, but no checker knows his home", known=False)
+        return User(name) if user is None else user
 
     def _open(self, user: User, mind: object) -> Deferred[IMaildrop]:
         peer, listener = (mind.peer, mind.listener) if isinstance(mind, Mind) else (None, "embedded")
         if user_name(_admitted(user, mind).name) is None:
             raise LoginRefused(NO_NAME, known=False)
+        self._check_openable(user, mind)
+        if isinstance(mind, Mind):
+            mind.user = user.name
+        return self._store.open(user, f"{listener} {peer or 'local'}")
+
+    def _check_openable(self, user: User, mind: object) -> None:
         if user.unserved:
             log.error(UNSERVED, event="auth.unserved", user=user.name, reason=user.unserved, session=_session(mind))
             raise PermanentFailure
         if self._needs_home and user.home is None and user.mail is None:
             log.error(HOMELESS, event="auth.homeless", user=user.name, session=_session(mind))
             raise PermanentFailure
-        if isinstance(mind, Mind):
-            mind.user = user.name
-        return self._store.open(user, f"{listener} {peer or 'local'}")
 
 
 def _admitted(user: User, mind: object) -> User:
@@ -200,7 +218,7 @@ def _admitted(user: User, mind: object) -> User:
     return user
 
 
-def _told(avatar: Avatar, acting: Acting, mind: object) -> Avatar:
+def _log_master(avatar: Avatar, acting: Acting, mind: object) -> Avatar:
     peer = mind.peer if isinstance(mind, Mind) else None
     log.info(
         "{master!r} acts for {user!r} from {peer}",

@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from mailserver.credentials import IVerifiedIdentity, Unproven, VerifiedIdentity
 from mailserver.errors import BadCommand
-from mailserver.exchange import Ask, Challenge, Done, IExchange, IMechanism, SaslContext, Step, VerifierOf
+from mailserver.exchange import Ask, Challenge, DigestKey, Done, IExchange, IMechanism, SaslContext, Step, VerifierOf
 from mailserver.sasl.acting import acting
 from mailserver.saslprep import prepared
 
@@ -53,7 +53,7 @@ class DigestMd5Mechanism:
 
 @implementer(IExchange)
 class _DigestMd5:
-    __slots__ = ("_given", "_name", "_nonce", "_realm", "_service", "_stage")
+    __slots__ = ("_given", "_name", "_nonce", "_realm", "_service", "_stage", "_user_id")
 
     def __init__(self, service: bytes, realm: bytes, nonce: bytes) -> None:
         self._service = service
@@ -92,13 +92,14 @@ class _DigestMd5:
         key = _hex(b":".join(parts))
         if not hmac.compare_digest(_digest(key, given, b"AUTHENTICATE"), given[b"response"]):
             return Done(Unproven(self._name, mechanism=b"DIGEST-MD5"))
+        self._user_id = value.user_id if isinstance(value, DigestKey) else None
         self._stage = self._end
         return Challenge(b"rspauth=" + _digest(key, given, b""))
 
     def _end(self, response: bytes | None) -> Step:
         if response:
             raise _malformed()
-        return acting(VerifiedIdentity(self._name), prepared(_utf8(self._given, b"authzid")))
+        return acting(VerifiedIdentity(self._name, self._user_id), prepared(_utf8(self._given, b"authzid")))
 
 
 def _malformed() -> BadCommand:

@@ -134,7 +134,7 @@ class _Scram:
     def _end(self, response: bytes) -> Step:
         if response:
             raise _malformed()
-        return acting(VerifiedIdentity(self._name), self._authzid)
+        return acting(VerifiedIdentity(self._name, self._keys.user_id), self._authzid)
 
 
 def _malformed() -> BadCommand:

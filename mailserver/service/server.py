@@ -21,7 +21,7 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from mailserver.auth import Accounts, Hashing, MailboxRealm, PasswordFile, make_oracle, make_portal
+from mailserver.auth import Accounts, Hashing, MailboxRealm, PasswordFile, Users, make_oracle, make_portal
 from mailserver.config.problems import Problems
 from mailserver.config.settings import Config, mechanism_lists, unknown_kind
 from mailserver.envelope import EnvelopeHeaders
@@ -84,7 +84,7 @@ class Server:
         hashing = Hashing()  # one for all files: there may be a hundred
         for checker in self._checkers:
             if isinstance(checker, PasswordFile):
-                checker.names, checker.hashing = config.naming() if named else checker.names, hashing
+                checker.naming, checker.hashing = config.naming() if named else checker.naming, hashing
         if named and problems.sound("store.url", "auth.checkers"):
             with problems.told("store.url", ValueError):
                 self._store = make_store(config, self._checkers, reactor)
@@ -112,10 +112,10 @@ class Server:
         """Put the parts together, when all of them could be made."""
         if self._kerberos is not None:
             self._checkers.append(self._kerberos.checker)
-        asked = asked_for(self._config, self._checkers)
-        realm = MailboxRealm(cast(IStore, self._store), asked)
-        self._portal = make_portal(realm, asked, self._config.auth.masters)
-        self._oracle = make_oracle(asked, self._kerberos.gssapi if self._kerberos else None)
+        users = make_users(self._config, self._checkers)
+        realm = MailboxRealm(cast(IStore, self._store), users)
+        self._portal = make_portal(realm, users, self._config.auth.masters)
+        self._oracle = make_oracle(users, self._kerberos.gssapi if self._kerberos else None)
 
     async def start(self) -> None:
         """Read and check everything. Errors: ConfigError with all that is wrong; and faults. Then nothing is left running."""
@@ -272,9 +272,9 @@ def make_store(config: Config, checkers: Sequence[ICredentialsChecker], reactor:
     return SharedStore(store, config.naming()) if config.sdps.accounts else store
 
 
-def asked_for(config: Config, checkers: Sequence[ICredentialsChecker]) -> Sequence[ICredentialsChecker]:
-    """Whom to ask about a login: the checkers or, where there are accounts of many users, who stands before them."""
-    return [Accounts(config.naming(), checkers)] if config.sdps.accounts else checkers
+def make_users(config: Config, checkers: Sequence[ICredentialsChecker]) -> Users:
+    """The users of the checkers, and of the accounts of many users."""
+    return Accounts(config.naming(), checkers) if config.sdps.accounts else Users(checkers)
 
 
 def make_checker(description: str) -> ICredentialsChecker:

@@ -219,8 +219,8 @@ class MaildropsOfAnAccount(AccountsCase):
                 await self.opened(name, peer)
 
     async def test_others_open_what_is_theirs(self) -> None:
-        assert await self.opened(b"alice", "") == User("alice", "/home/alice")
-        assert await self.opened(b"alice", "", await self.checker(EXTRA)) == User("alice", "/home/alice")
+        assert await self.opened(b"alice", "") == User("alice", home="/home/alice")
+        assert await self.opened(b"alice", "", await self.checker(EXTRA)) == User("alice", home="/home/alice")
 
     async def test_an_account_that_no_checker_lists_is_nobody_s(self) -> None:
         listed = Accounts(Names(accounts={"other": ""}), [await self.checker(LINES)])

@@ -131,7 +131,7 @@ class MasterTests(PortalCase):
         await self.refused(self.portal(), ActingFor(Password(b"boss", b"b"), b"alice"))
 
 
-ALICE = User("alice", "/home/alice")
+ALICE = User("alice", home="/home/alice")
 BOSS = User("boss", networks=(ip_network("192.0.2.0/24"),))
 
 

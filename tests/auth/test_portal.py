@@ -140,7 +140,7 @@ class MailboxRealmTests(TestCase):
         verifyObject(IRealm, MailboxRealm(Store()))
 
     def test_the_avatar_is_the_users_maildrop_and_its_release_the_logout(self) -> None:
-        store, alice = Store(), User("alice", "/home/alice")
+        store, alice = Store(), User("alice", home="/home/alice")
         interface, maildrop, logout = self.successResultOf(self.avatar(MailboxRealm(store, [Knows(alice)])))
         assert interface is IMaildrop
         assert isinstance(maildrop, Maildrop)
@@ -153,8 +153,8 @@ class MailboxRealmTests(TestCase):
         assert self.successResultOf(portal.login(ALICE, MIND, IMaildrop))[0] is IMaildrop
 
     def test_the_first_directory_that_knows_the_user_counts(self) -> None:
-        store, here = Store(), User("alice", "/here")
-        users = [object(), Knows(), Knows(here), Knows(User("alice", "/there"))]
+        store, here = Store(), User("alice", home="/here")
+        users = [object(), Knows(), Knows(here), Knows(User("alice", home="/there"))]
         self.successResultOf(self.avatar(MailboxRealm(store, users)))
         assert store.opened[0][0] == here
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
@@ -21,14 +21,15 @@ from mailserver.auth.hashing import Hashing
 from mailserver.auth.hmac_md5 import CONTEXTS, hmac_md5, read_contexts
 from mailserver.auth.passwd.extra_fields import NOWHERE
 from mailserver.auth.passwd.reasons import refusal
-from mailserver.auth.passwd.table import Entry
+from mailserver.auth.passwd.table import Entry, Table
 from mailserver.auth.passwd.watch import WatchedTable
 from mailserver.auth.schemes import Secret, plausible, prepare
 from mailserver.auth.scram_keys import DIGESTS, ITERATIONS, ScramSalts, derive, read_keys
+from mailserver.auth.users import page
 from mailserver.auth.verified import VerifiedPasswords
 from mailserver.credentials import CramMd5
 from mailserver.errors import LoginRefused
-from mailserver.interfaces import Census, IPart, IUsers, IVerifiers, User
+from mailserver.interfaces import Census, IPart, IUserList, IVerifiers, User, UserId
 from mailserver.names import Names
 from mailserver.saslprep import prepared
 
@@ -36,7 +37,7 @@ UNKNOWN = Entry(User(""))
 """The entry of an unknown user, so that a login by an unknown name takes the same steps."""
 
 
-@implementer(ICredentialsChecker, IUsers, IVerifiers, IPart)
+@implementer(ICredentialsChecker, IUserList, IVerifiers, IPart)
 class PasswordFile:
     """A checker over a passwd-file. Call `start` before the first login, or give `find_reactor` so that it starts itself.
 
@@ -65,17 +66,18 @@ class PasswordFile:
         self._fake = secrets.token_hex(16).encode("ascii")
         self._fake_contexts = secrets.token_bytes(CONTEXTS)
         self._started = False
+        self._sorted: tuple[Table | None, Sequence[str]] = (None, ())
         self.hashing = Hashing()
         """The threads; several passwd-files may share one `Hashing`, which is set before the start."""
 
     @property
-    def names(self) -> Names:
+    def naming(self) -> Names:
         """The rules by which the names in the file are read; set before the start."""
         return self._file.names
 
-    @names.setter
-    def names(self, names: Names) -> None:
-        self._file.names = names
+    @naming.setter
+    def naming(self, naming: Names) -> None:
+        self._file.names = naming
 
     def __repr__(self) -> str:
         return f"PasswordFile({self._file.path!r})"
@@ -110,7 +112,7 @@ class PasswordFile:
         return (IUsernamePassword,)
 
     def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
-        """The user's name, if the password or the digest is right. Errors: UnauthorizedLogin, TemporaryFailure."""
+        """The user's `UserId`, if the password or the digest is right. Errors: UnauthorizedLogin, TemporaryFailure."""
         if self._ending and not credentials.username.endswith(self._ending.encode("utf-8")):
             return fail(LoginRefused("unknown user: the domain is not the file's", known=False))
         check = self._check_password if IUsernamePassword.providedBy(credentials) else self._check_digest
@@ -121,6 +123,10 @@ class PasswordFile:
         if not name.endswith(self._ending):
             return succeed(None)
         return self._when_fresh(self._lookup, name)
+
+    def names(self, after: str, limit: int) -> Deferred[Sequence[str]]:
+        """A page of the table in force. The first one of a new table waits for its names to be sorted in a thread."""
+        return self._when_fresh(self._page, after, limit)
 
     def mechanisms(self) -> frozenset[bytes]:
         """Those of SCRAM and DIGEST-MD5 that some secret of the file can serve."""
@@ -143,7 +149,7 @@ class PasswordFile:
         """The reason according to the table in force."""
         table = self._file.table
         entry = table.entries.get(name.encode("utf-8", "surrogateescape"))
-        return refusal(table, entry, name, self.names, mechanism)
+        return refusal(table, entry, name, self.naming, mechanism)
 
     def _when_fresh(self, ask: Callable[..., Deferred[Any]], *args: Any) -> Deferred[Any]:
         if not self._started:
@@ -165,11 +171,23 @@ class PasswordFile:
 
     def _lookup(self, name: str) -> Deferred[User | None]:
         entry = self._entry(name.encode("utf-8", "surrogateescape"))
-        if entry is UNKNOWN:
-            return succeed(None)
+        return succeed(None if entry is UNKNOWN else self._user(entry))
+
+    def _user(self, entry: Entry) -> User:
         if entry.not_before <= self._wall():
-            return succeed(entry.user)
-        return succeed(replace(entry.user, networks=NOWHERE, barred="delay_until denies the login for now"))
+            return entry.user
+        return replace(entry.user, networks=NOWHERE, barred="delay_until denies the login for now")
+
+    def _page(self, after: str, limit: int) -> Deferred[Sequence[str]]:
+        table = self._file.table
+        if self._sorted[0] is table:
+            return succeed(page(self._sorted[1], after, limit))
+        ordered = self.hashing.read((self, "names"), _sorted_names, table)
+        return ordered.addCallback(self._paged, table, after, limit)
+
+    def _paged(self, ordered: Sequence[str], table: Table, after: str, limit: int) -> Sequence[str]:
+        self._sorted = table, ordered
+        return page(ordered, after, limit)
 
     def _check_password(self, credentials: Any) -> Deferred[bytes]:
         name, password = credentials.username, credentials.password
@@ -177,15 +195,19 @@ class PasswordFile:
         if not plausible(password):
             return fail(LoginRefused("the password is too long, or contains a NUL", known=None))
         if entry.any_password:
-            return succeed(name)
+            return succeed(self._identity(name, entry))
         if entry.secret is None:
             return self._spend(name, password)
         if entry.secret.slow:
-            return self._check_slowly(name, password, entry.secret)
+            right = self._check_slowly(name, password, entry.secret)
+            return right.addCallback(self._identity, entry)
         if entry.secret.verify(password):
-            return succeed(name)
+            return succeed(self._identity(name, entry))
         decoy = self._file.table.decoy
         return self._spend(name, password) if decoy and decoy.slow else fail(self._why(name))
+
+    def _identity(self, name: bytes, entry: Entry) -> bytes:
+        return UserId(name, self._user(entry))
 
     def _check_slowly(self, name: bytes, password: bytes, secret: Secret) -> Deferred[bytes]:
         if self._cache.knows(name, password, secret.text):
@@ -219,13 +241,15 @@ class PasswordFile:
 
     def _check_digest(self, credentials: Any) -> Deferred[bytes]:
         """Verify APOP or CRAM-MD5 with a clear-text secret; for users without one, against a random secret."""
-        secret = self._entry(credentials.username).secret
+        entry = self._entry(credentials.username)
+        secret = entry.secret
         if isinstance(credentials, CramMd5) and self._proved(secret, credentials):
-            return succeed(credentials.username)
+            return succeed(self._identity(credentials.username, entry))
         clear = secret.clear if secret else None
         checked = maybeDeferred(credentials.checkPassword, self._fake if clear is None else clear)
         mechanism = b"CRAM-MD5" if isinstance(credentials, CramMd5) else b"APOP"
-        return checked.addCallback(self._digest_checked, clear is not None, credentials.username, mechanism)
+        known = None if clear is None else entry
+        return checked.addCallback(self._digest_checked, known, credentials.username, mechanism)
 
     def _proved(self, secret: Secret | None, credentials: CramMd5) -> bool:
         """Whether stored ``{CRAM-MD5}`` contexts produce the digest. The work is the same for all users of a file."""
@@ -235,10 +259,10 @@ class PasswordFile:
         digest = hmac_md5(stored or self._fake_contexts, credentials.challenge).hex().encode("ascii")
         return hmac.compare_digest(digest, credentials.response) and stored is not None
 
-    def _digest_checked(self, right: bool, known: bool, name: bytes, mechanism: bytes) -> bytes:
-        if not (right and known):
+    def _digest_checked(self, right: bool, known: Entry | None, name: bytes, mechanism: bytes) -> bytes:
+        if not right or known is None:
             raise self._why(name, mechanism)
-        return name
+        return self._identity(name, known)
 
     def _digest_key(self, name: bytes, realm: bytes, typed: bytes) -> Deferred[bytes]:
         secret = self._entry(name).secret
@@ -259,6 +283,10 @@ class PasswordFile:
         salt = self._salts.salt(name, mechanism)
         derived = self.hashing.run(derive, password, salt, ITERATIONS, DIGESTS[mechanism])
         return derived.addCallback(lambda keys: stored or keys)
+
+
+def _sorted_names(table: Table) -> Sequence[str]:
+    return sorted(entry.user.name for entry in table.entries.values())
 
 
 def _has_keys(secret: Secret | None, mechanism: bytes) -> bool:

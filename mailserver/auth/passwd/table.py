@@ -169,9 +169,9 @@ def _read_line(number: int, fields: list[bytes], names: Names, ignored: set[str]
     ignored |= extra.ignored
     user = User(
         read,
-        _home(extra.home or _text(home)),
-        extra.mail,
-        extra.networks,
+        home=_home(extra.home or _text(home)),
+        mail=extra.mail,
+        networks=extra.networks,
         barred=extra.denied,
         unserved=extra.unserved,
     )

@@ -257,7 +257,7 @@ class LifeTests(PasswordFileCase):
 class UsersTests(PasswordFileCase):
     async def test_a_user_is_found_by_his_very_name(self) -> None:
         checker = await self.started()
-        assert await checker.lookup("alice") == User("alice", "/home/alice")
+        assert await checker.lookup("alice") == User("alice", home="/home/alice")
         for name in ("Alice", "nobody", "", "\udcff"):
             assert await checker.lookup(name) is None
 

@@ -42,7 +42,7 @@ class ReasonTests(TestCase):
         path = Path(self.mktemp())
         path.write_bytes(lines)
         checker = PasswordFile(str(path))
-        checker.names = Names(**rules)
+        checker.naming = Names(**rules)
         self.successResultOf(checker.start(reactor))
         self.addCleanup(checker.stop)
         return checker

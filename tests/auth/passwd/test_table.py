@@ -21,7 +21,7 @@ def only(data: bytes) -> Entry:
 def test_a_full_line_names_everything() -> None:
     line = b"alice:{PLAIN}tanstaaf:1000:1000:Alice,,,:/home/alice:/bin/sh:userdb_mail=maildir:~/Mail allow_nets=10.0.0.0/8\n"
     entry = only(line)
-    assert entry.user == User("alice", "/home/alice", "maildir:~/Mail", (ip_network("10.0.0.0/8"),))
+    assert entry.user == User("alice", home="/home/alice", mail="maildir:~/Mail", networks=(ip_network("10.0.0.0/8"),))
     assert entry.secret
     assert entry.secret.clear == b"tanstaaf"
 
@@ -89,7 +89,7 @@ def test_a_broken_line_is_noted_without_its_secret(line: bytes, note: str) -> No
 
 def test_a_user_who_cannot_log_in_is_known_all_the_same() -> None:
     assert only(b"bob:{NONE}x::::/home/bob") == Entry(
-        User("bob", "/home/bob"), trouble="the scheme NONE is not supported"
+        User("bob", home="/home/bob"), trouble="the scheme NONE is not supported"
     )
 
 
@@ -285,7 +285,7 @@ def test_fields_of_dovecot_s_folders_are_passed_over() -> None:
 
 
 def test_nopassword_takes_any_password() -> None:
-    assert only(b"bob:::::/home/bob::nopassword") == Entry(User("bob", "/home/bob"), any_password=True)
+    assert only(b"bob:::::/home/bob::nopassword") == Entry(User("bob", home="/home/bob"), any_password=True)
 
 
 def test_local_means_this_machine() -> None:

@@ -1,0 +1,171 @@
+"""The users: the one room that answers who a name is, over all checkers that know users, in their order.
+
+A *question* is what a database would have to answer: a call of a checker's `requestAvatarId`, of its `IUsers.lookup`, or of its
+`IVerifiers.verifier`. A login asks each only once, because an answer is handed on in what the login is made of anyway: a checker
+or the oracle puts the user whom it has read into a `UserId`, which goes through the credentials to the realm. So nothing
+is cached: what a login has read ends with it, and the next one reads again.
+
+    USER and PASS, APOP, CRAM-MD5     1: requestAvatarId, by a checker that answers with a `UserId`; by any other 2
+    SCRAM, DIGEST-MD5                 2: lookup, verifier
+    EXTERNAL, tokens, Kerberos        1: lookup
+    a master for another user         1 more: lookup, of the other
+    a user of an account (SDPS)       1 more: lookup, whether he has a line of his own; with one, 2 more
+
+Where more checkers than one know users, those before the one who knows him are asked as well.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.internet.defer import Deferred, succeed
+from zope.interface import implementer
+
+from mailserver.interfaces import Account, IUserList, IUsers, IVerifiers, User, UserId
+from mailserver.names import PLAIN, Names, Owner
+
+
+def page(ordered: Sequence[str], after: str, limit: int) -> Sequence[str]:
+    """Return what `IUserList.names` answers, of all names in their order."""
+    start = bisect_right(ordered, after)
+    return ordered[start : start + limit]
+
+
+class Holder(NamedTuple):
+    """Who has the secret that opens what a name opens."""
+
+    name: str
+    """By which the secret is found: the user's own, or his account's."""
+    verifiers: IVerifiers | None
+    """The checker that has it; None: nobody."""
+    user_id: UserId | None
+    """The user, read on the way; None: nobody knows him."""
+
+
+@implementer(IUserList)
+class Users:
+    """All users of `checkers`. Those that do not provide `IUsers` may let in others, whom nobody can look up.
+
+    `naming` says which names are accounts of many users (SDPS).
+    """
+
+    def __init__(self, checkers: Iterable[object], naming: Names = PLAIN) -> None:
+        self.backends = tuple(checkers)
+        self.naming = naming
+        self.listing = [IUsers(each) for each in self.backends if IUsers.providedBy(each)]
+
+    @classmethod
+    def of(cls, given: Users | Iterable[object]) -> Users:
+        """The users of some checkers, or those that are given already: alone, or as an `Accounts` in the checkers' place."""
+        if isinstance(given, Users):
+            return given
+        checkers = tuple(given)
+        return checkers[0] if len(checkers) == 1 and isinstance(checkers[0], Users) else Users(checkers)
+
+    @property
+    def checkers(self) -> Sequence[ICredentialsChecker]:
+        """What a portal asks."""
+        return [ICredentialsChecker(each) for each in self.backends if ICredentialsChecker.providedBy(each)]
+
+    def lookup(self, name: str) -> Deferred[User | None]:
+        """Return the user by the first checker that knows him; None when all of them list their users and none does.
+
+        A checker that fails ends the search: another may know somebody else by this name. Where no checker lists its users,
+        every name may be a user's. A user of an account has its maildrop, and his own networks where he has a line of his own.
+        """
+        owner = self.naming.owner(name)
+        if owner.maildrop in self.naming.accounts:
+            return Deferred.fromCoroutine(self._of_account(name, owner))
+        return self.first(name) if self.listing else succeed(User(name))
+
+    def names(self, after: str, limit: int) -> Deferred[Sequence[str]]:
+        """Return the names of all checkers that can list them, each once. Errors: those of any of them."""
+        return Deferred.fromCoroutine(self._names(after, limit))
+
+    def first(self, name: str) -> Deferred[User | None]:
+        """Return the user by the first checker that has a line of this very name."""
+        if len(self.listing) == 1:
+            return self.listing[0].lookup(name)
+        return Deferred.fromCoroutine(self._first(name))
+
+    def read_here(self, answer: object) -> UserId | None:
+        """Return a checker's answer if it carries a user whom these checkers, in this order, have read."""
+        if not isinstance(answer, UserId) or not isinstance(answer.read_by, Users):
+            return None
+        other = answer.read_by
+        same = other is self or (other.listing == self.listing and other.naming == self.naming)
+        return answer if same else None
+
+    def first_to_know(self, checker: object, ignorant: Container[object]) -> bool:
+        """Whether no checker before this one can know the user whom it has read; `ignorant` have said that they do not."""
+        for each in self.backends:
+            if each is checker:
+                return True
+            if IUsers.providedBy(each) and each not in ignorant:
+                return False
+        return False
+
+    def identify(self, name: str, user: User) -> UserId:
+        """Return the avatar id of a user whom these checkers have read."""
+        return UserId(name.encode("utf-8"), user, self)
+
+    async def holder(self, name: str, able: Sequence[object]) -> Holder:
+        """Find which of `able` has the secret of `name`, or of his account. The lookups are the same whoever has it."""
+        owner = self.naming.owner(name)
+        user, verifiers = await self._walk(name, able)
+        if owner.maildrop not in self.naming.accounts:
+            return Holder(name, verifiers, None if user is None else self.identify(name, user))
+        if owner.user is None:
+            secret, whole, own = name, user, None
+        else:
+            own = user
+            whole, accounts = await self._walk(owner.maildrop, able)
+            secret, verifiers = (owner.maildrop, accounts) if own is None else (name, verifiers)
+        user = self.of_account(owner, whole, own)
+        return Holder(secret, verifiers, None if user is None else self.identify(name, user))
+
+    def of_account(self, owner: Owner, account: User | None, own: User | None) -> User | None:
+        """The user of a name that opens an account or a share of it, by the account's line and the user's own.
+
+        An account that nobody lists may be one where a checker lists nobody: the operator has listed it.
+        """
+        if account is None:
+            if self.listing and len(self.listing) == len(self.backends):
+                return None
+            account = User(owner.maildrop)
+        allowed = account if own is None else own
+        of_many = Account(self.naming.accounts[owner.maildrop], owner.user)
+        return replace(account, networks=allowed.networks, barred=allowed.barred, account=of_many)
+
+    async def _of_account(self, name: str, owner: Owner) -> User | None:
+        account = await self.first(owner.maildrop)
+        return self.of_account(owner, account, None if owner.user is None else await self.first(name))
+
+    async def _first(self, name: str) -> User | None:
+        for each in self.listing:
+            user = await each.lookup(name)
+            if user is not None:
+                return user
+        return None
+
+    async def _walk(self, name: str, able: Sequence[object]) -> tuple[User | None, IVerifiers | None]:
+        """The user by the first who knows him, and the first of `able` who does."""
+        first: User | None = None
+        for each in self.listing:
+            if first is None or each in able:
+                user = await each.lookup(name)
+                first = user if first is None else first
+                if user is not None and each in able:
+                    return first, IVerifiers(each)
+        return first, None
+
+    async def _names(self, after: str, limit: int) -> Sequence[str]:
+        found: set[str] = set()
+        for each in self.backends:
+            if IUserList.providedBy(each):
+                found.update(await IUserList(each).names(after, limit))
+        return sorted(found)[:limit]
