@@ -28,10 +28,10 @@ def test_every_link_inside_the_project_leads_somewhere(page):
     assert [each for each in targets if "://" not in each and not (page.parent / each).exists()] == []
 
 
-def docstrings(cls_name):
+def docstrings(cls):
     """The text under each field of a class of the settings."""
-    tree = ast.parse(Path(config.__file__).read_text())
-    body = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cls_name).body
+    tree = ast.parse(Path(sys.modules[cls.__module__].__file__).read_text())
+    body = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cls.__name__).body
     for field, text in pairwise(body):
         if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
             yield field.target.id, text.value.value
@@ -39,7 +39,7 @@ def docstrings(cls_name):
 
 def rows(cls=config.Config, prefix=""):
     """The rows of the table of settings."""
-    texts = dict(docstrings(cls.__name__))
+    texts = dict(docstrings(cls))
     for item in dataclasses.fields(cls):
         if not item.metadata.get("setting", True):
             continue

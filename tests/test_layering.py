@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "clock": set(),
     "service": BASE | PARTS | {"clock", "config", "service"},
     "cli": BASE | PURE | PARTS | {"clock", "config", "service", "cli"},
-    "demo": BASE | PARTS | {"demo"},
+    "demo": BASE | PARTS | {"config", "demo"},
     "": frozenset(),
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.application.service import Service
@@ -20,6 +20,7 @@ from mailserver.cli.changes import Changes
 from mailserver.cli.logs import Logs
 from mailserver.cli.signals import attend
 from mailserver.clock import steady
+from mailserver.config.kinds import KINDS
 from mailserver.config.problems import Problems
 from mailserver.config.reading import Flag, Misread, load
 from mailserver.config.settings import Config, Key
@@ -42,6 +43,11 @@ _FLAGS: dict[str, Key] = {
     "io": ("store", "io"),
     "log": ("log",),
 }
+_REPEATABLE: dict[str, tuple[Key, str]] = {
+    **{kind.name: (("listen", kind.name), kind.help) for kind in KINDS.values()},
+    "auth": (("auth", "checkers"), "Users and passwords, such as passwd-file:FILE; repeatable, asked in this order."),
+}
+"""Flags that may be given more than once: for which setting, and what --help says."""
 
 
 class Options(usage.Options, AuthOptionMixin):
@@ -72,23 +78,8 @@ class Options(usage.Options, AuthOptionMixin):
 
     def __init__(self) -> None:
         usage.Options.__init__(self)
-        self._lists: dict[str, list[str]] = {}
-
-    def opt_pop3(self, endpoint: str) -> None:
-        """Serve POP3 here, such as tcp:110; repeatable."""
-        self._lists.setdefault("pop3", []).append(endpoint)
-
-    def opt_pop3s(self, endpoint: str) -> None:
-        """Serve POP3 in TLS here, such as tcp:995; repeatable."""
-        self._lists.setdefault("pop3s", []).append(endpoint)
-
-    def opt_kpop(self, endpoint: str) -> None:
-        """Serve KPOP here, such as tcp:1109; repeatable."""
-        self._lists.setdefault("kpop", []).append(endpoint)
-
-    def opt_auth(self, description: str) -> None:
-        """Users and passwords, such as passwd-file:FILE; repeatable, asked in this order."""
-        self._lists.setdefault("auth", []).append(description)
+        self.repeated: dict[str, list[str]] = {}
+        """What was given of `_REPEATABLE`."""
 
     def flags(self) -> dict[Key, Flag]:
         """The settings that were given."""
@@ -96,14 +87,28 @@ class Options(usage.Options, AuthOptionMixin):
         workers = self["workers"]
         if workers is not None and workers.isdecimal():
             flags["workers",] = Flag("--workers", int(workers))
-        for name, values in self._lists.items():
-            key = ("auth", "checkers") if name == "auth" else ("listen", name)
+        for name, values in self.repeated.items():
+            key, _help = _REPEATABLE[name]
             flags[key] = Flag(f"--{name}", values)
         return flags
 
     def settings(self) -> Config:
         """The settings of the file and the flags. Errors: ConfigError."""
         return load(self["config"], self.flags())
+
+
+def _repeatable(name: str, text: str) -> Callable[[Options, str], None]:
+    """The method by which twist hands over one use of a flag; its docstring is what --help says."""
+
+    def take(options: Options, value: str) -> None:
+        options.repeated.setdefault(name, []).append(value)
+
+    take.__doc__ = text
+    return take
+
+
+for _name, (_key, _text) in _REPEATABLE.items():
+    setattr(Options, f"opt_{_name}", _repeatable(_name, _text))
 
 
 def makeService(options: Options) -> Program:

@@ -1,12 +1,12 @@
 """The settings: what can be set, how it is read, and what is wrong with it."""
 
+from mailserver.config.kinds import Listen
 from mailserver.config.settings import (
     Auth,
     Certificate,
     Config,
     Kerberos,
     Limits,
-    Listen,
     NameRules,
     Sdps,
     Store,

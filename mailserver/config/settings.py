@@ -15,6 +15,7 @@ from typing import Any, Literal
 from twisted.cred.strcred import InvalidAuthType, findCheckerFactories, findCheckerFactory
 
 from mailserver.config.cores import too_many
+from mailserver.config.kinds import KINDS, Listen
 from mailserver.names import Names
 from mailserver.store import needs_home
 
@@ -25,23 +26,6 @@ Key = tuple[str | int, ...]
 
 def _at_least(minimum: float, default: float) -> Any:
     return field(default=default, metadata={"minimum": minimum})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listen:
-    """``[listen]``: Twisted endpoint strings, each with an optional ``haproxy:`` in front."""
-
-    pop3: tuple[str, ...] = ()
-    """Where POP3 is served; STLS is offered when `tls.certificate` is set. Port 110 by RFC 1939."""
-    pop3s: tuple[str, ...] = ()
-    """Where POP3 is served in TLS from the first byte. Port 995 by RFC 8314."""
-    kpop: tuple[str, ...] = ()
-    """Where POP3 is served to who has a Kerberos ticket for `kerberos.keytab`. Port 1109 by custom."""
-
-    @property
-    def endpoints(self) -> tuple[str, ...]:
-        """All of them."""
-        return (*self.pop3, *self.pop3s, *self.kpop)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,10 +201,10 @@ def contradictions(config: Config) -> list[tuple[Key, str]]:
     """Settings that are well-formed and cannot stand, alone or together: where, and what to do."""
     listen = config.listen
     found: list[tuple[Key, str]] = [(("workers",), text) for text in [too_many(config.workers)] if text]
-    if not (listen.pop3 or listen.pop3s or listen.kpop):
+    if not listen.endpoints:
         found.append((("listen",), "nothing to listen on: give --pop3 tcp:110, or pop3 = [...] in [listen]"))
-    for name, endpoints in (("pop3", listen.pop3), ("pop3s", listen.pop3s), ("kpop", listen.kpop)):
-        found.extend((("listen", name), text) for endpoint in endpoints for text in _against(endpoint, config))
+    for kind in KINDS:
+        found.extend((("listen", kind), text) for endpoint in listen.of(kind) for text in _against(endpoint, config))
     found += (*_tls_contradictions(config), *_login_contradictions(config), *_kerberos_contradictions(config))
     return [*found, *_about_names(config), *_about_sdps(config)]
 
@@ -229,8 +213,10 @@ def _tls_contradictions(config: Config) -> Iterator[tuple[Key, str]]:
     tls, listen = config.tls, config.listen
     if bool(tls.certificate) != bool(tls.key):
         yield ("tls", "certificate"), "a certificate and its key go together: give both or neither"
-    if (listen.pop3s or tls.certificates) and not tls.certificate:
-        key: Key = ("listen", "pop3s") if listen.pop3s else ("tls", "certificates")
+    wanting: list[Key] = [("listen", kind.name) for kind in KINDS.values() if kind.tls and listen.of(kind.name)]
+    if not wanting and tls.certificates:
+        wanting = [("tls", "certificates")]
+    for key in wanting if not tls.certificate else ():
         yield key, "TLS needs a certificate and a key: give --tls-certificate and --tls-key, or [tls]"
     if tls.client_ca and not tls.certificate:
         yield ("tls", "client_ca"), "clients show certificates in TLS: give a certificate and a key, too"
@@ -285,15 +271,17 @@ def near_miss(name: str, known: Iterable[str]) -> str:
 
 def _kerberos_contradictions(config: Config) -> Iterator[tuple[Key, str]]:
     kerberos = config.kerberos
+    ticketed = [kind for kind in KINDS.values() if kind.keytab and config.listen.of(kind.name)]
     if not kerberos.keytab:
-        if config.listen.kpop:
-            yield ("listen", "kpop"), "KPOP needs the keys of its service: give --keytab FILE, or keytab in [kerberos]"
-        elif kerberos != Kerberos():
+        for kind in ticketed:
+            remedy = "give --keytab FILE, or keytab in [kerberos]"
+            yield ("listen", kind.name), f"{kind.protocol} needs the keys of its service: {remedy}"
+        if not ticketed and kerberos != Kerberos():
             yield (
                 ("kerberos",),
                 "this serves nothing without the service's keys: give --keytab FILE, or keytab in [kerberos]",
             )
-    if kerberos.require_tls and config.listen.kpop and not config.tls.certificate:
+    if kerberos.require_tls and ticketed and not config.tls.certificate:
         yield (
             ("kerberos", "require_tls"),
             "TLS needs a certificate and a key: give --tls-certificate and --tls-key, or [tls]",

@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Final
 
 from mailserver.auth.kerberos import libkrb5
+from mailserver.config.kinds import KINDS
 from mailserver.demo import realm as demo_realm
 from mailserver.demo.realm import DemoRealm, make_realm
 from mailserver.demo.user import as_user, give, reachable, serving_user
 from mailserver.tls.certificates import self_signed
 
 ACCOUNT: Final = "demo"
-PORTS: Final = {"pop3": (110, 10110), "pop3s": (995, 10995), "kpop": (1109, 11109)}
+PORTS: Final = {kind.name: (kind.port, kind.demo_port) for kind in KINDS.values()}
 """The ports of each kind, the first that can be bound is taken: those below 1024 are root's."""
 
 MESSAGES: Final = (

@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from twisted.internet.protocol import ServerFactory
 from twisted.internet.tcp import Port
 from twisted.logger import Logger, LogLevel
 
+from mailserver.config.kinds import KINDS
 from mailserver.config.problems import Problems
 from mailserver.config.settings import Config
 from mailserver.errors import ConfigError
@@ -41,9 +42,6 @@ log = Logger()
 BACKLOG: Final = 1024
 """Connections that may wait to be accepted, unless an endpoint says otherwise: cron starts its clients by the hundred in one
 second, and Twisted's 50 would make the others wait for a second SYN."""
-
-KINDS: Final = ("pop3", "pop3s", "kpop")
-"""What a port can be for, as `Listen` calls it."""
 
 _REMEDIES: Final = {
     errno.EADDRINUSE: "it is in use: stop who has it (ss -ltnp shows him), or choose another",
@@ -196,12 +194,12 @@ class MailService(Service):
                 await server.stop()
 
 
-async def bind(config: Config, reactor: Any, kinds: Sequence[str] = KINDS) -> list[Socket]:
+async def bind(config: Config, reactor: Any, kinds: Iterable[str] = KINDS) -> list[Socket]:
     """Bind all the ports, and accept nothing yet. Errors: ConfigError with all of them, and then none is bound."""
     bound: list[Socket] = []
     problems: list[str] = []
     for kind in kinds:
-        for endpoint in getattr(config.listen, kind):
+        for endpoint in config.listen.of(kind):
             try:
                 bound.append(await _bind_one(kind, endpoint, reactor))
             except CannotListenError as error:

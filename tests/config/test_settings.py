@@ -12,8 +12,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from mailserver.config.cores import FEW_WORKERS
+from mailserver.config.kinds import Listen
 from mailserver.config.reading import Flag, decode, load, plain, revive
-from mailserver.config.settings import Auth, Config, Limits, Listen
+from mailserver.config.settings import Auth, Config, Limits
 from mailserver.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,65 @@
+"""The kinds of listeners, in one table: what a port can serve.
+
+A kind is a field of `Listen`, and nothing else knows the kinds by themselves: its flag, its check, the binding of its ports,
+the demonstration's ports and its line in docs/configuration.md, which is the field's docstring, are taken from here. How a
+port's factory is made of the settings is said once for each protocol, in `mailserver.service.listeners`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """What one kind of listener is."""
+
+    name: str
+    """As `[listen]`, its flag and the log call it."""
+    protocol: str
+    """What is spoken, in capitals."""
+    port: int
+    """Where clients look for it."""
+    demo_port: int
+    """Above 1023, where nobody but root can bind `port`."""
+    tls: bool = False
+    """TLS begins at the first octet, so that it needs a certificate."""
+    keytab: bool = False
+    """A Kerberos ticket comes before all else, and stands for a login, so that it needs a keytab."""
+
+    @property
+    def help(self) -> str:
+        """What its flag is for."""
+        return f"Serve {self.protocol}{' in TLS' if self.tls else ''} here, such as tcp:{self.port}; repeatable."
+
+
+def _kind(protocol: str, *, port: int, demo_port: int, **needs: bool) -> Any:
+    return field(default=(), metadata={"kind": {"protocol": protocol, "port": port, "demo_port": demo_port, **needs}})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listen:
+    """``[listen]``: Twisted endpoint strings, each with an optional ``haproxy:`` in front."""
+
+    pop3: tuple[str, ...] = _kind("POP3", port=110, demo_port=10110)
+    """Where POP3 is served; STLS is offered when `tls.certificate` is set. Port 110 by RFC 1939."""
+    pop3s: tuple[str, ...] = _kind("POP3", port=995, demo_port=10995, tls=True)
+    """Where POP3 is served in TLS from the first byte. Port 995 by RFC 8314."""
+    kpop: tuple[str, ...] = _kind("KPOP", port=1109, demo_port=11109, keytab=True)
+    """Where POP3 is served to who has a Kerberos ticket for `kerberos.keytab`. Port 1109 by custom."""
+
+    def of(self, kind: str) -> tuple[str, ...]:
+        """The endpoints of one kind, by its name."""
+        endpoints: tuple[str, ...] = getattr(self, kind)
+        return endpoints
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """All of them."""
+        return tuple(endpoint for kind in KINDS for endpoint in self.of(kind))
+
+
+KINDS: Final[Mapping[str, Kind]] = {item.name: Kind(name=item.name, **item.metadata["kind"]) for item in fields(Listen)}
+"""The table, by the kinds' names."""

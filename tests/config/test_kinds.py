@@ -1,0 +1,119 @@
+"""The table of the kinds of listeners: it is true, and a line in it is all that a new kind needs to be bound."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mailserver
+from mailserver.cli.launch import Options
+from mailserver.config.kinds import KINDS, Listen
+from mailserver.config.reading import decode
+from mailserver.demo.demo import PORTS
+from mailserver.errors import ConfigError
+
+PACKAGE = Path(mailserver.__file__).parent
+ROOT = Path(__file__).parents[2]
+
+ANOTHER = '    mtqp: tuple[str, ...] = _kind("MTQP", port=1038, demo_port=11038, tls=True)\n'
+SERVED = """
+import sys
+from twisted.internet import defer, reactor, task
+from mailserver.cli.launch import Options
+from mailserver.demo.demo import PORTS
+from mailserver.errors import ConfigError
+from mailserver.service.mail import bind
+
+async def main(reactor):
+    options = Options()
+    options.parseOptions(["--mtqp=tcp:0:interface=127.0.0.1", "--auth=memory:alice:wonderland", *sys.argv[1:]])
+    for bound in await bind(options.settings(), reactor):
+        print(bound.kind, bound.endpoint, bound.port.getHost().host, PORTS[bound.kind][0])
+        await defer.maybeDeferred(bound.port.stopListening)
+
+try:
+    task.react(lambda reactor: defer.Deferred.fromCoroutine(main(reactor)))
+except ConfigError as error:
+    print(error)
+"""
+
+
+def served(folder, *flags):
+    """What a server with one more kind in its table says."""
+    shutil.copytree(PACKAGE, folder / "mailserver", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "twisted", folder / "twisted", ignore=shutil.ignore_patterns("__pycache__", "*.cache"))
+    table = folder / "mailserver/config/kinds.py"
+    text = table.read_text()
+    table.write_text(re.sub(r"(?m)^    kpop: ", f"{ANOTHER}\\g<0>", text, count=1))
+    ended = subprocess.run(
+        [sys.executable, "-c", SERVED, *flags],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return ended.stdout, ended.stderr
+
+
+def test_a_line_in_the_table_is_a_flag_a_setting_and_a_bound_port(tmp_path):
+    said, errors = served(tmp_path, "--tls-certificate=c.pem", "--tls-key=k.pem")
+    assert said == "mtqp tcp:0:interface=127.0.0.1 127.0.0.1 1038\n", errors
+
+
+def test_a_line_in_the_table_says_what_the_kind_needs(tmp_path):
+    _, errors = served(tmp_path)
+    assert "--mtqp: TLS needs a certificate and a key" in errors
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_the_table_and_what_is_made_of_it_agree(kind):
+    assert KINDS[kind.name] is kind
+    assert PORTS[kind.name] == (kind.port, kind.demo_port)
+    assert kind.demo_port > 1023
+    assert Options().docs[kind.name] == kind.help
+    assert f"`listen.{kind.name}`" in (row := row_of(kind.name))
+    assert f"Port {kind.port} " in row
+    config = decode({"listen": {kind.name: ["tcp:1"]}, **ENOUGH})
+    assert config.listen.endpoints == config.listen.of(kind.name) == ("tcp:1",)
+
+
+ENOUGH = {
+    "auth": {"checkers": ["memory:alice:wonderland"]},
+    "tls": {"certificate": "c", "key": "k"},
+    "kerberos": {"keytab": "t"},
+}
+
+
+def row_of(name):
+    rows = (ROOT / "docs/configuration.md").read_text().splitlines()
+    return next(row for row in rows if row.startswith(f"| `listen.{name}`"))
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_what_a_kind_needs_is_wanted_of_it_alone(kind):
+    told = ""
+    try:
+        decode({"listen": {kind.name: ["tcp:1"]}, "auth": ENOUGH["auth"]})
+    except ConfigError as error:
+        told = str(error)
+    assert ("TLS needs a certificate" in told) == kind.tls
+    assert (f"{kind.protocol} needs the keys" in told) == kind.keytab
+
+
+def kinds_named(path):
+    """Whether a module names a kind that nothing but a list of the kinds would name."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    return any(getattr(node, "attr", getattr(node, "value", None)) == "pop3s" for node in nodes)
+
+
+def test_nobody_else_lists_the_kinds():
+    naming = {str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if kinds_named(path)}
+    assert naming == {"demo/demo.py", "service/server.py"}  # it shows how to use each port that it serves
+    assert list(KINDS) == [*Listen.__dataclass_fields__]
