@@ -307,7 +307,7 @@ class KeptEnvelopes(AccountCase):
         assert await self.read() == 1
         assert await self.read() == 0, "this process remembers"
         assert await self.read(store=self.make()) == 1
-        assert "the envelopes cannot be written down" in self.told("store.note")[0]
+        assert "the envelopes cannot be stored" in self.told("store.note")[0]
 
     async def test_a_message_that_another_program_renames_is_found_again(self) -> None:
         self.fill("john@x", "mary@x")

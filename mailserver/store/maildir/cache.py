@@ -1,4 +1,4 @@
-"""Indexes that were read already, so that a client that polls costs neither a read nor a parse."""
+"""A cache of parsed indexes, so that a client that polls costs neither a read nor a parse."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from mailserver.store.maildir.files import Identity
 from mailserver.store.maildir.index import Index
 
 _ROWS = 128 * 1024
-"""Rows of all cached indexes together: about 30 MB when each of them was listed."""
+"""Rows of all cached indexes together: about 30 MB when all of them have been listed."""
 
 _OVERHEAD = 20
-"""What an index costs beside its rows, in rows."""
+"""The cost of an index beside its rows, in rows."""
 
 
 class IndexCache:
-    """The indexes used last, by the root of their maildrop, and valid for one identity of the index file."""
+    """The indexes used last, by the maildrop's root; each is valid for one identity of the index file."""
 
     def __init__(self, rows: int = _ROWS) -> None:
         self._room = rows
@@ -33,7 +33,7 @@ class IndexCache:
         return entry[1]
 
     def put(self, root: bytes, identity: Identity, index: Index) -> None:
-        """Remember the index, and forget as many of the oldest as make room for it."""
+        """Add an index, and drop the oldest ones until it fits."""
         self._drop(root)
         self._entries[root] = identity, index
         self._room -= _cost(index)

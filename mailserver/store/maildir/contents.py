@@ -1,4 +1,4 @@
-"""What lies in a message's file: the mail as it is, or packed. Measured for a scan, opened for a session."""
+"""The contents of a message's file, plain or packed: measured for a scan, opened for a session."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from mailserver.store.maildir.packed import Unpacking, Unreadable, kind_of
 from mailserver.store.measure import Measure
 
 HEAD = 16 * 1024
-"""Octets read at once of a message that nobody looked at before: all of most messages, and what TOP reads at a time."""
+"""Octets of the first read of a message that was never measured: enough for most messages, and TOP's reads."""
 
 
 class Contents(NamedTuple):
-    """What a row says of its file, as the reading of it found."""
+    """The measured columns of a row."""
 
     size: int
-    """Octets of the file as it is stored."""
+    """Octets of the stored file."""
     octets: int
     """Octets on the wire."""
     flags: int
 
 
 class Opened(NamedTuple):
-    """A message's body, and what else was found."""
+    """A message's body, and whether its file's name was right."""
 
     body: BytesBody | FileBody | UnpackedBody
     lied: bool
-    """Whether the file's name has a size that is not the file's, and none of a mail packed in it."""
+    """Whether the size in the file's name is neither the file's nor that of the mail packed in it."""
 
 
 def measured(path: bytes) -> Contents:
     """Read the whole file, a chunk at a time. Errors: OSError."""
-    descriptor = open_to_read(path)  # not by a ``with``, which costs a scan as much as the opening
+    descriptor = open_to_read(path)  # without a ``with``, which would cost as much as the open
     try:
         return _measured(descriptor)
     finally:
@@ -56,7 +56,7 @@ def _measured(descriptor: int) -> Contents:
         return Contents(result.size, result.octets, WIRE if result.wire else 0)
     size = os.fstat(descriptor).st_size
     if kind.make is None:
-        return Contents(size, size, PACKED)  # what is missing may be installed some day
+        return Contents(size, size, PACKED)  # the missing library may be installed later
     try:
         return Contents(size, _unpacked_octets(Unpacking(descriptor, kind)), PACKED)
     except Unreadable:
@@ -84,9 +84,9 @@ def beginning(path: bytes, step: int) -> Generator[bytes, None, None]:
 
 
 def open_at_once(path: bytes, size: int, flags: int) -> FileBody | None:
-    """The body of a message that lies where it was listed; None where only `open_thoroughly` can tell.
+    """The body of a message that is where it was listed; None where only `open_thoroughly` can open it.
 
-    Bounded work: two system calls, and a third that the body's first read then saves. Errors: MessageGone; OSError.
+    Bounded work: two system calls, and a read that the body's first `read` then saves. Errors: MessageGone; OSError.
     """
     if flags & PACKED:
         return None
@@ -119,7 +119,7 @@ def open_thoroughly(path: bytes, size: int, flags: int) -> Opened:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise MessageGone(f"{shown(path)} is no regular file")
+            raise MessageGone(f"{shown(path)} is not a regular file")
         head = os.read(descriptor, HEAD)
         kind = kind_of(head)
         if kind is None:
@@ -127,10 +127,10 @@ def open_thoroughly(path: bytes, size: int, flags: int) -> Opened:
         try:
             unpacking = Unpacking(descriptor, kind)
             if flags & SEALED:
-                raise Unreadable(f"it is {kind.name}, and was found to be damaged or too big when it was measured")
+                raise Unreadable(f"it is {kind.name}, and measuring it showed that it is damaged or too big")
             body = _unpacked(descriptor, unpacking)
             if flags & CLAIMED and isinstance(body, UnpackedBody):
-                _unpacked_octets(unpacking)  # damage is found before the answer begins: after it the session would end
+                _unpacked_octets(unpacking)  # find damage before the reply begins: later it would end the session
                 body = _unpacked(descriptor, Unpacking(descriptor, kind))
         except Unreadable as error:
             raise MessageSealed(f"{shown(path)} is not served: {error}") from error
@@ -141,7 +141,7 @@ def open_thoroughly(path: bytes, size: int, flags: int) -> Opened:
 
 
 def _unpacked(descriptor: int, unpacking: Unpacking) -> BytesBody | UnpackedBody:
-    """The mail in memory when it is small, which shows as well that it is whole; else its stream."""
+    """A small mail in memory, which also checks that it is whole; a stream for a larger one."""
     first = unpacking.read(CHUNK)
     if len(first) == CHUNK:
         return UnpackedBody(descriptor, unpacking, first)

@@ -1,7 +1,7 @@
-"""The envelopes of a Maildir's messages, kept beside its index, so that an account's login reads no message twice.
+"""The envelopes of a Maildir's messages, cached beside its index, so that an account's login reads no message twice.
 
-It is a file of its own: a maildrop that is no account has none, and its index stays as it is. It is a cache, and as far as
-it lies or was written for other headers, the messages are read again. docs/sdps.md has the format.
+The cache is a file of its own, and only the maildrop of an account (SDPS) has one. Where it is damaged, or was written for
+other headers, the messages are read again. docs/sdps.md has the format.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ _HEADER = struct.Struct("=8sI16sI")  # magic, version, the headers' fingerprint,
 _DIGEST = 16
 
 Cells = tuple[bytes, bytes]
-"""Of a row: the sender, and the recipients with commas between."""
+"""A row's two cells: the sender, and the recipients separated by commas."""
 
 
 class Read(NamedTuple):
-    """What a thread found."""
+    """The result of `read`."""
 
     envelopes: Envelopes
     whole: bool
     """Whether every message could be read."""
     note: str
-    """What the operator should know, or ""."""
+    """A note for the operator, or ""."""
 
 
 def read(root: bytes, index: Index, headers: EnvelopeHeaders, clock: Clock) -> Read:
-    """The envelopes of the index's messages, read where the file does not know them. For a thread, under the lock."""
+    """The envelopes of the index's messages; reads the messages that the file lacks. For a thread, under the lock."""
     known = _known(root, headers)
     uidls = index.snapshot.uidls
     missing = [at for at, uidl in enumerate(uidls) if uidl not in known]
@@ -57,14 +57,14 @@ def read(root: bytes, index: Index, headers: EnvelopeHeaders, clock: Clock) -> R
         try:
             write(root, encode(rows, headers))
         except OSError as error:
-            note = f"the envelopes cannot be written down, so every login reads them from the messages: {error}"
+            note = f"the envelopes cannot be stored, so every login reads them from the messages: {error}"
     columns = [rows.get(uidl, (b"", b"")) for uidl in uidls]
     unread = frozenset(at for at in missing if uidls[at] not in rows)
     return Read(Envelopes([row[0] for row in columns], [row[1] for row in columns], unread), not unread, note)
 
 
 def encode(rows: Mapping[bytes, Cells], headers: EnvelopeHeaders) -> bytes:
-    """The file that holds these rows, by unique-id."""
+    """The file's contents for these rows, which are by unique-id."""
     texts = chain(rows, *zip(*rows.values(), strict=True))
     data = _HEADER.pack(_MAGIC, _VERSION, headers.fingerprint, len(rows)) + b"\0".join(texts)
     return data + _digest(data)
@@ -82,7 +82,7 @@ def decode(data: bytes, headers: EnvelopeHeaders) -> dict[bytes, Cells]:
 
 
 def write(root: bytes, data: bytes) -> None:
-    """Replace the file at once. It need not be durable: a torn one is done without."""
+    """Replace the file atomically. It need not be durable: a damaged one is ignored."""
     temporary = root + NAME + b".tmp"
     write_new(temporary, data, durable=False)
     rename(temporary, root + NAME)
@@ -92,11 +92,11 @@ def _known(root: bytes, headers: EnvelopeHeaders) -> dict[bytes, Cells]:
     try:
         return decode(read_whole(root + NAME), headers)
     except OSError:
-        return {}  # none yet, or one that we cannot use: it is replaced
+        return {}  # there is none yet, or it is unusable and will be replaced
 
 
 def _look(root: bytes, index: Index, rows: Sequence[int], headers: EnvelopeHeaders, clock: Clock) -> dict[bytes, Cells]:
-    """What these messages tell, those that other programs rename meanwhile too."""
+    """Read the envelopes of these messages, including those that other programs rename meanwhile."""
     found: dict[bytes, Cells] = {}
     uidls = index.snapshot.uidls
     moved: dict[Target, bytes] = {}
@@ -117,7 +117,7 @@ def _look(root: bytes, index: Index, rows: Sequence[int], headers: EnvelopeHeade
 
 
 def cells_of(path: bytes, headers: EnvelopeHeaders) -> Cells:
-    """What the beginning of this file tells. Errors: OSError."""
+    """The envelope from the headers of this file. Errors: OSError."""
     head = b""
     with closing(beginning(path, STEP_OCTETS)) as chunks:
         for chunk in chunks:

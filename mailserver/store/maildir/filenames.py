@@ -1,9 +1,9 @@
-"""File names in a Maildir: what they say of a message, and the unique-ids that come of them.
+"""File names in a Maildir: the facts about a message that they contain, and the unique-ids derived from them.
 
-``1700000000.M123456P42.host,S=2048,W=2090:2,FS``: the unique part, sizes that the delivery agent measured (Maildir++), and
-the info with the flags, which other programs change at will. Only ``:2,`` and ``:1,`` begin an info: any other colon is one of
-the name's own, as in ``2024-01-01T10:00:00.eml``. Systems without colons in names write ``;`` or ``!``. The name without its
-info is the base; the unique part is what stands in it before the first comma.
+``1700000000.M123456P42.host,S=2048,W=2090:2,FS`` has the unique part, sizes that the delivery agent measured (Maildir++), and
+the info with the flags, which other programs change at any time. Only ``:2,`` and ``:1,`` begin an info; any other colon
+belongs to the name, as in ``2024-01-01T10:00:00.eml``. Systems without colons in names write ``;`` or ``!``. The base is the
+name without its info; the unique part is the base up to the first comma.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _PLAIN = re.compile(rb"[\x21-\x7e]{1,70}")
 _TIME = re.compile(rb"(\d{1,11})(?!\d)(?:\.(?:[A-Z][0-9a-f]*)*?[MH](\d{1,6})(?![0-9A-Fa-f]))?")
 """Seconds, and microseconds as M (Dovecot, Courier, Postfix after its V and I fields) or H (Exim) gives them.
 
-A capital always begins a field, hexadecimal or not: were there two readings of it, a name of n capitals had 2**n.
+A capital always begins a field, even if it is a hexadecimal digit: with two readings, a name of n capitals would have 2**n.
 """
 _SIZES = re.compile(rb",([SW])=(\d{1,15})(?=[,:]|$)")
 
@@ -25,7 +25,7 @@ _MICROSECONDS = 1_000_000
 
 
 def unique_part(name: bytes) -> bytes:
-    """What stays the same whatever becomes of the message."""
+    """The part of the name that never changes."""
     return _UNIQUE.match(name)[0]  # type: ignore[index]  # the pattern matches everywhere
 
 
@@ -36,13 +36,13 @@ def base(name: bytes) -> bytes:
 
 
 def arrival(name: bytes) -> int | None:
-    """When the message came, in microseconds of the epoch; None when the name does not tell."""
+    """The time of the delivery, in microseconds of the epoch; None when the name does not contain it."""
     time = _TIME.match(name)
     return None if time is None else int(time[1]) * _MICROSECONDS + int(time[2] or 0)
 
 
 def sizes(name: bytes) -> tuple[int | None, int | None]:
-    """Size of the file and octets on the wire, as far as the name tells them."""
+    """The file's size and the octets on the wire; None for what the name does not contain."""
     if b"=" not in name:
         return None, None
     found = dict(_SIZES.findall(base(name)))
@@ -50,7 +50,7 @@ def sizes(name: bytes) -> tuple[int | None, int | None]:
 
 
 def seen(name: bytes) -> bytes | None:
-    """The name with the S flag set; None when it is set already, or the info is of a kind that has no flags."""
+    """The name with the S flag added; None when it has the flag already, or an info without flags."""
     info = _INFO.search(name)
     if info is None:
         return name + b":2,S"
@@ -61,20 +61,23 @@ def seen(name: bytes) -> bytes | None:
 
 
 def unique_id(unique: bytes) -> bytes:
-    """The unique-id that a unique part gives; a hash when no client could keep it.
+    """The unique-id for a unique part: the part itself, or a hash where POP3 does not allow it as a unique-id.
 
-    A hash begins with a comma, which no unique part contains, so that the two kinds never meet.
+    A hash begins with a comma, which no unique part contains, so the two kinds never collide.
     """
     return unique if _PLAIN.fullmatch(unique) else _hashed(unique)
 
 
 def unique_id_of_base(stem: bytes) -> bytes:
-    """The unique-id of a message whose unique part is another's already: that of its base."""
+    """The unique-id of a message whose unique part another message has already: a hash of its base."""
     return _hashed(stem + b":")
 
 
 def unique_id_of_contents(stem: bytes, digest: bytes) -> bytes:
-    """The unique-id of a message whose base is another's, too: by its contents. No name has a NUL, so it meets no other."""
+    """The unique-id of a message whose base another message has, too: it includes the contents.
+
+    No file name has a NUL, so it collides with no hash of a name.
+    """
     return _hashed(stem + b"\0" + digest)
 
 

@@ -1,4 +1,4 @@
-"""System calls by their purpose. The durable ones are the steps that a crash may fall between."""
+"""System calls by purpose. The durable ones are the steps between which a crash may happen."""
 
 # Paths are octets here, which pathlib cannot hold.
 # ruff: noqa: PTH102, PTH104, PTH108, PTH112, PTH116, PTH120
@@ -14,34 +14,36 @@ from contextlib import contextmanager, suppress
 
 from mailserver.errors import MessageGone
 
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # never a symlink, never waiting for a FIFO's writer
+_READ = (
+    os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+)  # follows no symlink, and does not wait for a FIFO's writer
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 Identity = tuple[int, int, int]
 
 _UNABLE = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
-"""What fsync answers on a file system that knows none: directories on CIFS, FUSE without fsyncdir, DrvFs."""
+"""The errors of fsync on a file system without it: directories on CIFS, FUSE without fsyncdir, DrvFs."""
 
 _unable: dict[int, None] = {}
-"""The devices of such file systems, as far as they were met: each is told of once."""
+"""The devices of such file systems that were reported: each is reported once."""
 
 _news: deque[str] = deque()
 
 
 def shown(path: bytes) -> str:
-    """The path for people: in one line, and with nothing in it that a terminal obeys or a log cannot hold."""
+    """The path for people: in one line, without characters that control a terminal or break a log."""
     text = path.decode("utf-8", "backslashreplace")
     return text if text.isprintable() else "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def open_to_read(path: bytes) -> int:
-    """Open a file that is no symlink, without waiting."""
+    """Open a file for reading, without following a symlink and without waiting."""
     return os.open(path, _READ)
 
 
 @contextmanager
 def opened(path: bytes, flags: int = _READ) -> Iterator[int]:
-    """Open the file for the time of a ``with``: whatever happens in it, the descriptor is closed."""
+    """Open the file for a ``with`` block, and close its descriptor at the end."""
     descriptor = os.open(path, flags, 0o600)
     try:
         yield descriptor
@@ -50,7 +52,7 @@ def opened(path: bytes, flags: int = _READ) -> Iterator[int]:
 
 
 def open_message(path: bytes, size: int) -> int:
-    """Open the regular file of `size` octets at `path`. Errors: MessageGone when it is another one; OSError."""
+    """Open the regular file of `size` octets at `path`. Errors: MessageGone when there is a different file; OSError."""
     descriptor = os.open(path, _READ)
     try:
         status = os.fstat(descriptor)
@@ -63,7 +65,7 @@ def open_message(path: bytes, size: int) -> int:
 
 
 def write_new(path: bytes, data: bytes, *, durable: bool) -> Identity:
-    """Write the file anew, and wait for the disk if it is to be durable; returns its identity."""
+    """Create or replace the file, and wait for the disk if `durable`; returns the file's identity."""
     with opened(path, _WRITE) as descriptor:
         write_all(descriptor, data)
         if durable:
@@ -72,19 +74,19 @@ def write_new(path: bytes, data: bytes, *, durable: bool) -> Identity:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of it at the descriptor's position."""
+    """Write all of `data` at the descriptor's position."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
 
 
 def identity(status: os.stat_result) -> Identity:
-    """What tells one version from another of a file that is only ever replaced."""
+    """A value that identifies the version of a file that is always replaced and never changed in place."""
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def read_whole(path: bytes) -> bytes:
-    """The contents of a file of ours, which is a regular one: another kind could have no end, or no octets yet."""
+    """The contents of a regular file of the server's own. Other kinds are refused: they could be endless, or block."""
     with opened(path) as descriptor:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -96,13 +98,13 @@ def read_whole(path: bytes) -> bytes:
 
 
 def sync_directory(path: bytes) -> None:
-    """Make the names in the directory durable, as far as its file system can: `unsynced` tells where it cannot."""
+    """Make the names in the directory durable. Where the file system cannot, `unsynced` reports it."""
     with opened(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) as descriptor:
         sync(descriptor, path)
 
 
 def sync(descriptor: int, path: bytes) -> None:
-    """The same for what lies in the open file or directory at `path`."""
+    """The same for the contents of the open file or directory at `path`."""
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -112,13 +114,13 @@ def sync(descriptor: int, path: bytes) -> None:
         if device not in _unable:
             _unable[device] = None
             _news.append(
-                f"the file system of {shown(path)} cannot promise durability (fsync: {error.strerror}): "
+                f"the file system of {shown(path)} cannot guarantee durability (fsync: {error.strerror}): "
                 "a power cut may bring deleted messages back"
             )
 
 
 def unsynced() -> list[str]:
-    """What the operator should know of file systems without fsync, each once in the life of this process."""
+    """Notes for the operator on file systems without fsync, once each in the life of this process."""
     notes = []
     with suppress(IndexError):  # another thread may take the last
         while _news:
@@ -127,7 +129,7 @@ def unsynced() -> list[str]:
 
 
 def unlink_if_there(path: bytes) -> bool:
-    """Unlink the file; whether there was one."""
+    """Unlink the file; answers whether there was one."""
     try:
         os.unlink(path)
     except FileNotFoundError:
@@ -136,19 +138,19 @@ def unlink_if_there(path: bytes) -> bool:
 
 
 def rename(old: bytes, new: bytes) -> None:
-    """Give the file another name, in one step."""
+    """Rename the file atomically."""
     os.rename(old, new)
 
 
 def make_below(anchor: bytes, path: bytes) -> None:
-    """Make the directory and what is missing above it, for us alone. `anchor` must be there already."""
+    """Make the directory and its missing parents, with access for the owner only. `anchor` must exist."""
     os.stat(anchor)
     _make(path.rstrip(b"/"))
 
 
 def _make(path: bytes) -> None:
     try:
-        os.mkdir(path, 0o700)  # os.makedirs would leave what it makes above to the umask
+        os.mkdir(path, 0o700)  # os.makedirs would give the parents the umask's mode
     except FileNotFoundError:
         _make(os.path.dirname(path))
         os.mkdir(path, 0o700)

@@ -1,7 +1,7 @@
-"""The index of a maildrop: what was measured once, in columns, so that a login to an unchanged maildrop stats no message.
+"""The index of a maildrop: measured sizes and names in columns, so that a login to an unchanged maildrop stats no message.
 
-It is a cache. A wrong magic, version, length, checksum or name means that there is none, and the next login writes it anew.
-docs/maildir.md has the format. The rows stand in the order of their arrival.
+It is a cache. With a wrong magic, version, length, checksum or name it is ignored, and the next login writes a new one.
+docs/maildir.md has the format. The rows are in the order of arrival.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ NAME = b"mailserver-index"
 _TEMPORARY = NAME + b".tmp"
 
 UNTRUSTED = -(2**63)
-"""In the place of a directory's time: whatever its time is now, it is to be read again."""
+"""Replaces a directory's time: whatever its time is now, the directory must be read again."""
 
 WIRE = 1
-"""Flag of a row: its stored bytes are wire form."""
+"""Flag of a row: the stored bytes are in wire form."""
 
 DISTRUSTED = 2
-"""Flag of a row: its name or an old index said something false of it; it is measured by its contents."""
+"""Flag of a row: its name or an old index had wrong sizes, so it must be measured by its contents."""
 
 CLAIMED = 4
-"""Flag of a row: its sizes are those in the name of the file, at which nobody looked."""
+"""Flag of a row: its sizes come from the file's name, and were never measured."""
 
 PACKED = 8
-"""Flag of a row: the file holds the mail in another form (`packed`), and `octets` are those of the mail."""
+"""Flag of a row: the file holds the mail compressed or encrypted (`packed`), and `octets` are those of the mail."""
 
 SEALED = 16
-"""Flag of a packed row: it was found to be damaged, or to unpack to too much."""
+"""Flag of a packed row: the file is damaged, or unpacks to too many octets."""
 
 _MAGIC = b"msrvindx"
 _VERSION = 2
 _COLUMNS = {1: 3, 2: 4}
-"""Numbers of a row, by version: the first had no inodes. Its rows serve a scan, so that nothing is measured again."""
+"""Numbers in a row, by version: version 1 had no inodes. A scan uses its rows, so that nothing is measured again."""
 _HEADER = struct.Struct("=8sIIqqQQ")  # magic, version, rows, times of new/ and cur/ in ns, octets of the two texts
 _DIGEST = 16
 _WORD = 8
@@ -54,10 +54,10 @@ _TO_WIRE = bytes(flags & WIRE for flags in range(256))
 
 
 class Row(NamedTuple):
-    """A message as a scan finds it. Rows sort by their arrival."""
+    """A message as a scan finds it. Rows sort by arrival."""
 
     arrival: int
-    """Microseconds of the epoch, by the file's name or else by its mtime."""
+    """Microseconds of the epoch, from the file's name or else from its mtime."""
     name: bytes
     """The file, with its directory: ``new/...`` or ``cur/...``."""
     uidl: bytes
@@ -67,13 +67,13 @@ class Row(NamedTuple):
     """Octets on the wire."""
     flags: int
     inode: int = 0
-    """Of the file, or 0 where the file system does not tell."""
+    """The file's inode, or 0 where the file system does not tell."""
 
 
 class Column(Sequence[bytes]):
-    """`count` values between NULs, split when the first of them is asked for.
+    """`count` values separated by NULs, split when the first of them is read.
 
-    Most sessions see no new mail and ask for none: theirs costs one object instead of `count`.
+    Most sessions find no new mail and read none: their column costs one object instead of `count`.
     """
 
     __slots__ = ("_count", "_values")
@@ -96,12 +96,12 @@ class Column(Sequence[bytes]):
         return values[index]
 
     def _split(self, text: bytes) -> list[bytes]:
-        """Of a big column, where it is loaded: a reactor turn has no room for that."""
+        """Split a big column at once, in the thread that loads it: it would take too long in the reactor thread."""
         return text.split(b"\0") if self._count else []
 
 
 class Index(NamedTuple):
-    """What a session needs of a maildrop; shared by the sessions that find it unchanged."""
+    """A session's data about a maildrop, shared by the sessions that find the maildrop unchanged."""
 
     new_time: int
     """mtime of new/ in nanoseconds when it was scanned, or UNTRUSTED; likewise of cur/."""
@@ -113,16 +113,16 @@ class Index(NamedTuple):
     flags: bytes
 
     def target(self, at: int) -> Target:
-        """The file of a row, as it was listed."""
+        """The file of a row, as the index has it."""
         return Target(self.names[at], self.inodes[at], self.sizes[at])
 
     def others(self, targets: Iterable[Target]) -> frozenset[int]:
-        """The inodes of all messages but these."""
+        """The inodes of all messages but the targets."""
         return frozenset(self.inodes).difference({target.inode for target in targets}, {0})
 
 
 def encode(rows: list[Row], new_time: int, cur_time: int) -> bytes:
-    """The file that holds `rows`."""
+    """The index file's contents for `rows`."""
     uidls = b"\0".join([row.uidl for row in rows])
     names = b"\0".join([row.name for row in rows])
     data = b"".join(
@@ -141,19 +141,19 @@ def encode(rows: list[Row], new_time: int, cur_time: int) -> bytes:
 
 
 def write(root: bytes, data: bytes) -> Identity:
-    """Replace the index file at once. It need not be durable: a torn one is rebuilt."""
+    """Replace the index file atomically. It need not be durable: a damaged one is rebuilt."""
     try:
         written = write_new(root + _TEMPORARY, data, durable=False)
         rename(root + _TEMPORARY, root + NAME)
     except OSError:
-        with suppress(OSError):  # half an index must not fill the disk up
+        with suppress(OSError):  # half an index must not take up a full disk
             unlink_if_there(root + _TEMPORARY)
         raise
     return written
 
 
 def decode(data: bytes) -> Index | None:
-    """The index in the file's contents; None when they are damaged, of another version, or lie about themselves."""
+    """The index in the file's contents; None when they are damaged, inconsistent, or of another version."""
     parts = _parts(data)
     if parts is None or parts.version != _VERSION:
         return None
@@ -172,7 +172,7 @@ def decode(data: bytes) -> Index | None:
 
 
 def decode_rows(data: bytes) -> list[Row]:
-    """The rows in the file's contents, of the first version too; none when they are damaged, or lie."""
+    """The rows in the file's contents, also of version 1; none when they are damaged or inconsistent."""
     parts = _parts(data)
     if parts is None or not parts.rows:
         return []
@@ -186,7 +186,7 @@ def decode_rows(data: bytes) -> list[Row]:
 
 
 def _claimed(row: Row) -> Row:
-    """A row of the first version, which did not tell whether anybody had looked at the file."""
+    """A row of version 1, which did not record whether the file had been measured."""
     if names.sizes(row.name) != (row.size, row.octets):
         return row
     return row._replace(flags=row.flags | CLAIMED)
@@ -230,7 +230,7 @@ def _are_uidls(text: bytes, count: int) -> bool:
 
 
 def _are_names(text: bytes, count: int) -> bool:
-    """Whether each name lies in new/ or cur/, and nowhere below or above: whoever writes here must not read elsewhere."""
+    """Whether each name is directly in new/ or cur/: a forged index must not open files elsewhere."""
     if not count:
         return not text
     inside = (b"\0" + text).count(b"\0new/") + (b"\0" + text).count(b"\0cur/")

@@ -1,7 +1,7 @@
 """The UPDATE state, all or nothing: promise the deletions durably, keep the promise, then forget it.
 
-A crash before the promise is durable deletes nothing. After it, the next login reads the journal and deletes the rest.
-The journal names files as they were listed, with their inodes, because other programs rename files meanwhile.
+A crash before the promise is durable deletes nothing. After a later crash, the next login reads the journal and deletes the
+rest. The journal has the files' listed names and inodes, because other programs rename files meanwhile.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TEMPORARY = NAME + b".tmp"
 _CORRUPT = NAME + b".corrupt"
 
 _UNPROMISED = (
-    "its disk is full, also for a journal, so messages were deleted one by one: a crash meanwhile would have left some"
+    "the disk was too full for a journal, so messages were deleted one by one: a crash meanwhile would have left some"
 )
 
 
@@ -50,7 +50,7 @@ def commit(root: bytes, targets: Sequence[Target], others: frozenset[int], clock
 
 
 def recover(root: bytes, clock: Clock) -> list[str]:
-    """Finish the commit that a crash cut short; returns what the operator should know, nothing without a journal.
+    """Finish the commit that a crash interrupted; returns notes for the operator, none without a journal.
 
     Errors: MaildropUnavailable for a journal of another version of this program; OSError.
     """
@@ -60,14 +60,14 @@ def recover(root: bytes, clock: Clock) -> list[str]:
         data = overwritten.read(root)
         if not data:
             return []
-    sync_directory(root)  # the rename may not be durable yet: what it promises must not go before it has come
+    sync_directory(root)  # the rename may not be durable yet, and must be before any file is removed
     kind = promise.kind(data)
     if kind is promise.Kind.CORRUPT:
         return [_set_aside(root)]
     if kind is promise.Kind.FOREIGN:
         raise MaildropUnavailable(
-            f"{shown(root + NAME)} holds deletions that another version of this server promised: let that version finish"
-            " them by a login; or remove the file, and they are taken back"
+            f"{shown(root + NAME)} holds deletions that another version of this server promised: log in by that version to"
+            " finish them, or remove the file to keep the messages"
         )
     targets, notes = promise.decode(data), list[str]()
     if targets is None:
@@ -82,18 +82,18 @@ def recover(root: bytes, clock: Clock) -> list[str]:
 
 
 def _set_aside(root: bytes) -> str:
-    """It was durable before it got its name, so this is damage, and somebody may want to look at it."""
+    """Keep a damaged journal for the operator. It was durable before it got its name, so a crash is not the cause."""
     names = (_CORRUPT + (b".%d" % number if number else b"") for number in count())
     aside = next(name for name in names if not os.path.lexists(root + name))
     rename(root + NAME, root + aside)
     sync_directory(root)
-    return f"the journal is damaged, so no deletion was finished by it; it is kept as {shown(aside)}"
+    return f"the journal is damaged, so its deletions were not made; it is kept as {shown(aside)}"
 
 
 def _copies(
     root: bytes, targets: Sequence[Target], listing: Listing, others: frozenset[int], clock: Clock
 ) -> Iterator[Target]:
-    """Each file that lies beside a target, has its unique part, size and contents, and is no message of its own."""
+    """The copies of targets: files with a target's unique part, size and contents that are no message of their own."""
     files, inodes, now = listing.files, others | {target.inode for target in targets}, clock()
     named = candidates(files, targets)
     for target in targets:
@@ -113,7 +113,10 @@ def _is_there(root: bytes, target: Target, path: bytes, files: Mapping[bytes, in
 
 
 def _promise_somehow(root: bytes, targets: Sequence[Target]) -> bool:
-    """Promise it; or on a full disk, where deleting is how a user makes room, return False where nothing can hold a promise."""
+    """Promise the deletions; answers False if a full disk cannot hold the promise.
+
+    Deletions must work on a full disk, since that is how a user makes room.
+    """
     data = promise.encode(targets)
     try:
         _promise(root, data)
@@ -137,7 +140,7 @@ def _withdraw(root: bytes, cause: OSError) -> NoReturn:
     _drop_temporary(root)
     try:
         if _unlinked(root + NAME):
-            sync_directory(root)  # else it could be back after a power cut, and be kept
+            sync_directory(root)  # else a power cut could bring it back, and the next login would keep it
         overwritten.forget(root)
     except OSError as error:
         raise OutcomeUnknown(f"the journal in {where} cannot be withdrawn: {error}") from cause
@@ -145,12 +148,12 @@ def _withdraw(root: bytes, cause: OSError) -> NoReturn:
 
 
 def _drop_temporary(root: bytes) -> None:
-    with suppress(OSError):  # an orphan does no harm: the next commit writes over it
+    with suppress(OSError):  # an orphan is harmless: the next commit overwrites it
         unlink_if_there(root + _TEMPORARY)
 
 
 def _unlinked(path: bytes) -> bool:
-    """Unlink the file; whether there was one, also where a read-only file system does not say. Errors: OSError."""
+    """Unlink the file; answers whether there was one, also on a read-only file system. Errors: OSError."""
     try:
         return unlink_if_there(path)
     except OSError:

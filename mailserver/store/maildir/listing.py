@@ -1,9 +1,9 @@
-"""Reading the directories of a Maildir so that no message is missed which another program renames meanwhile.
+"""Lists the directories of a Maildir without missing a message that another program renames meanwhile.
 
-POSIX does not promise that a listing shows a file that is renamed while it runs, under either name; and one that moves from
-cur/ to new/ behind our back is in neither. So a listing says whether it is complete: whether nothing can have changed from
-its beginning to its end. The file system's own clock tells, because both its ticks and its offset are that of the times
-which it gives to directories (`locking.now`).
+POSIX does not promise that a listing shows a file that is renamed while it runs, under either name; and a file that moves from
+cur/ to new/ after new/ was read is in neither. So a listing knows whether it is complete: whether nothing can have changed
+from its beginning to its end. The file system's own clock decides that, because the mtimes of directories have the same
+ticks and the same offset (`locking.now`).
 """
 
 from __future__ import annotations
@@ -18,43 +18,43 @@ from typing import NamedTuple
 from mailserver.store.maildir import filenames as names
 
 DIRECTORIES = (b"new/", b"cur/")
-"""In the order of reading: a message that moves on from new/ to cur/ meanwhile is seen twice, never missed."""
+"""In the order of reading: a message that moves from new/ to cur/ meanwhile is seen twice, never missed."""
 
 PREFIX = 4
-"""Octets of ``new/`` and ``cur/``."""
+"""Octets of the prefix ``new/`` or ``cur/``."""
 
 PASSES = 200
-"""Listings of directories that change all the time, until the outcome is called unknown: some seconds."""
+"""Listings of directories that change all the time, before the operation fails: a few seconds."""
 
 _LEAST = 3
-"""Listings that show nothing which those before had not: enough, where none of them is complete and none is missed."""
+"""Listings without a new file that suffice when none of them is complete and no known message is missing."""
 
 _MOST = 20
-"""Listings in search of messages that an earlier session knew; those that are in none of them have gone."""
+"""Listings in search of messages of an earlier session; messages in none of them are gone."""
 
 _NO_INODE = frozenset({0, 0xFFFF_FFFF})
-"""What readdir gives where it knows none; the latter is FUSE's."""
+"""The inodes that readdir gives where it knows none; the second is FUSE's."""
 
 Clock = Callable[[], int]
-"""Nanoseconds, as the file system of the Maildir counts them."""
+"""Answers nanoseconds by the clock of the Maildir's file system."""
 
 
 class Listing(NamedTuple):
     """The regular files of new/ and cur/."""
 
     files: dict[bytes, int]
-    """The inode, or 0 where the file system does not tell, by the name with its directory; those of new/ come first."""
+    """The inodes (0: unknown) by the name with its directory; the files of new/ come first."""
     skipped: int
-    """Entries that are neither regular files nor hidden."""
+    """The number of entries that are neither regular files nor hidden."""
     times: tuple[int, int]
-    """mtimes of new/ and cur/ before it began, in nanoseconds."""
+    """mtimes of new/ and cur/ before the listing began, in nanoseconds."""
     began: int
     complete: bool
-    """Whether no file can have been renamed, made or removed meanwhile."""
+    """Whether no file can have been renamed, made or removed during the listing."""
 
 
 def directory_times(root: bytes) -> tuple[int, int]:
-    """The mtimes of new/ and cur/ in nanoseconds. Errors: NotADirectoryError, for a symlink too."""
+    """The mtimes of new/ and cur/ in nanoseconds. Errors: NotADirectoryError, also for a symlink."""
     found = []
     for directory in DIRECTORIES:
         path = root + directory[:-1]
@@ -84,14 +84,14 @@ def look(root: bytes, clock: Clock) -> Listing:
 
 
 def look_until_complete(root: bytes, known: Iterable[bytes], clock: Clock) -> Listing:
-    """A complete listing; or else what several show together, in search of the messages whose files were once `known`."""
+    """A complete listing; if there is none, the union of several, until the files in `known` are found again."""
     listing = look(root, clock)
     if listing.complete:
         return listing
     wanted = {names.unique_part(path[PREFIX:]) for path in known}
     found, passes, news = by_identity(listing), 1, True
     while not (passes >= _LEAST and not news and wanted <= {unique for unique, _ in found}) and passes < _MOST:
-        pause(passes, 0.005)  # not for long: a login waits, and most file systems count in 4 ms
+        pause(passes, 0.005)  # short, since a login waits; most file systems have ticks of 4 ms
         listing = look(root, clock)
         passes += 1
         if listing.complete:
@@ -111,13 +111,13 @@ def _may_be_a_message(entry: os.DirEntry[bytes]) -> bool:
     try:
         return entry.is_file(follow_symlinks=False)
     except OSError:
-        return True  # one that cannot be looked at: what it is shows when it is read
+        return True  # its type is unknown until it is read
 
 
 def _undisturbed(before: tuple[int, int], after: tuple[int, int], began: int, clock: Clock) -> bool:
-    """Whether nothing was changed since `began`. What changes in the tick of `began` would show no other time.
+    """Whether nothing changed since `began`. A change in the same tick as `began` would not show in the times.
 
-    A time in the future stays as well, as long as nothing changes: a change would set it back.
+    A time in the future proves it, too, while it stays the same: a change would set it back.
     """
     if before != after:
         return False
@@ -128,10 +128,10 @@ def _undisturbed(before: tuple[int, int], after: tuple[int, int], began: int, cl
 
 
 def identity(path: bytes, inode: int) -> tuple[bytes, int]:
-    """What tells whether a file of another listing is the same: its unique part alone where there is no inode."""
+    """A file's identity across listings: its unique part and its inode, which is 0 where it is unknown."""
     return names.unique_part(path[PREFIX:]), inode
 
 
 def by_identity(listing: Listing) -> dict[tuple[bytes, int], bytes]:
-    """Where each file is."""
+    """The path of each file, by identity."""
     return {identity(path, inode): path for path, inode in listing.files.items()}

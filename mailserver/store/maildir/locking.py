@@ -1,6 +1,6 @@
-"""The lock of a maildrop: flock on a file of its own, which holds across processes and dies with its holder.
+"""The lock of a maildrop: flock on a file of its own, which works across processes and ends with its holder.
 
-The file is never unlinked: two sessions could then hold locks on two files of one name.
+The file is never unlinked: otherwise two sessions could hold locks on two files of the same name.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mailserver.store.maildir.files import shown
 NAME = b"mailserver-lock"
 
 _RECORD = 128
-"""Octets of the holder's line: it is written over the last one in a single call, so it has a fixed length."""
+"""Octets of the line that names the holder: one call overwrites the last line, so all have the same length."""
 
 
 def lock(root: bytes, owner: str) -> int:
@@ -35,10 +35,10 @@ def lock(root: bytes, owner: str) -> int:
 
 
 def now(root: bytes) -> int:
-    """What the file system's own clock says, in nanoseconds: the new mtime of the lock file.
+    """The time by the file system's own clock, in nanoseconds: the new mtime of the lock file.
 
-    Where it cannot be set, it is an older one: nothing is trusted then that need not be. It goes by the path, because a
-    session may end meanwhile, and its descriptor be another file's.
+    Where the mtime cannot be set, it answers an older time, by which fewer things are trusted. It uses the path, because
+    the session may end meanwhile, and its descriptor belong to another file.
     """
     with suppress(OSError):
         os.utime(root + NAME, follow_symlinks=False)
@@ -46,19 +46,19 @@ def now(root: bytes) -> int:
 
 
 def taken_at(descriptor: int) -> int:
-    """When the lock was taken, or `now` was asked last, by the file system's clock."""
+    """The time when the lock was taken, or `now` was last called, by the file system's clock."""
     return os.fstat(descriptor).st_mtime_ns
 
 
 def holds(descriptor: int, root: bytes) -> bool:
-    """Whether the lock is still that of the maildrop at `root`, and not of one that lay there before.
+    """Whether the lock is still that of the maildrop at `root`, and not of a maildrop that was there before.
 
-    Its inode is enough: whoever locks the same one is kept out.
+    Comparing inodes is enough: every session locks the file with the same inode.
     """
     try:
         return os.path.samestat(os.fstat(descriptor), os.lstat(root + NAME))
     except OSError:
-        return False  # and what cannot be looked at is left alone
+        return False  # if it cannot be examined, the maildrop stays untouched
 
 
 def _sign(descriptor: int, owner: str) -> None:
@@ -73,5 +73,5 @@ def _holder(descriptor: int) -> str:
     try:
         text = os.pread(descriptor, _RECORD, 0).decode("ascii", "backslashreplace").strip()
     except OSError:
-        text = ""  # that there is one is enough for a refusal
+        text = ""  # the refusal does not need the holder's name
     return repr(text) if text else "a session without a name"

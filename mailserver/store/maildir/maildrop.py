@@ -33,22 +33,22 @@ from mailserver.store.share import prepare
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the maildrops of a store share."""
+    """The objects and settings that all maildrops of a store share."""
 
     disk: Disk
     at_once: bool
-    """Whether bounded work may touch the disk on the reactor thread."""
+    """Whether bounded work may use the disk in the reactor thread."""
     marks_seen: bool
     clock: Callable[[bytes], int]
-    """Tells the time of the file system that a root lies on, in nanoseconds."""
+    """Answers the time by the clock of a root's file system, in nanoseconds."""
     report: Callable[[bytes, str], None]
-    """Tells the operator once of a maildrop's root and what is the matter there."""
+    """Logs a note on a maildrop's root, once."""
     headers: EnvelopeHeaders
 
 
 @implementer(IMaildrop, IEnvelopes)
 class Maildrop:
-    """Holds the lock, a descriptor, until it was committed or released."""
+    """A maildrop whose lock, a descriptor, is held until `commit` or `release`."""
 
     __slots__ = ("_context", "_index", "_lesson", "_listed", "_lock", "_moved", "_root", "_since", "messages")
 
@@ -57,14 +57,14 @@ class Maildrop:
         self._root = root
         self._lock = lock
         self._index = index
-        self._moved: dict[int, bytes] | None = None  # where messages were found again, by index
-        self._listed: tuple[int, int] | None = None  # the directories' times when these were looked for
-        self._since: int | None = None  # when the snapshot was taken, once it was asked
-        self._lesson: Lesson | None = None  # most sessions learn nothing
+        self._moved: dict[int, bytes] | None = None  # new paths of messages that were renamed, by index
+        self._listed: tuple[int, int] | None = None  # the directories' times of the listing that found them
+        self._since: int | None = None  # when the snapshot was taken, once it is needed
+        self._lesson: Lesson | None = None  # None in most sessions
         self.messages = index.snapshot
 
     def fetch(self, number: int) -> IBody | Deferred[IBody]:
-        """Answers at once when the message lies where it was listed, and the disk may be touched here."""
+        """Answers at once when the message is where it was listed and the store may use the disk in this thread."""
         index = number - 1
         if self._context.at_once:
             try:
@@ -77,13 +77,13 @@ class Maildrop:
         return found.addCallbacks(self._found, self._not_found, errbackArgs=(index,))
 
     def envelope(self, number: int) -> Deferred[Envelope]:
-        """Read from the message."""
+        """The envelope, read from the message."""
         return read_envelope(self.fetch(number), self._context.headers)
 
     def envelopes(
         self, account: str, user: str | None, user_of: Callable[[str], str]
     ) -> Envelopes | Deferred[Envelopes]:
-        """At once when a session before it has asked, and nothing changed; else from a thread."""
+        """At once when an earlier session has read them and nothing changed; else from a thread."""
         known = self.messages.envelopes
         if known is not None and (user is None or user in known.shares):
             return known
@@ -91,7 +91,7 @@ class Maildrop:
         return read.addCallback(self._enveloped)
 
     def sent(self, number: int, octets: int) -> None:
-        """What differs from the row is written down when the session ends."""
+        """Note the octets if the row has others; the session's end corrects the row."""
         index = number - 1
         if octets != self.messages.octets[index]:
             self._learn().mends[self.messages.uidls[index]] = octets
@@ -100,7 +100,7 @@ class Maildrop:
             self._learn().seen[self._index.target(index)] = name
 
     def commit(self, numbers: Sequence[int]) -> Deferred[int]:
-        """At once when there is nothing to write; else from a thread, and cancelling does not stop it."""
+        """At once when there is nothing to write; else in a thread, and cancelling does not stop it."""
         if self._lock < 0:
             return fail(MaildropUnavailable(f"{shown(self._root)} is no longer locked"))
         if numbers or self._lesson is not None:
@@ -109,7 +109,7 @@ class Maildrop:
         return succeed(0)
 
     def release(self) -> None:
-        """At once, unless something was learned: then the lock is held until a thread has written it down."""
+        """Unlock at once; with a `Lesson`, a thread first writes it down under the lock."""
         if self._lock < 0:
             return
         if self._lesson is None:
@@ -127,14 +127,14 @@ class Maildrop:
         return self._lesson
 
     def _gone(self, index: int, cause: Exception) -> MessageGone:
-        """The message cannot be had: the next session is to look at it anew."""
-        if not isinstance(cause, MessageSealed):  # which looking again would not change
+        """The message cannot be read; the next session must measure it again."""
+        if not isinstance(cause, MessageSealed):  # measuring again would not help there
             self._learn().mends[self.messages.uidls[index]] = None
         self._context.report(self._root, str(cause))
         return cause if isinstance(cause, MessageGone) else MessageGone(str(cause))
 
     def _find(self, index: int) -> Opened:
-        """In a thread: the message, wherever it is now. Gone is only what a complete listing does not show."""
+        """In a thread: open the message, wherever it is now. Only a complete listing without it proves that it is gone."""
         for passes in range(PASSES):
             name = self._name(index)
             try:
@@ -147,9 +147,9 @@ class Maildrop:
         raise FileNotFoundError(errno.ENOENT, "moves faster than it can be found", shown(self._root + name))
 
     def _look_around(self) -> bool:
-        """In a thread: find all that moved; whether the listing was complete.
+        """In a thread: find all renamed messages; answers whether the listing was complete.
 
-        One serves all of them: a mail reader moves a whole maildrop at once.
+        One listing finds them all: a mail reader renames the messages of a whole maildrop at once.
         """
         if self._listed is not None and directory_times(self._root) == self._listed:
             return True
@@ -162,7 +162,7 @@ class Maildrop:
         return listing.complete
 
     def _clock(self) -> int:
-        """It sets the mtime of the lock, which tells until then when this session's snapshot was taken."""
+        """The time now. It sets the lock's mtime, which until then is the time of this session's snapshot."""
         if self._since is None:
             self._since = taken_at(self._lock)
         return self._context.clock(self._root)
@@ -170,7 +170,7 @@ class Maildrop:
     def _found(self, opened: Opened) -> IBody:
         if opened.lied and not self._learn().lied:
             self._learn().lied = True
-            self._context.report(self._root, "names have wrong sizes in them: all are measured at the next login")
+            self._context.report(self._root, "file names contain wrong sizes: the next login measures all messages")
         body = opened.body
         if isinstance(body, UnpackedBody) or (isinstance(body, FileBody) and not self._context.at_once):
             return ThreadedBody(body, partial(self._context.disk.read, self._root))
@@ -181,7 +181,7 @@ class Maildrop:
         raise self._gone(index, cast("Exception", failure.value))
 
     def _read_envelopes(self, account: str, user: str | None, user_of: Callable[[str], str]) -> tuple[Envelopes, str]:
-        """In a thread. What was read whole serves the sessions after this one too."""
+        """In a thread: read the envelopes, and share them with later sessions if all could be read."""
         found, whole, note = self.messages.envelopes, True, ""
         if found is None:
             found, whole, note = envelopes.read(self._root, self._index, self._context.headers, self._clock)
@@ -203,7 +203,7 @@ class Maildrop:
         return ended.addCallback(self._ended)
 
     def _finish(self, lock: int, numbers: Sequence[int], lesson: Lesson | None) -> Removal:
-        """In a thread: delete, write down what was learned, unlock."""
+        """In a thread: delete, write down the lesson, unlock."""
         try:
             if not holds(lock, self._root):
                 replaced = f"{shown(self._root)} was replaced under the session: nothing was written there"
@@ -240,8 +240,8 @@ class Maildrop:
         return left
 
     def _unsettled(self, failure: Failure) -> None:
-        """Nobody waits for a release, so its faults end here."""
-        self._context.report(self._root, f"what a session learned was lost: {failure.value}")
+        """Report a release's fault: nobody waits for a release."""
+        self._context.report(self._root, f"a correction of the index or a seen flag was lost: {failure.value}")
 
 
 def _close(opened: Opened) -> None:

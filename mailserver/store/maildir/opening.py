@@ -1,4 +1,4 @@
-"""Opening a maildrop: the short way for one that did not change, and the thorough one for all others."""
+"""Opening a maildrop: quickly if it is unchanged, thoroughly in all other cases."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from mailserver.store.maildir.locking import lock
 from mailserver.store.maildir.scan import Scan, scan
 
 SMALL = 64 * 1024
-"""Octets of an index that may be read and parsed on the reactor thread: some 500 messages, half a millisecond."""
+"""Octets of an index that may be read and parsed in the reactor thread: about 500 messages, half a millisecond."""
 
-_OWNER = "the maildrop and all that lies in it must belong to uid {uid}, and be writable"
+_OWNER = "the maildrop and everything in it must belong to uid {uid}, and be writable"
 _REMEDIES = {
     errno.EACCES: _OWNER,
     errno.EPERM: _OWNER,
-    errno.ENOENT: "create the directory that the maildrop is to be made in",
-    errno.ENOTDIR: "a Maildir and its new, cur and tmp are directories, and no links to some",
+    errno.ENOENT: "create the directory in which the maildrop is to be made",
+    errno.ENOTDIR: "a Maildir and its new, cur and tmp must be directories, not links to directories",
     errno.ENOSPC: "make room on its disk",
     errno.EDQUOT: "raise the quota of uid {uid}",
     errno.EROFS: "mount its file system writable: a session holds a lock there",
@@ -33,18 +33,18 @@ _REMEDIES = {
 
 
 class Opened(NamedTuple):
-    """A locked maildrop, as a thread hands it over."""
+    """A locked maildrop, handed over by a thread."""
 
     lock: int
     found: Index
     identity: Identity | None
-    """Of the index file; None when it could not be written."""
+    """The index file's identity; None when it could not be written."""
     notes: list[str]
-    """What the operator should know."""
+    """Notes for the operator."""
 
 
 def unchanged(root: bytes, cache: IndexCache) -> Index | None:
-    """The index of a maildrop that did not change since; None when only `thoroughly` can tell. Bounded work."""
+    """The index of an unchanged maildrop; None when only `thoroughly` can open it. Bounded work."""
     try:
         if os.access(root + journal.NAME, os.F_OK):
             return None
@@ -58,16 +58,15 @@ def unchanged(root: bytes, cache: IndexCache) -> Index | None:
         if found is not None and directory_times(root) == found[:2]:
             return found
     except OSError:
-        return None  # the thorough way meets it again, and says what it is
+        return None  # `thoroughly` will find the error again, and report it
     return None
 
 
 def thoroughly(root: bytes, anchor: bytes, owner: str, held: int | None, clock: Callable[[bytes], int]) -> Opened:
-    """Lock, finish what a crash left, and bring the index up to date. For a thread: without a bound.
+    """Lock, finish a commit that a crash interrupted, and update the index. Unbounded work: for a thread.
 
-    `clock` tells the time of the file system that a root lies on, in nanoseconds.
-
-    `held` is the lock, when it was taken already. Whatever goes wrong, it is released.
+    `clock` answers the time by the clock of a root's file system, in nanoseconds. `held` is the lock, if it was taken
+    already; every error releases it.
     """
     if held is None:
         held = make(root, anchor, owner)
@@ -82,14 +81,14 @@ def thoroughly(root: bytes, anchor: bytes, owner: str, held: int | None, clock: 
 
 
 def unavailable(error: OSError) -> MaildropUnavailable:
-    """What the operator hears of a maildrop that cannot be opened."""
+    """The error of a maildrop that cannot be opened, with the remedy for the operator."""
     where = shown(os.fsencode(error.filename)) if error.filename else "the maildrop"
     remedy = _REMEDIES.get(error.errno or 0, "see that its disk is sound")
     return MaildropUnavailable(f"{where}: {error.strerror}; {remedy.format(uid=os.geteuid())}")
 
 
 def make(root: bytes, anchor: bytes, owner: str) -> int:
-    """Make what is missing of the Maildir below `anchor`, which must exist, and lock it."""
+    """Make the missing directories of the Maildir below `anchor`, which must exist, and lock it."""
     try:
         make_below(anchor, root)
         return lock(root, owner)
@@ -106,14 +105,14 @@ def _refresh(root: bytes, held: int, clock: Clock) -> Opened:
     if known is not None and known[:2] == directory_times(root):
         return Opened(held, known, identity(os.lstat(root + index.NAME)), notes)
     scanned = scan(root, index.decode_rows(data), clock)
-    clock()  # what was listed is older than the lock's mtime, and what comes later is not
+    clock()  # listed files are older than the lock's mtime, later ones are not
     if scanned.skipped:
         notes.append(f"{scanned.skipped} entries are not regular files and were skipped")
     return _written(root, held, scanned, notes)
 
 
 def _make_tmp(root: bytes) -> list[str]:
-    """Those who deliver need it, and we do not."""
+    """Make tmp/ for delivery agents; the server does not need it."""
     try:
         make_below(root, root + b"tmp")
     except OSError as error:
@@ -125,7 +124,7 @@ def _read_index(root: bytes) -> bytes:
     try:
         return read_whole(root + index.NAME)
     except OSError:
-        return b""  # none yet, or one that we cannot use: it is replaced
+        return b""  # there is none yet, or it is unusable and will be replaced
 
 
 def _written(root: bytes, held: int, scanned: Scan, notes: list[str]) -> Opened:

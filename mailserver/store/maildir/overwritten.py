@@ -1,7 +1,7 @@
-"""A promise for which a full disk has no room: it is written over the index, a cache that has its blocks already.
+"""A promise on a full disk: it overwrites the index, a cache that has its blocks already.
 
-To unlink the index would not do: XFS gives its blocks to no other file at once, and a new file takes more than blocks. Half
-a promise is no promise, and no index either, by their checksums: so it may be written where it lies.
+Unlinking the index to make room would not help: XFS does not free its blocks at once, and a new file needs more than blocks.
+Overwriting in place is safe: by the checksums, half a promise is neither a promise nor an index.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from mailserver.store.maildir.files import opened, read_whole, sync, sync_direct
 _OVER = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _END = b"\0\0"
-"""Behind the promise, in which no NUL follows another: what is left of the index comes next."""
+"""The end of the promise, which has no two NULs in a row; the rest of the index may follow."""
 
 _NEVER_OURS = frozenset({errno.ENOENT, errno.EISDIR, errno.ELOOP, errno.EACCES, errno.EPERM})
-"""What says that there is no file in which we can have written."""
+"""The errors that prove that the server cannot have written to this file."""
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-"""What says nothing of the file: it may hold a promise all the same."""
+"""The errors that do not concern the file: it may hold a promise."""
 
 
 def want_of_room(error: OSError) -> bool:
-    """Whether that is what the error says."""
+    """Whether the error means a full disk or quota."""
     return error.errno in {errno.ENOSPC, errno.EDQUOT}
 
 
 def write(root: bytes, data: bytes) -> bool:
-    """Promise this durably; whether there was an index, and room in it. Errors: OSError."""
+    """Write the promise durably; answers whether there was an index with room for it. Errors: OSError."""
     try:
         with opened(root + index.NAME, _OVER) as descriptor:
             status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:  # a backup shares it
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:  # a backup has a hard link to it
                 return False
             data += _END if len(data + _END) != status.st_size else _END + b"\0"
             write_all(descriptor, data)
-            # Whoever remembers the index knows it by its size as well: its new mtime may be in the tick of the old one.
+            # Caches identify an index by its size, too, since its new mtime may be in the same tick as the old one.
             os.ftruncate(descriptor, max(len(data), status.st_size - 1))
             sync(descriptor, root + index.NAME)
     except OSError as error:
@@ -50,7 +50,7 @@ def write(root: bytes, data: bytes) -> bool:
 
 
 def read(root: bytes) -> bytes:
-    """The promise, made durable, as a kill may have come before its fsync; b"" when there is none. Errors: OSError."""
+    """The promise, or b"". It is synced first, since a kill may have come before its fsync. Errors: OSError."""
     try:
         if not _is_one(root):
             return b""
@@ -58,7 +58,8 @@ def read(root: bytes) -> bytes:
     except OSError as error:
         if error.errno in _EXHAUSTED:
             raise
-        # Nobody knows whether it is one. What is shown to be there from now on must not go, should it be read some day.
+        # It may be an unreadable promise. Remove it, so that it cannot become readable later and delete messages that
+        # clients have seen since.
         unlink_if_there(root + index.NAME)
         sync_directory(root)
         return b""
@@ -70,7 +71,7 @@ def read(root: bytes) -> bytes:
 
 
 def forget(root: bytes) -> None:
-    """Make an end of it, durably. The file keeps its blocks: the disk may be full again. Errors: OSError."""
+    """Invalidate the promise durably. The file keeps its blocks, since the disk may be full again. Errors: OSError."""
     if _is_one(root):
         with opened(root + index.NAME, _OVER) as descriptor:
             write_all(descriptor, bytes(len(promise.MAGIC)))
@@ -78,7 +79,7 @@ def forget(root: bytes) -> None:
 
 
 def _is_one(root: bytes) -> bool:
-    """Whether a promise begins there, whole or not. Errors: OSError."""
+    """Whether the index file begins with a promise, complete or not. Errors: OSError."""
     try:
         with opened(root + index.NAME) as descriptor:
             return os.read(descriptor, len(promise.MAGIC)) == promise.MAGIC

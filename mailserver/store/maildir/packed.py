@@ -1,7 +1,7 @@
-"""Files that hold a mail in another form: compressed or encrypted by one of Dovecot's plugins, or compressed by hand.
+"""Packed files: mail that one of Dovecot's plugins has compressed or encrypted, or that was compressed by hand.
 
-Their first octets tell them from mail. Nearly all hold an octet that no header has; bzip2's alone are letters, so a colon
-behind them makes a header of them. What the standard library or the extra `zstd` can read is read, in bounded memory.
+Their first octets distinguish them from mail. Nearly all contain an octet that no header has. Only bzip2's are letters, so
+a colon behind them means a header. Formats of the standard library and of the extra `zstd` are read, in bounded memory.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import Any, NamedTuple, Protocol
 from mailserver.modules import why_not
 
 LARGEST = 256 * 1024 * 1024
-"""Octets that a file may unpack to: more than any mail server takes, and unpacked in a second or two. A few kilobytes can
+"""Octets that a file may unpack to: more than any mail server accepts, and a second or two of work. A few kilobytes could
 unpack to gigabytes."""
 
 _INPUT = 64 * 1024
-"""Octets read of a packed file at a time."""
+"""Octets of a packed file that are read at a time."""
 
 _XZ_MEMORY = 72 * 1024 * 1024
-"""What xz needs to unpack what its highest level packed; a file can ask for gigabytes."""
+"""Octets of memory that xz needs to unpack its highest level; a file could demand gigabytes."""
 
 _ZSTD_WINDOW_LOG = 23
-"""8 MiB, which RFC 8878 (section 3.1.1.1.2) asks of every decoder and no level up to 19 exceeds."""
+"""8 MiB, which RFC 8878 (section 3.1.1.1.2) requires of every decoder, and levels up to 19 do not exceed."""
 
 _MAGIC = re.compile(
     rb"(?P<gzip>\x1f\x8b)"
@@ -39,44 +39,44 @@ _MAGIC = re.compile(
 )
 
 _MAGIC_OCTETS = 1024
-"""Of a file that are looked at: the longest magic, and a header's name behind bzip2's."""
+"""Octets of a file that are examined: the longest magic, and a header's name behind bzip2's."""
 
 
 class Unreadable(OSError):
-    """A packed file that cannot be unpacked: nothing here can, or it is damaged. The text says why."""
+    """A packed file that cannot be unpacked: its format is not supported, or it is damaged. The text tells which."""
 
 
 class Decompressor(Protocol):
-    """What the decompressors of bz2, lzma and zstd have in common."""
+    """The common interface of the decompressors of bz2, lzma and zstd."""
 
     @property
     def eof(self) -> bool:
-        """Whether a stream has ended."""
+        """Whether the stream has ended."""
 
     @property
     def needs_input(self) -> bool:
-        """Whether nothing more comes of what it was given."""
+        """Whether it has no more output without further input."""
 
     @property
     def unused_data(self) -> bytes:
-        """What followed the end."""
+        """The input after the stream's end."""
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
-        """At most `max_length` octets, those of the data before included."""
+        """At most `max_length` octets of output, also from earlier input."""
 
 
 class Kind(NamedTuple):
-    """A form that files are packed in."""
+    """A format of packed files."""
 
     name: str
     make: Callable[[], Decompressor] | None
-    """None: it cannot be read here."""
+    """None: the format cannot be read here."""
     trouble: str = ""
-    """Why not, and what would help."""
+    """Why it cannot be read, and the remedy."""
 
 
 class _Gzip:
-    """zlib's decompressor, as those of the others are."""
+    """zlib's decompressor with the common interface."""
 
     def __init__(self) -> None:
         self._inner = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # with gzip's header
@@ -97,11 +97,11 @@ class _Gzip:
         return self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
 
 
-_ERRORS: list[type[Exception]] = [zlib.error, OSError, EOFError, ValueError]  # bz2 raises the three others
+_ERRORS: list[type[Exception]] = [zlib.error, OSError, EOFError, ValueError]  # bz2 raises the last three
 
 
 def _with(name: str, modules: tuple[str, ...], make: Callable[[Any], Decompressor], extra: str = "") -> Kind:
-    """The kind that the first of these modules reads."""
+    """A kind that the first available of these modules reads."""
     missing = None
     for each in modules:
         try:
@@ -134,11 +134,11 @@ KINDS = {
     "lz4": Kind("lz4", None, f"it is packed by {_PLUGIN.format('lz4')}, {_NOBODY}"),
     "crypt": Kind("crypt", None, f"it is encrypted by Dovecot's mail_crypt, {_NOBODY}"),
 }
-"""Imported while the process may read Python's folders, which the serving user need not."""
+"""The kinds by name. The modules are imported now, since the user that serves may not be able to read them later."""
 
 
 def kind_of(head: bytes) -> Kind | None:
-    """How a file that begins so is packed; None when it is mail as it is."""
+    """The kind of a file that begins with `head`; None when it is plain mail."""
     found = _MAGIC.match(head, 0, _MAGIC_OCTETS)
     return None if found is None else KINDS[str(found.lastgroup)]
 
@@ -158,7 +158,7 @@ class Unpacking:
         os.lseek(descriptor, 0, os.SEEK_SET)
 
     def read(self, limit: int) -> bytes:
-        """At most `limit` octets, and less at the end alone; b"" after it. Errors: Unreadable, OSError."""
+        """`limit` octets, or fewer only at the end; b"" after it. Errors: Unreadable, OSError."""
         pieces, left = [], limit
         while left and (piece := self._piece(left)):
             pieces.append(piece)
@@ -182,7 +182,7 @@ class Unpacking:
                 raise Unreadable(f"it is {self._kind.name} and ends too early")
 
     def _another(self) -> bool:
-        """Whether another stream follows the one that ended; their tools read them as one, and pass over other octets."""
+        """Whether another stream follows; as the formats' tools do, it joins streams and ignores other octets behind them."""
         data = self._decompressor.unused_data or self._input
         while len(data) < _MAGIC_OCTETS and (more := os.read(self._descriptor, _INPUT)):
             data += more

@@ -1,4 +1,4 @@
-"""What stands in the journal: the files that are to be removed. docs/maildir.md has the format."""
+"""The contents of the journal: the files that are to be removed. docs/maildir.md has the format."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from mailserver.store.maildir.listing import PREFIX, Listing
 from mailserver.store.maildir.same import Target
 
 MAGIC = b"mailserver-journal "
-"""Begins every promise; a version follows."""
+"""The first octets of every promise; a version follows."""
 
 _VERSION, _NAMES_ALONE = b"3", b"1"
 _TARGET = re.compile(rb"(\d{1,20}) (\d{1,20}) (\d{1,20}) ((?:new|cur)/[^/.][^/]*)")
 
 
 _EVER = 2**62
-"""Later than any file: a name that means one file is taken at its word, whatever its times and size."""
+"""A time after every file's: a name that means a single file counts, whatever the file's times and size."""
 
 
 class Kind(enum.Enum):
-    """What a journal is worth."""
+    """How usable a journal is."""
 
     OURS = enum.auto()
     CORRUPT = enum.auto()
-    """Damaged, or no journal."""
+    """It is damaged, or not a journal."""
     FOREIGN = enum.auto()
-    """Of a version that is not ours, by its number, or whole and not understood."""
+    """It is of another version: by its number, or because it is complete but cannot be parsed."""
 
 
 def encode(targets: Iterable[Target]) -> bytes:
-    """The file that promises this."""
+    """The journal's contents for these targets."""
     body = b"\0".join([b"%d %d %d %b" % (each.inode, each.size, each.since, each.path) for each in targets])
     return b"\0".join([MAGIC + _VERSION, sha256(body).hexdigest().encode("ascii"), body])
 
 
 def kind(data: bytes) -> Kind:
-    """What the file's contents are."""
+    """The kind of a journal with these contents."""
     version, digest, body = _split(data)
     if not version:
         return Kind.CORRUPT
@@ -51,13 +51,13 @@ def kind(data: bytes) -> Kind:
 
 
 def decode(data: bytes) -> list[Target] | None:
-    """What the contents of a journal of `Kind.OURS` promise; None when it has names alone."""
+    """The targets in a journal of `Kind.OURS`; None when it has only names (version 1)."""
     version, _, body = _split(data)
     return _parsed(body) if version == _VERSION else None
 
 
 def decode_names(root: bytes, data: bytes, listing: Listing) -> tuple[list[Target], list[str]]:
-    """What the first version promised, as far as its names mean one file each; and what the operator should know.
+    """The targets in a journal of version 1 whose names mean one file each, and notes for the operator.
 
     A name was a unique part, up to the first colon or comma; or, with a colon at its end, what precedes the first colon.
     """
@@ -73,12 +73,14 @@ def decode_names(root: bytes, data: bytes, listing: Listing) -> tuple[list[Targe
         if len(paths) == 1 or _one_inode(paths, listing):
             targets.append(Target(paths[-1], listing.files[paths[-1]], 0, _EVER))
         elif paths:
-            notes.append(f"{len(paths)} files could be {shown(root + paths[0])}, which was to be deleted: none was")
+            notes.append(
+                f"{len(paths)} files could be {shown(root + paths[0])}, which was to be deleted, so none of them was"
+            )
     return targets, notes
 
 
 def _split(data: bytes) -> tuple[bytes, bytes, bytes]:
-    """The version, b"" when it is no journal; the digest; the body."""
+    """The version (b"": it is not a journal), the digest and the body."""
     magic, _, rest = data.partition(b"\0")
     digest, _, body = rest.partition(b"\0")
     found = re.fullmatch(re.escape(MAGIC) + rb"(\d{1,9})", magic)

@@ -1,4 +1,4 @@
-"""Removing listed messages, and nothing else, while other programs rename them."""
+"""Removes listed messages, and no others, while other programs may rename them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mailserver.store.maildir.same import Target, candidates, is_proven
 
 
 class Removal(NamedTuple):
-    """What became of it."""
+    """The outcome of a removal."""
 
     left: int
-    """Files that are still there."""
+    """The number of files that are still there."""
     notes: list[str]
-    """What the operator should know."""
+    """Notes for the operator."""
 
 
 def remove(
@@ -29,17 +29,17 @@ def remove(
     first: Listing | None = None,
     others: AbstractSet[int] = frozenset(),
 ) -> Removal:
-    """Unlink all of them that are there; `first` is a listing made just before, `others` the inodes of other messages.
+    """Unlink the targets that exist; `first` is a listing made just before, `others` the inodes of other messages.
 
-    What no listing shows has gone only when we unlinked it or when the listing was complete. Errors: OSError of the
-    directories; EAGAIN when these change without end.
+    A target that no listing shows is gone only if it was unlinked here or the listing was complete. Errors: OSError of the
+    directories; EAGAIN when they change without end.
     """
     work = _Work(root, targets, others)
     for passes in range(PASSES):
         listing = first or look(root, clock)
         first = None
         if work.once(listing, clock):
-            continue  # look again, whether it is gone under each of its names
+            continue  # look again: a message may have several names
         if listing.complete or not work.unseen:
             return work.removal()
         pause(passes, 0.02)  # the coarsest clocks tick every 2 s
@@ -47,7 +47,7 @@ def remove(
 
 
 class _Work:
-    """Where the removal stands."""
+    """The progress of a removal."""
 
     def __init__(self, root: bytes, targets: Collection[Target], others: AbstractSet[int]) -> None:
         self._root = root
@@ -56,10 +56,10 @@ class _Work:
         self._failed: dict[Target, tuple[bytes, str]] = {}
         self._strange: dict[Target, tuple[bytes, str]] = {}
         self.unseen = set(self._targets)
-        """Those that were neither unlinked nor found to be stuck."""
+        """The targets that were neither unlinked nor failed."""
 
     def once(self, listing: Listing, clock: Clock) -> bool:
-        """Unlink what the listing shows; whether it showed something to unlink."""
+        """Unlink the targets in the listing; answers whether there were any, so that another listing is needed."""
         named = candidates(listing.files, self._targets)
         self._strange.clear()
         busy = False
@@ -88,7 +88,7 @@ class _Work:
         return True
 
     def removal(self) -> Removal:
-        """The outcome, once it is over."""
+        """The outcome."""
         left = self._failed | {target: why for target, why in self._strange.items() if target in self.unseen}
         reasons: dict[str, list[bytes]] = {}
         for path, reason in left.values():

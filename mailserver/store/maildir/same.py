@@ -1,7 +1,7 @@
-"""Finding a listed message again, wherever other programs moved it, and taking no other one for it.
+"""Finds a listed message again after other programs have renamed it, without taking another one for it.
 
-A unique part alone proves nothing, nor does an inode, which the next file gets when this one has gone. To be read, the one
-file that can be meant is good enough; to be removed, it must be proven to be the file that was listed.
+Neither a unique part nor an inode alone is proof: a new file can get the inode of a removed one. To read a message, a single
+candidate is enough; to remove one, the file must be proven to be the listed one.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from mailserver.store.maildir.listing import PREFIX, Clock
 
 
 class Target(NamedTuple):
-    """A file as it was listed."""
+    """A listed file."""
 
     path: bytes
     inode: int
     """0 where the file system does not tell."""
     size: int
-    """In octets, if the name did not lie."""
+    """In octets, if the size in the name is right."""
     since: int = 0
-    """When it had been listed, in nanoseconds of the file system's clock; for those who are to remove it."""
+    """A time after the listing, in nanoseconds by the file system's clock; only a removal needs it."""
 
     @property
     def unique(self) -> bytes:
-        """What every name of it has in common."""
+        """The unique part, which all names of the file have in common."""
         return names.unique_part(self.path[PREFIX:])
 
 
 def candidates(files: Iterable[bytes], targets: Iterable[Target]) -> dict[bytes, list[bytes]]:
-    """The files that have the unique part of a target, by that."""
+    """The files with a target's unique part, by that part."""
     found: dict[bytes, list[bytes]] = {target.unique: [] for target in targets}
     for path in files:
         unique = names.unique_part(path[PREFIX:])
@@ -46,14 +46,14 @@ def candidates(files: Iterable[bytes], targets: Iterable[Target]) -> dict[bytes,
 def found_again(
     files: Mapping[bytes, int], targets: Collection[Target], others: AbstractSet[int]
 ) -> dict[Target, bytes]:
-    """Where the targets are now, to be read. `others` are inodes of messages that are no targets."""
+    """The targets' present paths, for reading. `others` are the inodes of messages that are no targets."""
     named = candidates(files, targets)
     theirs = others | {target.inode for target in targets if target.inode}
     found = {}
     for target in targets:
         paths = named[target.unique]
         same = [path for path in paths if target.inode and files[path] == target.inode]
-        if not same:  # restored under the session, or there are no inodes; no other message is it
+        if not same:  # restored during the session, or no inodes: take a file that is no other message
             same = [path for path in paths if files[path] not in theirs]
         if same:
             found[target] = same[-1]
@@ -67,7 +67,7 @@ def is_proven(root: bytes, target: Target, path: bytes, files: Mapping[bytes, in
     """
     same_inode = bool(target.inode) and files[path] == target.inode
     if same_inode and files.get(target.path, target.inode) != target.inode and path != target.path:
-        return False  # the old name is another file's: a backup was restored, and dealt the inodes out anew
+        return False  # another file has the old name: a restored backup has reassigned the inodes
     try:
         status = os.lstat(root + path)
     except FileNotFoundError:
@@ -77,9 +77,11 @@ def is_proven(root: bytes, target: Target, path: bytes, files: Mapping[bytes, in
     if not stat.S_ISREG(status.st_mode):
         return False
     untouched = status.st_ctime_ns < target.since
-    if not same_inode:  # inodes that do not last, as FUSE's: nobody has renamed or written it since
-        told = names.sizes(path)[0] == target.size  # not the file's own, when it is packed or the name lies
-        return path == target.path and untouched and (told or status.st_size == target.size)
-    if target.since < status.st_mtime_ns <= clock():  # asked after lstat: a later time is not that of a write
-        return False  # written since: another file has got the inode
-    return status.st_size == target.size or untouched  # a size is a name's word, and may be wrong
+    if not same_inode:  # unstable inodes, as on FUSE: the file must not have been renamed or written since
+        named = names.sizes(path)[0] == target.size  # the file's own size differs if it is packed or the name is wrong
+        return path == target.path and untouched and (named or status.st_size == target.size)
+    if (
+        target.since < status.st_mtime_ns <= clock()
+    ):  # the clock is read after lstat: a still later mtime is not that of a write
+        return False  # written since: another file has the inode now
+    return status.st_size == target.size or untouched  # the target's size may come from a wrong name

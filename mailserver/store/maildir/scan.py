@@ -1,4 +1,4 @@
-"""What lies in a Maildir, and what an index already knows of it."""
+"""Scans a Maildir: lists its messages, and measures those that the last index lacks."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from mailserver.store.maildir.listing import PREFIX, Clock, by_identity, identit
 from mailserver.store.maildir.twins import Found, identify
 
 _RACY_NS = 2_000_000_000
-"""A directory that changed less than 2 s before its scan may change again without a new mtime: file systems count in
-clock ticks of milliseconds to 2 s (FAT, old NFS)."""
+"""A directory that changed less than 2 s before its scan may change again without a new mtime: file systems have clock
+ticks of milliseconds to 2 s (FAT, old NFS)."""
 
 _SEARCHES = 20
-"""Listings in search of messages that were renamed before they were looked at; the next login sees those that flee from all."""
+"""Listings in search of messages that were renamed before they were measured; the next login finds the remaining ones."""
 
 
 class Scan(NamedTuple):
-    """The rows of a maildrop in their order, and the directories' times, UNTRUSTED where they mean nothing."""
+    """The rows of a maildrop in their order, and the directories' times, or UNTRUSTED where they prove nothing."""
 
     rows: list[Row]
     new_time: int
@@ -32,15 +32,15 @@ class Scan(NamedTuple):
 
 
 def trusted(times: tuple[int, int], now: int) -> tuple[int, int]:
-    """The times of directories that are read `now`: UNTRUSTED in the place of one whose next change may not show."""
+    """The times of directories that are read `now`: UNTRUSTED where the next change might not change the time."""
     new_time, cur_time = (time if now - time >= _RACY_NS else UNTRUSTED for time in times)
     return new_time, cur_time
 
 
 def scan(root: bytes, known: Sequence[Row], clock: Clock) -> Scan:
-    """List the maildrop; only what `known` does not have is looked at.
+    """List the maildrop, and measure only the messages that `known` lacks.
 
-    What changes after the listing is for the next login, which finds other times; so nothing is listed twice for it.
+    A change after the listing is left to the next login, which finds other times; so no listing is repeated for it.
     """
     listing = look_until_complete(root, (row.name for row in known), clock)
     rows = _rows(root, listing.files, known, clock)
@@ -69,7 +69,7 @@ def _order(row: Row) -> tuple[int, bytes]:
 
 
 def _looked_at(root: bytes, messages: Iterable[Found], rows: list[Row]) -> list[Found]:
-    """Add the rows of the messages to `rows`; those that went, or were renamed, before they were looked at."""
+    """Add the rows of the messages to `rows`; answers the messages that were removed or renamed before that."""
     lost = []
     for message in messages:
         try:
@@ -92,9 +92,9 @@ def _row(root: bytes, message: Found) -> Row | None:
 
 
 def _look(root: bytes, message: Found, size: int | None, octets: int | None) -> Row | None:
-    """The row of a message, from its name as far as it goes; None when it is no regular file after all.
+    """The row of a message, from its name as far as possible; None when it is not a regular file after all.
 
-    Errors: FileNotFoundError. What else goes wrong with one message leaves a row that is not to be believed for long.
+    Errors: FileNotFoundError. Any other error leaves a row that must be measured again.
     """
     path, inode, uidl, _ = message
     arrival = names.arrival(path[PREFIX:])
@@ -106,13 +106,13 @@ def _look(root: bytes, message: Found, size: int | None, octets: int | None) -> 
     except FileNotFoundError:
         raise
     except OSError:
-        octets = None  # it may be read all the same
+        octets = None  # it can still be read
     else:
         if not stat.S_ISREG(status.st_mode):
             return None
         stored = status.st_size
         if arrival is None:
-            arrival = max(0, status.st_mtime_ns // 1000)  # a time before the epoch is a clock that was wrong
+            arrival = max(0, status.st_mtime_ns // 1000)  # a time before the epoch comes from a wrong clock
     arrival = arrival or 0
     if octets is not None:
         return Row(arrival, path, uidl, stored if size is None else size, octets, CLAIMED, inode)
@@ -121,6 +121,6 @@ def _look(root: bytes, message: Found, size: int | None, octets: int | None) -> 
     except FileNotFoundError:
         raise
     except OSError:
-        # It may become readable again without a change to its directory.
+        # The file may become readable again without a change of its directory.
         return Row(arrival, path, uidl, stored, stored, DISTRUSTED, inode)
     return Row(arrival, path, uidl, *found, inode)

@@ -1,4 +1,4 @@
-"""What a session learned about its messages, written down when it ends: seen flags, and rows that were wrong."""
+"""The end of a session: sets seen flags, and corrects rows of the index that the session found to be wrong."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from mailserver.store.maildir.same import Target, found_again
 
 
 class Lesson:
-    """What is to be written down."""
+    """The changes that a session has to write down."""
 
     __slots__ = ("lied", "mends", "seen")
 
     def __init__(self) -> None:
         self.lied = False
-        """Whether a size in a name was wrong: then no name of this maildrop is believed, and all are measured at the next login."""
+        """Whether a size in a name was wrong: then no name is trusted, and the next login measures all messages."""
         self.mends: dict[bytes, int | None] = {}
-        """By unique-id: the octets that were counted on the wire, or None when the row cannot be believed at all."""
+        """By unique-id: the octets counted on the wire, or None when the row must be measured again."""
         self.seen: dict[Target, bytes] = {}
-        """The files that are to get the S flag, and where they were last."""
+        """The files that are to get the S flag, and their last known paths."""
 
 
 def settle(root: bytes, lesson: Lesson, others: AbstractSet[int], clock: Clock) -> list[str]:
-    """Write the lesson down, under the lock; returns what the operator should know.
+    """Write the lesson down, under the lock; returns notes for the operator.
 
-    `others` are the inodes of messages that are not to be seen.
+    `others` are the inodes of messages that do not get the flag.
     """
     notes = _mark_seen(root, lesson.seen, others, clock)
     try:
         if lesson.mends or lesson.lied:
             _mend(root, lesson)
     except OSError as error:
-        notes.append(f"the index cannot be mended: {error}")
+        notes.append(f"the index cannot be corrected: {error}")
     return notes
 
 
@@ -63,18 +63,18 @@ def _mended(row: Row, lesson: Lesson) -> Row:
 
 def _mark_seen(root: bytes, files: Mapping[Target, bytes], others: AbstractSet[int], clock: Clock) -> list[str]:
     failed: list[str] = []
-    lost = [target for target, path in files.items() if not _marked_or_told(root, path, failed)]
+    lost = [target for target, path in files.items() if not _marked_or_failed(root, path, failed)]
     try:
         for path in found_again(look(root, clock).files, lost, others).values() if lost else ():
-            _marked_or_told(root, path, failed)
+            _marked_or_failed(root, path, failed)
     except OSError as error:
         failed.append(str(error))
     more = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
     return [f"messages cannot be marked as seen: {failed[0]}{more}"] if failed else []
 
 
-def _marked_or_told(root: bytes, path: bytes, failed: list[str]) -> bool:
-    """As `_marked`; what goes wrong with one file is added to `failed`, and hinders no other."""
+def _marked_or_failed(root: bytes, path: bytes, failed: list[str]) -> bool:
+    """As `_marked`; a file's error is added to `failed`, so that the other files are still marked."""
     try:
         return _marked(root, path)
     except OSError as error:
@@ -83,7 +83,7 @@ def _marked_or_told(root: bytes, path: bytes, failed: list[str]) -> bool:
 
 
 def _marked(root: bytes, path: bytes) -> bool:
-    """Whether the file was there. A name that another file has already is left to it."""
+    """Set the flag; answers whether the file was there. A name that another file has already is not overwritten."""
     name = names.seen(path[PREFIX:])
     if name is None or os.path.lexists(root + b"cur/" + name):
         return True

@@ -1,4 +1,4 @@
-"""The Maildir store: one maildrop per user under a path template, served as any delivery agent leaves it."""
+"""The Maildir store: one maildrop per user at a path template, as delivery agents write it."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ from mailserver.store.maildir.maildrop import Context, Maildrop
 from mailserver.store.maildir.template import Template, own_path
 
 _THREADS = 8
-"""Scans and commits at a time: enough to keep a disk's queue busy, and few enough not to starve the reactor of the GIL."""
+"""Scans and commits at a time: enough to keep a disk busy, and few enough to leave the GIL to the reactor."""
 
 _REPORTS = 10_000
-"""Notes that are remembered as told: each is told once while it is among them."""
+"""Notes that are remembered, so that each is logged only once."""
 
 
 @implementer(IStore)
 class MaildirStore:
-    """Maildrops under `template`, such as ``{home}/Maildir``, in which ``{home} {user} {local} {domain}`` are the user's.
+    """Maildrops at `template`, such as ``{home}/Maildir``, with the user's ``{home} {user} {local} {domain}``.
 
-    `seen` "retr" sets the S flag of what was retrieved. `io` "auto" lets bounded work run on the reactor thread, "threads"
-    none. `clock` tells the time of the file system that a root lies on, in nanoseconds. `headers` are those that hold the envelopes.
+    `seen` "retr" sets the S flag of retrieved messages. `io` "auto" lets bounded work run in the reactor thread, "threads"
+    none. `clock` answers the time by the clock of a root's file system, in nanoseconds. `headers` are the headers that hold
+    the envelopes.
     """
 
     log = Logger()
@@ -55,17 +56,17 @@ class MaildirStore:
         self._disk = Disk(reactor, threads)
         self._clock = clock
         self._cache = IndexCache()
-        self._told: OrderedDict[tuple[bytes, str], None] = OrderedDict()
+        self._reported: OrderedDict[tuple[bytes, str], None] = OrderedDict()
         headers = headers or EnvelopeHeaders()
         self._context = Context(self._disk, io == "auto", seen == "retr", clock, self._report, headers)
         self.needs_home = self._template.needs_home
 
     def start(self, _reactor: object = None) -> Deferred[None]:
-        """Start the threads; without it they start with the first work, as embedders need no more. Errors: NoThreads."""
+        """Start the threads. Without it they start with the first work, for embedders. Errors: NoThreads."""
         return execute(self._disk.start)
 
     def reload(self) -> Deferred[None]:
-        """Each login sees what has changed."""
+        """Do nothing: each login looks for changes itself."""
         return succeed(None)
 
     def stop(self) -> Deferred[None]:
@@ -73,9 +74,9 @@ class MaildirStore:
         return self._disk.stop()
 
     def open(self, user: User, owner: str) -> Deferred[IMaildrop]:
-        """At once when the maildrop did not change since its last login; else from a thread.
+        """At once when the maildrop is unchanged since its last login; else from a thread.
 
-        To cancel the Deferred gives the lock back as soon as it was taken; the work goes on, and serves the next login.
+        After a cancel the lock is released as soon as it was taken; the thread finishes, which helps the next login.
         """
         try:
             root, anchor = self._place(user)
@@ -97,7 +98,7 @@ class MaildirStore:
         return root, root[: root.rindex(b"/", 0, -1) + 1]
 
     def _lock(self, root: bytes, owner: str) -> int | None:
-        """The lock; None when the maildrop is still to be made."""
+        """The lock; None when the maildrop does not exist yet."""
         try:
             return lock(root, owner)
         except FileNotFoundError:
@@ -113,14 +114,14 @@ class MaildirStore:
         return Maildrop(self._context, root, opened.lock, opened.found)
 
     def _report(self, root: bytes, note: str) -> None:
-        """Tell the operator, once: what is wrong with a maildrop today is wrong at each of its polls."""
-        told = self._told
-        if (root, note) in told:
-            told.move_to_end((root, note))
+        """Log a note once: a problem of a maildrop shows again at each of its polls."""
+        reported = self._reported
+        if (root, note) in reported:
+            reported.move_to_end((root, note))
             return
-        told[root, note] = None
-        if len(told) > _REPORTS:
-            told.popitem(last=False)
+        reported[root, note] = None
+        if len(reported) > _REPORTS:
+            reported.popitem(last=False)
         self.log.warn("{maildrop}: {note}", event="store.note", maildrop=shown(root), note=note)
 
 

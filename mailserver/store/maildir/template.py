@@ -1,4 +1,4 @@
-"""Where a user's maildrop lies: the path of a store URL, and the names that may stand in it."""
+"""The path of a user's maildrop: the template in a store URL, and its fields."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LIMIT = 255
 """Octets of a user name: one component of a path can be no longer (NAME_MAX)."""
 
 _FORBIDDEN = re.compile(r"[/\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-"""What leaves the directory, ends a C string, or garbles a terminal; and octets that were not UTF-8."""
+"""Characters that leave the directory, end a C string or garble a terminal, and octets that are not UTF-8."""
 
 
 _VARIABLE = re.compile(r"%(?:\{ *([a-z]+(?: *\| *[a-z]+)?) *\}|(.?))", re.DOTALL)
@@ -23,20 +23,20 @@ _LONG = {"user": "user", "username": "local", "domain": "domain", "home": "home"
 """Dovecot's long names, also behind a bar: ``%{user | username}``."""
 _VARIABLES = {"u": "user", "n": "local", "d": "domain", "h": "home", **_LONG}
 _VARIABLES |= {"user|username": "local", "user|domain": "domain"}
-"""Dovecot's, of those that a mail location may hold."""
+"""Dovecot's short variables that a mail location may contain."""
 _DOVECOT = re.compile(r"%(?:\{([^}]*)\}|([-0-9.LUEXRNHMTD]*)([undh]))")
 
 
 class NoMaildrop(MaildropUnavailable):
-    """The user's name or settings lead to no maildrop, today or tomorrow."""
+    """The user's name or settings give no valid path of a maildrop; trying again will not help."""
 
     refusal = PermanentFailure
 
 
 class Template:
-    """An absolute path with ``{home} {user} {local} {domain}`` in it.
+    """An absolute path with the fields ``{home} {user} {local} {domain}``.
 
-    What stands before the first of them must exist; what follows is the user's own and may be made for him.
+    The directory before the first field must exist; the rest is the user's own and is made when it is missing.
     """
 
     def __init__(self, text: str) -> None:
@@ -52,7 +52,7 @@ class Template:
             raise ValueError(f"the maildir path {text!r} must be absolute, or begin with {{home}}")
         if not {"home", "user", "local"}.intersection(self.fields):
             raise ValueError(
-                f"by the maildir path {text!r} all users would share one maildrop; put {{user}} or {{home}} in it"
+                f"with the maildir path {text!r} all users would share one maildrop; put {{user}} or {{home}} in it"
             )
         self.needs_home = "home" in self.fields
 
@@ -70,17 +70,17 @@ class Template:
         return _root("".join(pieces), user)
 
     def anchor(self, user: User) -> bytes:
-        """The directory that must exist before a maildrop is made for `user`: his home, or the literal beginning."""
+        """The directory that must exist before `user`'s maildrop is made: the home, or the part before the first field."""
         literal, name = self._parts[0]
         home = user.home if name == "home" and not literal else None
         return _octets(home or literal[: literal.rindex("/") + 1])
 
 
 def own_path(url: str, user: User) -> bytes:
-    """The root that a user's own store URL names, in Dovecot's notation: ``maildir:/path`` or ``maildir:~/path``.
+    """The root in a user's own store URL, in Dovecot's notation: ``maildir:/path`` or ``maildir:~/path``.
 
-    ``%u %n %d %h`` are the user's name, its local part, its domain, and his home. The options after a further colon are for
-    IMAP folders and indexes, but for INBOX, which is the maildrop.
+    ``%u %n %d %h`` are the user's name, its local part, its domain, and the user's home. Of the options after a further
+    colon only INBOX counts, which is the maildrop; the others are for IMAP folders and indexes.
     """
     scheme, colon, rest = url.partition(":")
     if not colon or scheme != "maildir":
@@ -97,7 +97,7 @@ def own_path(url: str, user: User) -> bytes:
 
 
 def _refuse_variables(text: str) -> None:
-    """Dovecot's notation is none of ours: as it stands, it would lead all users to one maildrop. Errors: ValueError."""
+    """Refuse Dovecot's notation, which the template does not expand: all users would get one maildrop. Errors: ValueError."""
     here = _DOVECOT.sub(_translated, text)
     if here.startswith("~/"):
         here = "{home}" + here[1:]
@@ -110,20 +110,22 @@ def _refuse_variables(text: str) -> None:
 
 
 def _translated(match: re.Match[str]) -> str:
-    """Our field; the variable itself where there is none, such as parts of names and hashes of them."""
+    """The field for a variable; the variable itself where there is none, as for parts and hashes of names."""
     long, modifiers, letter = match.groups()
     if long is not None:
         name = _LONG.get(long.rpartition("|")[2].strip())
     else:
-        name = None if modifiers.strip("L") else _VARIABLES[letter]  # what lower case is, the settings of names say
+        name = (
+            None if modifiers.strip("L") else _VARIABLES[letter]
+        )  # L is lower case, which the names settings decide here
     return match[0] if name is None else f"{{{name}}}"
 
 
 def _value(letter: str, values: dict[str, str | None]) -> str:
-    """What stands for ``%letter``. One that stayed as it is would lead all users to one maildrop."""
+    """The value of ``%letter``. An unknown one is an error: left as it is, it would give all users one maildrop."""
     value = "%" if letter == "%" else values.get(_VARIABLES.get(letter, ""))
     if not value:
-        raise NoMaildrop(f"the mail location of {values['user']!r} has a %{letter}, for which nothing is known")
+        raise NoMaildrop(f"the mail location of {values['user']!r} has a %{letter}, which is unknown or has no value")
     return value
 
 
@@ -143,10 +145,10 @@ def _root(path: str, user: User) -> bytes:
     path = path.rstrip("/") + "/"
     if not path.startswith("/") or path == "/" or "/../" in path or "/./" in path or "\0" in path:
         raise NoMaildrop(
-            f"the maildrop of {user.name!r} would be {path!r}, which is no absolute path to a directory of its own"
+            f"the maildrop of {user.name!r} would be {path!r}, which is not an absolute path to a directory of its own"
         )
     return _octets(path)
 
 
 def _octets(path: str) -> bytes:
-    return path.encode("utf-8", "surrogateescape")  # whatever the locale: names are UTF-8, as on the wire
+    return path.encode("utf-8", "surrogateescape")  # in every locale, names are UTF-8, as on the wire

@@ -1,8 +1,8 @@
-"""Files with one unique part: which of them are one message, and what unique-id each message has.
+"""Files with the same unique part: decides which of them are one message, and the unique-id of each message.
 
-Other programs break Maildir's rule that unique parts are unique: a backup is restored beside what it was made of, a message is
-copied from new/ to cur/, names are made by hand. Two files are one message when they are one inode, or when base, size and
-contents are the same; all else are messages of their own. Whoever had a unique-id keeps it, whatever comes to lie beside it.
+Other programs break Maildir's rule that unique parts are unique: a backup is restored beside the originals, a message is
+copied from new/ to cur/, names are made by hand. Two files are one message when they have the same inode, or the same base,
+size and contents; all others are messages of their own. A message keeps its unique-id, whatever files are added beside it.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from mailserver.store.maildir.index import Row
 from mailserver.store.maildir.listing import PREFIX
 
 _NEVER = 2**63
-"""Later than any mtime: of a file that cannot be looked at."""
+"""Later than any mtime: for a file that cannot be examined."""
 
 
 class Found(NamedTuple):
-    """A message that a listing shows."""
+    """A message in a listing."""
 
     path: bytes
     inode: int
     uidl: bytes
     row: Row | None
-    """Its row in the last index."""
+    """The message's row in the last index."""
 
 
 def identify(root: bytes, files: Mapping[bytes, int], known: Sequence[Row]) -> list[Found]:
-    """The messages that are in these files, each with a unique-id of its own."""
+    """The messages in these files, each with a unique-id of its own."""
     alone: dict[bytes, bytes] = {}
     groups: dict[bytes, list[bytes]] = {}
     for path in files:
@@ -68,7 +68,7 @@ def identify(root: bytes, files: Mapping[bytes, int], known: Sequence[Row]) -> l
 
 
 def same_contents(root: bytes, one: bytes, other: bytes) -> bool:
-    """Whether both are regular files of the same octets; False when that cannot be read."""
+    """Whether both are regular files with the same contents; False when one cannot be read."""
     try:
         return all(a == b for a, b in zip(_chunks(root + one), _chunks(root + other), strict=True))
     except (OSError, ValueError):  # one is shorter
@@ -76,7 +76,7 @@ def same_contents(root: bytes, one: bytes, other: bytes) -> bool:
 
 
 def _by_unique_part(known: Sequence[Row]) -> tuple[dict[bytes, Row], dict[bytes, list[Row]]]:
-    """The rows whose unique-id is their unique part, by that; and those with a hash, by their unique part."""
+    """The rows by unique-id, which mostly is the unique part; and the rows with a hash as unique-id, by unique part."""
     rows = {row.uidl: row for row in known}
     hashed: dict[bytes, list[Row]] = {}
     for row in known:
@@ -86,7 +86,7 @@ def _by_unique_part(known: Sequence[Row]) -> tuple[dict[bytes, Row], dict[bytes,
 
 
 def _messages(root: bytes, paths: Sequence[bytes], files: Mapping[bytes, int]) -> list[Found]:
-    """The messages in these files of one unique part. Of two names for one, the latter counts: that in cur/."""
+    """The messages in these files with the same unique part. Of two names of a message the later counts: that in cur/."""
     messages: list[bytes] = []
     for path in paths:
         for at, other in enumerate(messages):
@@ -104,12 +104,12 @@ def _one(root: bytes, one: bytes, other: bytes, files: Mapping[bytes, int]) -> b
     if names.base(one[PREFIX:]) != names.base(other[PREFIX:]):
         return False
     if not (files[one] and files[other]) and not os.path.lexists(root + one):
-        return True  # it was renamed between two looks, and there is no inode to tell
+        return True  # renamed between the readings of the two directories, without inodes
     return same_contents(root, one, other)
 
 
 def _recognise(messages: list[Found], rows: list[Row]) -> tuple[list[Found], list[Found]]:
-    """Those that have a row, with its unique-id; and those that have none."""
+    """The messages with a row, which get its unique-id; and the messages without one."""
     old: list[Found] = []
     lone = len(messages) == len(rows) == 1
     for fits in (_same_inode, _same_path, _restored if lone else _same_base):
@@ -131,23 +131,23 @@ def _same_path(message: Found, row: Row) -> bool:
 
 
 def _same_base(message: Found, row: Row) -> bool:
-    """Where there is no inode to tell."""
+    """Used where inodes are unknown."""
     known = message.inode and row.inode
     return not known and names.base(message.path[PREFIX:]) == names.base(row.name[PREFIX:])
 
 
 def _restored(message: Found, row: Row) -> bool:
-    """Whether a message that is alone, as its row is, is that of the row, with another inode."""
+    """Whether a single message and a single row belong together though the inode differs."""
     return row.uidl == names.unique_id(names.unique_part(row.name[PREFIX:])) or (
         names.base(message.path[PREFIX:]) == names.base(row.name[PREFIX:])
     )
 
 
 def _in_order(root: bytes, messages: list[Found], first: bytes) -> list[Found]:
-    """The order in which they are named; the `first` gets that unique-id, if there is one.
+    """The order in which messages get their unique-ids; the first one gets `first`, unless that is b"".
 
-    It is by what does not change and no index keeps: the oldest file; the longer base, which has the sizes that a delivery
-    agent writes and a copy may lack; the base; the contents.
+    It depends only on facts that never change and that need no index: the file's age; the length of the base, since a
+    delivery agent writes sizes that a copy may lack (the longer one comes first); the base; the contents.
     """
 
     def order(message: Found) -> tuple[int, int, bytes, bytes]:
@@ -160,14 +160,14 @@ def _in_order(root: bytes, messages: list[Found], first: bytes) -> list[Found]:
 
 
 def _distinct(root: bytes, message: Found, taken: set[bytes], bases: Sequence[bytes]) -> bytes:
-    """A unique-id that no other message has; `bases` are those of all with its unique part."""
+    """A unique-id that no other message has; `bases` are those of all messages with the same unique part."""
     if message.uidl and message.uidl not in taken:
         return message.uidl
     base = names.base(message.path[PREFIX:])
     uidl = names.unique_id_of_base(base)
     if bases.count(base) > 1 or uidl in taken:
         uidl = names.unique_id_of_contents(base, _digest(root, message))
-    while uidl in taken:  # its octets lay here before, under a name that somebody restored
+    while uidl in taken:  # the same contents were here before, under a restored name
         uidl = names.unique_id_of_contents(base, uidl)
     return uidl
 
@@ -180,7 +180,7 @@ def _mtime(path: bytes) -> int:
 
 
 def _digest(root: bytes, message: Found) -> bytes:
-    """Of the contents; of the inode, where they cannot be read."""
+    """The digest of the contents; of the inode, where they cannot be read."""
     digest = sha256()
     try:
         for chunk in _chunks(root + message.path):

@@ -154,7 +154,7 @@ class WithoutSync(LoggedCase):
         assert len(self.stored("alice")) == 2
         assert len(self.stored("bob")) == 1
         (note,) = self.told("store.note")
-        assert "cannot promise durability" in note
+        assert "cannot guarantee durability" in note
         assert str(self.root()) in note
 
     async def test_deletions_go_on_with_one_note(self) -> None:
