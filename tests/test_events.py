@@ -7,7 +7,6 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from mailserver.net.story import facts
 from tests.net.sessions import Talk, make_factory
 
 ROOT = Path(__file__).parents[1]
@@ -70,4 +69,4 @@ def test_the_page_names_the_fields_of_each_event() -> None:
 
 def test_the_page_names_what_every_event_of_a_session_has() -> None:
     (line,) = re.findall(r"^\*session\* stands for (.*)\.$", PAGE, re.MULTILINE)
-    assert re.findall(r"`([a-z]+)`", line) == list(facts(Talk(make_factory()).server))
+    assert re.findall(r"`([a-z]+)`", line) == list(Talk(make_factory()).server.facts())

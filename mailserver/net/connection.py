@@ -27,7 +27,7 @@ UNREAD_LIMIT = 64 * 1024
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
 class Connection(Waiting):
-    """One connection; a subclass gives `begin`, `perform`, `allowed_seconds`, `stranger_seconds`, `leave`."""
+    """One connection; a subclass gives `begin`, `perform`, `allowed_seconds`, `stranger_seconds`, `leave`, `facts`."""
 
     __slots__ = (
         "_batch",
@@ -41,14 +41,12 @@ class Connection(Waiting):
         "core",
         "draining",
         "ended",
-        "user",
     )
 
     core: Core
 
     def __init__(self, clock: IReactorTime, peer: str) -> None:
         super().__init__(clock, peer)
-        self.user = ""
         self.ended = ""  # by what, for the log; the first cause counts
         self.draining = False
         self._transfer: Transfer | None = None
@@ -80,8 +78,8 @@ class Connection(Waiting):
         raise NotImplementedError
 
     def facts(self) -> dict[str, Any]:
-        """Return what the log tells of the connection in each of its events."""
-        return {"peer": self.peer, "user": self.user}
+        """Return what the log tells of the connection in each of its events, at least `peer` and `user`."""
+        raise NotImplementedError
 
     def end(self, cause: str) -> None:
         """Remember what ended the connection, for the log."""

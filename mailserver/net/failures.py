@@ -10,7 +10,6 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from mailserver.errors import (
-    AuthenticationFailed,
     MaildropInUse,
     MessageTruncated,
     Refusal,
@@ -19,7 +18,6 @@ from mailserver.errors import (
     TicketRefused,
     refusal_for,
 )
-from mailserver.net.throttle import Attempt
 
 log = Logger()
 
@@ -39,16 +37,6 @@ def translate(failure: Failure, facts: Mapping[str, Any]) -> Refusal:
     elif refusal is None:
         log.failure("fault under the session of {user!r} from {peer}", failure, event="fault", **facts)
     return refusal or TemporaryFailure()
-
-
-def settle(attempt: Attempt, failure: Failure) -> None:
-    """Tell an attempt at a secret why no login came of it. Whom the store refuses has shown the right one."""
-    if failure.check(StoreError):
-        attempt.succeeded()
-    elif isinstance(refusal_for(failure.value), AuthenticationFailed):
-        attempt.failed()
-    else:
-        attempt.withdrawn()
 
 
 def tls_reason(error: SSL.Error) -> str:

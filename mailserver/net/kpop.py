@@ -17,8 +17,8 @@ from mailserver.errors import TicketRefused
 from mailserver.interfaces import Accepted, IAcceptor
 from mailserver.net.core import Core
 from mailserver.net.failures import translate
-from mailserver.net.listener import POP3ServerFactory
-from mailserver.net.protocol import POP3Server
+from mailserver.net.pop3 import POP3Server
+from mailserver.net.pop3_listener import POP3ServerFactory
 from mailserver.net.throttle import network
 from mailserver.protocol.kpop import Accept, Preamble, TurnAway
 from mailserver.protocol.krb_error import GENERIC

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, Final
 from typing import Protocol as Shape
 
@@ -10,10 +11,9 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mailserver.errors import TemporaryFailure
+from mailserver.errors import Refusal
 from mailserver.net.tally import Tally
 from mailserver.net.throttle import network
-from mailserver.protocol.wire import err
 
 TURNED_AWAY: Final = 100
 """Clients over the limits who are told so at the same time; the others are dropped. Who reads hears it in a round trip."""
@@ -63,11 +63,11 @@ class Places:
             if not self.by_address[address]:
                 del self.by_address[address]
 
-    def turn_away(self, lobby: Lobby, reason: bytes, now: float) -> Protocol:
+    def turn_away(self, lobby: Lobby, refusal: Refusal, now: float) -> Protocol:
         """Return what becomes of a client who gets no place: told so, or dropped where too many are being told."""
         if self.turned_away >= TURNED_AWAY:
             return Dropped()
-        return TurnedAway(self, lobby, reason, now)
+        return TurnedAway(self, lobby, refusal, now)
 
 
 def tell_turned_away(*, listener: str, peer: str, reason: str, others: int, remarks: str) -> None:
@@ -86,6 +86,10 @@ def tell_turned_away(*, listener: str, peer: str, reason: str, others: int, rema
 class Lobby(Shape):
     """Who looks after the clients that are turned away."""
 
+    @property
+    def words(self) -> Callable[[Refusal], bytes]:
+        """What a refusal is in the words of its protocol, to a client who has said nothing."""
+
     def turned_away(self, stranger: TurnedAway, *, gone: bool) -> None:
         """Remember him, or forget him."""
 
@@ -95,17 +99,17 @@ class TurnedAway(Protocol):
 
     transport: Any  # whatever the listener has
 
-    def __init__(self, places: Places, lobby: Lobby, reason: bytes, now: float) -> None:
+    def __init__(self, places: Places, lobby: Lobby, refusal: Refusal, now: float) -> None:
         self._places = places
         self._lobby = lobby
-        self._reason = reason
+        self._refusal = refusal
         self.since = now
 
     def connectionMade(self) -> None:
         """Say so, and close."""
         self._places.turned_away += 1
         self._lobby.turned_away(self, gone=False)
-        self.transport.write(err(TemporaryFailure(self._reason)))
+        self.transport.write(self._lobby.words(self._refusal))
         self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 - Twisted's signature

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Collection, Mapping
+from typing import Any, Final
 
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone
@@ -13,10 +14,7 @@ from twisted.python.failure import Failure
 from mailserver.errors import NeedsTLS, Refusal, WrongProtocol, login_refused
 from mailserver.net.failures import tls_reason
 from mailserver.net.throttle import network
-
-if TYPE_CHECKING:
-    from mailserver.net.entrance import Entrance
-    from mailserver.net.protocol import POP3Server
+from mailserver.snapshot import Snapshot
 
 LOGGED_NAME: Final = 256
 """Octets of a user name that the log and the memory of failures keep: SASL lets 48 KiB through, and nobody is called so."""
@@ -37,14 +35,12 @@ class Fetches:
         self._remembered = remembered
         self._last: OrderedDict[tuple[str, str], bytes] = OrderedDict()
 
-    def again(self, server: POP3Server) -> bool:
-        """Whether the session fetched all there was, and of it what its client had fetched before; remembers it."""
-        fetched, messages = server.fetched, server.session.messages
+    def again(self, user: str, peer: str, messages: Snapshot, fetched: Collection[int], kept: Collection[int]) -> bool:
+        """Whether a session fetched all there was, and of it what its client had fetched before; remembers what it `kept`."""
         if not fetched:
             return False
-        client = server.user, network(server.peer)
+        client = user, network(peer)
         before = self._last.pop(client, None)
-        kept = fetched if server.deleted is None else fetched - server.session.deleted
         if kept:
             self._last[client] = messages.uidls[max(kept) - 1]
             if len(self._last) > self._remembered:
@@ -52,44 +48,39 @@ class Fetches:
         return before is not None and len(fetched) == len(messages) and before in messages.uidls
 
 
-def facts(server: Entrance) -> dict[str, Any]:
-    """Return what every event of a session tells of whoever is logged in, or tried to be."""
-    proven = server.principal not in ("", server.user)
-    return {
-        "session": server.name,
-        "listener": server.factory.listener,
-        "who": f"{server.user} ({server.principal})" if proven else server.user,
-        "user": server.user,
-        "principal": server.principal,
-        "peer": server.peer,
-        "tls": server.tls,
-    }
-
-
-def tell_session(server: POP3Server) -> None:
-    """Say in one line what a session did, and how it ended."""
-    marked = 0 if server.deleted is not None else len(server.session.deleted)
-    again = server.factory.fetches.again(server)
-    remarks = f", {marked} marked but NOT deleted" if marked and server.ended != UNSETTLED else ""
+def tell_session(  # noqa: PLR0913 - what the line says, each named
+    facts: Mapping[str, Any],
+    *,
+    ended: str,
+    retrieved: int,
+    deleted: int,
+    marked: int,
+    again: bool,
+    octets_in: int,
+    octets_out: int,
+    seconds: float,
+) -> None:
+    """Say in one line what a session did, and how it ended; `marked` are those that it marked as deleted, to no effect."""
+    remarks = f", {marked} marked but NOT deleted" if marked and ended != UNSETTLED else ""
     log.info(
         "session {session} of {who!r} from {peer} ({listener}, {security}) ended by {ended}: {retrieved} retrieved, "
         "{deleted} deleted{remarks}, {octets_in} octets in, {octets_out} out, {seconds} s",
         event="pop3.session",
-        **facts(server),
-        security="TLS" if server.tls else "no TLS",
-        ended=server.ended,
-        retrieved=server.retrieved,
-        deleted=server.deleted or 0,
+        **facts,
+        security="TLS" if facts["tls"] else "no TLS",
+        ended=ended,
+        retrieved=retrieved,
+        deleted=deleted,
         marked=marked,
         uidl_all=again,
         remarks=remarks + (", uidl-all: fetched again what it had" if again else ""),
-        octets_in=server.octets_in,
-        octets_out=server.octets_out,
-        seconds=round(server.clock.seconds() - server.since, 3),
+        octets_in=octets_in,
+        octets_out=octets_out,
+        seconds=round(seconds, 3),
     )
 
 
-def tell_failed_login(server: Entrance, mechanism: bytes, error: BaseException | None, waited: float) -> None:
+def tell_failed_login(facts: Mapping[str, Any], mechanism: bytes, error: BaseException | None, waited: float) -> None:
     """Tell of a login that failed: why, and what would help. `waited` are the seconds that the attempt was held back."""
     why = login_refused(error)
     log.info(
@@ -100,25 +91,25 @@ def tell_failed_login(server: Entrance, mechanism: bytes, error: BaseException |
         hint=why.hint,
         waited=round(waited, 3),
         remarks=(f" ({why.hint})" if why.hint else "") + (f", after {waited:.1f} s of waiting" if waited else ""),
-        **facts(server),
+        **facts,
     )
 
 
-def tell_held_login(server: Entrance) -> None:
+def tell_held_login(facts: Mapping[str, Any]) -> None:
     """Tell of a secret that was not looked at."""
     log.info(
         "login of {who!r} from {peer} was not tried: too many fail at this user, or from this address",
         event="pop3.login_held",
-        **facts(server),
+        **facts,
     )
 
 
-def tell_tls_failure(server: POP3Server, error: SSL.Error) -> None:
+def tell_tls_failure(facts: Mapping[str, Any], error: SSL.Error) -> None:
     """Tell of a handshake that failed: to its client it looks like a server that is down."""
-    log.info("TLS with {peer} failed: {reason}", event="pop3.tls_failed", reason=tls_reason(error), **facts(server))
+    log.info("TLS with {peer} failed: {reason}", event="pop3.tls_failed", reason=tls_reason(error), **facts)
 
 
-def tell_remark(server: POP3Server, remark: Refusal) -> None:
+def tell_remark(facts: Mapping[str, Any], remark: Refusal) -> None:
     """Tell what a client that did not get in should be set to."""
     if isinstance(remark, WrongProtocol):
         log.info(
@@ -126,7 +117,7 @@ def tell_remark(server: POP3Server, remark: Refusal) -> None:
             "the port of pop3s",
             event="pop3.wrong_protocol",
             spoken=remark.spoken,
-            **facts(server),
+            **facts,
         )
     elif isinstance(remark, NeedsTLS):
         log.info(
@@ -134,7 +125,7 @@ def tell_remark(server: POP3Server, remark: Refusal) -> None:
             "auth.cleartext",
             event="pop3.needs_tls",
             name=printable(remark.user),
-            **facts(server),
+            **facts,
         )
 
 

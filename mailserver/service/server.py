@@ -28,14 +28,13 @@ from mailserver.envelope import EnvelopeHeaders
 from mailserver.errors import ConfigError, unusable_for
 from mailserver.interfaces import BY_SECRET, Census, IPart, IStore, IUsers
 from mailserver.net import POP3ServerFactory
-from mailserver.net.haproxy import ProxyFactory
 from mailserver.net.kpop import KPOPServerFactory
-from mailserver.net.listener import Limits, chosen
+from mailserver.net.listener import Limits
 from mailserver.net.places import Places
+from mailserver.net.pop3_listener import chosen
 from mailserver.net.stamp import MAX_GREETING, greeting_octets
 from mailserver.net.story import Fetches
 from mailserver.net.throttle import Throttle
-from mailserver.net.tls_transport import TLSFactory
 from mailserver.pool import Pool
 from mailserver.service.closing import stop_all
 from mailserver.service.kerberos import Kerberos, make_kerberos
@@ -135,12 +134,10 @@ class Server:
         """What a port of this kind ("pop3", "pop3s", "kpop") speaks, which was bound by this endpoint string."""
         served = self._kpop(endpoint) if kind == "kpop" else self._pop3(kind, endpoint)
         self._factories.append(served)
-        wrapped: IProtocolFactory = served
-        if kind == "pop3s":  # config refuses it without a certificate
-            wrapped = TLSFactory(cast(CertificateStore, self._certificates), False, served)
-        if endpoint.startswith("haproxy:"):
-            return ProxyFactory(wrapped, self._config.limits.proxies, self._reactor, places=self._places)
-        return wrapped
+        return served.served(
+            tls=self._certificates if kind == "pop3s" else None,  # config refuses it without a certificate
+            proxies=self._config.limits.proxies if endpoint.startswith("haproxy:") else None,
+        )
 
     def _pop3(self, kind: str, endpoint: str) -> POP3ServerFactory:
         auth = self._config.auth

@@ -207,7 +207,7 @@ def test_a_proof_within_an_exchange_is_one_attempt(password: bytes) -> None:
     place.clock.advance(2)
     proof = client.send(b64decode(talk.heard()[2:]))
     talk.say(b64encode(proof) + b"\r\n\r\n")
-    other = place.factory.attempt("203.0.113.1", "alice").granted
+    other = place.factory.door.attempt("203.0.113.1", "alice").granted
     if password == b"secret":
         assert talk.heard().endswith(b"octets)\r\n")
         assert other.called
@@ -239,11 +239,11 @@ def test_a_token_s_owner_need_not_be_who_was_claimed(initial: bytes) -> None:
     talk.say(b"AUTH OAUTHBEARER " + b64encode(initial) + b"\r\n")
     assert talk.heard().startswith(b"+OK maildrop")
     talk.lose()
-    assert place.factory.attempt("192.0.2.1", "bob").granted.called
+    assert place.factory.door.attempt("192.0.2.1", "bob").granted.called
     assert not place.factory.throttle._lanes.get(("user", "alice"))
     for n in range(3):
-        place.factory.attempt(f"198.51.100.{n}", "bob")
-    assert not place.factory.attempt("192.0.2.1", "bob").granted.called  # nobody has shown bob's secret from there
+        place.factory.door.attempt(f"198.51.100.{n}", "bob")
+    assert not place.factory.door.attempt("192.0.2.1", "bob").granted.called  # nobody has shown bob's secret from there
 
 
 @pytest.mark.parametrize("bad", [None, LoginRefused("expired")])
@@ -269,7 +269,7 @@ def test_an_exchange_that_is_cancelled_lends_its_turn_to_nobody() -> None:
     before = place.looked_at
     talk.say(b"*\r\n" + WRONG)
     assert place.looked_at == before
-    assert not place.factory.attempt("203.0.113.1", "bob").granted.called
+    assert not place.factory.door.attempt("203.0.113.1", "bob").granted.called
     talk.lose()
     assert not any(lane.under_way for lane in place.factory.throttle._lanes.values())
 
@@ -282,8 +282,8 @@ def test_an_exchange_that_was_cancelled_makes_nobody_known() -> None:
     place.clock.advance(2)
     assert talk.heard().endswith(b"octets)\r\n")
     for n in range(3):
-        place.factory.attempt(f"198.51.100.{n}", "bob")
-    assert not place.factory.attempt("192.0.2.1", "bob").granted.called
+        place.factory.door.attempt(f"198.51.100.{n}", "bob")
+    assert not place.factory.door.attempt("192.0.2.1", "bob").granted.called
 
 
 def test_who_waits_too_long_hears_nothing_of_the_password(events: list[dict[str, Any]]) -> None:

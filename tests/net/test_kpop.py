@@ -208,14 +208,14 @@ def test_refused_tickets_make_nobody_wait():
         again = KpopTalk(talk.factory)
         again.say(HELLO + piece(b"replay"))
         assert refused(again.heard())
-    assert talk.factory.attempt("", "alice").granted.called
+    assert talk.factory.door.attempt("", "alice").granted.called
 
 
 def test_strangers_who_guess_make_no_ticket_wait():
     talk = KpopTalk()
     for n in range(5):
-        talk.factory.attempt(f"192.0.2.{n}", "alice")
-        talk.factory.attempt("", f"user{n}")
+        talk.factory.door.attempt(f"192.0.2.{n}", "alice")
+        talk.factory.door.attempt("", f"user{n}")
     talk.say(HELLO + TICKET + b"USER bob\r\nPASS x\r\nUSER alice\r\nPASS x\r\n")
     assert REFUSED + b"+OK send PASS\r\n+OK maildrop has " in talk.heard()
 

@@ -12,8 +12,9 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
 from mailserver.net import POP3ServerFactory
-from mailserver.net.listener import LOOK_SECONDS, SWEEP_SECONDS, Limits, is_loopback, peer_host
+from mailserver.net.listener import SWEEP_SECONDS, Limits, is_loopback, peer_host
 from mailserver.net.places import TURNED_AWAY, TURNED_AWAY_SECONDS, Places
+from mailserver.net.pop3_listener import LOOK_SECONDS
 from mailserver.net.tls_transport import TLSFactory
 from tests.net.sessions import GREETING, LOGIN, Maildrop, SocketCase, Talk, make_factory, portal_of
 
@@ -230,7 +231,7 @@ def test_apop_logs_in_with_the_stamp_of_its_own_greeting() -> None:
 
 def test_a_question_without_an_oracle_is_a_temporary_failure() -> None:
     refused: list[Any] = []
-    make_factory().ask(object()).addErrback(refused.append)
+    make_factory().door.ask(object()).addErrback(refused.append)
     assert refused[0].value.code == b"SYS/TEMP"
 
 

@@ -131,7 +131,7 @@ def test_the_oracle_is_asked_by_the_canonical_name_and_told_the_typed_one() -> N
 
     def asked(name: bytes) -> Any:
         found: list[Any] = []
-        factory.ask(VerifierOf(name, b"X")).addCallback(found.append)
+        factory.door.ask(VerifierOf(name, b"X")).addCallback(found.append)
         return found[0]
 
     factory = make_factory(names=NAMES, oracle=Oracle())

@@ -13,7 +13,7 @@ from twisted.logger import capturedLogs, eventAsText
 from twisted.python.failure import Failure
 
 from mailserver.errors import LoginRefused, OutcomeUnknown, login_refused
-from mailserver.net.listener import Limits, POP3ServerFactory
+from mailserver.net import Limits, POP3ServerFactory
 from mailserver.net.story import Fetches
 from tests.net.sessions import Maildrop, Talk, make_factory
 

@@ -1,15 +1,15 @@
-"""The POP3 protocol: how each of the session's effects is performed."""
+"""A connection of POP3: how each of the session's effects is performed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from math import inf
+from typing import Any, ClassVar, Protocol, cast
 
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
 from twisted.internet.protocol import connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mailserver.envelope import Envelope as Details
@@ -18,12 +18,15 @@ from mailserver.errors import (
     OutcomeUnknown,
     StoreError,
 )
-from mailserver.interfaces import IBody, IMaildrop
+from mailserver.interfaces import IBody, IMaildrop, Mind
+from mailserver.net.connection import Connection
 from mailserver.net.core import Core
-from mailserver.net.entrance import Entrance
+from mailserver.net.door import Door, Visit
 from mailserver.net.failures import translate
+from mailserver.net.listener import Limits
 from mailserver.net.story import (
     UNSETTLED,
+    Fetches,
     end_of,
     tell_remark,
     tell_session,
@@ -31,26 +34,87 @@ from mailserver.net.story import (
 )
 from mailserver.net.tls_transport import start_tls
 from mailserver.net.transfer import SENDFILE_LEAST, FileSender, Transfer
-from mailserver.protocol.effects import Close, Commit, Envelope, Retrieve, StartTLS, Turn
+from mailserver.protocol.effects import Close, Commit, Envelope, Login, Retrieve, Sasl, StartTLS, Turn
 from mailserver.protocol.pop3 import Session
 
-if TYPE_CHECKING:
-    from mailserver.net.listener import POP3ServerFactory
 
-log = Logger()
+class POP3Port(Protocol):
+    """What a connection of POP3 asks of its listener."""
+
+    clock: IReactorTime
+    door: Door
+    fetches: Fetches
+    limits: Limits
+    listener: str
+    tls: IOpenSSLServerConnectionCreator | None
+
+    def number(self) -> int:
+        """Return a new session's number."""
+
+    def name_of(self, number: int) -> str:
+        """Return what the log calls a session."""
+
+    def session(self, peer: str, connection: Any, *, tls: bool) -> Session:
+        """Return a session, with the greeting that this client is due."""
+
+    def ended(self, connection: Connection) -> None:
+        """Forget a connection that was lost."""
 
 
-class POP3Server(Entrance):
-    """One POP3 connection. What it needs of the world comes from its factory."""
+class POP3Server(Connection):
+    """One POP3 connection. What it needs of the world comes from its factory, a `POP3Port`."""
 
-    __slots__ = ("_committing", "deleted", "fetched", "retrieved")
+    __slots__ = ("_committing", "_maildrop", "deleted", "factory", "fetched", "number", "retrieved", "session", "visit")
 
-    def __init__(self, factory: POP3ServerFactory, peer: str) -> None:
-        super().__init__(factory, peer)
+    session: Session
+
+    def __init__(self, factory: POP3Port, peer: str) -> None:
+        super().__init__(factory.clock, peer)
+        self.factory: POP3Port = factory
+        self.number = factory.number()
+        self.visit = Visit(factory.door, peer)
         self.retrieved = 0
         self.fetched: set[int] | None = None
         self.deleted: int | None = None  # until the UPDATE state has removed them
+        self._maildrop: IMaildrop | None = None
         self._committing = False
+
+    @property
+    def name(self) -> str:
+        """What the log calls the session."""
+        return self.factory.name_of(self.number)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what every event of a session tells of whoever is logged in, or tried to be."""
+        user, principal = self.visit.user, self.visit.principal
+        return {
+            "session": self.name,
+            "listener": self.factory.listener,
+            "who": f"{user} ({principal})" if principal not in ("", user) else user,
+            "user": user,
+            "principal": principal,
+            "peer": self.peer,
+            "tls": self.tls,
+        }
+
+    def allowed_seconds(self) -> float:
+        """After the login, the time without a sign of life; before it, `stranger_seconds` alone counts."""
+        limits = self.factory.limits
+        return limits.login_seconds if self._maildrop is None else limits.idle_seconds
+
+    def stranger_seconds(self) -> float:
+        """The time counts from the connection on: a slow guesser gains nothing by noise, or by reading slowly."""
+        return self.factory.limits.login_seconds if self._maildrop is None else inf
+
+    def readConnectionLost(self) -> None:
+        """Keep no place for a client that has closed its side while it waits for its turn."""
+        super().readConnectionLost()
+        self.visit.hurry()
+
+    def drain(self) -> None:
+        """Close as soon as nothing is under way: to wait for a turn is nothing."""
+        super().drain()
+        self.visit.hurry()
 
     def begin(self, *, tls: bool) -> Core:
         """Return the session that the listener's policy gives this client."""
@@ -66,18 +130,31 @@ class POP3Server(Entrance):
         self.factory.ended(self)
         self.end(end_of(reason))
         if isinstance(reason.value, SSL.Error):
-            tell_tls_failure(self, reason.value)
+            tell_tls_failure(self.facts(), reason.value)
         remark = self.core.remark if isinstance(self.core, Session) else None
         if remark is not None:
-            tell_remark(self, remark)
+            tell_remark(self.facts(), remark)
+        self.visit.leave()
         super().connectionLost(reason)
 
     def leave(self) -> None:
         """Log out, and say in one line what the session did. A commit that has begun goes on: QUIT was read."""
-        if self._logout is None or self._committing:
+        if self.visit.logout is None or self._committing:
             return
-        self._log_out()
-        tell_session(self)
+        facts, fetched, marked = self.facts(), self.fetched or set(), self.session.deleted
+        self.visit.log_out(facts)
+        kept = fetched if self.deleted is None else fetched - marked
+        tell_session(
+            facts,
+            ended=self.ended,
+            retrieved=self.retrieved,
+            deleted=self.deleted or 0,
+            marked=len(marked) if self.deleted is None else 0,
+            again=self.factory.fetches.again(self.visit.user, self.peer, self.session.messages, fetched, kept),
+            octets_in=self.octets_in,
+            octets_out=self.octets_out,
+            seconds=self.clock.seconds() - self.since,
+        )
 
     # The effects.
 
@@ -94,6 +171,33 @@ class POP3Server(Entrance):
         self.tls, self.plain, self._direct = True, False, False
         self.transport = start_tls(self.transport, self, cast(IOpenSSLServerConnectionCreator, self.factory.tls))
         self.session.tls_started()
+
+    def _sasl(self, effect: Sasl) -> None:
+        asked = self.visit.ask(effect.request)
+        self.wait(asked, self.session.answered, lambda failure: self._not_let_in(failure, None), revocable=True)
+        self._hurry()
+
+    def _login(self, effect: Login) -> None:
+        mind = Mind(self.peer, self.session.tls, self.factory.listener, self.name)
+        login = self.visit.log_in(effect.credentials, mind)
+        self.wait(login, self._let_in, lambda failure: self._not_let_in(failure, effect.mechanism), revocable=True)
+        self._hurry()
+
+    def _hurry(self) -> None:
+        """Wait for no turn of a secret where nobody waits for the answer any more; what need not wait is under way."""
+        if self._half_closed or self.draining:
+            self.visit.hurry()
+
+    def _let_in(self, maildrop: IMaildrop) -> None:
+        if self.lost:
+            self.leave()
+            return
+        self._maildrop = maildrop
+        self.restrain(0)
+        self.session.login_ok(maildrop.messages)
+
+    def _not_let_in(self, failure: Failure, mechanism: bytes | None) -> None:
+        self.session.refused(self.visit.refuse(failure, self.facts(), mechanism))
 
     def _commit(self, effect: Commit) -> None:
         commit = self._drop.commit(effect.numbers)
@@ -171,7 +275,7 @@ class POP3Server(Entrance):
             self._enveloped(envelope)
 
     def _enveloped(self, envelope: Details) -> None:
-        self.session.enveloped(envelope.completed(self.user.encode("utf-8"), self.session.policy.hostname))
+        self.session.enveloped(envelope.completed(self.visit.user.encode("utf-8"), self.session.policy.hostname))
 
     def _no_envelope(self, failure: Failure) -> None:
         """A message that is gone gets an answer all the same: fetchmail reads no -ERR here. RETR will refuse it."""
@@ -182,8 +286,9 @@ class POP3Server(Entrance):
             self._refused(failure)
 
     performers: ClassVar[Mapping[type, Callable[[Any, Any], None]]] = {
-        **Entrance.performers,
         Close: _close,
+        Sasl: _sasl,
+        Login: _login,
         Turn: _turn,
         StartTLS: _start_tls,
         Commit: _commit,

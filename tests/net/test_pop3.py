@@ -317,7 +317,7 @@ def test_an_oracle_is_asked_and_its_answer_taken(monkeypatch: pytest.MonkeyPatch
     from mailserver.credentials import Password
     from mailserver.exchange import Ask, Done
     from mailserver.interfaces import Census
-    from mailserver.net import listener
+    from mailserver.net import pop3_listener
 
     class Asking:
         name, cleartext, credentials, asks = b"ASKING", False, IUsernamePassword, b"ASKING"
@@ -349,7 +349,7 @@ def test_an_oracle_is_asked_and_its_answer_taken(monkeypatch: pytest.MonkeyPatch
             self.asked.append((request, Deferred()))
             return self.asked[-1][1]
 
-    monkeypatch.setattr(listener, "MECHANISMS", (Asking(),))
+    monkeypatch.setattr(pop3_listener, "MECHANISMS", (Asking(),))
     oracle = Oracle()
     talk = Talk(make_factory(oracle=oracle), logged_in=False)
     talk.heard()

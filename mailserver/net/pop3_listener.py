@@ -1,0 +1,164 @@
+"""POP3's port: what its clients are allowed and told, and the factory of its connections."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
+from twisted.cred.portal import Portal
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
+from twisted.internet.protocol import Protocol
+from twisted.logger import Logger
+from twisted.mail.interfaces import IMailboxPOP3
+from zope.interface import Interface
+
+from mailserver.exchange import IMechanism
+from mailserver.interfaces import BY_SECRET, IMaildrop, IOracle
+from mailserver.names import Names
+from mailserver.net.compat import adapt
+from mailserver.net.door import Door
+from mailserver.net.listener import Limits, Listener, is_loopback
+from mailserver.net.places import Places
+from mailserver.net.pop3 import POP3Server
+from mailserver.net.stamp import make_stamp, stamp_host
+from mailserver.net.story import Fetches
+from mailserver.net.throttle import Throttle
+from mailserver.protocol.policy import Policy
+from mailserver.protocol.pop3 import Session
+from mailserver.protocol.pop3_commands import COMMANDS
+from mailserver.protocol.wire import err
+from mailserver.sasl import BY_NAME, MECHANISMS
+from mailserver.tls.bindings import surroundings
+
+log = Logger()
+
+LOOK_SECONDS = 1.0
+"""How long what is announced may lag behind what can be served: a look costs microseconds, and each session would pay."""
+
+
+class POP3ServerFactory(Listener):
+    """Builds the connections of one listener over `portal`, any cred portal; everything else has a default.
+
+    `tls` lets STLS be offered. `cleartext` is "tls", "loopback" or "always": where a password may cross an unencrypted
+    line. `mechanisms` names SASL mechanisms in their order; empty means all that the portal's checkers can serve, and the
+    `oracle` answer. `client_name` says where in a client's certificate its name is, "email" or "cn"; "" for nowhere.
+    Listeners of one service share a `throttle`, so that a guesser gains nothing by changing ports, and `places`, so that the
+    limits are those of all together; a factory alone has counters of its own. `names` reads the names
+    that clients give, before the portal sees them; without it they are what was typed. Where it has accounts (SDPS), `*ENV`
+    is served, for every maildrop. `greeting` is what the greeting says first: ASCII, 200 octets at most. Listeners that share
+    `fetches` notice together the clients that fetch again what they had.
+    """
+
+    def __init__(  # noqa: PLR0913 - settings, named where they are given, each with a default
+        self,
+        portal: Portal,
+        *,
+        clock: IReactorTime | None = None,
+        hostname: str | None = None,
+        tls: IOpenSSLServerConnectionCreator | None = None,
+        cleartext: str = "tls",
+        limits: Limits | None = None,
+        mechanisms: Sequence[str] = (),
+        listener: str = "pop3",
+        throttle: Throttle | None = None,
+        oracle: IOracle | None = None,
+        client_name: str = "",
+        names: Names | None = None,
+        greeting: str = "",
+        fetches: Fetches | None = None,
+        places: Places | None = None,
+    ) -> None:
+        super().__init__(listener, err, clock=clock, limits=limits, places=places)
+        self.portal = portal
+        self.oracle = oracle
+        self.tls = tls
+        self.throttle = throttle or Throttle(self.clock, self.limits.failure_delay_seconds)
+        self.fetches = fetches or Fetches()
+        self.door = Door(
+            portal,
+            self.throttle,
+            interfaces=(IMaildrop, IMailboxPOP3),
+            adapt=self._maildrop,
+            oracle=oracle,
+            names=names,
+        )
+        self._client_name = client_name
+        self._stamp_host = stamp_host(hostname or socket.getfqdn())
+        self._chosen = chosen(mechanisms)
+        self._named = frozenset(name.upper().encode("ascii") for name in mechanisms)
+        self._stamps = False
+        self._policy = Policy(
+            hostname=self._stamp_host,
+            stls=tls is not None,
+            cleartext=cleartext == "always",
+            failures=self.limits.failures_per_connection,
+            sdps=names is not None and bool(names.accounts),
+            greeting=greeting.encode("ascii"),
+        )
+        self._loopback_policy = self._policy if cleartext == "tls" else replace(self._policy, cleartext=True)
+        self._look()
+
+    def connection(self, peer: str) -> POP3Server:
+        """Build a connection of this listener's kind."""
+        return POP3Server(self, peer)
+
+    def session(self, peer: str, connection: Protocol, *, tls: bool) -> Session:
+        """Return a session, with the greeting that this client is due."""
+        if self.clock.seconds() - self._looked >= LOOK_SECONDS:
+            try:
+                self._look()
+            except Exception:  # noqa: BLE001 - a checker of somebody else's may raise what it likes; its port must go on
+                log.failure("fault in a look at what can be announced; it stays as it was", event="fault")
+        return Session(
+            self._loopback_policy if is_loopback(peer) else self._policy,
+            COMMANDS,
+            make_stamp(self._stamp_host) if self._stamps else b"",
+            tls=tls,
+            surroundings=lambda: surroundings(
+                self._stamp_host, self._client_name, connection.transport
+            ),  # STLS changes it
+        )
+
+    def _look(self) -> None:
+        """Look at what the checkers can serve, and announce that: what all users can use, and what the operator names.
+
+        A client takes the first mechanism that it knows, and asks for no other when its user cannot use it.
+        """
+        self._looked = self.clock.seconds()
+        answered = frozenset() if self.oracle is None else self.oracle.mechanisms()
+        everybodys = BY_SECRET if self.oracle is None else self.oracle.census().everybodys
+        shown = everybodys | self._named
+        able = tuple(
+            m
+            for m in self._chosen
+            if self._can_take(m.credentials)
+            and (not m.asks or m.asks in answered)
+            and (m.name in shown or (m.asks or m.name) not in BY_SECRET - everybodys)
+        )
+        self._stamps = b"APOP" in shown and self._can_take(IUsernameHashedPassword)
+        user = self._can_take(IUsernamePassword)
+        if (able, user) != (self._policy.mechanisms, self._policy.user):
+            self._policy = replace(self._policy, mechanisms=able, user=user)
+            self._loopback_policy = replace(self._loopback_policy, mechanisms=able, user=user)
+
+    def _maildrop(self, interface: type[Interface], avatar: Any) -> Any:
+        """Return an avatar as a maildrop, which an IMailboxPOP3 is made into; then a Deferred."""
+        return avatar if interface is IMaildrop else adapt(avatar, self.clock)
+
+    def _can_take(self, credentials: type[Interface]) -> bool:
+        """Tell whether some checker takes such credentials now: a chain of checkers may change its mind."""
+        checker = self.portal.checkers.get(credentials)
+        return checker is not None and credentials in checker.credentialInterfaces
+
+
+def chosen(names: Sequence[str]) -> list[IMechanism]:
+    """The mechanisms of these names, in any case; all but the outdated for none. Errors: ValueError, for the operator."""
+    known = {mechanism.name.decode("ascii"): mechanism for mechanism in (*MECHANISMS, *BY_NAME)}
+    names = [name for name in names if name.upper() != "APOP"]  # no mechanism: it stands there for its stamp alone
+    unknown = [name for name in names if name.upper() not in known]
+    if unknown:
+        raise ValueError(f"unknown SASL mechanism {unknown[0]!r}; known are {', '.join(known)}")
+    return [known[name.upper()] for name in names] or list(MECHANISMS)
