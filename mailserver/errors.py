@@ -212,6 +212,20 @@ class MaildropUnavailable(StoreError):
     """The maildrop cannot be opened now: permissions, a full or failing disk."""
 
 
+class NoMaildrop(MaildropUnavailable):
+    """The user's name or settings name no valid maildrop; trying again will not help."""
+
+    refusal = PermanentFailure
+
+
+class HomeUnknown(NoMaildrop):
+    """The maildrop lies in the user's home, which nobody knows. `remedy` is what lets the store do without it."""
+
+    def __init__(self, text: str, remedy: str = "") -> None:
+        super().__init__(text)
+        self.remedy = remedy
+
+
 class MaildropCorrupt(StoreError):
     """The maildrop cannot be opened until its operator repairs it."""
 

@@ -108,11 +108,15 @@ class IPart(Interface):
 class IStore(IPart):
     """Where the maildrops are; one per process."""
 
+    needs: frozenset[str] = Attribute(
+        "Which fields of a `User` without `mail` of his own `open` must know: {'home'}, or none."
+    )
+
     def open(user: User, owner: str) -> Deferred[IMaildrop]:
         """Take the maildrop's exclusive lock and a snapshot under it.
 
         `owner` names the worker and the peer, for the operator who asks who holds the lock. Errors: MaildropInUse,
-        MaildropUnavailable, MaildropCorrupt. It may be cancelled: what was locked by then is unlocked.
+        MaildropUnavailable, NoMaildrop, MaildropCorrupt. It may be cancelled: what was locked by then is unlocked.
         """
 
 

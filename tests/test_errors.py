@@ -79,6 +79,8 @@ def test_of_a_store_error_the_client_hears_the_refusal_alone(kind):
     [
         (errors.MaildropInUse, errors.InUse),
         (errors.MaildropUnavailable, errors.TemporaryFailure),
+        (errors.NoMaildrop, errors.PermanentFailure),
+        (errors.HomeUnknown, errors.PermanentFailure),
         (errors.MaildropCorrupt, errors.PermanentFailure),
         (errors.OutcomeUnknown, errors.TemporaryFailure),
         (errors.MessageGone, errors.MessageUnavailable),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from twisted.cred.checkers import ICredentialsChecker, InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
@@ -20,7 +20,7 @@ from mailserver.auth.identities import Acting, Masters, Unproved, VerifiedIdenti
 from mailserver.auth.schemes import plausible
 from mailserver.auth.users import Users
 from mailserver.credentials import NO_NAME, IKerberosIdentity, Password
-from mailserver.errors import LoginRefused, PermanentFailure, first_reason
+from mailserver.errors import HomeUnknown, LoginRefused, PermanentFailure, first_reason
 from mailserver.interfaces import IMaildrop, IRevocable, IStore, Mind, User, UserId
 from mailserver.names import user_name
 
@@ -33,8 +33,8 @@ REFUSED = (UnauthorizedLogin, UnhandledCredentials, UnicodeError)
 LOOPBACK = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 
 HOMELESS = (
-    "{user!r} gave the right password, but the store's URL needs a home directory and none is known: "
-    "write it into the sixth field of the user's line in the passwd-file, or use {{user}} in the URL"
+    "{user!r} gave the right password, but {reason}: "
+    "write it into the sixth field of the user's line in the passwd-file, or {remedy}"
 )
 
 UNSERVED = "{user!r} gave the right password, but his maildrop cannot be opened: {reason}"
@@ -155,7 +155,6 @@ class MailboxRealm:
 
     def __init__(self, store: IStore, users: Users | Iterable[object] = ()) -> None:
         self._store = store
-        self._needs_home = bool(getattr(store, "needs_home", False))
         self._users = Users.of(users)
 
     def requestAvatar(self, avatarId: AvatarId, mind: object, *interfaces: type[Interface]) -> Deferred[Avatar]:  # noqa: N803 - IRealm names it so
@@ -184,7 +183,7 @@ class MailboxRealm:
         return succeed(read.user) if read is not None else self._users.lookup(name).addCallback(self._found, name, mind)
 
     def _found(self, user: User | None, name: str, mind: object) -> User:
-        if user is None and self._needs_home:  # the users are listed, and he is none of them
+        if user is None and "home" in self._store.needs:  # the users are listed, and he is none of them
             log.error(UNLISTED, event="auth.unlisted", user=name, session=_session(mind))
             raise LoginRefused("he proved who he is, but no checker knows his home", known=False)
         return User(name) if user is None else user
@@ -193,18 +192,12 @@ class MailboxRealm:
         peer, listener = (mind.peer, mind.listener) if isinstance(mind, Mind) else (None, "embedded")
         if user_name(_admitted(user, mind).name) is None:
             raise LoginRefused(NO_NAME, known=False)
-        self._check_openable(user, mind)
-        if isinstance(mind, Mind):
-            mind.user = user.name
-        return self._store.open(user, f"{listener} {peer or 'local'}")
-
-    def _check_openable(self, user: User, mind: object) -> None:
         if user.unserved:
             log.error(UNSERVED, event="auth.unserved", user=user.name, reason=user.unserved, session=_session(mind))
             raise PermanentFailure
-        if self._needs_home and user.home is None and user.mail is None:
-            log.error(HOMELESS, event="auth.homeless", user=user.name, session=_session(mind))
-            raise PermanentFailure
+        if isinstance(mind, Mind):
+            mind.user = user.name
+        return self._store.open(user, f"{listener} {peer or 'local'}").addErrback(_homeless, user, mind)
 
 
 def _admitted(user: User, mind: object) -> User:
@@ -216,6 +209,15 @@ def _admitted(user: User, mind: object) -> User:
         networks = ",".join(map(str, user.networks))
         raise LoginRefused("not from this address", f"allow_nets of {user.name!r} is {networks}")
     return user
+
+
+def _homeless(failure: Failure, user: User, mind: object) -> NoReturn:
+    """Tell the operator where he writes down a home; what else the store has to say is the session's to report."""
+    failure.trap(HomeUnknown)
+    why = cast(HomeUnknown, failure.value)
+    session = _session(mind)
+    log.error(HOMELESS, event="auth.homeless", user=user.name, session=session, reason=str(why), remedy=why.remedy)
+    raise PermanentFailure
 
 
 def _log_master(avatar: Avatar, acting: Acting, mind: object) -> Avatar:

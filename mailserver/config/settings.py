@@ -17,7 +17,7 @@ from twisted.cred.strcred import InvalidAuthType, findCheckerFactories, findChec
 from mailserver.config.cores import too_many
 from mailserver.config.kinds import KINDS, Listen
 from mailserver.names import Names
-from mailserver.store import needs_home
+from mailserver.store import needs_of
 
 Network = IPv4Network | IPv6Network
 Key = tuple[str | int, ...]
@@ -241,7 +241,7 @@ def _login_contradictions(config: Config) -> Iterator[tuple[Key, str]]:
         for text in unknown_kind(description):
             yield ("auth", "checkers", index), f"auth.checkers: {text}"
     try:
-        needs_home(config.store.url)
+        needs_of(config.store.url)
     except ValueError as error:
         yield ("store", "url"), f"store.url: {error}"
 

@@ -39,7 +39,7 @@ from mailserver.pool import Pool
 from mailserver.service.closing import stop_all
 from mailserver.service.kerberos import Kerberos, make_kerberos
 from mailserver.service.preload import load_all
-from mailserver.store import SharedStore, needs_home, open_store
+from mailserver.store import SharedStore, open_store
 from mailserver.tls.certificate_store import CertificateStore
 from mailserver.tls.certificates import CertificateFiles
 from mailserver.tls.renewal import CertificateWatch
@@ -261,11 +261,11 @@ def _not_reloaded(failure: Failure) -> None:
 def make_store(config: Config, checkers: Sequence[ICredentialsChecker], reactor: Any) -> IStore:
     """The store of the settings, if these checkers can serve it. Errors: ConfigError; ValueError, for the operator."""
     settings = config.store
-    made = len(checkers) == len(config.auth.checkers)  # else one that could not be made may know the homes
-    if made and needs_home(settings.url) and not any(map(IUsers.providedBy, checkers)):
-        raise ConfigError(["store.url: no checker knows the {home} of users: use {user}, or a passwd-file"])
     headers = EnvelopeHeaders(config.sdps.sender_headers, config.sdps.recipient_headers)
     store = open_store(settings.url, reactor, seen=settings.seen, io=settings.io, headers=headers)
+    made = len(checkers) == len(config.auth.checkers)  # else one that could not be made may know the homes
+    if made and "home" in store.needs and not any(map(IUsers.providedBy, checkers)):
+        raise ConfigError(["store.url: no checker knows the {home} of users: use {user}, or a passwd-file"])
     return SharedStore(store, config.naming()) if config.sdps.accounts else store
 
 

@@ -13,7 +13,7 @@ from mailserver.store.maildir.template import Template
 from mailserver.store.memory import MemoryStore
 from mailserver.store.share import SharedStore
 
-__all__ = ["MaildirStore", "MemoryStore", "SharedStore", "needs_home", "open_store"]
+__all__ = ["MaildirStore", "MemoryStore", "SharedStore", "needs_of", "open_store"]
 
 Seen = Literal["never", "retr"]
 IO = Literal["auto", "threads"]
@@ -41,10 +41,10 @@ def open_store(
     return _SCHEMES[scheme](path, reactor, seen, io, headers or EnvelopeHeaders())
 
 
-def needs_home(url: str) -> bool:
-    """Whether the URL's maildrops lie in the users' homes, so that only checkers that know these can serve it."""
+def needs_of(url: str) -> frozenset[str]:
+    """What the store of this URL must know of a user, as `IStore.needs` says it. Errors: ValueError, as of `open_store`."""
     scheme, path = _split(url)
-    return scheme == "maildir" and Template(path).needs_home
+    return Template(path).needs if scheme == "maildir" else frozenset()
 
 
 def _split(url: str) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from mailserver.store.share import prepare
 class MemoryStore:
     """Messages by user name; a name that was never seen has an empty maildrop."""
 
-    needs_home = False
+    needs: frozenset[str] = frozenset()
 
     def __init__(
         self, maildrops: Mapping[str, Iterable[bytes]] | None = None, headers: EnvelopeHeaders | None = None

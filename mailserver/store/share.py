@@ -54,7 +54,7 @@ class SharedStore:
     def __init__(self, store: IStore, names: Names) -> None:
         self._store = store
         self._names = names
-        self.needs_home = bool(getattr(store, "needs_home", False))
+        self.needs = store.needs
 
     def start(self, reactor: object = None) -> Deferred[None]:
         """As the store."""

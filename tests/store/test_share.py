@@ -124,6 +124,8 @@ class AccountCase(LoggedCase):
 class Lent:
     """A store of others, and its maildrop, whose envelopes fail at once."""
 
+    needs: frozenset[str] = frozenset()
+
     def __init__(self, maildrop: Any) -> None:
         self.release = maildrop.release
 
@@ -388,7 +390,7 @@ def test_a_file_of_another_version_or_of_a_wrong_count_is_none() -> None:
 
 
 def test_every_store_has_what_a_shared_one_needs() -> None:
-    assert SharedStore(MemoryStore(), NAMES).needs_home is False
-    assert SharedStore(MaildirStore("{home}/Maildir", None), NAMES).needs_home is True
+    assert SharedStore(MemoryStore(), NAMES).needs == frozenset()
+    assert SharedStore(MaildirStore("{home}/Maildir", None), NAMES).needs == {"home"}
     assert os.fsdecode(envelopes.NAME) == "mailserver-envelopes"
     assert isinstance(MemoryStore().open(User("alice"), "me"), Deferred)

@@ -59,7 +59,7 @@ class MaildirStore:
         self._reported: OrderedDict[tuple[bytes, str], None] = OrderedDict()
         headers = headers or EnvelopeHeaders()
         self._context = Context(self._disk, io == "auto", seen == "retr", clock, self._report, headers)
-        self.needs_home = self._template.needs_home
+        self.needs = self._template.needs
 
     def start(self, _reactor: object = None) -> Deferred[None]:
         """Start the threads. Without it they start with the first work, for embedders. Errors: NoThreads."""

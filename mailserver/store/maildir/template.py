@@ -6,7 +6,7 @@ import re
 from difflib import get_close_matches
 from string import Formatter
 
-from mailserver.errors import MaildropUnavailable, PermanentFailure
+from mailserver.errors import HomeUnknown, NoMaildrop
 from mailserver.interfaces import User
 
 _FIELDS = ("home", "user", "local", "domain")
@@ -18,6 +18,8 @@ _FORBIDDEN = re.compile(r"[/\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 """Characters that leave the directory, end a C string or garble a terminal, and octets that are not UTF-8."""
 
 
+_HOMELESS = "use {user} in the URL"
+
 _VARIABLE = re.compile(r"%(?:\{ *([a-z]+(?: *\| *[a-z]+)?) *\}|(.?))", re.DOTALL)
 _LONG = {"user": "user", "username": "local", "domain": "domain", "home": "home"}
 """Dovecot's long names, also behind a bar: ``%{user | username}``."""
@@ -25,12 +27,6 @@ _VARIABLES = {"u": "user", "n": "local", "d": "domain", "h": "home", **_LONG}
 _VARIABLES |= {"user|username": "local", "user|domain": "domain"}
 """Dovecot's short variables that a mail location may contain."""
 _DOVECOT = re.compile(r"%(?:\{([^}]*)\}|([-0-9.LUEXRNHMTD]*)([undh]))")
-
-
-class NoMaildrop(MaildropUnavailable):
-    """The user's name or settings give no valid path of a maildrop; trying again will not help."""
-
-    refusal = PermanentFailure
 
 
 class Template:
@@ -54,7 +50,7 @@ class Template:
             raise ValueError(
                 f"with the maildir path {text!r} all users would share one maildrop; put {{user}} or {{home}} in it"
             )
-        self.needs_home = "home" in self.fields
+        self.needs = frozenset({"home"}.intersection(self.fields))
 
     def path(self, user: User) -> bytes:
         """The root of `user`'s maildrop, with a slash at its end. Errors: NoMaildrop."""
@@ -64,6 +60,8 @@ class Template:
             pieces.append(literal)
             if name is not None:
                 value = values[name]
+                if not value and name == "home":
+                    raise HomeUnknown("the store's URL needs a home directory and none is known", _HOMELESS)
                 if not value:
                     raise NoMaildrop(f"the maildrop of {user.name!r} needs a {name}, and there is none")
                 pieces.append(value)

@@ -8,6 +8,7 @@ from twisted.cred.portal import IRealm
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
+from mailserver.errors import HomeUnknown
 from mailserver.interfaces import IStore, User
 
 
@@ -33,6 +34,8 @@ class Maildrop:
 class Store:
     """Opens an empty maildrop for everybody, and notes for whom; or fails with `trouble`."""
 
+    needs: frozenset[str] = frozenset()
+
     def __init__(self, trouble: Exception | None = None) -> None:
         self.opened: list[tuple[User, str]] = []
         self._trouble = trouble
@@ -56,4 +59,11 @@ class Store:
 class HomeStore(Store):
     """One whose URL holds ``{home}``."""
 
-    needs_home = True
+    needs = frozenset({"home"})
+
+    def open(self, user: User, owner: str) -> Deferred[Any]:
+        if user.home is None and user.mail is None:
+            return fail(
+                HomeUnknown("the store's URL needs a home directory and none is known", "use {user} in the URL")
+            )
+        return super().open(user, owner)

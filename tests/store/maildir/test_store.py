@@ -11,14 +11,20 @@ import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, maybeDeferred
 
-from mailserver.errors import MaildropInUse, MaildropUnavailable, MessageGone, MessageTruncated, PermanentFailure
+from mailserver.errors import (
+    MaildropInUse,
+    MaildropUnavailable,
+    MessageGone,
+    MessageTruncated,
+    NoMaildrop,
+    PermanentFailure,
+)
 from mailserver.interfaces import User
 from mailserver.store import MaildirStore
 from mailserver.store.maildir import index, listing, maildrop, promise, scan
 from mailserver.store.maildir import store as maildir
 from mailserver.store.maildir.listing import Clock, Listing
 from mailserver.store.maildir.same import Target
-from mailserver.store.maildir.template import NoMaildrop
 from tests.store.contract import BARE, ONE, TWO, contents, on_the_wire
 from tests.store.maildir.maildirs import LoggedCase, MaildirCase
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailserver.errors import PermanentFailure
+from mailserver.errors import HomeUnknown, NoMaildrop, PermanentFailure
 from mailserver.interfaces import User
-from mailserver.store import MaildirStore, MemoryStore, needs_home, open_store
-from mailserver.store.maildir.template import NoMaildrop, Template, own_path
+from mailserver.store import MaildirStore, MemoryStore, needs_of, open_store
+from mailserver.store.maildir.template import Template, own_path
 
 NASTY = st.text(st.sampled_from([*"./\\@~a\0\n\x7f\x85", "\udcff", "é"]))
 
@@ -68,6 +68,13 @@ def test_a_name_that_cannot_be_a_directory_is_refused(name: str) -> None:
 def test_a_part_that_is_missing_is_refused(name: str, template: str) -> None:
     with pytest.raises(NoMaildrop):
         Template(template).path(User(name))
+
+
+def test_a_home_that_nobody_knows_is_told_apart() -> None:
+    with pytest.raises(HomeUnknown, match="the store's URL needs a home directory and none is known") as refused:
+        Template("{home}/Maildir").path(User("alice"))
+    assert refused.value.refusal is PermanentFailure
+    assert refused.value.remedy == "use {user} in the URL"
 
 
 @given(st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=60))
@@ -157,9 +164,9 @@ def test_stores_by_their_url() -> None:
 
 
 def test_whether_homes_are_needed_is_known_beforehand() -> None:
-    assert needs_home("maildir:{home}/Maildir")
-    assert not needs_home("maildir:/srv/{user}")
-    assert not needs_home("memory:")
+    assert needs_of("maildir:{home}/Maildir") == {"home"}
+    assert not needs_of("maildir:/srv/{user}")
+    assert not needs_of("memory:")
 
 
 @pytest.mark.parametrize("text", ["/srv/one", "/srv/{domain}/Maildir"])
