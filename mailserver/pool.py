@@ -1,4 +1,4 @@
-"""Bounded threads: as many as there are from the start, an end to what waits, a share of it for each key, and an undo."""
+"""A pool of threads with bounds: a fixed number of threads, a bounded queue, a share of it for each key, and an undo."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from twisted.python.failure import Failure
 from mailserver.errors import TemporaryFailure, Unusable
 
 STOP_SECONDS: Final = 5.0
-"""How long a stop waits for what runs. A commit takes milliseconds: what takes longer hangs on a disk or a server that is
-gone, and a service manager's patience (30 to 90 s) must not end before ours.
+"""How long a stop waits for running work. A commit takes milliseconds: longer work hangs on a disk or a server that is gone,
+and the stop must end before a service manager gives up (after 30 to 90 s).
 """
 
 _JOIN_SECONDS: Final = 1.0
-"""For an idle thread to end, which takes it no time; it should be gone before Python is."""
+"""How long to wait for an idle thread to end, which takes no time; it should end before Python does."""
 
 log = Logger()
 
@@ -32,46 +32,58 @@ class NoThreads(Unusable):
 
 
 def no_threads(count: int, name: str, error: Exception) -> NoThreads:
-    """The error, with what to do about it."""
+    """The error, with the remedy for the operator."""
     return NoThreads(
-        f"cannot start {count} threads for {name} ({error}): this user or service may have "
-        "no more of them; raise ulimit -u or systemd's TasksMax=, or see that there is memory"
+        f"cannot start {count} threads for {name} ({error}): the limit of this user or service is reached; "
+        "raise ulimit -u or systemd's TasksMax=, or see that there is memory"
     )
 
 
 class _Job:
-    """A piece of work, and what is to be done about it."""
+    """A piece of work with its key, its callbacks and its result."""
 
-    __slots__ = ("arguments", "begun", "context", "inbox", "key", "owed", "result", "told", "unbegun", "undo", "work")
+    __slots__ = (
+        "arguments",
+        "begun",
+        "context",
+        "inbox",
+        "key",
+        "mandatory",
+        "never_begun",
+        "reported",
+        "result",
+        "undo",
+        "work",
+    )
 
-    def __init__(self, work: Callable[..., Any], arguments: tuple[Any, ...], key: Hashable, *, owed: bool) -> None:
+    def __init__(self, work: Callable[..., Any], arguments: tuple[Any, ...], key: Hashable, *, mandatory: bool) -> None:
         self.work = work
         self.arguments = arguments
         self.key = key
-        self.owed = owed
-        self.context = copy_context()  # so that what goes on with the answer knows whom it was for (`asker`)
+        self.mandatory = mandatory
+        self.context = copy_context()  # so that the callbacks on the result have the same `asker`
         self.inbox: Any = None
         self.begun = 0.0
-        self.told = False
+        self.reported = False
         self.result: Deferred[Any]
         self.undo: Callable[[Any], object] | None
-        self.unbegun: Callable[[], object] | None
+        self.never_begun: Callable[[], object] | None
 
     def refuse(self) -> None:
-        """It never began: whoever waits hears that he may come again."""
-        if self.unbegun is not None:
-            self.unbegun()
+        """Fail a job that never began with TemporaryFailure."""
+        if self.never_begun is not None:
+            self.never_begun()
         if not self.result.called:
             self.result.errback(TemporaryFailure())
 
 
 class Pool:
-    """Runs functions in `threads` threads, which are all there from the start on: none is wanting when work comes.
+    """Runs functions in `threads` threads, which all start at once, so that none can be missing when work comes.
 
-    Work has a key, such as the address of who asks or a maildrop. Keys are served in turn, those first of which nothing
-    runs: who asks for much delays nobody else. At most `together` pieces of work of one key run at a time, `share` of them
-    wait, and `waiting` of all keys; no key (None) has no share. When all that is taken, a key gets in by turning away the last
-    of a key that has more. What runs for more than `tell_seconds` is told once, by its key.
+    Work has a key, such as a client's address or a maildrop. Keys are served in turn, those without running work first, so a
+    busy key delays no other. At most `together` jobs of one key run at a time, `share` of them wait, and `waiting` of all
+    keys together; work without a key (None) has no share. When the queue is full, a key gets in by turning away the last job
+    of a key with more waiting jobs. A job that runs longer than `slow_seconds` is reported once, by its key.
     """
 
     def __init__(  # noqa: PLR0913 - numbers by keyword, each with its reason where the pool is made
@@ -83,23 +95,23 @@ class Pool:
         *,
         share: int | None = None,
         together: int | None = None,
-        tell_seconds: float | None = None,
+        slow_seconds: float | None = None,
         thread: Callable[..., threading.Thread] = threading.Thread,
     ) -> None:
-        self._reactor = reactor  # provides IReactorTime and IReactorFromThreads; zope has no word for both
+        self._reactor = reactor  # provides IReactorTime and IReactorFromThreads; zope has no type for both
         self._threads = threads
         self._limit = waiting
         self._share = waiting if share is None else share
         self._together = threads if together is None else together
         self._name = name
-        self._tell_seconds = tell_seconds
+        self._slow_seconds = slow_seconds
         self._thread = thread
         self._inbox: SimpleQueue[_Job | None] | None = None
         self._alive: list[threading.Thread] = []
         self._open = False
         self._idle = 0
         self._running: set[_Job] = set()
-        self._keys: Counter[Hashable] = Counter()  # of what runs
+        self._keys: Counter[Hashable] = Counter()  # the number of running jobs
         self._queues: OrderedDict[Hashable, deque[_Job]] = OrderedDict()
         self._queued = 0
         self._stops: list[Deferred[None]] = []
@@ -108,21 +120,21 @@ class Pool:
 
     @property
     def running(self) -> bool:
-        """Whether it takes work."""
+        """Whether the pool accepts work."""
         return self._open
 
     def has(self, key: Hashable) -> bool:
-        """Whether something of this key runs or waits."""
+        """Whether a job of this key runs or waits."""
         return key in self._keys or key in self._queues
 
     def start(self) -> None:
-        """Start all threads, also while it stops; idempotent. Errors: NoThreads, and then none is left."""
+        """Start all threads, even during a stop; idempotent. Errors: NoThreads, and then no thread is left."""
         if self._inbox is None:
             inbox: SimpleQueue[_Job | None] = SimpleQueue()
             alive: list[threading.Thread] = []
             for number in range(self._threads):
                 name = f"{self._name}-{number}"
-                # A daemon, as the process must end even where a system call never does.
+                # A daemon thread, since the process must end even where a system call hangs forever.
                 thread = self._thread(target=self._serve, args=(inbox,), name=name, daemon=True)
                 try:
                     thread.start()
@@ -138,23 +150,23 @@ class Pool:
         work: Callable[..., Any],
         *arguments: Any,
         key: Hashable = None,
-        owed: bool = False,
+        mandatory: bool = False,
         undo: Callable[[Any], object] | None = None,
-        unbegun: Callable[[], object] | None = None,
+        never_begun: Callable[[], object] | None = None,
     ) -> Deferred[Any]:
         """Answer ``work(*arguments)`` from a thread. Errors: those of `work`; TemporaryFailure when too many wait.
 
-        What is cancelled while it waits never begins. If it runs, `undo` gets its answer. Where it never began, `unbegun`
-        gives back what was taken for it. What is `owed` is not refused, and runs even at the stop.
+        A job that is cancelled while it waits never begins; `never_begun` is then called to give back what was taken for it.
+        If a running job is cancelled, `undo` gets its answer. A job that is `mandatory` is never refused, and runs even at a stop.
         """
-        job = _Job(work, arguments, key, owed=owed)
-        job.undo, job.unbegun = undo, unbegun
+        job = _Job(work, arguments, key, mandatory=mandatory)
+        job.undo, job.never_begun = undo, never_begun
         job.result = Deferred(lambda _: self._drop(job))
         if not self._open:
             job.refuse()
         elif self._idle and self._keys.get(key, 0) < self._together and key not in self._queues:
             self._begin(job)
-        elif owed or self._has_room(key):
+        elif mandatory or self._has_room(key):
             self._queues.setdefault(key, deque()).append(job)
             self._queued += 1
         else:
@@ -162,12 +174,12 @@ class Pool:
         return job.result
 
     def stop(self, seconds: float = STOP_SECONDS) -> Deferred[None]:
-        """Refuse what waits, but for what is owed, and end the threads. Fires when they are done; idempotent.
+        """Refuse waiting jobs that are not mandatory, and end the threads. Fires when they are done; idempotent.
 
-        What runs longer than `seconds` is told, by its key, and left alone.
+        Jobs that run longer than `seconds` are reported by their keys, and abandoned.
         """
         self._open = False
-        self._refuse([each for queue in self._queues.values() for each in queue if not each.owed])
+        self._refuse([each for queue in self._queues.values() for each in queue if not each.mandatory])
         if self._is_done():
             self._end()
             return succeed(None)
@@ -177,7 +189,7 @@ class Pool:
         self._stops.append(stopped)
         return stopped
 
-    # What waits.
+    # Waiting jobs.
 
     def _has_room(self, key: Hashable) -> bool:
         own = len(self._queues.get(key, ()))
@@ -186,7 +198,7 @@ class Pool:
         if self._queued < self._limit:
             return True
         longest = max(self._queues.values(), key=len, default=None)
-        if longest is None or len(longest) <= own + 1 or longest[-1].owed:
+        if longest is None or len(longest) <= own + 1 or longest[-1].mandatory:
             return False
         last = longest[-1]
         self._take(last)
@@ -194,7 +206,7 @@ class Pool:
         return True
 
     def _take(self, job: _Job) -> None:
-        """Out of its queue."""
+        """Take a job out of its queue."""
         queue = self._queues[job.key]
         queue.remove(job)
         self._queued -= 1
@@ -202,22 +214,22 @@ class Pool:
             del self._queues[job.key]
 
     def _refuse(self, jobs: list[_Job]) -> None:
-        """Take all of them before anybody hears of it: who does may cancel another one."""
+        """Refuse jobs. All are taken out first, since a refusal's callback may cancel another job."""
         for job in jobs:
             self._take(job)
         for job in jobs:
             job.refuse()
 
     def _drop(self, job: _Job) -> None:
-        """Nobody wants the answer any more."""
+        """Drop a cancelled job, unless it runs already."""
         if job in self._queues.get(job.key, ()):
             self._take(job)
-            if job.unbegun is not None:
-                job.unbegun()
+            if job.never_begun is not None:
+                job.never_begun()
             self._settle()
 
     def _next(self) -> _Job | None:
-        """Of the key of which least runs; of equals the one whose turn it is."""
+        """The next job: of the key with the fewest running jobs; of equal keys, the one whose turn it is."""
         free = [key for key in self._queues if self._keys[key] < self._together]
         if not free:
             return None
@@ -226,40 +238,40 @@ class Pool:
         self._take(job)
         return job
 
-    # What runs.
+    # Running jobs.
 
     def _begin(self, job: _Job) -> None:
         job.inbox = self._inbox
         self._idle -= 1
         self._running.add(job)
         self._keys[job.key] += 1
-        if self._tell_seconds is not None:
+        if self._slow_seconds is not None:
             job.begun = self._reactor.seconds()
             if self._watch is None:
-                self._watch = self._reactor.callLater(self._tell_seconds, self._look, self._tell_seconds)
+                self._watch = self._reactor.callLater(self._slow_seconds, self._look, self._slow_seconds)
         job.inbox.put(job)
 
     def _serve(self, inbox: SimpleQueue[_Job | None]) -> None:
-        """Life of a thread."""
+        """The loop of a thread."""
         while (job := inbox.get()) is not None:
             try:
                 outcome = job.work(*job.arguments)
-            except BaseException:  # noqa: BLE001 - whatever it is goes to who waits for it
+            except BaseException:  # noqa: BLE001 - any error goes to the job's Deferred
                 outcome = Failure()
             self._reactor.callFromThread(self._finished, job, outcome)
-            del job, outcome  # not to be kept until the next one comes: there are passwords in them
+            del job, outcome  # they may hold passwords, so do not keep them until the next job
 
     def _look(self, seconds: float) -> None:
-        """Tell what has run for so long."""
+        """Report the jobs that have run for so long."""
         self._watch, now = None, self._reactor.seconds()
-        young = [job.begun for job in self._running if not job.told and now - job.begun < seconds]
+        young = [job.begun for job in self._running if not job.reported and now - job.begun < seconds]
         if young:
             self._watch = self._reactor.callLater(min(young) + seconds - now, self._look, seconds)
         for job in self._running:
-            if not job.told and now - job.begun >= seconds:
-                job.told = True
+            if not job.reported and now - job.begun >= seconds:
+                job.reported = True
                 log.warn(
-                    "{pool}: {what} has not answered for {seconds} s: what it lies on hangs, and so do those who ask for it",
+                    "{pool}: {what} has not answered for {seconds} s: its disk or server hangs, and so do the sessions that need it",
                     event="pool.slow",
                     pool=self._name,
                     what=_shown(job.key),
@@ -275,7 +287,7 @@ class Pool:
         if not self._keys[job.key]:
             del self._keys[job.key]
         if job.key in self._queues:
-            self._queues.move_to_end(job.key)  # it has had its turn
+            self._queues.move_to_end(job.key)  # this key has had its turn
         if job.inbox is self._inbox:
             self._idle += 1
             while self._queues and self._idle and (waiting := self._next()) is not None:
@@ -294,25 +306,25 @@ class Pool:
         return not self._queues and not any(job.inbox is self._inbox for job in self._running)
 
     def _settle(self) -> None:
-        """Tell those who wait for the end, when it has come."""
+        """Fire the Deferreds of `stop` once all jobs are done."""
         if self._stops and self._is_done():
-            if not self._open:  # it was not started again meanwhile
+            if not self._open:  # not started again meanwhile
                 self._end()
-            self._tell()
+            self._fire_stops()
 
     def _give_up(self) -> None:
         self._patience = None
         if not self._open:
             hanging = sorted({_shown(job.key) for job in self._running if job.inbox is self._inbox})
             log.error(
-                "the threads for {pool} are left alone at the stop, for they hang: {hanging}",
+                "the stop abandons threads for {pool} that hang: {hanging}",
                 event="pool.hanging",
                 pool=self._name,
                 hanging=hanging,
             )
             self._refuse([each for queue in self._queues.values() for each in queue])
             self._end()
-        self._tell()
+        self._fire_stops()
 
     def _end(self) -> None:
         inbox, self._inbox, self._idle = self._inbox, None, 0
@@ -323,7 +335,7 @@ class Pool:
         if inbox is not None:
             _dismiss(inbox, self._alive, join=not hanging)
 
-    def _tell(self) -> None:
+    def _fire_stops(self) -> None:
         patience, self._patience = self._patience, None
         if patience is not None:
             patience.cancel()
@@ -333,7 +345,7 @@ class Pool:
 
 
 def _shown(key: Hashable) -> str:
-    """A key as the log has it: a path, where it is one."""
+    """A key as the log shows it; octets are a path."""
     return os.fsdecode(key) if isinstance(key, bytes) else str(key)
 
 

@@ -56,7 +56,7 @@ class PoolTests(PoolCase):
     async def test_what_waits_has_an_end(self) -> None:
         pool = self.pool()
         accepted = [pool.run(self.work, number) for number in range(3)]
-        self.refused(pool.run(self.work, 3, unbegun=lambda: self.undone.append(3)))
+        self.refused(pool.run(self.work, 3, never_begun=lambda: self.undone.append(3)))
         assert self.undone == [3]
         self.gate.set()
         assert await gatherResults(accepted) == [0, 1, 2]
@@ -66,14 +66,15 @@ class PoolTests(PoolCase):
         pool = self.pool(waiting=0)
         held = pool.run(self.work, 0)
         self.refused(pool.run(self.work, 1))
-        owed = pool.run(self.work, 2, owed=True)
+        mandatory = pool.run(self.work, 2, mandatory=True)
         self.gate.set()
-        assert await gatherResults([held, owed]) == [0, 2]
+        assert await gatherResults([held, mandatory]) == [0, 2]
 
     async def test_who_has_gone_is_not_served(self) -> None:
         pool = self.pool()
         first, second, third = (
-            pool.run(self.work, number, unbegun=lambda number=number: self.undone.append(number)) for number in range(3)
+            pool.run(self.work, number, never_begun=lambda number=number: self.undone.append(number))
+            for number in range(3)
         )
         second.cancel()
         self.failureResultOf(second, CancelledError)
@@ -177,7 +178,7 @@ class StartTests(PoolCase):
         for each in made[:2]:
             each.join(15)
             assert not each.is_alive()
-        self.refused(pool.run(self.work, 0, unbegun=lambda: self.undone.append(0)))
+        self.refused(pool.run(self.work, 0, never_begun=lambda: self.undone.append(0)))
         assert self.undone == [0]
         pool.start()
         self.addCleanup(pool.stop)
@@ -224,15 +225,15 @@ class StopTests(PoolCase):
 
     async def test_what_is_owed_is_done_before_the_end(self) -> None:
         pool = self.pool()
-        owed = [pool.run(self.work, number, owed=True) for number in (0, 1)]
+        mandatory = [pool.run(self.work, number, mandatory=True) for number in (0, 1)]
         stopped = gatherResults([pool.stop(), pool.stop()])
         self.gate.set()
         await stopped
-        assert await gatherResults(owed) == [0, 1]
+        assert await gatherResults(mandatory) == [0, 1]
 
     async def test_what_has_gone_holds_up_no_stop(self) -> None:
         pool = self.pool()
-        first, second = pool.run(self.work, 0), pool.run(self.work, 1, owed=True)
+        first, second = pool.run(self.work, 0), pool.run(self.work, 1, mandatory=True)
         stopped = pool.stop()
         second.cancel()
         self.failureResultOf(second, CancelledError)
@@ -246,7 +247,7 @@ class StopTests(PoolCase):
         pool = Pool(clock, 1, 5, "works")
         pool.start()
         hung = pool.run(self.work, "late", key="/home/alice", undo=self.undone.append)
-        waiting = pool.run(self.work, "never", key="/home/alice", owed=True)
+        waiting = pool.run(self.work, "never", key="/home/alice", mandatory=True)
         stopped = pool.stop()
         clock.advance(STOP_SECONDS - 1)
         self.assertNoResult(stopped)
@@ -263,7 +264,7 @@ class StopTests(PoolCase):
     async def test_who_hears_of_the_stop_may_cancel_another_that_waits(self) -> None:
         pool = self.pool()
         held, first = pool.run(self.work, 0), pool.run(self.work, 1)
-        second = pool.run(self.work, 2, unbegun=lambda: self.undone.append(2))
+        second = pool.run(self.work, 2, never_begun=lambda: self.undone.append(2))
         first.addErrback(lambda _: second.cancel())
         second.addErrback(lambda failure: failure.trap(CancelledError))
         stopped = pool.stop()
@@ -286,7 +287,7 @@ class StopTests(PoolCase):
     async def test_what_hangs_is_told_once_by_its_key_while_all_goes_on(self) -> None:
         clock = Clock()
         clock.callFromThread = reactor.callFromThread
-        pool = Pool(clock, 3, 5, "maildrops", together=1, tell_seconds=10)
+        pool = Pool(clock, 3, 5, "maildrops", together=1, slow_seconds=10)
         pool.start()
         self.addCleanup(self.gate.set)
         hung = [pool.run(self.work, b"/home/alice", key=b"/home/alice")]

@@ -54,4 +54,4 @@ class Hashing:
         """Read a file: all logins need it, so a full queue of hashes does not keep it out."""
         if self._pool is None:
             return fail(TemporaryFailure())
-        return self._pool.run(work, *arguments, key=file, owed=True)
+        return self._pool.run(work, *arguments, key=file, mandatory=True)

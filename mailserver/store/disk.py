@@ -1,4 +1,4 @@
-"""Where the work on the disk runs: in bounded threads, so that neither the reactor nor anybody else waits for one maildrop."""
+"""Runs disk work in bounded threads, so that neither the reactor nor other maildrops wait for one maildrop."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ WAITING: Final = 500
 """Openings that may wait: at 10 ms each in eight threads, the last waits less than a second."""
 
 SHARE: Final = 2
-"""Openings that may wait for what runs on the same maildrop; two clients poll it at once, and more are a disk that hangs."""
+"""Openings that may wait for running work on the same maildrop: two clients may poll it at once; more mean a disk that hangs."""
 
 COMMITS: Final = 4
-"""Threads for the ends of sessions: a QUIT waits for no opening, and these for no QUIT."""
+"""Threads for the ends of sessions: a QUIT waits for no opening, and no opening for a QUIT."""
 
 
 HANGING_SECONDS: Final = 10.0
-"""What is told: the largest maildrop is read within two from a slow disk."""
+"""Longer work is reported: a slow disk reads the largest maildrop within two seconds."""
 
 
 class Disk:
     """Threads that start with the first work, or with `start`, and end with `stop` or the reactor.
 
-    On each maildrop, which its root names, one piece of work runs at a time: a home on a server that is gone hangs one
-    thread, and its others wait for that. Where something hangs, the log says so, and a stop ends all the same.
+    On each maildrop, named by its root, one job runs at a time: a home on a server that is gone blocks one thread, and
+    further jobs on it wait. The log reports a job that hangs, and a stop ends in spite of it.
     """
 
     def __init__(self, reactor: Any, threads: int) -> None:
         self._reactor = reactor  # provides IReactorCore, too
-        self._work = Pool(reactor, threads, WAITING, "maildrops", share=SHARE, together=1, tell_seconds=HANGING_SECONDS)
-        self._commits = Pool(reactor, COMMITS, 0, "commits", together=1, tell_seconds=HANGING_SECONDS)
+        self._work = Pool(reactor, threads, WAITING, "maildrops", share=SHARE, together=1, slow_seconds=HANGING_SECONDS)
+        self._commits = Pool(reactor, COMMITS, 0, "commits", together=1, slow_seconds=HANGING_SECONDS)
         self._started = False
         self._stopped = False
 
@@ -53,7 +53,7 @@ class Disk:
         self._stopped = False
 
     def stop(self) -> Deferred[None]:
-        """Fires when what is owed is done and the threads have ended, or are known to hang; idempotent."""
+        """Fires when mandatory work is done and the threads have ended, or are known to hang; idempotent."""
         self._stopped = True
         return gatherResults([self._work.stop(), self._commits.stop()]).addCallback(lambda _: None)
 
@@ -63,37 +63,38 @@ class Disk:
         function: Callable[..., T],
         *arguments: Any,
         undo: Callable[[T], object],
-        unbegun: Callable[[], object],
+        never_begun: Callable[[], object],
     ) -> Deferred[T]:
-        """Answer `function(*arguments)`. When that was cancelled meanwhile, `undo` gets the answer; if it never began,
-        `unbegun` is called. Errors: those of `function`; TemporaryFailure when too many wait; NoThreads.
+        """Answer `function(*arguments)`. After a cancel `undo` gets the answer, or `never_begun` is called if it never began.
+
+        Errors: those of `function`; TemporaryFailure when too many wait; NoThreads.
         """
-        return self._run(self._work, root, function, *arguments, undo=undo, unbegun=unbegun)
+        return self._run(self._work, root, function, *arguments, undo=undo, never_begun=never_begun)
 
     def read(
         self, root: bytes, function: Callable[..., T], *arguments: Any, undo: Callable[[T], object] | None = None
     ) -> Deferred[T]:
-        """The same for a maildrop that is open: its session asks for one thing at a time, and is not refused."""
-        return self._run(self._work, root, function, *arguments, owed=True, undo=undo)
+        """The same for an open maildrop: its session does one thing at a time, and is never refused."""
+        return self._run(self._work, root, function, *arguments, mandatory=True, undo=undo)
 
     def commit(
-        self, root: bytes, function: Callable[..., T], *arguments: Any, unbegun: Callable[[], object]
+        self, root: bytes, function: Callable[..., T], *arguments: Any, never_begun: Callable[[], object]
     ) -> Deferred[T]:
-        """The same for the end of a session. After a `stop` it is done where it is asked; it must be cancelled by nobody."""
-        return self._run(self._commits, root, function, *arguments, owed=True, unbegun=unbegun)
+        """The same for the end of a session. After a `stop` it runs in the caller's thread. Do not cancel it."""
+        return self._run(self._commits, root, function, *arguments, mandatory=True, never_begun=never_begun)
 
     def _run(self, pool: Pool, root: bytes, function: Callable[..., T], *arguments: Any, **how: Any) -> Deferred[T]:
-        if self._stopped and how.get("owed") and not (self._work.has(root) or self._commits.has(root)):
+        if self._stopped and how.get("mandatory") and not (self._work.has(root) or self._commits.has(root)):
             return maybeDeferred(function, *arguments)
         if not (self._stopped or pool.running):
             try:
                 self.start()
             except NoThreads:
-                _call(how.get("unbegun"))
+                _call(how.get("never_begun"))
                 return fail()
         return pool.run(function, *arguments, key=root, **how)
 
 
-def _call(unbegun: Callable[[], object] | None) -> None:
-    if unbegun is not None:
-        unbegun()
+def _call(never_begun: Callable[[], object] | None) -> None:
+    if never_begun is not None:
+        never_begun()

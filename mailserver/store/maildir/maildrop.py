@@ -199,7 +199,7 @@ class Maildrop:
     def _end(self, numbers: Sequence[int]) -> Deferred[int]:
         lock, self._lock = self._lock, -1
         finish = self._finish, lock, numbers, self._lesson
-        ended = self._context.disk.commit(self._root, *finish, unbegun=partial(os.close, lock))
+        ended = self._context.disk.commit(self._root, *finish, never_begun=partial(os.close, lock))
         return ended.addCallback(self._ended)
 
     def _finish(self, lock: int, numbers: Sequence[int], lesson: Lesson | None) -> Removal:

@@ -87,7 +87,7 @@ class MaildirStore:
         if held is not None and index is not None:
             return succeed(Maildrop(self._context, root, held, index))
         thoroughly = opening.thoroughly, root, anchor, owner, held, self._clock
-        opened = self._disk.open(root, *thoroughly, undo=_unlock, unbegun=partial(_give_back, held))
+        opened = self._disk.open(root, *thoroughly, undo=_unlock, never_begun=partial(_give_back, held))
         return opened.addCallback(self._opened, root)
 
     def _place(self, user: User) -> tuple[bytes, bytes]:

@@ -90,7 +90,7 @@ class Exhaustion(LoggedCase):
                     await self.session()
                     done = self.calls < number
                 await self.store._disk.read(self.octets(), int)  # behind what closes a body in a thread
-                await self.store._disk.commit(self.octets(), int, unbegun=int)  # and what gives a lock back
+                await self.store._disk.commit(self.octets(), int, never_begun=int)  # and what gives a lock back
                 assert open_files() == before, (number, error)
                 maildrop = await self.open()
                 assert {TWO} <= set(self.stored("alice")) <= {ONE, TWO}, (number, error)
