@@ -25,8 +25,9 @@ from mailserver.config.problems import Problems
 from mailserver.config.reading import Flag, Misread, load
 from mailserver.config.settings import Config, Key
 from mailserver.credentials import IBearerToken
+from mailserver.service.binding import written
 from mailserver.service.failures import report
-from mailserver.service.mail import MailService, spoken
+from mailserver.service.mail import MailService
 from mailserver.service.notify import Notifier
 
 _FLAGS: dict[str, Key] = {
@@ -176,7 +177,7 @@ class Program(Service):
         self._mail.reload().addBoth(lambda _: self._notifier.reloaded())
 
     def _serves(self, ports: Sequence[IListeningPort]) -> None:
-        self._notifier.ready("serving " + ", ".join(spoken(port.getHost()) for port in ports))
+        self._notifier.ready("serving " + ", ".join(written(port.getHost()) for port in ports))
 
     def _stopped(self, outcome: Any) -> Any:
         self._notifier.close()

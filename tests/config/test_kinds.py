@@ -27,12 +27,12 @@ from twisted.internet import defer, reactor, task
 from mailserver.cli.launch import Options
 from mailserver.demo.demo import PORTS
 from mailserver.errors import ConfigError
-from mailserver.service.mail import bind
+from mailserver.service.binding import bind
 
 async def main(reactor):
     options = Options()
     options.parseOptions(["--mtqp=tcp:0:interface=127.0.0.1", "--auth=memory:alice:wonderland", *sys.argv[1:]])
-    for bound in await bind(options.settings(), reactor):
+    for bound in await bind(options.settings().listen, reactor):
         print(bound.kind, bound.endpoint, bound.port.getHost().host, PORTS[bound.kind][0])
         await defer.maybeDeferred(bound.port.stopListening)
 

@@ -10,8 +10,8 @@ from twisted.trial.unittest import TestCase
 
 from mailserver.config.reading import decode
 from mailserver.errors import ConfigError
+from mailserver.service.binding import bind
 from mailserver.service.endpoints import unfit
-from mailserver.service.mail import bind
 
 WRONG = {
     "tcp": "its port is missing",
@@ -47,7 +47,7 @@ class EndpointTests(TestCase):
         auth = {"checkers": ["memory:a:b"]}
         config = decode({"listen": {"pop3": list(WRONG)}, "auth": auth, "limits": limits, "store": {"url": "memory:"}})
         with pytest.raises(ConfigError) as caught:
-            await bind(config, reactor)
+            await bind(config.listen, reactor)
         told = caught.value.problems
         assert [problem.rpartition(": ")[2] for problem in told] == list(WRONG.values())
         for problem, endpoint in zip(told, WRONG, strict=True):

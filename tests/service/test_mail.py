@@ -17,10 +17,12 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
+from mailserver.config.kinds import Listen
 from mailserver.config.reading import decode
 from mailserver.errors import ConfigError
 from mailserver.interfaces import IPart
-from mailserver.service.mail import MailService, bind, spoken
+from mailserver.service.binding import bind, written
+from mailserver.service.mail import MailService
 from mailserver.service.privileges import become
 from tests.rawpop3 import RawPOP3
 from tests.servers import TWIST, TWISTD, Server, Site
@@ -261,8 +263,8 @@ def test_only_root_becomes_another_user(monkeypatch):
         (UNIXAddress(b"/run/pop3"), "/run/pop3"),
     ],
 )
-def test_an_address_is_spoken_as_people_write_it(address, text):
-    assert spoken(address) == text
+def test_an_address_is_written_as_people_write_it(address, text):
+    assert written(address) == text
 
 
 def config(**tables):
@@ -312,7 +314,7 @@ class EmbeddedTests(TestCase):
     async def test_one_endpoint_that_fails_leaves_none_bound(self):
         path = Path(self.mktemp())
         with pytest.raises(ConfigError) as caught:
-            await bind(config(listen={"pop3": [f"unix:{path}", "tcp:nonsense", "unix:/nowhere/at/all"]}), reactor)
+            await bind(Listen(pop3=(f"unix:{path}", "tcp:nonsense", "unix:/nowhere/at/all")), reactor)
         assert len(caught.value.problems) == 2
         assert path not in path.parent.glob("*")
 
