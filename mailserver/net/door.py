@@ -30,8 +30,7 @@ from mailserver.errors import (
 from mailserver.exchange import VerifierOf
 from mailserver.interfaces import IOracle, IRevocable, Mind
 from mailserver.names import Names
-from mailserver.net.failures import translate
-from mailserver.net.story import printable, tell_failed_login, tell_held_login
+from mailserver.net.failures import printable, tell_failed_login, tell_held_login, translate
 from mailserver.net.throttle import Attempt, Throttle, network
 
 Avatar = tuple[type[Interface], object, Callable[[], None]]

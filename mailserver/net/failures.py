@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from OpenSSL import SSL
 from twisted.logger import Logger, LogLevel
@@ -16,8 +16,12 @@ from mailserver.errors import (
     StoreError,
     TemporaryFailure,
     TicketRefused,
+    login_refused,
     refusal_for,
 )
+
+LOGGED_NAME: Final = 256
+"""Octets of a user name that the log and the memory of failures keep: SASL lets 48 KiB through, and nobody is called so."""
 
 log = Logger()
 
@@ -39,6 +43,30 @@ def translate(failure: Failure, facts: Mapping[str, Any]) -> Refusal:
     return refusal or TemporaryFailure()
 
 
+def tell_failed_login(facts: Mapping[str, Any], mechanism: bytes, error: BaseException | None, waited: float) -> None:
+    """Tell of a login that failed: why, and what would help. `waited` are the seconds that the attempt was held back."""
+    why = login_refused(error)
+    log.info(
+        "failed login of {who!r} from {peer} by {mechanism}: {reason}{remarks}",
+        event="pop3.login_failed",
+        mechanism=mechanism.decode("ascii"),
+        reason=why.reason,
+        hint=why.hint,
+        waited=round(waited, 3),
+        remarks=(f" ({why.hint})" if why.hint else "") + (f", after {waited:.1f} s of waiting" if waited else ""),
+        **facts,
+    )
+
+
+def tell_held_login(facts: Mapping[str, Any]) -> None:
+    """Tell of a secret that was not looked at."""
+    log.info(
+        "login of {who!r} from {peer} was not tried: too many fail at this user, or from this address",
+        event="pop3.login_held",
+        **facts,
+    )
+
+
 def tls_reason(error: SSL.Error) -> str:
     """Return OpenSSL's words for an error, or the error's own kind."""
     details = error.args[0] if error.args and isinstance(error.args[0], list) else ()
@@ -51,3 +79,11 @@ def report(failure: Failure, facts: Mapping[str, Any]) -> None:
         log.warn("{peer} {user!r}: {reason}", event="truncated", reason=str(failure.value), **facts)
     else:
         log.failure("fault in the session of {user!r} from {peer}", failure, event="fault", **facts)
+
+
+def printable(name: bytes) -> str:
+    """Return a client's user name as the log may show it: nothing in it can break a line or drive a terminal."""
+    text = name[:LOGGED_NAME].decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

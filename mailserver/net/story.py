@@ -11,13 +11,10 @@ from twisted.internet.error import ConnectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mailserver.errors import NeedsTLS, Refusal, WrongProtocol, login_refused
-from mailserver.net.failures import tls_reason
+from mailserver.errors import NeedsTLS, Refusal, WrongProtocol
+from mailserver.net.failures import printable, tls_reason
 from mailserver.net.throttle import network
 from mailserver.snapshot import Snapshot
-
-LOGGED_NAME: Final = 256
-"""Octets of a user name that the log and the memory of failures keep: SASL lets 48 KiB through, and nobody is called so."""
 
 REMEMBERED: Final = 10_000
 """Clients whose last fetch is remembered: two megabytes; the least recent go first."""
@@ -80,30 +77,6 @@ def tell_session(  # noqa: PLR0913 - what the line says, each named
     )
 
 
-def tell_failed_login(facts: Mapping[str, Any], mechanism: bytes, error: BaseException | None, waited: float) -> None:
-    """Tell of a login that failed: why, and what would help. `waited` are the seconds that the attempt was held back."""
-    why = login_refused(error)
-    log.info(
-        "failed login of {who!r} from {peer} by {mechanism}: {reason}{remarks}",
-        event="pop3.login_failed",
-        mechanism=mechanism.decode("ascii"),
-        reason=why.reason,
-        hint=why.hint,
-        waited=round(waited, 3),
-        remarks=(f" ({why.hint})" if why.hint else "") + (f", after {waited:.1f} s of waiting" if waited else ""),
-        **facts,
-    )
-
-
-def tell_held_login(facts: Mapping[str, Any]) -> None:
-    """Tell of a secret that was not looked at."""
-    log.info(
-        "login of {who!r} from {peer} was not tried: too many fail at this user, or from this address",
-        event="pop3.login_held",
-        **facts,
-    )
-
-
 def tell_tls_failure(facts: Mapping[str, Any], error: SSL.Error) -> None:
     """Tell of a handshake that failed: to its client it looks like a server that is down."""
     log.info("TLS with {peer} failed: {reason}", event="pop3.tls_failed", reason=tls_reason(error), **facts)
@@ -134,11 +107,3 @@ def end_of(reason: Failure) -> str:
     if isinstance(reason.value, SSL.Error):
         return "TLS error"
     return "client's close" if reason.check(ConnectionDone) else "connection lost"
-
-
-def printable(name: bytes) -> str:
-    """Return a client's user name as the log may show it: nothing in it can break a line or drive a terminal."""
-    text = name[:LOGGED_NAME].decode("utf-8", "backslashreplace")
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
