@@ -7,9 +7,9 @@ is cached: what a login has read ends with it, and the next one reads again.
 
     USER and PASS, APOP, CRAM-MD5     1: requestAvatarId, by a checker that answers with a `UserId`; by any other 2
     SCRAM, DIGEST-MD5                 2: lookup, verifier
-    EXTERNAL, tokens, Kerberos        1: lookup
-    a master for another user         1 more: lookup, of the other
-    a user of an account (SDPS)       1 more: lookup, whether he has a line of his own; with one, 2 more
+    EXTERNAL, tokens, Kerberos        1: lookup, by the checkers that know users
+    a master for another user         1 more: the other's lookup
+    a user of an account (SDPS)       1 more: a lookup, whether he has a line of his own; with one, 2 more by a password
 
 Where more checkers than one know users, those before the one who knows him are asked as well.
 """

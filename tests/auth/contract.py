@@ -17,6 +17,7 @@ from zope.interface.verify import verifyObject
 
 from mailserver.auth import make_portal
 from mailserver.credentials import Apop, Password
+from mailserver.interfaces import IUserList
 from tests.auth.kerberos.realms import NameRealm
 
 USERS = {
@@ -124,3 +125,38 @@ class CheckerContract:
                 assert taken or outcome[0].check(UnauthorizedLogin)
 
         check()
+
+
+class UserListContract:
+    """What whoever lists users must do, beside a trial TestCase; `make` gives one that has exactly the users `names`."""
+
+    listed = ("alice", "Bob", "bob", "jörg@example.org", "jörg@example.net", "zoë", "a.b", "a")
+
+    def make(self, names: list[str]) -> Any:
+        raise NotImplementedError
+
+    def setUp(self) -> None:
+        self.users = self.make(list(self.listed))
+
+    def test_it_provides_its_interface(self) -> None:
+        verifyObject(IUserList, self.users)
+
+    async def test_pages_of_any_size_have_every_name_once_in_the_order_of_code_points(self) -> None:
+        for limit in (1, 2, 3, len(self.listed), 1000):
+            after, found = "", []
+            while page := await self.users.names(after, limit):
+                assert len(page) <= limit
+                found += page
+                after = page[-1]
+                if len(page) < limit:
+                    break
+            assert found == sorted(self.listed)
+
+    async def test_a_page_begins_behind_a_name_that_need_not_be_there(self) -> None:
+        assert await self.users.names("b", 2) == ["bob", "jörg@example.net"]
+        assert await self.users.names("bob", 1) == ["jörg@example.net"]
+        assert not await self.users.names("zoë", 5)
+
+    async def test_whom_it_lists_it_knows(self) -> None:
+        for name in await self.users.names("", 100):
+            assert await self.users.lookup(name) is not None

@@ -23,7 +23,7 @@ from mailserver.auth.scram_keys import derive, read_keys
 from mailserver.credentials import Apop, CramMd5, Password
 from mailserver.exchange import ScramKeys
 from mailserver.interfaces import IPart, IUsers, IVerifiers, User
-from tests.auth.contract import STAMP, digest
+from tests.auth.contract import STAMP, UserListContract, digest
 from tests.auth.vectors import PASSWORDS, SECRETS
 
 LINES = b"alice:{PLAIN}tanstaaf::::/home/alice\nbob:" + SECRETS["PBKDF2"]["utf8"] + b"\n"
@@ -266,6 +266,24 @@ class UsersTests(PasswordFileCase):
         self.path.write_bytes(b"carol:{PLAIN}x\n")
         assert await checker.lookup("carol") == User("carol")
         assert await checker.lookup("alice") is None
+
+
+class ListTests(UserListContract, PasswordFileCase):
+    def setUp(self) -> None:
+        PasswordFileCase.setUp(self)
+        UserListContract.setUp(self)
+
+    def make(self, names: list[str]) -> PasswordFile:
+        self.path.write_bytes("".join(f"{name}:{{PLAIN}}x\n" for name in names).encode())
+        checker = PasswordFile(str(self.path))
+        self.successResultOf(checker.start(reactor))
+        self.addCleanup(checker.stop)
+        return checker
+
+    async def test_a_changed_file_is_listed_as_it_is_now(self) -> None:
+        assert len(await self.users.names("", 100)) == len(self.listed)
+        self.path.write_bytes(b"carol:{PLAIN}x\nadam:{NONE}x\n")
+        assert await self.users.names("", 100) == ["adam", "carol"]
 
 
 class VerifiersTests(PasswordFileCase):
