@@ -21,6 +21,8 @@ BASE = {
     "modules",
     "pool",
     "asker",
+    "toml",
+    "toml_text",
 }
 """The ground: whoever stands on it may import all of it. A file of it imports no folder."""
 

@@ -5,21 +5,32 @@ A file of its own, because it holds the secret that introspection needs: only th
 
 from __future__ import annotations
 
-import difflib
 import math
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from ipaddress import ip_address
-from pathlib import Path
-from typing import Any
+from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 from mailserver.errors import Unusable
+from mailserver.toml import above, read
+from mailserver.toml_text import Key
 
-ALGORITHMS = frozenset(
-    f"{family}{size}" for family in ("RS", "PS", "ES", "HS") for size in ("256", "384", "512")
-) | frozenset({"Ed25519"})
+Algorithm = Literal[
+    "RS256",
+    "RS384",
+    "RS512",
+    "PS256",
+    "PS384",
+    "PS512",
+    "ES256",
+    "ES384",
+    "ES512",
+    "HS256",
+    "HS384",
+    "HS512",
+    "Ed25519",
+]
 """What may be allowed. "none" is not among them; each needs a key of its own kind, so no public key serves as HS secret."""
 
 
@@ -41,62 +52,35 @@ class OAuthSettings:
     """What must be among its scopes; "" asks for none."""
     keys: str = ""
     """A file with a JWK Set (RFC 7517): the issuer's public keys, with which JWTs are verified here."""
-    algorithms: tuple[str, ...] = ("RS256", "ES256")
+    algorithms: tuple[Algorithm, ...] = ("RS256", "ES256")
     """The signatures that JWTs may have."""
     introspection: str = ""
     """The URL of RFC 7662: the issuer is asked about each token."""
     client_id: str = ""
     client_secret: str = field(default="", repr=False)
-    timeout_seconds: float = 5.0
+    timeout_seconds: float = above(0, default=5.0)
     """How long introspection may take."""
-    cache_seconds: float = 60.0
+    cache_seconds: float = above(0, default=60.0)
     """How long an answer of it holds: a token that is revoked meanwhile still opens maildrops."""
 
 
 def read_settings(path: str) -> OAuthSettings:
     """The settings of a file. Errors: OAuthFileError."""
     try:
-        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise OAuthFileError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError:  # the parser's own words may quote the line, and with it the secret
-        raise OAuthFileError(f"{path}: is not TOML") from None
-    settings = OAuthSettings(**{name: _value(path, name, value) for name, value in data.items()})
-    for problem in _problems(settings):
-        raise OAuthFileError(f"{path}: {problem}")
-    return settings
+        return read(path, OAuthSettings, _contradictions)
+    except Unusable as error:
+        raise OAuthFileError(str(error)) from None
 
 
-def _value(path: str, name: str, value: object) -> Any:
-    defaults = {item.name: item.default for item in fields(OAuthSettings)}
-    if name not in defaults:
-        matches = difflib.get_close_matches(name, defaults, n=1)
-        raise OAuthFileError(f'{path}: unknown setting "{name}"' + "".join(f'; did you mean "{it}"?' for it in matches))
-    match defaults[name], value:
-        case str(), str():
-            return value
-        case float(), int() | float() if not isinstance(value, bool) and math.isfinite(value) and value > 0:
-            return float(value)
-        case tuple(), list() if value and all(each in ALGORITHMS for each in value):
-            return tuple(value)
-        case tuple(), _:
-            raise OAuthFileError(f"{path}: {name} must be a list out of {', '.join(sorted(ALGORITHMS))}")
-    raise OAuthFileError(f"{path}: {name} must be a {'string' if name not in _SECONDS else 'number above 0'}")
-
-
-_SECONDS = frozenset({"timeout_seconds", "cache_seconds"})
-
-
-def _problems(settings: OAuthSettings) -> list[str]:
-    """What cannot stand together."""
-    found = []
+def _contradictions(settings: OAuthSettings) -> Iterator[tuple[Key, str]]:
     if not (settings.keys or settings.introspection):
-        found.append("nothing could verify a token: give keys, or introspection, or both")
+        yield (), "nothing could verify a token: give keys, or introspection, or both"
     if settings.keys and not (settings.issuer and settings.audience):
-        found.append("keys need an issuer and an audience: else a token for any other service would do")
+        yield ("keys",), "keys need an issuer and an audience: else a token for any other service would do"
     if settings.introspection and not _private(settings.introspection):
-        found.append("introspection must be an https: URL: tokens and the secret go there")
-    return found
+        yield ("introspection",), "introspection must be an https: URL: tokens and the secret go there"
+    if not settings.algorithms:
+        yield ("algorithms",), f"algorithms must be a list out of {', '.join(get_args(Algorithm))}"
 
 
 def _private(url: str) -> bool:
