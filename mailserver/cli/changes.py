@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from mailserver.config.settings import Key
+from mailserver.toml_text import Key
 
 log = Logger()
 

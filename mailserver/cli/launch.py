@@ -23,12 +23,13 @@ from mailserver.clock import steady
 from mailserver.config.kinds import KINDS
 from mailserver.config.problems import Problems
 from mailserver.config.reading import Flag, Misread, load
-from mailserver.config.settings import Config, Key
+from mailserver.config.settings import Config
 from mailserver.credentials import IBearerToken
 from mailserver.service.binding import written
 from mailserver.service.failures import report
 from mailserver.service.mail import MailService
 from mailserver.service.notify import Notifier
+from mailserver.toml_text import Key
 
 _FLAGS: dict[str, Key] = {
     "hostname": ("hostname",),

@@ -1,31 +1,18 @@
 """The settings: every one of them, with its default, as frozen values.
 
-A setting is a field of one of these classes; its docstring is its line in docs/configuration.md. `reading` reads them.
+A setting is a field of one of these classes; its docstring is its line in docs/configuration.md. `reading` reads them, `checks` says which
+cannot stand.
 """
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network
-from typing import Any, Literal
+from typing import Literal
 
-from twisted.cred.strcred import InvalidAuthType, findCheckerFactories, findCheckerFactory
-
-from mailserver.config.cores import too_many
-from mailserver.config.kinds import KINDS, Listen
+from mailserver.config.kinds import Listen
 from mailserver.names import Names
-from mailserver.store import needs_of
-
-Network = IPv4Network | IPv6Network
-Key = tuple[str | int, ...]
-"""Where a setting stands: ``("limits", "idle_seconds")``; a number is the index in an array of tables."""
-
-
-def _at_least(minimum: float, default: float) -> Any:
-    return field(default=default, metadata={"minimum": minimum})
+from mailserver.toml import Network, at_least
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,17 +127,17 @@ class Store:
 class Limits:
     """``[limits]``: what one client may cost."""
 
-    login_seconds: float = _at_least(1, 180)
+    login_seconds: float = at_least(1, 180)
     """Time from the connection to the login, TLS and all; shorter than an autologout, as until then anybody can be there."""
-    idle_seconds: float = _at_least(1, 600)
+    idle_seconds: float = at_least(1, 600)
     """Time without a command, or without an octet of a transfer, after login; RFC 1939's minimum is 600."""
-    failure_delay_seconds: float = _at_least(0, 2)
+    failure_delay_seconds: float = at_least(0, 2)
     """How long a wrong password holds back the next attempt from its address and at its user; it doubles with each. 0: not at all."""
-    failures_per_connection: int = _at_least(1, 3)
+    failures_per_connection: int = at_least(1, 3)
     """Wrong passwords until the connection ends; people mistype twice, programs do not."""
-    connections: int = _at_least(1, 10_000)
+    connections: int = at_least(1, 10_000)
     """Connections at once, of each process and all its endpoints; over it new ones are closed, and old ones stay served."""
-    connections_per_address: int = _at_least(1, 200)
+    connections_per_address: int = at_least(1, 200)
     """The same from one address, as which all who come over Unix sockets count; offices and carriers share theirs."""
     proxies: tuple[Network, ...] = ()
     """Networks whose PROXY header is believed on `haproxy:` endpoints; anybody else could forge one."""
@@ -162,7 +149,7 @@ class Config:
 
     hostname: str = ""
     """The name in the greeting and in the APOP stamp; empty: the machine's full name."""
-    workers: int = _at_least(0, 1)
+    workers: int = at_least(0, 1)
     """Processes that serve; 0: one per core. More than 4 per core, or 8, are taken for a slip."""
     user: str = ""
     """Started as root: bind, then become this user and its groups. It owns the maildrops."""
@@ -195,134 +182,3 @@ class Config:
             accounts=self.sdps.accounts,
             account_separators=self.sdps.separators,
         )
-
-
-def contradictions(config: Config) -> list[tuple[Key, str]]:
-    """Settings that are well-formed and cannot stand, alone or together: where, and what to do."""
-    listen = config.listen
-    found: list[tuple[Key, str]] = [(("workers",), text) for text in [too_many(config.workers)] if text]
-    if not listen.endpoints:
-        found.append((("listen",), "nothing to listen on: give --pop3 tcp:110, or pop3 = [...] in [listen]"))
-    for kind in KINDS:
-        found.extend((("listen", kind), text) for endpoint in listen.of(kind) for text in _against(endpoint, config))
-    found += (*_tls_contradictions(config), *_login_contradictions(config), *_kerberos_contradictions(config))
-    return [*found, *_about_names(config), *_about_sdps(config)]
-
-
-def _tls_contradictions(config: Config) -> Iterator[tuple[Key, str]]:
-    tls, listen = config.tls, config.listen
-    if bool(tls.certificate) != bool(tls.key):
-        yield ("tls", "certificate"), "a certificate and its key go together: give both or neither"
-    wanting: list[Key] = [("listen", kind.name) for kind in KINDS.values() if kind.tls and listen.of(kind.name)]
-    if not wanting and tls.certificates:
-        wanting = [("tls", "certificates")]
-    for key in wanting if not tls.certificate else ():
-        yield key, "TLS needs a certificate and a key: give --tls-certificate and --tls-key, or [tls]"
-    if tls.client_ca and not tls.certificate:
-        yield ("tls", "client_ca"), "clients show certificates in TLS: give a certificate and a key, too"
-    for index, pair in enumerate(tls.certificates):
-        if not (pair.certificate and pair.key):
-            yield ("tls", "certificates", index), "each of tls.certificates needs a certificate and a key"
-
-
-def _login_contradictions(config: Config) -> Iterator[tuple[Key, str]]:
-    auth = config.auth
-    if not (auth.checkers or config.kerberos.keytab):
-        yield ("auth", "checkers"), "nobody could log in: give --auth passwd-file:FILE, or auth.checkers"
-    for key, mechanisms in mechanism_lists(config):
-        if "EXTERNAL" in mechanisms and not config.tls.client_ca:
-            yield key, "EXTERNAL needs authorities: give tls.client_ca"
-        if "GSSAPI" in mechanisms and not config.kerberos.keytab:
-            yield key, "GSSAPI needs the service's keys: give --keytab FILE, or keytab in [kerberos]"
-    for endpoint in auth.endpoint_mechanisms:
-        if endpoint not in config.listen.endpoints:
-            yield ("auth", "endpoint_mechanisms", endpoint), f'"{endpoint}" is no endpoint of [listen]'
-    for index, description in enumerate(auth.checkers):
-        for text in unknown_kind(description):
-            yield ("auth", "checkers", index), f"auth.checkers: {text}"
-    try:
-        needs_of(config.store.url)
-    except ValueError as error:
-        yield ("store", "url"), f"store.url: {error}"
-
-
-def mechanism_lists(config: Config) -> Iterator[tuple[Key, list[str]]]:
-    """Where mechanisms are named, and which, in capitals."""
-    yield ("auth", "mechanisms"), [name.upper() for name in config.auth.mechanisms]
-    for endpoint, names in config.auth.endpoint_mechanisms.items():
-        yield ("auth", "endpoint_mechanisms", endpoint), [name.upper() for name in names]
-
-
-def unknown_kind(description: str) -> Iterator[str]:
-    """What to say of a checker that no plugin makes. It quotes the kind alone: the rest may hold a secret."""
-    kind = description.partition(":")[0]
-    try:
-        findCheckerFactory(kind)
-    except InvalidAuthType:
-        known = [factory.authType for factory in findCheckerFactories()]
-        yield f'no kind of checker is called "{kind}"{near_miss(kind, known)}; see --help-auth'
-
-
-def near_miss(name: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown `name`: the known one that was probably meant, if there is one."""
-    matches = difflib.get_close_matches(name, list(known), n=1)
-    return f'; did you mean "{matches[0]}"?' if matches else ""
-
-
-def _kerberos_contradictions(config: Config) -> Iterator[tuple[Key, str]]:
-    kerberos = config.kerberos
-    ticketed = [kind for kind in KINDS.values() if kind.keytab and config.listen.of(kind.name)]
-    if not kerberos.keytab:
-        for kind in ticketed:
-            remedy = "give --keytab FILE, or keytab in [kerberos]"
-            yield ("listen", kind.name), f"{kind.protocol} needs the keys of its service: {remedy}"
-        if not ticketed and kerberos != Kerberos():
-            yield (
-                ("kerberos",),
-                "this serves nothing without the service's keys: give --keytab FILE, or keytab in [kerberos]",
-            )
-    if kerberos.require_tls and ticketed and not config.tls.certificate:
-        yield (
-            ("kerberos", "require_tls"),
-            "TLS needs a certificate and a key: give --tls-certificate and --tls-key, or [tls]",
-        )
-
-
-def _about_names(config: Config) -> Iterator[tuple[Key, str]]:
-    names, sdps = config.names, config.sdps
-    rules: list[tuple[Key, dict[str, Any]]] = [
-        (("names", "default_domain"), {"default_domain": names.default_domain}),
-        (("names", "local_domains"), {"local_domains": names.local_domains}),
-        (("names", "at_signs"), {"at_signs": names.at_signs}),
-        (("names", "tag_separators"), {"tag_separators": names.tag_separators}),
-        (("sdps", "accounts"), {"accounts": sdps.accounts}),
-        (("sdps", "separators"), {"account_separators": sdps.separators}),
-    ]
-    for endpoint, domain in names.default_domains.items():
-        rules.append((("names", "default_domains", endpoint), {"default_domain": domain}))
-        if endpoint not in config.listen.endpoints:
-            yield ("names", "default_domains", endpoint), f'"{endpoint}" is no endpoint of [listen]'
-    for key, rule in rules:
-        try:
-            Names(**rule)
-        except ValueError as error:
-            yield key, str(error)
-
-
-def _about_sdps(config: Config) -> Iterator[tuple[Key, str]]:
-    for setting in ("sender_headers", "recipient_headers"):
-        for name in getattr(config.sdps, setting):
-            if not re.fullmatch(r"[!-9;-~]+", name):
-                yield ("sdps", setting), f'"{name}" is not the name of a header'
-    if not re.fullmatch(r"[ -~]{0,200}", config.sdps.greeting):
-        yield ("sdps", "greeting"), "the greeting must be ASCII, of 200 characters at most"
-
-
-def _against(endpoint: str, config: Config) -> Iterator[str]:
-    kind = endpoint.removeprefix("haproxy:").partition(":")[0]
-    if endpoint.startswith("haproxy:") and not config.limits.proxies:
-        yield f'"{endpoint}": no proxy is believed: name their networks in limits.proxies'
-    if kind in ("ssl", "tls"):
-        yield f'"{endpoint}": TLS is made by pop3s itself: use listen.pop3s with a tcp: endpoint'
-    if kind == "unix" and config.workers != 1:
-        yield f'"{endpoint}": a Unix socket is served by one process: set workers = 1'

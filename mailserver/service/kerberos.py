@@ -10,9 +10,10 @@ from mailserver.auth.kerberos.gssapi import GssapiAcceptor
 from mailserver.auth.kerberos.libkrb5 import KerberosUnavailable
 from mailserver.auth.kerberos.principals import read_rule
 from mailserver.auth.kerberos.tickets import KerberosAcceptor, KerberosChecker
+from mailserver.config.checks import mechanism_lists
 from mailserver.config.kinds import KINDS
 from mailserver.config.problems import Problems
-from mailserver.config.settings import Config, mechanism_lists
+from mailserver.config.settings import Config
 
 log = Logger()
 

@@ -22,8 +22,9 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from mailserver.auth import Accounts, Hashing, MailboxRealm, PasswordFile, Users, make_oracle, make_portal
+from mailserver.config.checks import mechanism_lists, unknown_kind
 from mailserver.config.problems import Problems
-from mailserver.config.settings import Config, mechanism_lists, unknown_kind
+from mailserver.config.settings import Config
 from mailserver.envelope import EnvelopeHeaders
 from mailserver.errors import ConfigError, unusable_for
 from mailserver.interfaces import BY_SECRET, Census, IPart, IStore, IUsers

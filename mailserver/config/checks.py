@@ -1,0 +1,142 @@
+"""Settings that are well-formed and cannot stand, alone or together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from twisted.cred.strcred import InvalidAuthType, findCheckerFactories, findCheckerFactory
+
+from mailserver.config.cores import too_many
+from mailserver.config.kinds import KINDS
+from mailserver.config.settings import Config, Kerberos
+from mailserver.names import Names
+from mailserver.store import needs_of
+from mailserver.toml import near_miss
+from mailserver.toml_text import Key
+
+
+def contradictions(config: Config) -> list[tuple[Key, str]]:
+    """Settings that are well-formed and cannot stand, alone or together: where, and what to do."""
+    listen = config.listen
+    found: list[tuple[Key, str]] = [(("workers",), text) for text in [too_many(config.workers)] if text]
+    if not listen.endpoints:
+        found.append((("listen",), "nothing to listen on: give --pop3 tcp:110, or pop3 = [...] in [listen]"))
+    for kind in KINDS:
+        found.extend((("listen", kind), text) for endpoint in listen.of(kind) for text in _against(endpoint, config))
+    found += (*_tls_contradictions(config), *_login_contradictions(config), *_kerberos_contradictions(config))
+    return [*found, *_about_names(config), *_about_sdps(config)]
+
+
+def _tls_contradictions(config: Config) -> Iterator[tuple[Key, str]]:
+    tls, listen = config.tls, config.listen
+    if bool(tls.certificate) != bool(tls.key):
+        yield ("tls", "certificate"), "a certificate and its key go together: give both or neither"
+    wanting: list[Key] = [("listen", kind.name) for kind in KINDS.values() if kind.tls and listen.of(kind.name)]
+    if not wanting and tls.certificates:
+        wanting = [("tls", "certificates")]
+    for key in wanting if not tls.certificate else ():
+        yield key, "TLS needs a certificate and a key: give --tls-certificate and --tls-key, or [tls]"
+    if tls.client_ca and not tls.certificate:
+        yield ("tls", "client_ca"), "clients show certificates in TLS: give a certificate and a key, too"
+    for index, pair in enumerate(tls.certificates):
+        if not (pair.certificate and pair.key):
+            yield ("tls", "certificates", index), "each of tls.certificates needs a certificate and a key"
+
+
+def _login_contradictions(config: Config) -> Iterator[tuple[Key, str]]:
+    auth = config.auth
+    if not (auth.checkers or config.kerberos.keytab):
+        yield ("auth", "checkers"), "nobody could log in: give --auth passwd-file:FILE, or auth.checkers"
+    for key, mechanisms in mechanism_lists(config):
+        if "EXTERNAL" in mechanisms and not config.tls.client_ca:
+            yield key, "EXTERNAL needs authorities: give tls.client_ca"
+        if "GSSAPI" in mechanisms and not config.kerberos.keytab:
+            yield key, "GSSAPI needs the service's keys: give --keytab FILE, or keytab in [kerberos]"
+    for endpoint in auth.endpoint_mechanisms:
+        if endpoint not in config.listen.endpoints:
+            yield ("auth", "endpoint_mechanisms", endpoint), f'"{endpoint}" is no endpoint of [listen]'
+    for index, description in enumerate(auth.checkers):
+        for text in unknown_kind(description):
+            yield ("auth", "checkers", index), f"auth.checkers: {text}"
+    try:
+        needs_of(config.store.url)
+    except ValueError as error:
+        yield ("store", "url"), f"store.url: {error}"
+
+
+def mechanism_lists(config: Config) -> Iterator[tuple[Key, list[str]]]:
+    """Where mechanisms are named, and which, in capitals."""
+    yield ("auth", "mechanisms"), [name.upper() for name in config.auth.mechanisms]
+    for endpoint, names in config.auth.endpoint_mechanisms.items():
+        yield ("auth", "endpoint_mechanisms", endpoint), [name.upper() for name in names]
+
+
+def unknown_kind(description: str) -> Iterator[str]:
+    """What to say of a checker that no plugin makes. It quotes the kind alone: the rest may hold a secret."""
+    kind = description.partition(":")[0]
+    try:
+        findCheckerFactory(kind)
+    except InvalidAuthType:
+        known = [factory.authType for factory in findCheckerFactories()]
+        yield f'no kind of checker is called "{kind}"{near_miss(kind, known)}; see --help-auth'
+
+
+def _kerberos_contradictions(config: Config) -> Iterator[tuple[Key, str]]:
+    kerberos = config.kerberos
+    ticketed = [kind for kind in KINDS.values() if kind.keytab and config.listen.of(kind.name)]
+    if not kerberos.keytab:
+        for kind in ticketed:
+            remedy = "give --keytab FILE, or keytab in [kerberos]"
+            yield ("listen", kind.name), f"{kind.protocol} needs the keys of its service: {remedy}"
+        if not ticketed and kerberos != Kerberos():
+            yield (
+                ("kerberos",),
+                "this serves nothing without the service's keys: give --keytab FILE, or keytab in [kerberos]",
+            )
+    if kerberos.require_tls and ticketed and not config.tls.certificate:
+        yield (
+            ("kerberos", "require_tls"),
+            "TLS needs a certificate and a key: give --tls-certificate and --tls-key, or [tls]",
+        )
+
+
+def _about_names(config: Config) -> Iterator[tuple[Key, str]]:
+    names, sdps = config.names, config.sdps
+    rules: list[tuple[Key, dict[str, Any]]] = [
+        (("names", "default_domain"), {"default_domain": names.default_domain}),
+        (("names", "local_domains"), {"local_domains": names.local_domains}),
+        (("names", "at_signs"), {"at_signs": names.at_signs}),
+        (("names", "tag_separators"), {"tag_separators": names.tag_separators}),
+        (("sdps", "accounts"), {"accounts": sdps.accounts}),
+        (("sdps", "separators"), {"account_separators": sdps.separators}),
+    ]
+    for endpoint, domain in names.default_domains.items():
+        rules.append((("names", "default_domains", endpoint), {"default_domain": domain}))
+        if endpoint not in config.listen.endpoints:
+            yield ("names", "default_domains", endpoint), f'"{endpoint}" is no endpoint of [listen]'
+    for key, rule in rules:
+        try:
+            Names(**rule)
+        except ValueError as error:
+            yield key, str(error)
+
+
+def _about_sdps(config: Config) -> Iterator[tuple[Key, str]]:
+    for setting in ("sender_headers", "recipient_headers"):
+        for name in getattr(config.sdps, setting):
+            if not re.fullmatch(r"[!-9;-~]+", name):
+                yield ("sdps", setting), f'"{name}" is not the name of a header'
+    if not re.fullmatch(r"[ -~]{0,200}", config.sdps.greeting):
+        yield ("sdps", "greeting"), "the greeting must be ASCII, of 200 characters at most"
+
+
+def _against(endpoint: str, config: Config) -> Iterator[str]:
+    kind = endpoint.removeprefix("haproxy:").partition(":")[0]
+    if endpoint.startswith("haproxy:") and not config.limits.proxies:
+        yield f'"{endpoint}": no proxy is believed: name their networks in limits.proxies'
+    if kind in ("ssl", "tls"):
+        yield f'"{endpoint}": TLS is made by pop3s itself: use listen.pop3s with a tcp: endpoint'
+    if kind == "unix" and config.workers != 1:
+        yield f'"{endpoint}": a Unix socket is served by one process: set workers = 1'
