@@ -17,6 +17,7 @@ BASE = {
     "snapshot",
     "saslprep",
     "names",
+    "wireform",
     "envelope",
     "modules",
     "pool",

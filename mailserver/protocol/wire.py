@@ -9,6 +9,7 @@ from binascii import a2b_base64
 
 from mailserver.errors import BadCommand, LineTooLong, Refusal
 from mailserver.protocol import texts
+from mailserver.wireform import Canonical
 
 COMMAND_LIMIT = 255
 """Octets of a command line with its CRLF (RFC 2449 section 4)."""
@@ -93,46 +94,31 @@ class LineBuffer:
 
 
 class Stuffer:
-    """Stored octets to a multi-line response: every bare LF becomes CRLF, a bare CR stays, leading dots are doubled.
+    """Stored octets to a multi-line response: the canonical message, with leading dots doubled.
 
-    It is stateful: a chunk's edge may fall anywhere, between CR and LF or before a dot.
+    A chunk's edge may fall anywhere, between CR and LF or before a dot.
     """
 
-    __slots__ = ("_held", "_line_begins", "octets")
+    __slots__ = ("_canonical",)
 
     def __init__(self) -> None:
-        self.octets = 0
+        self._canonical = Canonical()
+
+    @property
+    def octets(self) -> int:
         """Octets of the message so far as LIST counts them: without the stuffing and the termination line."""
-        self._line_begins = True
-        self._held = False  # a CR at the end of a chunk: half of a CRLF, or bare
+        return self._canonical.octets
 
     def feed(self, data: bytes) -> bytes:
-        """Return the wire form of the next chunk."""
-        if self._held:
-            data = b"\r" + data
-        self._held = data.endswith(b"\r")
-        if self._held:
-            data = data[:-1]
-        if b"\r" in data:  # a search for one octet costs a hundredth of one for two: most stored mail has no CR
-            data = data.replace(b"\r\n", b"\n")
-        return self._stuffed(data.replace(b"\n", b"\r\n")) if data else b""
+        """Return what is sent of the next chunk."""
+        line_begins = self._canonical.line_ended
+        lines = self._canonical.feed(data)
+        stuffed = _DOT_LINES.sub(b"\n..", lines)
+        return b"." + stuffed if line_begins and lines.startswith(b".") else stuffed
 
     def end(self) -> bytes:
-        """Return what is still to be sent: a held CR, a missing last line end, and the termination line."""
-        rest = b"\r" if self._held else b""
-        self._held = False
-        if rest or not self._line_begins:
-            rest += b"\r\n"
-        self.octets += len(rest)
-        return rest + TERMINATION
-
-    def _stuffed(self, lines: bytes) -> bytes:
-        self.octets += len(lines)
-        stuffed = _DOT_LINES.sub(b"\n..", lines)
-        if self._line_begins and lines.startswith(b"."):
-            stuffed = b"." + stuffed
-        self._line_begins = lines.endswith(b"\n")
-        return stuffed
+        """Return what is still to be sent: the end of the canonical message, and the termination line."""
+        return self._canonical.end() + TERMINATION
 
 
 class TopCut:

@@ -12,8 +12,8 @@ from mailserver.errors import MaildropInUse, MaildropUnavailable, MessageGone
 from mailserver.interfaces import IEnvelopes, IMaildrop, IStore, User
 from mailserver.snapshot import Message, Snapshot
 from mailserver.store.body import BytesBody
-from mailserver.store.measure import measure
 from mailserver.store.share import prepare
+from mailserver.wireform import measure
 
 
 @implementer(IStore)

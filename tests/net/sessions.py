@@ -25,8 +25,8 @@ from mailserver.interfaces import IMaildrop
 from mailserver.net import POP3ServerFactory
 from mailserver.snapshot import Message, Snapshot
 from mailserver.store.body import BytesBody, FileBody
-from mailserver.store.measure import measure
 from mailserver.tls.certificate_store import CertificateStore
+from mailserver.wireform import measure
 from tests.tls.handshakes import write_pair
 
 LOGIN = b"USER alice\r\nPASS secret\r\n"

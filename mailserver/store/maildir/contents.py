@@ -12,7 +12,7 @@ from mailserver.store.body import CHUNK, BytesBody, FileBody, UnpackedBody
 from mailserver.store.maildir.files import open_message, open_to_read, opened, shown
 from mailserver.store.maildir.index import CLAIMED, PACKED, SEALED, WIRE
 from mailserver.store.maildir.packed import Unpacking, Unreadable, kind_of
-from mailserver.store.measure import Measure
+from mailserver.wireform import Measure
 
 HEAD = 16 * 1024
 """Octets of the first read of a message that was never measured: enough for most messages, and TOP's reads."""
