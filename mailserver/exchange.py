@@ -1,7 +1,8 @@
-"""What a SASL exchange, the oracle that it asks and the connection that carries both say to one another.
+"""The types that a SASL exchange, the connection and the oracle pass to one another.
 
-An exchange is pure: it takes responses and answers, and gives challenges, questions and at last credentials. What it may
-know of the world stands in its `SaslContext`; whatever needs a stored secret or a ticket goes to `interfaces.IOracle`.
+An exchange is pure: it takes responses and the oracle's answers, and gives challenges, requests and finally credentials. Its
+`SaslContext` holds all that it may know of the connection; requests that need a stored secret or a ticket go to
+`interfaces.IOracle`.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ from mailserver.interfaces import UserId
 
 @dataclass(frozen=True, slots=True)
 class SaslContext:
-    """What the connection gives to a new SASL exchange."""
+    """The connection's data for a new SASL exchange."""
 
     hostname: bytes
     tls: bool
     nonce: bytes = b""
-    """Octets that nobody can foresee, new for each exchange, of letters and digits; b"" where there are none."""
+    """Random letters and digits, new for each exchange; b"" where there are none."""
     bindings: Mapping[bytes, bytes] = field(default_factory=dict)
-    """TLS channel bindings by their registered names (RFC 5056), ``tls-exporter`` and the like; made when looked up."""
+    """TLS channel bindings by their registered names (RFC 5056), such as ``tls-exporter``; computed when looked up."""
     identities: tuple[bytes, ...] = ()
-    """Whom the client's certificate names, once TLS has verified it; the first is who he is by default."""
+    """The users that the client's verified certificate names; the first is the default."""
     offered: frozenset[bytes] = frozenset()
-    """The mechanisms that this client could have read in CAPA."""
+    """The mechanisms that CAPA shows to this client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Challenge:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """The exchange needs the oracle's answer to `request` before it goes on."""
+    """The exchange needs the oracle's answer to `request` to go on."""
 
     request: object
 
@@ -57,7 +58,7 @@ Step = Challenge | Ask | Done
 
 
 class IExchange(Interface):
-    """One pure SASL exchange. A response that does not fit raises a Refusal."""
+    """One pure SASL exchange. A wrong response raises a Refusal."""
 
     def step(response: bytes | None) -> Step:
         """Take the client's response; None when AUTH came without an initial response (RFC 5034 section 4)."""
@@ -67,38 +68,38 @@ class IExchange(Interface):
 
 
 class IMechanism(Interface):
-    """A SASL mechanism (RFC 4422), as announced and begun."""
+    """A SASL mechanism (RFC 4422), which makes exchanges."""
 
-    name: bytes = Attribute("As in CAPA's SASL line.")
-    cleartext: bool = Attribute("Whether it shows the password: refused where passwords may not cross the line.")
+    name: bytes = Attribute("The name in CAPA's SASL line.")
+    cleartext: bool = Attribute("Whether it reveals the password: refused where passwords must not cross the line.")
     credentials: type[Interface] = Attribute(
-        "The credentials interface it ends in, or asks about; announced if a checker takes it."
+        "The interface of the credentials in its `Done`, or in its `Ask`; announced if a checker accepts it."
     )
-    asks: bytes = Attribute('What `IOracle.mechanisms` must have for it; b"" where its credentials say enough.')
+    asks: bytes = Attribute('The name that `IOracle.mechanisms` must contain for it; b"": `credentials` alone decides.')
 
     def fits(context: SaslContext) -> bool:
-        """Whether it can be used over this connection; cleartext or not is looked at elsewhere."""
+        """Whether it works over this connection; whether cleartext is allowed is decided elsewhere."""
 
     def begin(context: SaslContext) -> IExchange:
-        """A new exchange, where it `fits`."""
+        """A new exchange; only where it `fits`."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerifierOf:
-    """A request to the oracle: what `mechanism` needs of `username`'s stored secret."""
+    """A request to the oracle: the keys that `mechanism` needs, derived from `username`'s stored secret."""
 
     username: bytes
     mechanism: bytes
     realm: bytes = b""
     typed: bytes = b""
-    """The name as the client has it in its digest, where `username` is another spelling of it."""
+    """The name in the client's digest, where `username` is another spelling of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScramKeys:
-    """What proves a password, and what proves to the client that the server knew it (RFC 5802 section 3).
+    """The stored key, which verifies a client's proof, and the server key, which makes the server's (RFC 5802 section 3).
 
-    Neither is the password.
+    Neither reveals the password.
     """
 
     salt: bytes
@@ -123,29 +124,29 @@ class DigestKey(bytes):
 
 @dataclass(frozen=True, slots=True)
 class GssToken:
-    """A request to the oracle: take a GSS-API context a step further. It is answered by `GssProgress`."""
+    """A request to the oracle: do a step of a GSS-API context. The answer is `GssProgress`."""
 
     token: bytes = field(repr=False)
     context: object = None
-    """What the last `GssProgress` gave; None begins a context."""
+    """The context of the last `GssProgress`; None begins a new one."""
     bindings: bytes = b""
     """Channel bindings (RFC 5056), with their prefix; b"": none."""
 
 
 @dataclass(frozen=True, slots=True)
 class GssProgress:
-    """How far a GSS-API context has come."""
+    """The result of a GSS-API step."""
 
     context: object
     token: bytes = field(repr=False)
-    """For the client; b"" when there is none."""
+    """The token for the client; b"" when there is none."""
     principal: str | None = None
-    """The client's, with its realm, once the context is established."""
+    """The client's principal, with its realm, once the context is established."""
 
 
 @dataclass(frozen=True, slots=True)
 class GssWrap:
-    """A request to the oracle: the token that carries `message`, unencrypted (RFC 2743, GSS_Wrap)."""
+    """A request to the oracle: a token that contains `message`, unencrypted (RFC 2743, GSS_Wrap)."""
 
     message: bytes
     context: object
@@ -153,7 +154,7 @@ class GssWrap:
 
 @dataclass(frozen=True, slots=True)
 class GssUnwrap:
-    """A request to the oracle: the message that a token carries (RFC 2743, GSS_Unwrap)."""
+    """A request to the oracle: the message in a token (RFC 2743, GSS_Unwrap)."""
 
     token: bytes = field(repr=False)
     context: object

@@ -1,4 +1,4 @@
-"""Which settings of mailserver.toml are no longer those that the process was started with."""
+"""Finds the settings of mailserver.toml that have changed since the process was started."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ log = Logger()
 
 
 class Changes:
-    """Remembers the file as it is now. `flags`: the settings that the command line gives, and the file cannot change."""
+    """Remembers the present file. `flags` are the settings that the command line sets, which the file cannot change."""
 
     def __init__(self, path: str | None, flags: Container[Key]) -> None:
-        self._path = Path(path).absolute() if path else None  # twistd may change the folder
+        self._path = Path(path).absolute() if path else None  # twistd may change the working directory
         self._flags = flags
         self._before = settings_of(self._path.read_text(encoding="utf-8")) if self._path else {}
 
     def tell(self) -> None:
-        """SIGHUP: name them, for it applies none; the values stay unsaid, because some are secrets."""
+        """At SIGHUP, which applies no settings: log the names of changed ones, without values, since some are secrets."""
         if self._path is None:
             return
-        # The reactor waits for it: some kilobytes of the disk with /etc, at an operator's word.
+        # This blocks the reactor: for a few kilobytes from the disk with /etc, when an operator sends SIGHUP.
         try:
             now = settings_of(self._path.read_text(encoding="utf-8"))
-        except OSError as error:  # the serving user need not be able to read it
+        except OSError as error:  # the user that serves need not be able to read it
             log.info(UNREAD, event="service.settings_unread", path=str(self._path), reason=error.strerror)
             return
         except ValueError as error:
@@ -43,8 +43,8 @@ class Changes:
         return key not in self._flags and now.get(key) != self._before.get(key)
 
 
-UNREAD = "whether {path} has changed is not known: it cannot be read ({reason})"
-BROKEN = "{path} is broken, and a restart would fail ({reason})"
+UNREAD = "{path} cannot be read ({reason}), so it is unknown whether it has changed"
+BROKEN = "{path} is broken, so a restart would fail ({reason})"
 CHANGED = "{path} has changed: restart to apply {settings}"
 
 

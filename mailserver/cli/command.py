@@ -1,7 +1,8 @@
-"""What twist and twistd import first of us: it takes care of SIGHUP and SIGUSR1, and then imports all the rest, which takes its time.
+"""The first module that twist and twistd import: it ignores SIGHUP and SIGUSR1 before the slow import of all the rest.
 
-A service manager, a certificate's renewal or logrotate may send them as soon as there is a process, and by default they end it.
-Nothing was read or opened yet that could have to be read or opened again, so until `mailserver.cli.signals` they are ignored.
+A service manager, a certificate's renewal or logrotate may send these signals as soon as the process exists, and by default
+they end it. At this time no file was read or opened that would have to be read or opened again, so both are ignored until
+`mailserver.cli.signals` handles them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def Options() -> launch.Options:
 
 
 def makeService(options: Any) -> launch.Program:
-    """What twist and twistd start."""
+    """The service that twist and twistd start."""
     from mailserver.cli import launch
 
     return launch.makeService(options)

@@ -1,4 +1,4 @@
-"""What ``twist mailserver`` and ``twistd mailserver`` run: the flags, and the service as a process of its own."""
+"""The command ``twist mailserver`` or ``twistd mailserver``: its flags, and the service as a process of its own."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ _REPEATABLE: dict[str, tuple[Key, str]] = {
     **{kind.name: (("listen", kind.name), kind.help) for kind in KINDS.values()},
     "auth": (("auth", "checkers"), "Users and passwords, such as passwd-file:FILE; repeatable, asked in this order."),
 }
-"""Flags that may be given more than once: for which setting, and what --help says."""
+"""Repeatable flags, with their settings and their texts for --help."""
 
 
 class Options(usage.Options, AuthOptionMixin):
-    """The flags. Each stands for a setting of mailserver.toml, and wins over it."""
+    """The flags. Each sets a setting of mailserver.toml, and overrides the file."""
 
     synopsis = "[--config FILE] [--pop3 ENDPOINT] [--auth KIND:ARGUMENT] ..."
     longdesc = "A POP3, POP3S and KPOP server. All settings, with their reasons: etc/mailserver.toml."
@@ -81,10 +81,10 @@ class Options(usage.Options, AuthOptionMixin):
     def __init__(self) -> None:
         usage.Options.__init__(self)
         self.repeated: dict[str, list[str]] = {}
-        """What was given of `_REPEATABLE`."""
+        """The given values of the flags in `_REPEATABLE`."""
 
     def flags(self) -> dict[Key, Flag]:
-        """The settings that were given."""
+        """The settings that the flags give."""
         flags = {key: Flag(f"--{name}", self[name]) for name, key in _FLAGS.items() if self[name] is not None}
         workers = self["workers"]
         if workers is not None and workers.isdecimal():
@@ -100,7 +100,7 @@ class Options(usage.Options, AuthOptionMixin):
 
 
 def _repeatable(name: str, text: str) -> Callable[[Options, str], None]:
-    """The method by which twist hands over one use of a flag; its docstring is what --help says."""
+    """The method that twist calls for each use of a flag; --help shows its docstring."""
 
     def take(options: Options, value: str) -> None:
         options.repeated.setdefault(name, []).append(value)
@@ -114,25 +114,26 @@ for _name, (_key, _text) in _REPEATABLE.items():
 
 
 def makeService(options: Options) -> Program:
-    """What twist and twistd start; a wrong configuration ends the process here, with 78, and a fault with 70."""
+    """The service that twist and twistd start. A wrong configuration ends the process here with status 78, a fault with 70."""
     from twisted.internet import reactor
 
     steady(reactor)
     try:
         return Program(options, reactor)
-    except Exception:  # noqa: BLE001 - `report` tells the operator's errors from ours, and neither may end with 1
+    except Exception:  # noqa: BLE001 - `report` distinguishes configuration errors and faults; neither may end with 1
         raise SystemExit(report(Failure())) from None
 
 
 class CannotStart(SystemExit, Exception):
-    """Ends the process before its reactor runs, with the status in its argument.
+    """Ends the process before its reactor runs, with the exit status in its argument.
 
-    It is an Exception, too, because for these alone twistd, in the background, tells the waiting shell and removes its pidfile.
+    It is also an Exception, because only for an Exception twistd in the background informs the waiting shell and removes its
+    pidfile.
     """
 
 
 class Program(Service):
-    """The service as a process of its own: its signals, its log, its limits, and its exit status. Errors: ConfigError."""
+    """The service as a process of its own, with signals, a log, limits and an exit status. Errors: ConfigError."""
 
     def __init__(self, options: Options, reactor: Any) -> None:
         self._program = getattr(options, "parent", None)
@@ -146,17 +147,17 @@ class Program(Service):
         self._status: int | None = None
 
     def setServiceParent(self, parent: Any) -> None:
-        """Twist and twistd call it, before they open their log and before anything is bound: from now on we take signals."""
+        """Install the signal handlers and the log: twist and twistd call this before they open their log or bind a port."""
         Service.setServiceParent(self, parent)
         self._logs.replace(self._program, parent)
         attend(self._reactor, self.reload, self._logs.reopen)
 
     def privilegedStartService(self) -> None:
-        """Bind early: twistd calls it before it gives up root for its own --uid; twist never does."""
+        """Bind early: twistd calls this before it gives up root for its own --uid; twist never calls it."""
         self._mail.privilegedStartService()
 
     def startService(self) -> None:
-        """Start. What fails at once ends the process before its reactor runs; what fails later, stops the reactor."""
+        """Start. An immediate failure ends the process before its reactor runs; a later one stops the reactor."""
         Service.startService(self)
         raise_descriptor_limit()
         self._reactor.addSystemEventTrigger("after", "shutdown", self._logs.finish)
@@ -172,7 +173,7 @@ class Program(Service):
         return self._mail.stopService().addBoth(self._stopped)
 
     def reload(self) -> None:
-        """SIGHUP: read certificates and users again, and say which settings would need a restart."""
+        """At SIGHUP: read certificates and users again, and log the changed settings that need a restart."""
         self._notifier.reloading()
         self._changes.tell()
         self._mail.reload().addBoth(lambda _: self._notifier.reloaded())
@@ -189,15 +190,16 @@ class Program(Service):
             return  # stopped while it started
         self._status = report(failure)
         if self._reactor.running:
-            # twist and twistd end with 0 whatever stopped their reactor, and it swallows SystemExit: this is the way out.
+            # twist and twistd end with 0 whatever stopped the reactor, which swallows SystemExit: so end the process here.
             self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, self._status)
             self._reactor.stop()
 
 
 def _settings(options: Options, program: Any) -> tuple[Config, Problems]:
-    """The settings, and what is wrong with them so far: the start is tried all the same, to tell the rest in the same run.
+    """The settings, and the problems found so far: the start goes on, to report all other problems in the same run.
 
-    Errors: ConfigError, where nothing can be tried, or where twistd goes into the background: what is found there, its log has alone.
+    Errors: ConfigError, where the start cannot go on, or where twistd goes into the background: there, later problems would
+    appear only in its log.
     """
     try:
         config = options.settings()
@@ -209,11 +211,11 @@ def _settings(options: Options, program: Any) -> tuple[Config, Problems]:
 
 
 def _level(options: Any) -> Any:
-    """From which level on twist logs; twistd logs everything."""
+    """The lowest level that twist logs; twistd logs everything."""
     return options["logLevel"] if isinstance(options, Mapping) and "logLevel" in options else LogLevel.debug
 
 
 def raise_descriptor_limit() -> None:
-    """Allow as many descriptors as the kernel lets us: a session holds its socket and its maildrop's lock."""
+    """Raise the descriptor limit to the hard limit: each session holds its socket and its maildrop's lock."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,8 +1,8 @@
-"""The log of a process under twist and twistd: where their flags say, in their form or ours, and it never makes us wait.
+"""The log under twist and twistd: at the place of their flags, in their form or in JSON, and it never blocks the server.
 
-Both choose an observer, and it would write to a pipe or a terminal that nobody reads until that stops the server; and
-neither opens a file again that logrotate has renamed. So their file is replaced, where they let us: twist by its own
-options, which it reads only after the service was made, twistd by an observer on the application, as its manual has it.
+The observer that both choose blocks when it writes to a pipe or a terminal that nobody reads; and neither opens a file again
+that logrotate has renamed. So this module replaces their file. For twist it changes the options, which twist reads only after
+the service was made. For twistd it sets an observer on the application, as twistd's manual describes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ log = Logger()
 
 
 class Reopened:
-    """A file of text that goes on under its name when somebody has renamed it."""
+    """A text file that can be opened again under its name after it was renamed."""
 
     def __init__(self, file: IO[str], path: str) -> None:
         self._file = file
@@ -34,17 +34,17 @@ class Reopened:
         self._lock = RLock()  # threads and signal handlers log, too
 
     def write(self, text: str) -> None:
-        """As a file does."""
+        """As of a file."""
         with self._lock:
             self._file.write(text)
 
     def flush(self) -> None:
-        """As a file does."""
+        """As of a file."""
         with self._lock:
             self._file.flush()
 
     def reopen(self) -> None:
-        """Close the file, whatever it is called now, and go on in the one of the old name. Errors: OSError, and nothing changes."""
+        """Close the file, whatever its name is now, and open one with the old name. Errors: OSError; nothing changes then."""
         new = self._path.open("a", encoding="utf-8", errors="backslashreplace")
         with self._lock:
             old, self._file = self._file, new
@@ -52,10 +52,10 @@ class Reopened:
 
 
 class DaemonsFile(LogFile):
-    """twistd's own, which it rotates itself: by size, and at SIGUSR1 unless somebody else has renamed the file."""
+    """twistd's log file, which rotates itself: by size, and at SIGUSR1 unless logrotate has renamed the file."""
 
     def reopen(self) -> None:
-        """Errors: OSError, and nothing changes."""
+        """Open the renamed file again, or rotate it. Errors: OSError; nothing changes then."""
         try:
             same = os.path.samestat(Path(self.path).stat(), os.fstat(self._file.fileno()))
         except FileNotFoundError:
@@ -69,12 +69,12 @@ class DaemonsFile(LogFile):
 
 
 def _chosen(options: Mapping[str, Any], application: Componentized) -> bool:
-    """Whether somebody asks twistd for an observer of his own."""
+    """Whether twistd's options, or the application, choose another observer."""
     return bool(options.get("syslog") or options.get("logger") or ILogObserver(application, None))
 
 
 class Logs:
-    """The places of the log that were replaced."""
+    """The files and pipes that replace those of twist and twistd."""
 
     def __init__(self, form: str, reactor: Any) -> None:
         self._form = form
@@ -83,7 +83,7 @@ class Logs:
         self._files: list[Reopened | DaemonsFile] = []
 
     def replace(self, options: object, application: object) -> None:
-        """Do so, if `options` are those of twist or twistd; other programs' logs are their own."""
+        """Replace the log's file if `options` are those of twist or twistd; other programs keep theirs."""
         if not isinstance(options, MutableMapping | dict):
             return
         if "logFile" in options:
@@ -91,12 +91,12 @@ class Logs:
             if self._form == "json":
                 options["fileLogObserverFactory"] = lambda file: FileLogObserver(file, line_of)
         elif "logfile" in options and isinstance(application, Componentized) and not _chosen(options, application):
-            application.setComponent(ILogObserver, self._observer(self._daemon_s(options)))
+            application.setComponent(ILogObserver, self._observer(self._daemon_file(options)))
 
     def _observer(self, file: IO[str]) -> FileLogObserver:
         return FileLogObserver(file, line_of) if self._form == "json" else textFileLogObserver(file)
 
-    def _daemon_s(self, options: Mapping[str, Any]) -> IO[str]:
+    def _daemon_file(self, options: Mapping[str, Any]) -> IO[str]:
         """The file that twistd would choose."""
         name = options["logfile"]
         if options["nodaemon"] and name in (None, "", "-"):
@@ -108,27 +108,27 @@ class Logs:
         return cast(IO[str], file)
 
     def _place(self, file: IO[str]) -> IO[str]:
-        """What stands for `file`: it goes on in a new one of its name, if it has one, or else waits for no reader."""
+        """The replacement for `file`: one that can be opened again by name, or else a pipe that waits for no reader."""
         try:
             mode = os.fstat(file.fileno()).st_mode
-        except (OSError, ValueError, AttributeError):  # no file of the system
+        except (OSError, ValueError, AttributeError):  # not a file of the system
             return file
         if not stat.S_ISREG(mode):
             self._pipes.append(pipe := LogPipe(file.fileno(), self._reactor))
             return cast(IO[str], pipe)
         if file in (sys.stdout, sys.stderr):
-            return file  # a shell has opened it, and knows its name
+            return file  # opened by a shell; its name is unknown here
         self._files.append(reopened := Reopened(file, file.name))
         return cast(IO[str], reopened)
 
     def reopen(self) -> None:
-        """SIGUSR1: go on in new files, where the old ones were renamed."""
+        """At SIGUSR1: open new files where the old ones were renamed."""
         for file in self._files:
             try:
                 file.reopen()
             except OSError as error:
                 log.warn(
-                    "the log goes on in the old file, for {path} cannot be opened: {reason}",
+                    "the log stays in the old file, because {path} cannot be opened: {reason}",
                     event="log.not_reopened",
                     path=error.filename,
                     reason=error.strerror,
@@ -137,6 +137,6 @@ class Logs:
                 log.info("the log was opened again", event="log.reopened")
 
     def finish(self) -> None:
-        """The process ends: give slow readers a moment."""
+        """At the end of the process: give slow readers of pipes a moment."""
         for pipe in self._pipes:
             pipe.finish()

@@ -1,4 +1,4 @@
-"""The signals of a process, from before anything is bound until its reactor ends."""
+"""The signal handlers of a process, installed before any port is bound."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 
 def attend(reactor: Any, reload: Callable[[], object], reopen: Callable[[], object]) -> None:
-    """SIGHUP reloads, SIGUSR1 opens the log again, SIGTERM and SIGINT stop, and what comes early is done when the reactor runs.
+    """SIGHUP reloads, SIGUSR1 opens the log again, SIGTERM and SIGINT stop; early signals take effect when the reactor runs.
 
-    The reactor would take the latter two only when it runs; by default they would end a process that has bound already, and
-    leave its Unix sockets behind. twistd leaves SIGUSR1 alone, since somebody cares for it.
+    The reactor handles SIGTERM and SIGINT only while it runs; before that they would end a process that has bound its ports,
+    and leave its Unix sockets behind. twistd does not replace the handler of SIGUSR1, since there is one.
     """
     signal.signal(signal.SIGHUP, lambda _number, _frame: reactor.callFromThread(reload))
     signal.signal(signal.SIGUSR1, lambda _number, _frame: reactor.callFromThread(reopen))

@@ -1,1 +1,1 @@
-"""What `make serve` starts: a server to try, with an account, messages and, if asked for, a Kerberos realm."""
+"""What `make serve` starts: a server to try out, with an account, messages and, on request, a Kerberos realm."""

@@ -1,7 +1,7 @@
-"""``python -m mailserver.demo.connect PORT``: standard input and output become a connection to a port of this machine.
+"""``python -m mailserver.demo.connect PORT``: connects standard input and output to a port of this machine.
 
-It is for fetchmail's ``--plugin``. fetchmail speaks KPOP to the port that /etc/services calls "kpop" and to no other, and Debian
-calls none so; a plugin takes it to any.
+It is a plugin for fetchmail's ``--plugin``. fetchmail uses KPOP only on the port named "kpop" in /etc/services, and Debian has
+no such entry; by a plugin it reaches any port.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import suppress
 
 
 def main(port: int) -> None:
-    """Carry octets both ways until one side ends. The reset: fetchmail says goodbye in TLS to a server that has closed."""
+    """Carry octets both ways until one side ends; a reset is normal, since fetchmail closes TLS after the server has."""
     with socket.create_connection(("127.0.0.1", port)) as server, suppress(ConnectionError):
         roads = {sys.stdin.fileno(): server.fileno(), server.fileno(): sys.stdout.fileno()}
         while True:

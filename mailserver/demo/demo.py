@@ -1,6 +1,6 @@
-"""``make serve``: a server on this machine alone, with an account, a few messages and a certificate of its own.
+"""``make serve``: a server on loopback only, with an account, a few messages and a certificate of its own.
 
-All it needs lies in one folder, made at the first run and used again by the next ones.
+All its files are in one folder, which the first run makes and later runs use again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MESSAGES: Final = (
 
 
 def main(ports: Mapping[str, Sequence[int]] = PORTS, *, kerberos: bool = False) -> None:
-    """Set up, say how to use it, and become the server; with `kerberos`, in a realm of its own."""
+    """Set up, print the instructions, and become the server; with `kerberos`, in a realm of its own."""
     if kerberos and (missing := demo_realm.missing()):
         sys.exit(f"not installed: {' '.join(missing)}; as root: apt-get install {demo_realm.PACKAGES}")
     link = Path("var")
@@ -49,7 +49,7 @@ def main(ports: Mapping[str, Sequence[int]] = PORTS, *, kerberos: bool = False) 
     give(var, owner)
     chosen = {kind: choose_port(candidates) for kind, candidates in ports.items()}
     realm = DemoRealm(var / "kerberos", choose_port((0,))) if kerberos else None
-    # Made before this process becomes the user, who need not be able to read Python's folders.
+    # Done before this process becomes the user, since the user may not be able to read Python's folders.
     pair = self_signed(["localhost", "127.0.0.1"], days=3650)
     hosts = demo_realm.hosts() if kerberos else set()
     messages = [_message(subject, text) for subject, text in MESSAGES]
@@ -67,12 +67,12 @@ def main(ports: Mapping[str, Sequence[int]] = PORTS, *, kerberos: bool = False) 
     sys.stdout.flush()
     command = [sys.executable, "-P", "-m", "twisted", "--log-format=text", "mailserver"]
     environment = {**os.environ, **(realm.environment if realm else {})}
-    # Our own interpreter; so Ctrl-C and the exit status are the server's.
+    # Replace this process, so that Ctrl-C goes to the server and the exit status is the server's.
     os.execve(sys.executable, [*command, *flags(chosen, var, owner, realm)], environment)  # noqa: S606
 
 
 def flags(ports: Mapping[str, int], var: Path, owner: pwd.struct_passwd, realm: DemoRealm | None) -> list[str]:
-    """The server's settings. No file of the user's: a server that root starts would take from it what he wrote there."""
+    """The server's settings, as flags: a file of the user's must not configure a server that root starts."""
     given = {
         "hostname": "localhost",
         "pop3": f"tcp:{ports['pop3']}:interface=127.0.0.1",
@@ -90,7 +90,7 @@ def flags(ports: Mapping[str, int], var: Path, owner: pwd.struct_passwd, realm: 
 
 
 def furnish(var: Path, pair: tuple[bytes, bytes], messages: Sequence[bytes]) -> str:
-    """Make what is not there yet, with this certificate and its key, and answer the account's password."""
+    """Make the missing files, with this certificate and its key, and answer the account's password."""
     var.chmod(0o700)
     home = var / "mail" / ACCOUNT
     if not (var / "users").exists():
@@ -126,8 +126,8 @@ def _message(subject: str, text: str) -> bytes:
 def choose_port(candidates: Sequence[int]) -> int:
     """The first of the ports that can be bound.
 
-    It stays bound, also in the server that this process becomes, so that the kernel gives it to nobody else meanwhile. Who
-    listens there needs SO_REUSEADDR, which Twisted and the KDC set.
+    It stays bound, also in the server that this process becomes, so that no other process gets it meanwhile. The listener
+    needs SO_REUSEADDR, which Twisted and the KDC set.
     """
     for port in candidates:
         with socket.socket() as trial:
@@ -139,11 +139,13 @@ def choose_port(candidates: Sequence[int]) -> int:
             number = int(trial.getsockname()[1])
             os.set_inheritable(trial.detach(), True)
             return number
-    sys.exit(f"ports {' and '.join(map(str, candidates))} of 127.0.0.1 are in use: stop who has them (ss -ltnp)")
+    sys.exit(
+        f"ports {' and '.join(map(str, candidates))} of 127.0.0.1 are in use: stop the programs that use them (ss -ltnp)"
+    )
 
 
 def instructions(ports: Mapping[str, int], password: str, var: Path, user: str, realm: DemoRealm | None) -> str:
-    """What a newcomer needs to know."""
+    """The text for a newcomer: how to use the server."""
     kpop = (
         f"127.0.0.1, port {ports['kpop']} (a Kerberos ticket first, then POP3; STLS is offered)"
         if realm
@@ -168,7 +170,7 @@ def instructions(ports: Mapping[str, int], password: str, var: Path, user: str, 
 
 
 def without_kpop() -> str:
-    """Why there is no KPOP, and what to do."""
+    """Why there is no KPOP, and the remedy."""
     try:
         libkrb5.load()
     except libkrb5.KerberosUnavailable as error:
@@ -177,10 +179,10 @@ def without_kpop() -> str:
 
 
 def with_a_ticket(ports: Mapping[str, int], password: str, var: Path, realm: DemoRealm) -> str:
-    """How to log in without a password."""
+    """The instructions for a login without a password."""
     folder = realm.folder
     try:
-        import gssapi  # noqa: F401 - whether it is there
+        import gssapi  # noqa: F401 - imported to see whether it is installed
     except ImportError:
         sasl = "SASL GSSAPI is left out; for it, as root: apt-get install gcc libkrb5-dev"
     else:
@@ -201,11 +203,9 @@ def with_a_ticket(ports: Mapping[str, int], password: str, var: Path, realm: Dem
 
 
 def wanted(arguments: Sequence[str]) -> bool:
-    """Whether Kerberos is wanted: the word behind ``make serve KERBEROS=``."""
+    """Whether ``make serve`` was called with ``KERBEROS=demo``."""
     if arguments not in ([], ["demo"]):
-        sys.exit(
-            "make serve KERBEROS=demo is the one way to have Kerberos here; docs/kerberos.md tells of your own realm"
-        )
+        sys.exit("make serve KERBEROS=demo is the only value; for a realm of your own see docs/kerberos.md")
     return bool(arguments)
 
 

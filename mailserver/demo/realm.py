@@ -1,6 +1,6 @@
 """``make serve KERBEROS=demo``: a Kerberos realm for one run of the demonstration, with its KDC on loopback.
 
-All of it lies in one folder. Nothing of the machine's own Kerberos is read or written.
+All its files are in one folder. It does not use the machine's own Kerberos configuration.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from pathlib import Path
 from typing import Final
 
 NAME: Final = "DEMO.TEST"
-"""Of the realm; RFC 6761 keeps .test for such uses."""
+"""The realm's name; RFC 6761 reserves .test for such uses."""
 
 PACKAGES: Final = "krb5-kdc krb5-admin-server krb5-user fetchmail"
 PROGRAMS: Final = ("krb5kdc", "kdb5_util", "kadmin.local", "kinit", "fetchmail")
 PATH: Final = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 
 START_SECONDS: Final = 10.0
-"""A KDC listens after some milliseconds; a machine with much to do may need longer."""
+"""A KDC listens after some milliseconds; a busy machine may need longer."""
 
-# Over TCP alone: one free port is easier to find than the same one of both kinds.
+# Over TCP only: one free port is easier to find than a number that is free for TCP and UDP.
 KRB5_CONF: Final = """\
 [libdefaults]
 default_realm = {name}
@@ -64,7 +64,7 @@ admin_server = FILE:{folder}/kadmin.log
 
 @dataclass(frozen=True, slots=True)
 class DemoRealm:
-    """The realm, once it was made."""
+    """The realm's folder and port; `make_realm` makes it."""
 
     folder: Path
     port: int
@@ -76,7 +76,7 @@ class DemoRealm:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """By what the programs of Kerberos, clients and servers, find the realm."""
+        """The environment variables by which Kerberos clients and servers find the realm."""
         return {
             "KRB5_CONFIG": f"{self.folder}/krb5.conf",
             "KRB5_KDC_PROFILE": f"{self.folder}/kdc.conf",
@@ -84,7 +84,7 @@ class DemoRealm:
         }
 
     def start(self, user: pwd.struct_passwd) -> None:
-        """Start the KDC as `user`. It ends with this process, whatever becomes of that."""
+        """Start the KDC as `user`. It ends with this process, however that ends."""
         setpriv = ["setpriv", "--pdeathsig", "TERM"]
         if os.geteuid() == 0:
             setpriv += ["--reuid", str(user.pw_uid), "--regid", str(user.pw_gid), "--clear-groups"]
@@ -119,12 +119,12 @@ def missing() -> list[str]:
 
 
 def hosts() -> set[str]:
-    """The names by which clients may call this machine's loopback. It loads a codec, which not every user can read."""
-    return {"localhost", _called("localhost")}
+    """The names of this machine's loopback. Call it as root: it loads a codec, which the user may not be able to read."""
+    return {"localhost", _canonical("localhost")}
 
 
 def make_realm(realm: DemoRealm, hosts: set[str], account: str, password: str) -> None:
-    """Make the realm anew: its database, a principal with this password, and the keytab of the POP3 server at these hosts."""
+    """Make a new realm: its database, a principal with this password, and the POP3 server's keytab for these hosts."""
     folder, port = realm.folder, realm.port
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
@@ -138,8 +138,8 @@ def make_realm(realm: DemoRealm, hosts: set[str], account: str, password: str) -
     realm.run("kadmin.local", "-r", NAME, stdin="".join(f"{command}\n" for command in commands))
 
 
-def _called(host: str) -> str:
-    """The name that fetchmail makes of a host's: the first in /etc/hosts."""
+def _canonical(host: str) -> str:
+    """The host's canonical name, which fetchmail uses: the first in /etc/hosts."""
     found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_CANONNAME)
     return found[0][3] or host
 

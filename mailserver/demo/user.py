@@ -1,7 +1,7 @@
-"""Who serves in ``make serve``, and how root touches nothing that this user could have prepared for it.
+"""The user that serves in ``make serve``, and how root avoids traps that this user could set.
 
-The folder is his from the first run on, so anything in it may be a link that he planted: to a file of root's that would be
-written, or a folder whose owner would change. So what is done in it is done as him, by a process that has become him.
+The user owns the folder after the first run, so anything in it may be a planted link: to a file of root's that would be
+overwritten, or to a folder whose owner would change. Therefore all work in it is done by a process that has become the user.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ from pathlib import Path
 
 
 def serving_user(var: Path) -> pwd.struct_passwd:
-    """Who serves: we ourselves; when we are root, the owner of the folder, or nobody instead of root."""
+    """The user that serves: this process's user; for root, the owner of the folder, or "nobody" if that is root, too."""
     uid = os.geteuid() or var.stat().st_uid
     return pwd.getpwuid(uid) if uid else pwd.getpwnam("nobody")
 
 
 def reachable(link: Path, user: pwd.struct_passwd) -> Path:
-    """The folder, if the user can come to it; else one where he can, and the link leads there."""
+    """The folder, if the user can reach it; otherwise a link to a new one that the user can reach."""
     if all(_enters(folder, user) for folder in link.resolve().parents):
         return link
     if link.is_symlink() or any(link.iterdir()):
-        sys.exit(f"{user.pw_name} cannot come to {link.resolve()}: empty this folder, and it will be made elsewhere")
+        sys.exit(
+            f"the user {user.pw_name} cannot reach {link.resolve()}: empty this folder, and it will be made elsewhere"
+        )
     elsewhere = Path(tempfile.mkdtemp(prefix="mailserver-", dir="/var/tmp"))
     link.rmdir()
     link.symlink_to(elsewhere)
@@ -40,20 +42,22 @@ def _enters(folder: Path, user: pwd.struct_passwd) -> bool:
 
 
 def give(var: Path, user: pwd.struct_passwd) -> None:
-    """Give the folder to the user, if it is root's and there is nothing in it yet: a link or a full one is somebody's."""
+    """Give the folder to the user if it is root's and empty; a link, or a folder with files, must not change its owner."""
     if os.geteuid() != 0 or var.stat().st_uid == user.pw_uid:
         return
     descriptor = os.open(var, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         if os.fstat(descriptor).st_uid != 0 or os.listdir(descriptor):  # noqa: PTH208 - of a descriptor
-            sys.exit(f"{var} is not {user.pw_name}'s, and not empty: remove it, or give it to who is to serve")
+            sys.exit(
+                f"{var} is not empty and does not belong to {user.pw_name}: remove it, or give it to the user that serves"
+            )
         os.fchown(descriptor, user.pw_uid, user.pw_gid)
     finally:
         os.close(descriptor)
 
 
 def as_user(user: pwd.struct_passwd, work: Callable[[], str]) -> str:
-    """The work's answer, done as the user: by a child that becomes him for good, if we are root."""
+    """Do the work as the user, and answer its result; as root, by a child process that becomes the user for good."""
     if os.geteuid() != 0:
         return work()
     reading, writing = os.pipe()
@@ -70,7 +74,7 @@ def as_user(user: pwd.struct_passwd, work: Callable[[], str]) -> str:
 
 
 def _child(user: pwd.struct_passwd, work: Callable[[], str], writing: int) -> int:
-    """Never returns into the parent's code, whatever happens."""
+    """Do the work in the child, and answer its exit status; it never raises into the parent's code."""
     try:
         os.initgroups(user.pw_name, user.pw_gid)
         os.setgid(user.pw_gid)
@@ -80,7 +84,7 @@ def _child(user: pwd.struct_passwd, work: Callable[[], str], writing: int) -> in
         sys.stderr.write(f"{error}\n")
         sys.stderr.flush()
         return os.EX_SOFTWARE
-    except BaseException:  # noqa: BLE001 - it ends here, and must be seen
+    except BaseException:  # noqa: BLE001 - the process ends here, so show the error
         traceback.print_exc()
         return os.EX_SOFTWARE
     return os.EX_OK
