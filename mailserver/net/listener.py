@@ -79,10 +79,10 @@ class Listener(ServerFactory):
         """Build a connection for the client at `peer`; it calls `ended` when it is lost."""
         raise NotImplementedError
 
-    def served(
+    def behind(
         self, *, tls: IOpenSSLServerConnectionCreator | None = None, proxies: Collection[Network] | None = None
     ) -> IProtocolFactory:
-        """Return what a port listens with: this, behind TLS from the first octet, behind PROXY headers from `proxies`."""
+        """Return what a port listens with: this, behind TLS from the first octet, and behind the PROXY headers of `proxies`."""
         factory: IProtocolFactory = self if tls is None else TLSFactory(tls, False, self)
         return factory if proxies is None else ProxyFactory(factory, proxies, self.clock, places=self.places)
 

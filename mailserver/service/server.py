@@ -135,7 +135,7 @@ class Server:
         """What a port of this kind ("pop3", "pop3s", "kpop") speaks, which was bound by this endpoint string."""
         served = self._kpop(endpoint) if kind == "kpop" else self._pop3(kind, endpoint)
         self._factories.append(served)
-        return served.served(
+        return served.behind(
             tls=self._certificates if kind == "pop3s" else None,  # config refuses it without a certificate
             proxies=self._config.limits.proxies if endpoint.startswith("haproxy:") else None,
         )

@@ -146,6 +146,7 @@ def test_what_a_subclass_must_give() -> None:
         lambda: connection.begin(tls=False),
         lambda: connection.perform(None),
         connection.allowed_seconds,
+        connection.facts,
         connection.leave,
     ):
         with pytest.raises(NotImplementedError):

@@ -1,22 +1,22 @@
 from __future__ import annotations
 
-from hashlib import md5
 from typing import Any
 
 import pytest
-from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred
 from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
+from mailserver.errors import Refusal
 from mailserver.net import POP3ServerFactory
-from mailserver.net.listener import SWEEP_SECONDS, Limits, is_loopback, peer_host
+from mailserver.net.connection import Connection
+from mailserver.net.listener import SWEEP_SECONDS, Limits, Listener, is_loopback, peer_host
 from mailserver.net.places import TURNED_AWAY, TURNED_AWAY_SECONDS, Places
-from mailserver.net.pop3_listener import LOOK_SECONDS
 from mailserver.net.tls_transport import TLSFactory
-from tests.net.sessions import GREETING, LOGIN, Maildrop, SocketCase, Talk, make_factory, portal_of
+from mailserver.protocol.kpop import Preamble
+from tests.net.sessions import GREETING, Maildrop, SocketCase, Talk, make_factory
 
 ALICE = IPv4Address("TCP", "192.0.2.1", 1)
 BOB = IPv4Address("TCP", "192.0.2.2", 1)
@@ -100,6 +100,63 @@ def test_a_listener_has_so_many_connections(events: list[dict[str, Any]]) -> Non
     assert (told["peer"], told["reason"], told["listener"]) == ("192.0.2.2", "limits.connections", "pop3")
 
 
+class Mute(Connection):
+    """A connection of no protocol: it greets nobody and answers nothing."""
+
+    def __init__(self, port: Listener, peer: str) -> None:
+        super().__init__(port.clock, peer)
+        self.port = port
+        self.name = port.name_of(port.number())
+
+    def begin(self, *, tls: bool) -> Any:
+        return Preamble()
+
+    def allowed_seconds(self) -> float:
+        return self.port.limits.idle_seconds
+
+    def stranger_seconds(self) -> float:
+        return self.port.limits.login_seconds
+
+    def leave(self) -> None:
+        self.port.ended(self)
+
+
+class MutePort(Listener):
+    """A port of no protocol."""
+
+    def connection(self, peer: str) -> Connection:
+        return Mute(self, peer)
+
+
+def test_a_port_of_any_protocol_turns_away_in_its_own_words_names_times_and_drains() -> None:
+    def words(refusal: Refusal) -> bytes:
+        return b"421 4.3.2 %b\r\n" % refusal.line.partition(b"] ")[2]
+
+    clock = Clock()
+    port: Any = MutePort("lmtp", words, clock=clock, limits=Limits(connections=2, login_seconds=60))
+    first, second, third = (Talk(port, ALICE, logged_in=False) for _ in range(3))
+    assert third.wire.value() == b"421 4.3.2 too many connections\r\n"
+    third.lose()
+    assert first.server.name.split("-")[0] == second.server.name.split("-")[0]
+    assert [talk.server.name.split("-")[1] for talk in (first, second)] == ["1", "2"]
+    clock.pump([5] * 13)
+    assert first.closed
+    first.lose()
+    second.lose()
+    late = Talk(port, BOB, logged_in=False)
+    drained = port.drain()
+    assert late.closed
+    assert Talk(port, BOB, logged_in=False).wire.value() == b"421 4.3.2 the server is stopping\r\n"
+    late.lose()
+    assert drained.called
+    assert port.logPrefix() == "lmtp"
+
+
+def test_what_a_port_must_give() -> None:
+    with pytest.raises(NotImplementedError):
+        Listener("lmtp", lambda refusal: refusal.line, clock=Clock()).connection("")
+
+
 def test_a_flood_of_clients_over_the_limit_does_not_fill_the_log(events: list[dict[str, Any]]) -> None:
     factory = make_factory(limits=Limits(connections=1))
     talk = Talk(factory, ALICE)
@@ -108,19 +165,6 @@ def test_a_flood_of_clients_over_the_limit_does_not_fill_the_log(events: list[di
     talk.clock.advance(SWEEP_SECONDS)
     told = [each for each in events if each.get("event") == "pop3.turned_away"]
     assert [(each["peer"], each["others"]) for each in told] == [("192.0.2.0", 0), ("192.0.2.249", 498)]
-
-
-def test_what_is_announced_stays_as_it_was_when_a_checker_cannot_say(events: list[dict[str, Any]]) -> None:
-    factory = make_factory()
-    before = Talk(factory, logged_in=False).wire.value()
-    factory._can_take = lambda _: 1 // 0  # type: ignore[method-assign]
-    factory.clock.advance(SWEEP_SECONDS)
-    talk = Talk(factory, logged_in=False)
-    assert talk.wire.value() == before
-    (fault,) = [each for each in events if each.get("event") == "fault"]
-    assert fault["log_failure"].check(ZeroDivisionError)
-    talk.say(LOGIN)
-    assert b"maildrop" in talk.heard()
 
 
 def test_who_is_turned_away_may_not_hang_on() -> None:
@@ -161,78 +205,6 @@ def test_so_many_hear_that_they_are_too_many_and_the_others_are_dropped() -> Non
     for talk in told:
         talk.lose()
     assert places.turned_away == 0
-
-
-@pytest.mark.parametrize(
-    ("cleartext", "peer", "allowed"),
-    [
-        ("tls", LOCAL, False),
-        ("tls", ALICE, False),
-        ("loopback", LOCAL, True),
-        ("loopback", UNIXAddress(None), True),
-        ("loopback", ALICE, False),
-        ("always", ALICE, True),
-    ],
-)
-def test_where_a_password_may_cross_the_line(cleartext: str, peer: Any, allowed: bool) -> None:
-    talk = Talk(make_factory(cleartext=cleartext), peer, logged_in=False)
-    talk.heard()
-    talk.say(b"CAPA\r\n")
-    rows = talk.heard().split(b"\r\n")
-    assert (b"USER" in rows) is allowed
-    assert (b"SASL PLAIN LOGIN" in rows) is allowed
-    assert b"STLS" not in rows
-    talk.say(b"USER alice\r\n")
-    assert talk.heard().startswith(b"+OK") is allowed
-
-
-@pytest.mark.parametrize(
-    ("mechanisms", "line"),
-    [((), b"SASL PLAIN LOGIN"), (("LOGIN",), b"SASL LOGIN"), (("login", "PLAIN"), b"SASL LOGIN PLAIN")],
-)
-def test_mechanisms_are_announced_in_the_order_given(mechanisms: tuple[str, ...], line: bytes) -> None:
-    talk = Talk(make_factory(mechanisms=mechanisms), logged_in=False)
-    talk.say(b"CAPA\r\n")
-    assert line in talk.heard().split(b"\r\n")
-
-
-def test_an_unknown_mechanism_is_named_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"unknown SASL mechanism 'NTLM'; known are .*PLAIN, LOGIN"):
-        make_factory(mechanisms=["PLAIN", "NTLM"])
-
-
-def test_a_stamp_is_given_while_a_checker_can_use_it() -> None:
-    class Moody:
-        credentialInterfaces: Any = ()  # noqa: N815 - cred's name
-
-        def requestAvatarId(self, credentials: Any) -> Any:
-            return fail(AssertionError)
-
-    portal, checker = portal_of(Maildrop(())), Moody()
-    del portal.checkers[IUsernameHashedPassword]
-    factory = POP3ServerFactory(portal, clock=Clock(), hostname="h", cleartext="always")
-    greetings = [Talk(factory, logged_in=False).heard()]
-    portal.checkers[IUsernameHashedPassword] = checker
-    for interfaces in ((IUsernamePassword,), (IUsernameHashedPassword,), (IUsernameHashedPassword,), ()):
-        checker.credentialInterfaces = interfaces
-        factory.clock.advance(LOOK_SECONDS)
-        greetings.append(Talk(factory, logged_in=False).heard())
-    assert [b"<" in greeting for greeting in greetings] == [False, False, True, True, False]
-    assert greetings[2] != greetings[3]
-
-
-def test_apop_logs_in_with_the_stamp_of_its_own_greeting() -> None:
-    factory = POP3ServerFactory(portal_of(Maildrop(())), clock=Clock(), hostname="h")
-    talk = Talk(factory, ALICE, logged_in=False)
-    stamp = talk.heard().split()[-1]
-    talk.say(b"APOP alice %b\r\n" % md5(stamp + b"secret").hexdigest().encode())
-    assert talk.heard() == b"+OK maildrop has 0 messages (0 octets)\r\n"
-
-
-def test_a_question_without_an_oracle_is_a_temporary_failure() -> None:
-    refused: list[Any] = []
-    make_factory().door.ask(object()).addErrback(refused.append)
-    assert refused[0].value.code == b"SYS/TEMP"
 
 
 def test_draining_closes_the_idle_now_and_the_busy_when_they_are_done() -> None:
@@ -310,13 +282,6 @@ def test_abort_drops_everybody_and_what_quit_began_goes_on() -> None:
     assert maildrop.told == [("commit", [1])]
     committing.callback(0)
     assert maildrop.told == [("commit", [1]), "release"]
-
-
-def test_a_factory_needs_a_portal_only() -> None:
-    from twisted.internet import reactor
-
-    factory = POP3ServerFactory(portal_of(Maildrop(())))
-    assert factory.clock is reactor
 
 
 class OverSocketsTests(SocketCase):
