@@ -18,11 +18,12 @@ Key = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A TOML text: its values, and where its tables and settings stand."""
+    """A TOML text: its values, and where its tables and settings stand, in the order of the text."""
 
     path: str
     data: dict[str, Any]
-    lines: Mapping[Key, int]
+    places: dict[Key, str]
+    """``FILE:LINE`` of each."""
 
     @classmethod
     def read(cls, path: str) -> Document:
@@ -38,7 +39,8 @@ class Document:
     def parse(cls, text: str, path: str) -> Document:
         """A text; `path` is for messages. Errors: Unusable."""
         try:
-            return cls(path, tomllib.loads(text), _lines(text))
+            data = tomllib.loads(text)
+            return cls(path, data, {key: f"{path}:{line}" for key, line in _lines(text).items()})
         except ValueError as error:  # also of a number of thousands of digits, which names no line
             found = re.search(r"at line (\d+)", str(error))
             line = int(found[1]) if found else text.rstrip("\n").count("\n") + 1
@@ -46,14 +48,24 @@ class Document:
         except RecursionError:
             raise Unusable(f"{path}: this is not TOML that can be read: it is nested too deeply") from None
 
+    def lay_over(self, key: Key, value: object, place: str) -> None:
+        """Set `value`, which was given elsewhere; a "table" above it that is none stays, and does not fit later."""
+        data = self.data
+        *tables, name = map(str, key)
+        for table in tables:
+            data = data.setdefault(table, {})
+            if not isinstance(data, dict):
+                return
+        data[name] = value
+        self.places[key] = place
+
     def place(self, key: Key, given: bool = False) -> str:
-        """``FILE:LINE`` of a setting or, where it is left out, of its table, or only the file. One that is `given` has a line."""
-        below = (line for each, line in self.lines.items() if each[: len(key)] == key)
-        if given and key not in self.lines and (line := min(below, default=0)):
-            return f"{self.path}:{line}"  # the first setting of a table without a header
-        while key and key not in self.lines:
+        """Where a setting stands or, if it is left out, its table: at least the file. One that is `given` is in some line."""
+        if given and key not in self.places:  # a table without a header: its first setting
+            key = next((each for each in self.places if each[: len(key)] == key), key)
+        while key and key not in self.places:
             key = key[:-1]
-        return f"{self.path}:{self.lines[key]}" if key else self.path
+        return self.places[key] if key else self.path
 
 
 _QUOTED = r""""(?:\\.|[^"\\\n])*"|'[^'\n]*'"""

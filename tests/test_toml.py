@@ -261,7 +261,19 @@ def test_a_name_is_dotted_without_indices():
 )
 def test_a_setting_is_found_in_its_line(text, key, line):
     tomllib.loads(text)
-    assert Document.parse(text, "FILE").lines[key] == line
+    assert Document.parse(text, "FILE").places[key] == f"FILE:{line}"
+
+
+def test_what_is_given_elsewhere_is_laid_over_the_text_and_has_its_own_place():
+    document = Document.parse("url = 1\n[query]\nsql = 1\n", "FILE")
+    for key, value in {("url",): "a", ("query", "keep"): 2, ("quota", "small", "octets"): -1}.items():
+        document.lay_over(key, value, f"--{key[-1]}")
+    fitted = fit(Settings, document.data)
+    assert [document.place(key, given=True) for key, _ in fitted.misfits] == ["FILE:3", "--keep", "--octets"]
+    assert document.place(("query", "keep", 0)) == "--keep"
+    document.lay_over(("url", "port"), 3, "--port")
+    assert document.data["url"] == "a"
+    assert document.place(("url", "port")) == "--url"
 
 
 NAME = st.sampled_from(
@@ -333,12 +345,12 @@ def test_any_settings_are_a_value_or_told_each_with_a_line_that_names_it(tmp_pat
         assert fit(Settings, {name: each for name, each in plain(value).items() if name != "made"}).value == value
     document = Document.parse(text, "FILE")
     lines = text.split("\n")
-    for key, line in document.lines.items():
+    for key, place in document.places.items():
         found = data
         for part in key:
             found = found[part]  # every key is one of the text
         if isinstance(key[-1], str):
-            assert written(key[-1], False) in lines[line - 1]
+            assert written(key[-1], False) in lines[int(place.partition(":")[2]) - 1]
 
 
 def parsed(text):
@@ -362,7 +374,8 @@ def test_any_text_is_a_document_or_told_in_one_line(text):
         assert len(document.problems) == 1
         assert re.match(r"FILE:[1-9][0-9]*: this is not TOML: |FILE: this is not TOML that", str(document))
         return
-    assert all(1 <= line <= text.count("\n") + 1 for line in document.lines.values())
+    numbers = [int(place.partition(":")[2]) for place in document.places.values()]
+    assert all(1 <= line <= text.count("\n") + 1 for line in numbers)
     fitted = fit(Settings, document.data)
     assert all(re.match(r"FILE:[0-9]+", document.place(key, given=True)) for key, _ in fitted.misfits)
 

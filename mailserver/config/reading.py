@@ -7,7 +7,7 @@ is one.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,45 +47,30 @@ def load(path: str | None, flags: Mapping[Key, Flag]) -> Config:
     except Unusable as error:
         raise ConfigError(error.problems) from None
     for key, flag in flags.items():
-        _put(document.data, key, flag.value)
-
-    def place(key: Key, given: bool = False) -> str:
-        above = key
-        while above and above not in flags and above not in document.lines:
-            above = above[:-1]
-        return flags[above].name if above in flags else document.place(key, given)
-
-    return decode(document.data, place, {".".join(map(str, key)): place(key) for key in (*document.lines, *flags)})
+        document.lay_over(key, flag.value, flag.name)
+    return _checked(document)
 
 
 def revive(data: Mapping[str, Any]) -> Config:
     """The settings that `plain` took apart."""
     settings = {name: value for name, value in data.items() if name != "places"}
-    return decode(settings, places=data["places"])
+    return dataclasses.replace(decode(settings), places=data["places"])
 
 
-def decode(
-    data: Mapping[str, object],
-    place: Callable[..., str] = lambda _key, given=False: "configuration",  # noqa: ARG005 - as `Document.place`
-    places: Mapping[str, str] | None = None,
-) -> Config:
-    """The settings of a plain mapping, as TOML gives it. Errors: Misread, each problem with its `place`."""
-    fitted = fit(Config, data)
-    config = dataclasses.replace(fitted.value, places=places or {})
+def decode(data: Mapping[str, Any]) -> Config:
+    """The settings of a plain mapping, as TOML gives it. Errors: Misread."""
+    return _checked(Document("configuration", dict(data), {}))
+
+
+def _checked(document: Document) -> Config:
+    fitted = fit(Config, document.data)
+    places = {".".join(map(str, key)): place for key, place in document.places.items()}
+    config = dataclasses.replace(fitted.value, places=places)
     misfitting = {key[0] for key, _ in fitted.misfits}  # contradictions may come of what keeps its default
     against = [(key, text) for key, text in contradictions(config) if key[0] not in misfitting]
-    problems = [f"{place(key, given=True)}: {text}" for key, text in fitted.misfits]
-    problems += [f"{place(key)}: {text}" for key, text in against]
+    problems = [f"{document.place(key, given=True)}: {text}" for key, text in fitted.misfits]
+    problems += [f"{document.place(key)}: {text}" for key, text in against]
     if problems:
         unsound = frozenset(dotted(key) for key in (*fitted.unsound, *dict(against)))
         raise Misread(list(dict.fromkeys(problems)), config, unsound)
     return config
-
-
-def _put(data: dict[str, Any], key: Key, value: object) -> None:
-    """Lay `value` over `data` at `key`; a "table" that is none stays, and is refused later."""
-    *tables, name = (str(part) for part in key)
-    for table in tables:
-        data = data.setdefault(table, {})
-    if isinstance(data, dict):
-        data[name] = value
