@@ -51,6 +51,20 @@ def rows(cls=config.Config, prefix=""):
             yield f"| `{prefix}{item.name}` | `{default}` | {texts[item.name]} |"
 
 
+@pytest.mark.parametrize("page", ["architecture.md", "flow.md"])
+def test_the_files_that_a_page_names_are_there(page):
+    """Those of the package by their path below it, or by their name alone; NAME stands for what is to come."""
+    folders = ("mailserver", "twisted", "tests", "bench")
+    tree = [path.relative_to(ROOT).as_posix() for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    named = {
+        name for name in re.findall(r"[\w/]+\.py\b", (ROOT / "docs" / page).read_text("utf-8")) if "NAME" not in name
+    }
+    assert named
+    assert [
+        name for name in sorted(named) if not any(f"/{path}".endswith(f"/{name.lstrip('/')}") for path in tree)
+    ] == []
+
+
 def test_the_table_of_settings_is_that_of_the_code():
     shown = [line for line in (ROOT / "docs/configuration.md").read_text().splitlines() if line.startswith("| `")]
     assert shown == [*rows(), *rows(config.Certificate, "tls.certificates.")], "the rows above belong into the table"
