@@ -65,8 +65,9 @@ class UserId(bytes):
 
     def __new__(cls, name: bytes, user: User, read_by: object = None) -> Self:
         """Make one of a canonical name, in UTF-8."""
-        made = super().__new__(cls, name)
-        made.user, made.read_by = user, read_by
+        made = bytes.__new__(cls, name)
+        made.user = user
+        made.read_by = read_by
         return made
 
 

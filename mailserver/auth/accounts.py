@@ -11,8 +11,8 @@ from twisted.cred.checkers import ICredentialsChecker
 from twisted.internet.defer import Deferred
 from zope.interface import Interface, implementer
 
+from mailserver.auth.chain import Chain
 from mailserver.auth.oracle import make_oracle
-from mailserver.auth.portal import Chain
 from mailserver.auth.users import Users
 from mailserver.errors import LoginRefused, first_reason
 from mailserver.exchange import VerifierOf

@@ -13,8 +13,8 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mailserver.auth.chain import Chain
 from mailserver.auth.kerberos.gssapi import GssapiAcceptor
-from mailserver.auth.portal import Chain
 from mailserver.auth.users import Users
 from mailserver.credentials import BearerToken, IBearerToken
 from mailserver.errors import AuthenticationFailed, LoginRefused, login_refused

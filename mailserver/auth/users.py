@@ -28,6 +28,9 @@ from zope.interface import implementer
 from mailserver.interfaces import Account, IUserList, IUsers, IVerifiers, User, UserId
 from mailserver.names import PLAIN, Names, Owner
 
+NOBODY = User("")
+"""Stands in for the user whom a stranger's name is not."""
+
 
 def page(ordered: Sequence[str], after: str, limit: int) -> Sequence[str]:
     """Return what `IUserList.names` answers, of all names in their order."""
@@ -118,15 +121,18 @@ class Users:
         owner = self.naming.owner(name)
         user, verifiers = await self._walk(name, able)
         if owner.maildrop not in self.naming.accounts:
-            return Holder(name, verifiers, None if user is None else self.identify(name, user))
+            return self._held(name, verifiers, name, user)
         if owner.user is None:
             secret, whole, own = name, user, None
         else:
             own = user
             whole, accounts = await self._walk(owner.maildrop, able)
             secret, verifiers = (owner.maildrop, accounts) if own is None else (name, verifiers)
-        user = self.of_account(owner, whole, own)
-        return Holder(secret, verifiers, None if user is None else self.identify(name, user))
+        return self._held(secret, verifiers, name, self.of_account(owner, whole, own))
+
+    def _held(self, secret: str, verifiers: IVerifiers | None, name: str, user: User | None) -> Holder:
+        user_id = self.identify(name, user or NOBODY)  # it takes three microseconds of strangers, too
+        return Holder(secret, verifiers, user_id if user else None)
 
     def of_account(self, owner: Owner, account: User | None, own: User | None) -> User | None:
         """The user of a name that opens an account or a share of it, by the account's line and the user's own.

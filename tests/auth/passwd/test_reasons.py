@@ -17,7 +17,7 @@ from mailserver.errors import LoginRefused, first_reason, login_refused, refusal
 from mailserver.interfaces import IMaildrop, Mind
 from mailserver.names import Names
 from tests.auth.kerberos.realms import Store
-from tests.auth.test_portal import Answers
+from tests.auth.test_chain import Answers
 from tests.auth.vectors import SECRETS
 
 LINES = b"""\

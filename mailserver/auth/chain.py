@@ -1,0 +1,95 @@
+"""The checkers for one kind of credentials, asked one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.error import UnauthorizedLogin, UnhandledCredentials
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.python.failure import Failure
+from zope.interface import Interface, implementer
+
+from mailserver.auth.schemes import plausible
+from mailserver.auth.users import Users
+from mailserver.credentials import NO_NAME, IKerberosIdentity, Password
+from mailserver.errors import LoginRefused, first_reason
+from mailserver.interfaces import UserId
+from mailserver.names import user_name
+
+REFUSED = (UnauthorizedLogin, UnhandledCredentials, UnicodeError)
+"""How a checker says no. UnicodeError: Twisted's UNIXChecker decodes the password of a user it knows, and only his."""
+
+
+@implementer(ICredentialsChecker)
+class Chain:
+    """The checkers for one credentials interface, asked in their order until one says yes.
+
+    Only a refusal leads to the next one. Any other error ends the login: it is a fault, and not a wrong password. A user
+    whom a checker has read is handed on in the name of `users`, unless a checker before it may know him, too.
+    """
+
+    def __init__(
+        self, interface: type[Interface], checkers: Sequence[ICredentialsChecker], users: Users | None = None
+    ) -> None:
+        self._interface = interface
+        self._checkers = checkers
+        self._users = users
+
+    @property
+    def credentialInterfaces(self) -> tuple[type[Interface], ...]:
+        """The chain's interface while some checker can use it now, else nothing: what may be announced."""
+        able = any(self._interface in checker.credentialInterfaces for checker in self._checkers)
+        return (self._interface,) if able else ()
+
+    def requestAvatarId(self, credentials: Any) -> Deferred[Any]:
+        """The avatar id by the first checker that knows one. What can be nobody's name or password is asked of none."""
+        if not _names_somebody(credentials):
+            raise LoginRefused(NO_NAME, known=False)
+        if not plausible(getattr(credentials, "password", b"")):
+            raise LoginRefused("no password has a NUL, or so many octets", known=None)
+        asked = maybeDeferred(self._ask, 0, credentials, {})
+        if isinstance(credentials, Password) and credentials.second:
+            asked.addErrback(self._refused_as_typed, credentials)
+        return asked
+
+    def _refused_as_typed(self, failure: Failure, credentials: Password) -> Deferred[Any]:
+        failure.trap(*REFUSED)
+        return self._ask(0, replace(credentials, password=credentials.second, second=b""), {})
+
+    def _ask(self, first: int, credentials: Any, refusals: Mapping[int, LoginRefused]) -> Deferred[Any]:
+        for index in range(first, len(self._checkers)):
+            checker = self._checkers[index]
+            if self._interface in checker.credentialInterfaces:
+                asked = maybeDeferred(checker.requestAvatarId, credentials)
+                further = (index, credentials, refusals)
+                return asked.addCallbacks(self._taken, self._refused, further, errbackArgs=further)
+        raise first_reason(list(refusals.values()))
+
+    def _taken(self, answer: Any, index: int, credentials: Any, refusals: Mapping[int, LoginRefused]) -> Any:
+        """The answer. The user in it is vouched for if he is of the name that the checkers before refused as unknown."""
+        if self._users is None or not isinstance(answer, UserId) or answer.read_by is not None:
+            return answer
+        ignorant: list[object] = []
+        if refusals and answer == getattr(credentials, "username", None):
+            ignorant = [self._checkers[at] for at, why in refusals.items() if why.known is False]
+        sure = self._users.first_to_know(self._checkers[index], ignorant)
+        return UserId(answer, answer.user, self._users) if sure else answer
+
+    def _refused(
+        self, failure: Failure, index: int, credentials: Any, refusals: Mapping[int, LoginRefused]
+    ) -> Deferred[Any]:
+        failure.trap(*REFUSED)
+        why = failure.value
+        if not isinstance(why, LoginRefused):
+            why = LoginRefused(f"{type(self._checkers[index]).__name__} refused without a reason", known=None)
+        return self._ask(index + 1, credentials, {**refusals, index: why})
+
+
+def _names_somebody(credentials: Any) -> bool:
+    name = getattr(credentials, "username", None)
+    if name == b"" and IKerberosIdentity.providedBy(credentials):
+        return True  # whose principal he is: its own maildrop is meant
+    return name is None or user_name(name) is not None
