@@ -147,8 +147,8 @@ class Visit:
         self._end_attempt(lambda attempt: _settle(attempt, failure))
         return translate(failure, facts)
 
-    def hurry(self) -> None:
-        """Wait for no turn any more: what waits for one fails with HeldTooLong, and nothing is verified."""
+    def give_up_turn(self) -> None:
+        """Wait for a turn no longer: what waits for one fails with HeldTooLong, and nothing is verified."""
         if self._attempt is not None:
             self._attempt.refuse()
 

@@ -109,12 +109,12 @@ class POP3Server(Connection):
     def readConnectionLost(self) -> None:
         """Keep no place for a client that has closed its side while it waits for its turn."""
         super().readConnectionLost()
-        self.visit.hurry()
+        self.visit.give_up_turn()
 
     def drain(self) -> None:
         """Close as soon as nothing is under way: to wait for a turn is nothing."""
         super().drain()
-        self.visit.hurry()
+        self.visit.give_up_turn()
 
     def begin(self, *, tls: bool) -> Core:
         """Return the session that the listener's policy gives this client."""
@@ -175,18 +175,18 @@ class POP3Server(Connection):
     def _sasl(self, effect: Sasl) -> None:
         asked = self.visit.ask(effect.request)
         self.wait(asked, self.session.answered, lambda failure: self._not_let_in(failure, None), revocable=True)
-        self._hurry()
+        self._give_up_turn()
 
     def _login(self, effect: Login) -> None:
         mind = Mind(self.peer, self.session.tls, self.factory.listener, self.name)
         login = self.visit.log_in(effect.credentials, mind)
         self.wait(login, self._let_in, lambda failure: self._not_let_in(failure, effect.mechanism), revocable=True)
-        self._hurry()
+        self._give_up_turn()
 
-    def _hurry(self) -> None:
+    def _give_up_turn(self) -> None:
         """Wait for no turn of a secret where nobody waits for the answer any more; what need not wait is under way."""
         if self._half_closed or self.draining:
-            self.visit.hurry()
+            self.visit.give_up_turn()
 
     def _let_in(self, maildrop: IMaildrop) -> None:
         if self.lost:

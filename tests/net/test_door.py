@@ -92,12 +92,12 @@ def test_a_wrong_secret_holds_back_the_next_attempt_and_its_turn_comes() -> None
     assert page == [b"alice"]
 
 
-def test_who_hurries_waits_for_no_turn_and_nothing_is_verified() -> None:
+def test_whose_turn_is_given_up_is_held_and_nothing_is_verified() -> None:
     place = Place()
     first, second = place.visit(), place.visit()
     first.refuse(place.log_in(first, WRONG)[0], FACTS)
     waiting = place.log_in(second)
-    second.hurry()
+    second.give_up_turn()
     (failure,) = waiting
     assert failure.check(HeldTooLong)
     with capturedLogs() as events:
