@@ -20,11 +20,16 @@ log = Logger()
 
 @dataclass(frozen=True, slots=True)
 class Kerberos:
-    """The parts, to be started by whoever made them. The acceptor's start tells what is wrong for all: let it be first."""
+    """What verifies tickets, for KPOP and for SASL, and who decides whom they let in."""
 
     acceptor: KerberosAcceptor
     checker: KerberosChecker
     gssapi: GssapiAcceptor | None
+
+    @property
+    def parts(self) -> tuple[object, ...]:
+        """What is to be started, in this order: the acceptor finds out what is wrong for all of them."""
+        return self.acceptor, self.gssapi, self.checker
 
 
 def make_kerberos(config: Config, problems: Problems) -> Kerberos | None:

@@ -26,8 +26,8 @@ from mailserver.config.reading import plain
 from mailserver.config.settings import Config
 from mailserver.errors import ConfigError
 from mailserver.service.channel import CHANNEL, FIRST_SOCKET, LONGEST_WORD, RELOADED, SERVING, Lines, heard
+from mailserver.service.listeners import DRAIN_SECONDS
 from mailserver.service.reporting import LONGEST_LINE, crossed
-from mailserver.service.server import DRAIN_SECONDS
 
 RELOAD_SECONDS: Final = 30.0
 """How long a reload waits for a worker to say that it is done; one that reads a slow file system does it later."""

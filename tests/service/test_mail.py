@@ -356,7 +356,7 @@ class EmbeddedTests(TestCase):
         service = MailService(config(), reactor)
         service.privilegedStartService()
         slow = SlowToStart()
-        service._made._checkers.append(slow)
+        service._made.parts.add(slow, "auth.checkers")
         service.startService()
         self.addCleanup(service.stopService)
         service.reload()

@@ -9,13 +9,18 @@ from typing import Any
 
 import pytest
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.testing import StringTransport
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
+from zope.interface import implementer
 
 from mailserver.config.reading import decode
 from mailserver.errors import ConfigError
-from mailserver.service.server import Server, make_checker
+from mailserver.interfaces import IPart
+from mailserver.service import listeners
+from mailserver.service.checkers import make_checker
+from mailserver.service.server import Server
 
 SETTINGS: dict[str, Any] = {
     "hostname": "mail.example.org",
@@ -34,20 +39,39 @@ class DeafTransport(StringTransport):
         self.aborted = True
 
 
+@implementer(IPart)
+class Last:
+    """A part that says when it is let go."""
+
+    def __init__(self, told: list[str]) -> None:
+        self.told = told
+
+    def start(self, _reactor: object) -> Deferred[None]:
+        return succeed(None)
+
+    def reload(self) -> Deferred[None]:
+        return succeed(None)
+
+    def stop(self) -> Deferred[None]:
+        self.told.append("the last")
+        return succeed(None)
+
+
 class DrainTests(TestCase):
     async def test_a_session_that_does_not_end_in_time_is_cut_and_all_else_is_let_go(self) -> None:
         told: list[dict[str, Any]] = []
         globalLogPublisher.addObserver(told.append)
         self.addCleanup(globalLogPublisher.removeObserver, told.append)
         server = Server(decode(SETTINGS), reactor)
+        let_go: list[str] = []
+        server.parts._parts.insert(0, (Last(let_go), "tls"))
         await server.start()
         connection = server.factory("pop3", "tcp:0").buildProtocol(None)
         transport = DeafTransport()
         connection.makeConnection(transport)
         self.addCleanup(lambda: [call.cancel() for call in reactor.getDelayedCalls()])  # its limits of time
-        let_go: list[str] = []
-        server._stops.insert(0, lambda: let_go.append("the last"))
-        await server.stop(0.01)
+        self.patch(listeners, "DRAIN_SECONDS", 0.01)
+        await server.stop()
         assert transport.aborted
         assert let_go == ["the last"]
         assert [event["event"] for event in told if "event" in event] == ["service.cut"]

@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mailserver.config.reading import decode
 from mailserver.errors import ConfigError
 from mailserver.service.channel import CHANNEL
-from mailserver.service.server import DRAIN_SECONDS
+from mailserver.service.listeners import DRAIN_SECONDS
 from mailserver.service.worker import Lifeline
 from mailserver.service.workers import LONGEST_DELAY, RELOAD_SECONDS, STEADY_SECONDS, WorkerFault, Workers
 from tests.rawpop3 import RawPOP3

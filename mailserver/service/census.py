@@ -1,0 +1,61 @@
+"""What the log says of mechanisms that some users can use and others cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from twisted.internet.defer import Deferred, execute, succeed
+from twisted.logger import Logger, LogLevel
+from zope.interface import implementer
+
+from mailserver.interfaces import BY_SECRET, Census, IOracle, IPart
+
+_NAMED: Final = "which auth.mechanisms names: clients that choose it fail for all others"
+_NOT_NAMED: Final = (
+    "so it is not announced: clients that choose it would fail for all others; auth.mechanisms can name it"
+)
+
+log = Logger()
+
+
+@implementer(IPart)
+class CensusLog:
+    """Logs how many users can use each mechanism, where it is not all of them. `named` are those that the settings name."""
+
+    def __init__(self, oracle: IOracle, named: Iterable[str]) -> None:
+        self._oracle = oracle
+        self._named = frozenset(name.encode("ascii") for name in named)
+        self._logged: Census | None = None
+
+    def start(self, _reactor: object) -> Deferred[None]:
+        """Log it, now that the checkers have read their users."""
+        return execute(self.log_changes)
+
+    def reload(self) -> Deferred[None]:
+        """Do nothing: the checkers are reading. Whoever reloads them calls `log_changes` when they are done."""
+        return succeed(None)
+
+    def stop(self) -> Deferred[None]:
+        """Nothing is under way."""
+        return succeed(None)
+
+    def log_changes(self) -> None:
+        """Log what is not as it was logged before."""
+        census, before = self._oracle.census(), self._logged
+        self._logged = census
+        for mechanism in sorted(BY_SECRET):
+            able = census.able.get(mechanism, 0)
+            if mechanism in census.everybodys or not able:
+                continue
+            if before is not None and (before.users, before.able.get(mechanism)) == (census.users, able):
+                continue
+            log.emit(
+                LogLevel.warn if mechanism in self._named else LogLevel.info,
+                "{able} of {users} users can use {mechanism}, {consequence}",
+                event="auth.mechanism",
+                able=able,
+                users=census.users if census.uncounted is None else f"{census.users} and uncounted",
+                mechanism=mechanism.decode("ascii"),
+                consequence=_NAMED if mechanism in self._named else _NOT_NAMED,
+            )

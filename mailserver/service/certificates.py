@@ -1,0 +1,66 @@
+"""The certificates of the settings, as a part: loaded at the start, and renewed while it lasts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, execute, succeed
+from zope.interface import implementer
+
+from mailserver.config.problems import Problems
+from mailserver.config.settings import Tls
+from mailserver.interfaces import IPart
+from mailserver.pool import Pool
+from mailserver.tls.certificate_store import CertificateStore
+from mailserver.tls.certificates import CertificateFiles
+from mailserver.tls.renewal import CertificateWatch
+
+WAITING: Final = 10
+"""Loads that may wait for the one thread: a poll and a few reloads. What a hung disk holds up is nobody else's."""
+
+
+@implementer(IPart)
+class Certificates:
+    """They are read at the start, as the user that will serve, because he reads them again later."""
+
+    store: CertificateStore | None = None
+    """The loaded ones; None without any in the settings, and until the start."""
+
+    def __init__(self, settings: Tls, problems: Problems) -> None:
+        self._settings = settings
+        self._files = _files(settings, problems)
+        self._pool: Pool | None = None
+        self._watch: CertificateWatch | None = None
+
+    def start(self, reactor: Any) -> Deferred[None]:
+        """Load them, and watch their files from now on. Errors: CertificateError, NoThreads."""
+        return execute(self._load, reactor) if self._files else succeed(None)
+
+    def reload(self) -> Deferred[None]:
+        """Load them again, whether their files have changed or not."""
+        return succeed(None) if self._watch is None else self._watch.reload()
+
+    def stop(self) -> Deferred[None]:
+        """End the watch and its thread."""
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.stop()
+        return succeed(None) if self._pool is None else self._pool.stop()
+
+    def _load(self, reactor: Any) -> None:
+        settings = self._settings
+        store = CertificateStore(self._files, settings.profile, client_ca=settings.client_ca)
+        self._pool = Pool(reactor, 1, WAITING, "certificates")
+        self._pool.start()
+        self._watch = CertificateWatch(store, reactor, self._pool.run)
+        self._watch.start()
+        self.store = store
+
+
+def _files(settings: Tls, problems: Problems) -> Sequence[CertificateFiles]:
+    if not (settings.certificate and problems.sound("tls.certificate", "tls.key")):
+        return []
+    more = settings.certificates if problems.sound("tls.certificates") else ()
+    further = [CertificateFiles(pair.certificate, pair.key) for pair in more]
+    return [CertificateFiles(settings.certificate, settings.key), *further]

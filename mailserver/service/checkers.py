@@ -1,0 +1,64 @@
+"""The checkers of the settings: each a plugin's, made of its strcred string."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterable
+from importlib import import_module
+from typing import cast
+
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.strcred import StrcredException, findCheckerFactory
+
+from mailserver.auth import Hashing, PasswordFile
+from mailserver.config.checks import unknown_kind
+from mailserver.config.problems import Problems
+from mailserver.errors import ConfigError, unusable_for
+from mailserver.names import Names
+
+
+def make_checkers(descriptions: Iterable[str], naming: Names | None, problems: Problems) -> list[ICredentialsChecker]:
+    """Those that can be made, in their order. Without `naming`, the rules for names are among the problems already."""
+    checkers: list[ICredentialsChecker] = []
+    hashing = Hashing()  # one for all files: there may be a hundred
+    for description in descriptions:
+        with problems.told("auth.checkers"):
+            checker = make_checker(description)
+            checkers.append(checker)
+            if isinstance(checker, PasswordFile):
+                checker.naming, checker.hashing = naming or checker.naming, hashing
+    return checkers
+
+
+def make_checker(description: str) -> ICredentialsChecker:
+    """The checker of a strcred string. Errors: ConfigError, which quotes the kind alone: the rest may hold a secret."""
+    problems = [f"auth.checkers: {text}" for text in unknown_kind(description)]
+    if problems:
+        raise ConfigError(problems)
+    kind, _, argument = description.partition(":")
+    if kind == "unix":
+        _check_unix()
+    if kind == "file" and not argument:
+        # Twisted's own raises a ValueError for it, which from anybody else is a fault.
+        raise ConfigError(["auth.checkers: file needs the location of a file: file:/path"])
+    try:
+        return cast(ICredentialsChecker, findCheckerFactory(kind).generateChecker(argument))
+    except Exception as error:
+        unusable = unusable_for(error, StrcredException)
+        if unusable is None:
+            raise
+        raise ConfigError([f"auth.checkers: {kind}: {text}" for text in unusable.problems]) from error
+
+
+def _check_unix() -> None:
+    """Import what Twisted's checker of the system's users imports at a login. Errors: ConfigError, where it would let nobody in."""
+    for name in ("crypt", "spwd"):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # they are deprecated, and the checker is Twisted's
+                import_module(name)
+        except ImportError:
+            version = ".".join(map(str, sys.version_info[:2]))
+            text = f"Python {version} has no module {name} (3.12 was the last), so nobody could log in"
+            raise ConfigError([f"auth.checkers: unix: {text}: use passwd-file, or an older Python"]) from None

@@ -1,0 +1,144 @@
+"""The listeners of a process: for each bound port a factory, made of the settings, and for all of them one end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Final, cast
+
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from mailserver.config.checks import mechanism_lists
+from mailserver.config.kinds import KINDS, Kind
+from mailserver.config.problems import Problems
+from mailserver.config.settings import Config
+from mailserver.interfaces import IAcceptor, IOracle, IPart
+from mailserver.net.kpop import KPOPServerFactory
+from mailserver.net.listener import Limits, Listener
+from mailserver.net.places import Places
+from mailserver.net.pop3_listener import POP3ServerFactory, chosen
+from mailserver.net.stamp import MAX_GREETING, greeting_octets
+from mailserver.net.story import Fetches
+from mailserver.net.throttle import Throttle
+from mailserver.service.certificates import Certificates
+
+DRAIN_SECONDS: Final = 10.0
+"""How long a stop waits for transfers and commits; service managers kill after 30 to 90 s."""
+
+_CLEARTEXT_ONLY = (
+    "pop3 is served without TLS and cleartext is tls: it refuses passwords, and lets in by APOP and the like alone; "
+    "give a certificate, or cleartext = loopback"
+)
+
+log = Logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """What lets clients in, by whichever port they come."""
+
+    portal: Portal
+    oracle: IOracle
+    acceptor: IAcceptor | None
+    """Of Kerberos tickets; the settings have no port for them without a keytab."""
+
+
+def check_announced(config: Config, hostname: str, problems: Problems) -> None:
+    """Add what is wrong with what the listeners would say of themselves: the greeting, and the names of mechanisms."""
+    octets = greeting_octets(hostname, config.sdps.greeting)
+    if octets > MAX_GREETING and problems.sound("hostname", "sdps.greeting"):
+        problems.add(
+            f"sdps.greeting: with the hostname, the greeting has {octets} octets; RFC 2449 allows {MAX_GREETING}"
+        )
+    for key, names in mechanism_lists(config):
+        with problems.told(".".join(map(str, key)), ValueError):
+            chosen(names)
+
+
+@implementer(IPart)
+class Listeners:
+    """All listeners share one count of connections, one throttle, and what is known of clients that fetch all again."""
+
+    def __init__(
+        self, config: Config, hostname: str, reactor: Any, entrance: Entrance, certificates: Certificates
+    ) -> None:
+        self._config = config
+        self._reactor = reactor
+        self._entrance = entrance
+        self._certificates = certificates
+        limits = config.limits
+        self._shared = {
+            "clock": reactor,
+            "hostname": hostname,
+            "limits": Limits(**{item.name: getattr(limits, item.name) for item in fields(Limits)}),
+            "throttle": Throttle(reactor, limits.failure_delay_seconds),
+            "places": Places(limits.connections, limits.connections_per_address),
+            "greeting": config.sdps.greeting,
+            "fetches": Fetches(),
+        }
+        self._made: list[Listener] = []
+
+    def start(self, _reactor: object) -> Deferred[None]:
+        """Nothing is to be made ready: connections come when a port is opened for a `factory`."""
+        return succeed(None)
+
+    def reload(self) -> Deferred[None]:
+        """A listener looks itself at what it can announce."""
+        return succeed(None)
+
+    def stop(self) -> Deferred[None]:
+        """End idle sessions, wait for the others, and cut those that take longer than DRAIN_SECONDS."""
+        return Deferred.fromCoroutine(self._drain(DRAIN_SECONDS))
+
+    def factory(self, kind: str, endpoint: str) -> IProtocolFactory:
+        """What a port of a kind serves with, which was bound by this endpoint string."""
+        row = KINDS[kind]
+        listener = self._makers[row.protocol](self, row, endpoint)
+        self._made.append(listener)
+        return listener.behind(
+            tls=self._certificates.store if row.tls else None,
+            proxies=self._config.limits.proxies if endpoint.startswith("haproxy:") else None,
+        )
+
+    async def _drain(self, seconds: float) -> None:
+        listeners, self._made = self._made, []
+        drains = [listener.drain().addTimeout(seconds, self._reactor) for listener in listeners]
+        outcomes = await DeferredList(drains, consumeErrors=True)
+        if not all(drained for drained, _ in outcomes):
+            log.warn("sessions still under way after {seconds} s are cut", event="service.cut", seconds=seconds)
+            for listener in listeners:
+                listener.abort()
+
+    def _pop3(self, kind: Kind, endpoint: str) -> Listener:
+        auth, tls = self._config.auth, self._config.tls
+        if not kind.tls and auth.cleartext == "tls" and self._certificates.store is None:
+            log.warn(_CLEARTEXT_ONLY, event="service.cleartext")
+        return POP3ServerFactory(
+            self._entrance.portal,
+            cleartext=auth.cleartext,
+            mechanisms=self._config.mechanisms(endpoint),
+            client_name=tls.client_name if tls.client_ca else "",
+            listener=kind.name,
+            oracle=self._entrance.oracle,
+            tls=self._certificates.store,
+            names=self._config.naming(endpoint),
+            **self._shared,
+        )
+
+    def _kpop(self, kind: Kind, endpoint: str) -> Listener:
+        return KPOPServerFactory(
+            self._entrance.portal,
+            cast(IAcceptor, self._entrance.acceptor),
+            require_tls=self._config.kerberos.require_tls,
+            listener=kind.name,
+            tls=self._certificates.store,
+            names=self._config.naming(endpoint),
+            **self._shared,
+        )
+
+    _makers: ClassVar[Mapping[str, Callable[[Listeners, Kind, str], Listener]]] = {"POP3": _pop3, "KPOP": _kpop}
+    """How a listener is made, for each protocol in the table of kinds."""
