@@ -3,34 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 from mailserver.envelope import EnvelopeHeaders
 from mailserver.interfaces import IStore
 from mailserver.store.maildir.store import MaildirStore
 from mailserver.store.maildir.template import Template
 from mailserver.store.memory import MemoryStore
+from mailserver.store.router import Router
 from mailserver.store.share import SharedStore
 
-__all__ = ["MaildirStore", "MemoryStore", "SharedStore", "needs_of", "open_store"]
+__all__ = ["MaildirStore", "MemoryStore", "Router", "SharedStore", "needs_of", "open_store", "open_stores"]
 
 Seen = Literal["never", "retr"]
 IO = Literal["auto", "threads"]
 
 
-def _maildir(path: str, reactor: Any, seen: Seen, io: IO, headers: EnvelopeHeaders) -> IStore:
-    return MaildirStore(path, reactor, seen=seen, io=io, headers=headers)
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """The settings of any store, of which each heeds what it can."""
+
+    reactor: Any
+    seen: Seen
+    io: IO
+    headers: EnvelopeHeaders
 
 
-def _memory(path: str, _reactor: Any, _seen: Seen, _io: IO, headers: EnvelopeHeaders) -> IStore:
+def _maildir(path: str | None, options: _Options) -> IStore:
+    return MaildirStore(path, options.reactor, seen=options.seen, io=options.io, headers=options.headers)
+
+
+def _memory(path: str | None, options: _Options) -> IStore:
+    _memory_needs(path or "")
+    return MemoryStore(headers=options.headers)
+
+
+def _maildir_needs(path: str) -> frozenset[str]:
+    return Template(path).needs
+
+
+def _memory_needs(path: str) -> frozenset[str]:
     if path:
         raise ValueError("the store memory: takes no path")
-    return MemoryStore(headers=headers)
+    return frozenset()
 
 
-_SCHEMES: dict[str, Callable[[str, Any, Seen, IO, EnvelopeHeaders], IStore]] = {"maildir": _maildir, "memory": _memory}
-"""A new store adds its line here."""
+class _Scheme(NamedTuple):
+    make: Callable[[str | None, _Options], IStore]
+    """Of the configured URL's path; None: only of users whose own `mail` names the scheme. Errors: ValueError."""
+    needs: Callable[[str], frozenset[str]]
+    """`IStore.needs` by the configured URL's path, without making a store. Errors: ValueError, where that path cannot be."""
+
+
+_SCHEMES = {"maildir": _Scheme(_maildir, _maildir_needs), "memory": _Scheme(_memory, _memory_needs)}
+"""By the beginning of a store URL. A new store adds its line here."""
 
 
 def open_store(
@@ -38,13 +67,24 @@ def open_store(
 ) -> IStore:
     """The store of a URL such as ``maildir:{home}/Maildir`` or ``memory:``. Errors: ValueError, for the operator."""
     scheme, path = _split(url)
-    return _SCHEMES[scheme](path, reactor, seen, io, headers or EnvelopeHeaders())
+    return _SCHEMES[scheme].make(path, _Options(reactor, seen, io, headers or EnvelopeHeaders()))
+
+
+def open_stores(
+    url: str, reactor: Any, *, seen: Seen = "never", io: IO = "auto", headers: EnvelopeHeaders | None = None
+) -> Router:
+    """The same, and the stores of all other schemes, for users whose own `mail` names one. Errors: ValueError."""
+    headers = headers or EnvelopeHeaders()
+    configured = open_store(url, reactor, seen=seen, io=io, headers=headers)
+    options = _Options(reactor, seen, io, headers)
+    own = {name: partial(scheme.make, None, options) for name, scheme in _SCHEMES.items()}
+    return Router(_split(url)[0], configured, own)
 
 
 def needs_of(url: str) -> frozenset[str]:
     """What the store of this URL must know of a user, as `IStore.needs` says it. Errors: ValueError, as of `open_store`."""
     scheme, path = _split(url)
-    return Template(path).needs if scheme == "maildir" else frozenset()
+    return _SCHEMES[scheme].needs(path)
 
 
 def _split(url: str) -> tuple[str, str]:

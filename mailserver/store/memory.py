@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from mailserver.envelope import HEAD_OCTETS, Envelope, EnvelopeHeaders, Envelopes
-from mailserver.errors import MaildropInUse, MaildropUnavailable, MessageGone
+from mailserver.errors import MaildropInUse, MaildropUnavailable, MessageGone, NoMaildrop
 from mailserver.interfaces import IEnvelopes, IMaildrop, IStore, User
 from mailserver.snapshot import Message, Snapshot
 from mailserver.store.body import BytesBody
@@ -57,7 +57,9 @@ class MemoryStore:
         return succeed(None)
 
     def open(self, user: User, owner: str) -> Deferred[IMaildrop]:
-        """Lock and list the maildrop of `user.name`; answers at once."""
+        """Lock and list the maildrop of `user.name`; answers at once. Errors: also NoMaildrop, of a `mail` that is elsewhere."""
+        if user.mail not in (None, "memory:"):
+            return fail(NoMaildrop(f"the mail location {user.mail!r} of {user.name!r} is not memory:"))
         holder = self._holders.get(user.name)
         if holder is not None:
             return fail(MaildropInUse(f"the maildrop of {user.name!r} is held by {holder}"))

@@ -57,6 +57,12 @@ RELOCATING = re.compile(
 user would believe the mail lost.
 """
 
+UNSUPPORTED = frozenset({"mbox", "mdbox", "sdbox", "dbox", "obox", "cydir", "imapc", "pop3c", "dict", "raw", "virtual"})
+"""Dovecot's other formats: no store of ours reads them, and none is called like them."""
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
+"""The beginning of a store URL. Dovecot takes a path alone, too, and guesses its format."""
+
 _DOVECOT = re.compile(r"[a-z][a-z0-9_]*")
 _SUFFIX = re.compile(r":(?:default|protected)\Z")
 
@@ -135,12 +141,7 @@ def _mail(given: Mapping[str, str]) -> tuple[str | None, str]:
     """The user's own mail location, in Dovecot 2.3's or 2.4's form, and why it cannot be served ("": it can)."""
     location = given.get("userdb_mail") or given.get("userdb_mail_location")
     if location:
-        kind, colon, rest = location.partition(":")
-        if not colon or kind != "maildir":
-            return location, f"the user's mail location is not a maildir: but {location[:80]!r}"
-        odd = [option for option in rest.split(":")[1:] if option.partition("=")[0] in {"DIRNAME", "FULLDIRNAME"}]
-        odd += [option for option in rest.split(":")[1:] if option.upper() == "LAYOUT=INDEX"]
-        return location, f"the option {odd[0][:80]} of the user's mail location is not supported" if odd else ""
+        return location, _unsupported(location)
     driver, path, inbox = (given.get(f"userdb_mail_{name}", "") for name in ("driver", "path", "inbox_path"))
     if driver not in ("", "maildir"):
         return None, f"userdb_mail_driver={driver[:80]} is not supported: only a maildir is served"
@@ -149,6 +150,18 @@ def _mail(given: Mapping[str, str]) -> tuple[str | None, str]:
     if ":" in path + inbox:
         return None, "userdb_mail_path contains a colon"
     return f"maildir:{inbox or path}", ""
+
+
+def _unsupported(location: str) -> str:
+    """Why a mail location cannot be served; "" where it can, as far as is known before the stores are asked."""
+    kind, colon, rest = location.partition(":")
+    if not colon or kind in UNSUPPORTED or not _SCHEME.fullmatch(kind):
+        return f"the user's mail location is not a maildir: but {location[:80]!r}"
+    if kind != "maildir":
+        return ""
+    odd = [option for option in rest.split(":")[1:] if option.partition("=")[0] in {"DIRNAME", "FULLDIRNAME"}]
+    odd += [option for option in rest.split(":")[1:] if option.upper() == "LAYOUT=INDEX"]
+    return f"the option {odd[0][:80]} of the user's mail location is not supported" if odd else ""
 
 
 _VARIABLE = re.compile(r"%(?:([und%])|\{ *(user|username|domain)(?: *\| *(username|domain))? *\})")

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from mailserver.envelope import EnvelopeHeaders
-from mailserver.errors import StoreError
+from mailserver.errors import NoMaildrop, StoreError
 from mailserver.interfaces import IMaildrop, IStore, User
 from mailserver.store.disk import Disk
 from mailserver.store.maildir import opening
@@ -34,6 +34,8 @@ _REPORTS = 10_000
 class MaildirStore:
     """Maildrops at `template`, such as ``{home}/Maildir``, with the user's ``{home} {user} {local} {domain}``.
 
+    A user's own `mail` goes before it; without a template there are only such users.
+
     `seen` "retr" sets the S flag of retrieved messages. `io` "auto" lets bounded work run in the reactor thread, "threads"
     none. `clock` answers the time by the clock of a root's file system, in nanoseconds. `headers` are the headers that hold
     the envelopes.
@@ -43,7 +45,7 @@ class MaildirStore:
 
     def __init__(  # noqa: PLR0913  # settings by keyword, each with its default
         self,
-        template: str,
+        template: str | None,
         reactor: Any,
         *,
         seen: Literal["never", "retr"] = "never",
@@ -52,14 +54,14 @@ class MaildirStore:
         clock: Callable[[bytes], int] = now,
         headers: EnvelopeHeaders | None = None,
     ) -> None:
-        self._template = Template(template)
+        self._template = None if template is None else Template(template)
         self._disk = Disk(reactor, threads)
         self._clock = clock
         self._cache = IndexCache()
         self._reported: OrderedDict[tuple[bytes, str], None] = OrderedDict()
         headers = headers or EnvelopeHeaders()
         self._context = Context(self._disk, io == "auto", seen == "retr", clock, self._report, headers)
-        self.needs = self._template.needs
+        self.needs: frozenset[str] = frozenset() if self._template is None else self._template.needs
 
     def start(self, _reactor: object = None) -> Deferred[None]:
         """Start the threads. Without it they start with the first work, for embedders. Errors: NoThreads."""
@@ -92,10 +94,12 @@ class MaildirStore:
 
     def _place(self, user: User) -> tuple[bytes, bytes]:
         """The maildrop's root, and the directory that must exist already."""
-        if user.mail is None:
-            return self._template.path(user), self._template.anchor(user)
-        root = own_path(user.mail, user)
-        return root, root[: root.rindex(b"/", 0, -1) + 1]
+        if user.mail is not None:
+            root = own_path(user.mail, user)
+            return root, root[: root.rindex(b"/", 0, -1) + 1]
+        if self._template is None:
+            raise NoMaildrop(f"{user.name!r} has no mail location of his own, and the store has no path for all users")
+        return self._template.path(user), self._template.anchor(user)
 
     def _lock(self, root: bytes, owner: str) -> int | None:
         """The lock; None when the maildrop does not exist yet."""

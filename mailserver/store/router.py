@@ -1,0 +1,110 @@
+"""One store for each scheme of store URLs, so that a user's own `mail` can name another store than the configured URL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from twisted.internet.defer import Deferred, DeferredList, fail, gatherResults, maybeDeferred
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mailserver.errors import MaildropUnavailable, NoMaildrop, unusable_for
+from mailserver.interfaces import IMaildrop, IStore, User
+
+SHOWN: Final = 80
+"""Characters of a mail location that the log shows: a path's beginning tells enough."""
+
+
+@implementer(IStore)
+class Router:
+    """Opens a maildrop in the store that the user's `mail` names, or else in `configured`, which is of `scheme`.
+
+    `schemes` makes the other stores. Each is made and started when the first of its users logs in, and lives as long as the
+    router. A store reads `User.mail` itself, and refuses what is not its own; so no user gets another maildrop than his.
+    """
+
+    def __init__(self, scheme: str, configured: IStore, schemes: Mapping[str, Callable[[], IStore]]) -> None:
+        self._scheme = scheme
+        self._stores = {scheme: configured}
+        self._schemes = schemes
+        self._waiting: dict[str, list[Deferred[IStore]]] = {}  # logins, by the scheme whose store is being started
+        self._reactor: object = None
+        self._stopped = False
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """As the configured store: a `mail` tells all that the others need."""
+        return self._stores[self._scheme].needs
+
+    def start(self, reactor: object = None) -> Deferred[None]:
+        """Start the configured store, and after a stop the others that were in use. Errors: those of the first that fails."""
+        self._reactor = reactor
+        self._stopped = False
+        return Deferred.fromCoroutine(self._start())
+
+    def reload(self) -> Deferred[None]:
+        """Reload the stores in use."""
+        return gatherResults([store.reload() for store in self._stores.values()]).addCallback(lambda _: None)
+
+    def stop(self) -> Deferred[None]:
+        """Stop the stores in use, each whatever becomes of the others. Errors: that of one."""
+        self._stopped = True
+        return Deferred.fromCoroutine(self._stop())
+
+    def open(self, user: User, owner: str) -> Deferred[IMaildrop]:
+        """As the user's store. Errors: also NoMaildrop, of a scheme that is not known."""
+        scheme = self._scheme if user.mail is None else user.mail.partition(":")[0]
+        store = self._stores.get(scheme)
+        if store is not None:
+            return store.open(user, owner)
+        if scheme not in self._schemes:
+            known = ", ".join(f"{name}:" for name in self._schemes)
+            location = (user.mail or "")[:SHOWN]
+            return fail(
+                NoMaildrop(f"the mail location {location!r} of {user.name!r} names no store; known are {known}")
+            )
+        return self._started(scheme).addCallback(lambda started: started.open(user, owner))
+
+    def _started(self, scheme: str) -> Deferred[IStore]:
+        """The store of a scheme, once it has started. One start serves all who wait; to cancel this leaves it alone."""
+        answer: Deferred[IStore] = Deferred()
+        begun = scheme in self._waiting
+        self._waiting.setdefault(scheme, []).append(answer)
+        if not begun:
+            Deferred.fromCoroutine(self._make(scheme)).addBoth(self._made, scheme)
+        return answer
+
+    async def _make(self, scheme: str) -> IStore:
+        if self._stopped:
+            raise MaildropUnavailable(f"the store {scheme}: is not started any more: the server stops")
+        try:
+            store = self._schemes[scheme]()
+            await store.start(self._reactor)
+        except Exception as error:
+            unusable = unusable_for(error)
+            if unusable is None:
+                raise
+            raise MaildropUnavailable(f"the store {scheme}: cannot be started: {unusable}") from error
+        return store
+
+    def _made(self, made: IStore | Failure, scheme: str) -> None:
+        if not isinstance(made, Failure):
+            self._stores[scheme] = made
+        for answer in self._waiting.pop(scheme):
+            answer.callback(made)
+
+    async def _start(self) -> None:
+        for store in list(self._stores.values()):
+            try:
+                await store.start(self._reactor)
+            except Exception:
+                await self.stop()
+                raise
+
+    async def _stop(self) -> None:
+        await DeferredList([self._started(scheme) for scheme in list(self._waiting)], consumeErrors=True)
+        stops = [maybeDeferred(store.stop) for store in self._stores.values()]
+        await DeferredList(stops, consumeErrors=False)
+        for stopped in stops:
+            await stopped
