@@ -3,7 +3,7 @@
 A *question* is what a database would have to answer: a call of a checker's `requestAvatarId`, of its `IUsers.lookup`, or of its
 `IVerifiers.verifier`. A login asks each only once, because an answer is handed on in what the login is made of anyway: a checker
 or the oracle puts the user whom it has read into a `UserId`, which goes through the credentials to the realm. So nothing
-is cached: what a login has read ends with it, and the next one reads again.
+is cached: what a login has read ends with it, and the next one reads again. A change in between counts from the next login.
 
     USER and PASS, APOP, CRAM-MD5     1: requestAvatarId, by a checker that answers with a `UserId`; by any other 2
     SCRAM, DIGEST-MD5                 2: lookup, verifier
@@ -19,7 +19,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.internet.defer import Deferred, succeed
@@ -71,8 +71,8 @@ class Users:
 
     @property
     def checkers(self) -> Sequence[ICredentialsChecker]:
-        """What a portal asks."""
-        return [ICredentialsChecker(each) for each in self.backends if ICredentialsChecker.providedBy(each)]
+        """What a portal asks: all of them, for a checker may work without declaring its interface."""
+        return cast("Sequence[ICredentialsChecker]", self.backends)
 
     def lookup(self, name: str) -> Deferred[User | None]:
         """Return the user by the first checker that knows him; None when all of them list their users and none does.

@@ -12,9 +12,10 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from mailserver.auth import make_portal
+from mailserver.auth import Accounts, make_portal
 from mailserver.credentials import Apop, Password
 from mailserver.errors import TemporaryFailure
+from mailserver.names import Names
 from tests.auth.kerberos.realms import NameRealm
 
 ALICE = Password(b"alice", b"tanstaaf")
@@ -53,6 +54,17 @@ class ChainTests(TestCase):
         ]
         assert self.successResultOf(self.login(*checkers)) == b"alice"
         assert [checker.asked for checker in checkers] == [[ALICE], [ALICE], [ALICE], []]
+
+    def test_a_checker_need_not_declare_its_interface(self) -> None:
+        class Undeclared:
+            credentialInterfaces = (IUsernamePassword,)  # noqa: N815 - ICredentialsChecker names it so
+
+            def requestAvatarId(self, credentials: Any) -> Any:
+                return b"alice"
+
+        assert self.successResultOf(self.login(Undeclared())) == b"alice"
+        accounts = Accounts(Names(accounts={"vision25": ""}), [Undeclared()])
+        assert self.successResultOf(self.login(accounts)) == b"alice"
 
     def test_all_refusals_are_a_refusal(self) -> None:
         self.failureResultOf(

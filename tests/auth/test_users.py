@@ -437,6 +437,8 @@ class ABackendInTrouble(Case):
 
         @implementer(IUsers)
         class Slow:
+            credentialInterfaces = ()  # noqa: N815 - ICredentialsChecker names it so
+
             def lookup(self, name: str) -> Deferred[User | None]:
                 return Deferred(gone.append)
 
