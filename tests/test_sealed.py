@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hmac
 import json
 import os
@@ -11,6 +10,7 @@ import socket
 import threading
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from hashlib import md5
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -282,11 +282,12 @@ def test_every_abuse(sealed: tuple[Sealed, Server], data: bytes, kind: str) -> N
     with socket.create_connection(("127.0.0.1", server.ports[kind]), 30) as stranger:
         try:
             stranger.sendall(data)
-            stranger.shutdown(socket.SHUT_WR)
+            with suppress(OSError):  # ENOTCONN: the server has left first
+                stranger.shutdown(socket.SHUT_WR)
             while stranger.recv(65536):
                 pass
-        except OSError as error:  # the server may have left first; ENOTCONN has no class of its own
-            assert isinstance(error, ConnectionError) or error.errno == errno.ENOTCONN
+        except ConnectionError:
+            pass
     assert made.seal.news() == []
 
 
