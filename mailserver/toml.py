@@ -229,7 +229,7 @@ def _number(value: object, kind: type, limits: Mapping[str, Any]) -> float:
     if (
         isinstance(value, int if kind is int else int | float)
         and not isinstance(value, bool)
-        and abs(value) < math.inf  # not so of nan, and no error at an int that no float can hold
+        and _finite(value)
         and (minimum is None or value >= minimum)
         and (above is None or value > above)
         and (maximum is None or value <= maximum)
@@ -239,3 +239,10 @@ def _number(value: object, kind: type, limits: Mapping[str, Any]) -> float:
     words += [f"of at least {minimum}"] * (minimum is not None) + [f"above {above}"] * (above is not None)
     words += [f"and at most {maximum}"] * (maximum not in (None, math.inf))
     raise _Misfit(f"must be {' '.join(words)}")
+
+
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int that no float can hold
+        return False

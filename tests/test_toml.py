@@ -1,7 +1,6 @@
 """A TOML table as a dataclass: what fits is a value, and all that does not is told, each with its line."""
 
 import json
-import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -186,16 +185,14 @@ sqll = ""
         ('near = "a\\nb"', 'FILE:1: near holds "a\\nb", which is no network such as 192.0.2.0/24'),
         ("timeout_seconds = nan", "FILE:1: timeout_seconds must be a number above 0"),
         (f"threads = 1{'0' * 400}", "FILE:1: threads must be a whole number of at least 1 and at most 64"),
-        (f"timeout_seconds = 1{'0' * 400}", None),
+        (f"timeout_seconds = 1{'0' * 400}", "FILE:1: timeout_seconds must be a number above 0"),
+        ("timeout_seconds = inf", "FILE:1: timeout_seconds must be a number above 0"),
+        ("timeout_seconds = true", "FILE:1: timeout_seconds must be a number above 0"),
         ("url = 1979-05-27", "FILE:1: url must be a string, in quotes"),
     ],
 )
 def test_an_odd_value_is_told_in_one_line(told, text, problem):
-    if problem is None:
-        assert fit(Settings, tomllib.loads(text)).misfits == ()
-        assert fit(Settings, tomllib.loads(text)).value.timeout_seconds < math.inf
-    else:
-        assert told(text) == [problem]
+    assert told(text) == [problem]
 
 
 def test_contradictions_are_sought_where_all_else_fits(told):
