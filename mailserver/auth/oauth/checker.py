@@ -73,7 +73,7 @@ class OAuthTokens:
         try:
             self._load()
         except Unusable as error:
-            log.warn("{reason}; the old settings stay in use", event="auth.oauth", reason=str(error))
+            log.warn("{reason}; the old settings stay in use", event="auth.oauth", reason="; ".join(error.problems))
             return succeed(None)
         return old.stop()
 
