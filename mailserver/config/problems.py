@@ -42,7 +42,7 @@ class Problems:
         self._found[f"{place}: {problem}" if place else problem] = None
 
     @contextmanager
-    def told(self, setting: str, *errors: type[Exception]) -> Iterator[None]:
+    def collect(self, setting: str, *errors: type[Exception]) -> Iterator[None]:
         """Collect what the block raises for the operator, as `errors.unusable_for` says it is, and `errors`."""
         try:
             yield

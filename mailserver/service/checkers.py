@@ -23,7 +23,7 @@ def make_checkers(descriptions: Iterable[str], naming: Names | None, problems: P
     checkers: list[ICredentialsChecker] = []
     hashing = Hashing()  # one for all files: there may be a hundred
     for description in descriptions:
-        with problems.told("auth.checkers"):
+        with problems.collect("auth.checkers"):
             checker = make_checker(description)
             checkers.append(checker)
             if isinstance(checker, PasswordFile):

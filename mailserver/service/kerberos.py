@@ -39,11 +39,11 @@ def make_kerberos(config: Config, problems: Problems) -> Kerberos | None:
         return None
     sound = []
     for rule in settings.map:
-        with problems.told("kerberos.map", ValueError):
+        with problems.collect("kerberos.map", ValueError):
             read_rule(rule)
             sound.append(rule)
     made = None
-    with problems.told("kerberos.host", ValueError):
+    with problems.collect("kerberos.host", ValueError):
         acceptor = KerberosAcceptor(settings.keytab, host=settings.host)
         checker = KerberosChecker(sound, deny=settings.deny, kuserok=settings.kuserok)
         made = Kerberos(acceptor, checker, _gssapi(config, problems))

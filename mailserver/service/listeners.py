@@ -55,7 +55,7 @@ def check_announced(config: Config, hostname: str, problems: Problems) -> None:
             f"sdps.greeting: with the hostname, the greeting has {octets} octets; RFC 2449 allows {MAX_GREETING}"
         )
     for key, names in mechanism_lists(config):
-        with problems.told(".".join(map(str, key)), ValueError):
+        with problems.collect(".".join(map(str, key)), ValueError):
             chosen(names)
 
 

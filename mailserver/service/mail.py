@@ -96,7 +96,7 @@ class MailService(Service):
         """Import, and then bind: what takes time comes first, as no client is to wait for it."""
         if self._config.workers == 1:
             self._made = Server(self._config, self._reactor, self._problems)
-        with self._problems.told("listen"):
+        with self._problems.collect("listen"):
             kinds = [kind for kind in KINDS if self._problems.sound(f"listen.{kind}")]
             self._sockets = await bind(self._config.listen, self._reactor, kinds)
         if self._problems and self._made is None:  # it is to end: so it finds out itself what a worker would
@@ -104,7 +104,7 @@ class MailService(Service):
 
     async def _serve(self, server: Server) -> None:
         if self._problems.sound("user"):
-            with self._problems.told("user"):
+            with self._problems.collect("user"):
                 become(self._config.user)
         await server.start()
         self._server = server

@@ -34,7 +34,7 @@ class Parts:
         """
         try:
             for part, setting in self._parts:
-                with self._problems.told(setting):
+                with self._problems.collect(setting):
                     await maybeDeferred(part.start, reactor)
                     self._running.append(part)
             self._problems.check()

@@ -53,7 +53,7 @@ class Server:
         checkers = make_checkers(config.auth.checkers, config.naming() if named else None, problems)
         store: IStore | None = None
         if named and problems.sound("store.url", "auth.checkers"):
-            with problems.told("store.url", ValueError):
+            with problems.collect("store.url", ValueError):
                 store = make_store(config, checkers, reactor)
         check_announced(config, hostname, problems)
         kerberos = make_kerberos(config, problems)

@@ -75,7 +75,7 @@ async def serve(spec: dict[str, Any], reactor: Any) -> None:
     config = revive(spec["config"])
     problems = Problems(config.places)
     server = Server(config, reactor, problems)
-    with problems.told("user"):
+    with problems.collect("user"):
         become(config.user)
     await server.start()
     ports = []

@@ -18,15 +18,15 @@ from tests.servers import TWIST, TWISTD, Server, Site, toml
 def test_every_problem_is_kept_once_and_a_fault_passes() -> None:
     problems = Problems({"auth.checkers": "here:7", "tls": "here:9"})
     problems.check()
-    with problems.told("auth.checkers"):
+    with problems.collect("auth.checkers"):
         raise ConfigError(["auth.checkers: one", "user: two"])
-    with problems.told("tls.key"):
+    with problems.collect("tls.key"):
         raise FileNotFoundError(2, "No such file or directory", "/no/where")
-    with problems.told("tls.key"):
+    with problems.collect("tls.key"):
         raise OSError(5, "Input/output error")
-    with problems.told("user", ValueError):
+    with problems.collect("user", ValueError):
         raise ValueError("two")
-    with pytest.raises(ZeroDivisionError), problems.told("user"):
+    with pytest.raises(ZeroDivisionError), problems.collect("user"):
         raise ZeroDivisionError
     with pytest.raises(ConfigError) as caught:
         problems.check()
