@@ -50,7 +50,10 @@ def make_portal(realm: IRealm, checkers: Users | Iterable[ICredentialsChecker], 
     """
     portal = Portal(realm)
     users = Users.of(checkers)
-    given = [_with_octets(checker) for checker in users.checkers]
+    given = users.checkers
+    for checker in users.backends:
+        if isinstance(checker, InMemoryUsernamePasswordDatabaseDontUse):
+            _make_octets(checker)
     ordered = [*given, VerifiedIdentities(users), Masters(masters, portal, users), Unproved(given)]
     served = {iface for checker in ordered for iface in checker.credentialInterfaces}
     for iface in {IUsernamePassword, IUsernameHashedPassword} | served:
@@ -59,11 +62,9 @@ def make_portal(realm: IRealm, checkers: Users | Iterable[ICredentialsChecker], 
     return portal
 
 
-def _with_octets(checker: ICredentialsChecker) -> ICredentialsChecker:
-    """The ``memory:`` of strcred fills its table with text, which no credentials' octets would ever equal."""
-    if isinstance(checker, InMemoryUsernamePasswordDatabaseDontUse):
-        checker.users = {_octets(name): _octets(secret) for name, secret in checker.users.items()}
-    return checker
+def _make_octets(checker: InMemoryUsernamePasswordDatabaseDontUse) -> None:
+    """Make octets of the text that strcred's ``memory:`` fills its table with: no credentials would ever equal it."""
+    checker.users = {_octets(name): _octets(secret) for name, secret in checker.users.items()}
 
 
 def _octets(value: bytes | str) -> bytes:

@@ -11,6 +11,7 @@ import pytest
 from twisted.cred.checkers import ICredentialsChecker, InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword, UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
+from twisted.cred.strcred import makeChecker
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
@@ -135,6 +136,10 @@ class PasswordsOfAnAccount(AccountsCase):
         asked = UsernamePassword(b"john@vision25", b"theirs")
         await self.login(asked, memory)
         assert asked.username == b"john@vision25", "it was not changed"
+
+    async def test_the_memory_of_the_command_line_works_behind_accounts_too(self) -> None:
+        memory = makeChecker("memory:vision25:theirs")
+        assert await self.login(Password(b"john@vision25", b"theirs"), memory) == b"john@vision25"
 
     async def test_a_checker_that_means_somebody_else_is_not_believed(self) -> None:
         ticket = KerberosIdentity("vision25@EXAMPLE.ORG", b"john@vision25")
