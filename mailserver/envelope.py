@@ -7,7 +7,7 @@ have written. So nothing below is read, and of a message without a Received all.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, Final
@@ -125,49 +125,6 @@ async def _read_envelope(opened: Any, headers: EnvelopeHeaders) -> Envelope:
 def is_whole(head: bytes) -> bool:
     """Whether so much of a message holds all the headers that count, or as much as is looked at."""
     return len(head) >= HEAD_OCTETS or _WHOLE.search(head) is not None
-
-
-class Envelopes:
-    """The envelopes of a snapshot in columns, and which of an account's users they are for."""
-
-    __slots__ = ("_recipients", "_senders", "_unread", "_users", "shares")
-
-    def __init__(
-        self, senders: Sequence[bytes], recipients: Sequence[bytes], unread: Collection[int] = frozenset()
-    ) -> None:
-        self._senders = senders
-        self._recipients = recipients
-        self._unread = unread  # whom they are for is not known, so only the account itself gets them
-        self._users: dict[str, list[int]] | None = None
-        self.shares: dict[str, Any] = {}
-        """What a store has made of the indexes of a user, for the sessions that follow."""
-
-    def __getitem__(self, index: int) -> Envelope:
-        recipients = self._recipients[index]
-        return Envelope(self._senders[index], tuple(recipients.split(b",")) if recipients else ())
-
-    def indexes(self, user: str, user_of: Callable[[str], str], account: str) -> Sequence[int]:
-        """The messages for `user`; without a recipient they are for the one who is called as the account is.
-
-        `user_of` tells whom a local part means. The first call reads all the rows.
-        """
-        if self._users is None:
-            self._users = self._sorted(user_of, account)
-        return self._users.get(user, ())
-
-    def _sorted(self, user_of: Callable[[str], str], account: str) -> dict[str, list[int]]:
-        users: dict[str, list[int]] = {}
-        known: dict[bytes, list[list[int]]] = {}  # most mail is for few recipients
-        for index, recipients in enumerate(self._recipients):
-            if index in self._unread:
-                continue
-            lists = known.get(recipients)
-            if lists is None:
-                names = {user_of(local_part(each)) for each in recipients.split(b",")} if recipients else {account}
-                lists = known[recipients] = [users.setdefault(name, []) for name in names]
-            for each in lists:
-                each.append(index)
-        return users
 
 
 def local_part(address: bytes) -> str:

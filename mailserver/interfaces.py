@@ -9,7 +9,7 @@ because they are hot or cheap; the check for that stays inside ``net/``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Self
@@ -17,7 +17,7 @@ from typing import Self
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from mailserver.envelope import Envelope, Envelopes
+from mailserver.envelope import Envelope
 from mailserver.errors import LoginRefused
 from mailserver.snapshot import Snapshot
 
@@ -148,16 +148,6 @@ class IMaildrop(Interface):
 
     def release() -> None:
         """Unlock without removing anything; idempotent, and harmless after `commit`. It is the avatar's logout."""
-
-
-class IEnvelopes(Interface):
-    """A maildrop that can be an account of many users provides it."""
-
-    def envelopes(account: str, user: str | None, user_of: Callable[[str], str]) -> Envelopes | Deferred[Envelopes]:
-        """All envelopes of the snapshot, and of these `user`'s share made ready; at once when both are known already.
-
-        What could not be read just now has an empty envelope. `user_of` tells whom of `account` a local part means.
-        """
 
 
 class IBody(Interface):

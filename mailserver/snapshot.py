@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, overload
 
-from mailserver.envelope import Envelopes
-
 BLOCK = 1000
 """Rows a listing block covers: about 250 us of work, the most that one reactor turn spends on a listing."""
 
@@ -28,15 +26,13 @@ class Snapshot(Sequence[Message]):
     A store may hand the same snapshot to one session after another: what one asked for, the next need not compute.
     """
 
-    __slots__ = ("_scan", "_unique", "envelopes", "octets", "total", "uidls", "wire")
+    __slots__ = ("_scan", "_unique", "octets", "total", "uidls", "wire")
 
     def __init__(self, uidls: Sequence[bytes], octets: Sequence[int], wire: Sequence[int]) -> None:
         if not len(uidls) == len(octets) == len(wire):
             raise ValueError("the columns of a snapshot have different lengths")
         self.uidls, self.octets, self.wire = uidls, octets, wire
         self.total = sum(octets)
-        self.envelopes: Envelopes | None = None
-        """For the store that made the snapshot, of an account of many users: what it has read once."""
         self._scan: dict[int, bytes] = {}
         self._unique: dict[int, bytes] = {}
 

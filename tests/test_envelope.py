@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import TestCase
 
-from mailserver.envelope import HEAD_OCTETS, Envelope, EnvelopeHeaders, Envelopes, is_whole, read_envelope
-from mailserver.names import Names
+from mailserver.envelope import HEAD_OCTETS, Envelope, EnvelopeHeaders, is_whole, read_envelope
 from mailserver.store.body import BytesBody
 from tests.protocol.oracle import thorough
 
@@ -143,14 +142,3 @@ class ReadTests(TestCase):
         assert body.closed
         assert again.closed
         assert len(await body.read(1 << 20)) > 90_000
-
-
-def test_envelopes_are_sorted_by_the_users_of_an_account() -> None:
-    names = Names(accounts={"vision25": ""}, tag_separators="+")
-    recipients = [b"John@x", b"mary@x,john+news@x", b"", b"john", b"vision25@x", b"john@x,JOHN@y", b"j\xff@x"]
-    found = Envelopes([b""] * 6 + [b"s@t"], recipients)
-    assert found.indexes("john", names.user, "vision25") == [0, 1, 3, 5]
-    assert found.indexes("mary", names.user, "vision25") == [1]
-    assert found.indexes("vision25", names.user, "vision25") == [2, 4]
-    assert found.indexes("nobody", names.user, "vision25") == ()
-    assert (found[1], found[2], found[6].sender) == (Envelope(b"", (b"mary@x", b"john+news@x")), Envelope(), b"s@t")

@@ -65,3 +65,9 @@ def test_a_block_is_made_once():
     assert snapshot.scan_block(0) is snapshot.scan_block(0)
     assert snapshot.unique_block(0) is snapshot.unique_block(0)
     assert snapshot.scan_block(0) != snapshot.unique_block(0)
+
+
+def test_nothing_is_hung_on_a_snapshot():
+    assert set(Snapshot.__slots__) == {"uidls", "octets", "wire", "total", "_scan", "_unique"}
+    with pytest.raises(AttributeError):
+        Snapshot.of(THREE).envelopes = None

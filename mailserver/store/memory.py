@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
-from mailserver.envelope import HEAD_OCTETS, Envelope, EnvelopeHeaders, Envelopes
+from mailserver.envelope import HEAD_OCTETS, Envelope, EnvelopeHeaders
 from mailserver.errors import MaildropInUse, MaildropUnavailable, MessageGone, NoMaildrop
-from mailserver.interfaces import IEnvelopes, IMaildrop, IStore, User
+from mailserver.interfaces import IMaildrop, IStore, User
 from mailserver.snapshot import Message, Snapshot
 from mailserver.store.body import BytesBody
-from mailserver.store.share import prepare
+from mailserver.store.envelopes import Envelopes, IEnvelopes
 from mailserver.wireform import measure
 
 
@@ -99,8 +99,9 @@ class _MemoryMaildrop:
 
     def envelopes(self, account: str, user: str | None, user_of: Callable[[str], str]) -> Envelopes:
         read = [self._headers.read(self._stored.get(uidl, b"")[:HEAD_OCTETS]) for uidl in self.messages.uidls]
-        found = Envelopes([each.sender for each in read], [b",".join(each.recipients) for each in read])
-        prepare(found, self.messages, account, user, user_of)
+        senders, recipients = [each.sender for each in read], [b",".join(each.recipients) for each in read]
+        found = Envelopes(self.messages, senders, recipients)
+        found.prepare(account, user, user_of)
         return found
 
     def sent(self, number: int, octets: int) -> None:

@@ -8,40 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple, cast
+from typing import cast
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailserver.envelope import Envelope, Envelopes, local_part
-from mailserver.interfaces import Account, IBody, IEnvelopes, IMaildrop, IStore, User
+from mailserver.envelope import Envelope, local_part
+from mailserver.interfaces import Account, IBody, IMaildrop, IStore, User
 from mailserver.names import Names
-from mailserver.snapshot import Snapshot
-
-
-class Share(NamedTuple):
-    """Some messages of a snapshot."""
-
-    indexes: Sequence[int]
-    """Of the account's messages."""
-    messages: Snapshot
-
-
-NOTHING = Share((), Snapshot((), (), ()))
-
-
-def prepare(
-    envelopes: Envelopes, messages: Snapshot, account: str, user: str | None, user_of: Callable[[str], str]
-) -> None:
-    """Make `user`'s share ready, unless he has none. For a thread, where there are many messages."""
-    if user is None or user in envelopes.shares:
-        return
-    indexes = envelopes.indexes(user, user_of, account)
-    if indexes:
-        uidls, octets, wire = (messages.uidls, messages.octets, messages.wire)
-        own = Snapshot([uidls[i] for i in indexes], [octets[i] for i in indexes], bytes([wire[i] for i in indexes]))
-        envelopes.shares[user] = Share(indexes, own)
+from mailserver.store.envelopes import NOTHING, Envelopes, IEnvelopes, Share
 
 
 @implementer(IStore)

@@ -13,7 +13,8 @@ from hashlib import blake2b
 from itertools import chain
 from typing import NamedTuple
 
-from mailserver.envelope import STEP_OCTETS, EnvelopeHeaders, Envelopes, is_whole
+from mailserver.envelope import STEP_OCTETS, EnvelopeHeaders, is_whole
+from mailserver.store.envelopes import Envelopes
 from mailserver.store.maildir.contents import beginning
 from mailserver.store.maildir.files import read_whole, rename, write_new
 from mailserver.store.maildir.index import Index
@@ -49,18 +50,21 @@ def read(root: bytes, index: Index, headers: EnvelopeHeaders, clock: Clock) -> R
     found = _look(root, index, missing, headers, clock)
     rows: dict[bytes, Cells] = {}
     for uidl in uidls:
-        cells = known.get(uidl) or found.get(uidl)
-        if cells is not None:
-            rows[uidl] = cells
+        row = known.get(uidl) or found.get(uidl)
+        if row is not None:
+            rows[uidl] = row
     note = ""
     if rows.keys() != known.keys():
         try:
             write(root, encode(rows, headers))
         except OSError as error:
             note = f"the envelopes cannot be stored, so every login reads them from the messages: {error}"
-    columns = [rows.get(uidl, (b"", b"")) for uidl in uidls]
+    cells = [rows.get(uidl, (b"", b"")) for uidl in uidls]
     unread = frozenset(at for at in missing if uidls[at] not in rows)
-    return Read(Envelopes([row[0] for row in columns], [row[1] for row in columns], unread), not unread, note)
+    envelopes = Envelopes(
+        index.snapshot, [sender for sender, _ in cells], [recipients for _, recipients in cells], unread
+    )
+    return Read(envelopes, not unread, note)
 
 
 def encode(rows: Mapping[bytes, Cells], headers: EnvelopeHeaders) -> bytes:

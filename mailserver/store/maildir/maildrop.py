@@ -13,14 +13,17 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailserver.envelope import Envelope, EnvelopeHeaders, Envelopes, read_envelope
+from mailserver.envelope import Envelope, EnvelopeHeaders, read_envelope
 from mailserver.errors import MaildropUnavailable, MessageGone, MessageSealed
-from mailserver.interfaces import IBody, IEnvelopes, IMaildrop
+from mailserver.interfaces import IBody, IMaildrop
 from mailserver.store.body import FileBody, ThreadedBody, UnpackedBody
 from mailserver.store.disk import Disk
+from mailserver.store.envelopes import Envelopes, IEnvelopes
 from mailserver.store.maildir import envelopes, journal
 from mailserver.store.maildir import filenames as names
+from mailserver.store.maildir.cache import IndexCache
 from mailserver.store.maildir.contents import Opened, open_at_once, open_thoroughly
+from mailserver.store.maildir.envelopes import Read
 from mailserver.store.maildir.files import shown, unsynced
 from mailserver.store.maildir.index import Index
 from mailserver.store.maildir.listing import PASSES, PREFIX, Clock, directory_times, look, pause
@@ -28,7 +31,6 @@ from mailserver.store.maildir.locking import holds, taken_at
 from mailserver.store.maildir.removal import Removal
 from mailserver.store.maildir.same import Target, found_again
 from mailserver.store.maildir.settle import Lesson, settle
-from mailserver.store.share import prepare
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Context:
     """The objects and settings that all maildrops of a store share."""
 
     disk: Disk
+    cache: IndexCache
     at_once: bool
     """Whether bounded work may use the disk in the reactor thread."""
     marks_seen: bool
@@ -84,10 +87,10 @@ class Maildrop:
         self, account: str, user: str | None, user_of: Callable[[str], str]
     ) -> Envelopes | Deferred[Envelopes]:
         """At once when an earlier session has read them and nothing changed; else from a thread."""
-        known = self.messages.envelopes
-        if known is not None and (user is None or user in known.shares):
+        known = self._context.cache.envelopes(self._root, self._index)
+        if known is not None and known.serves(user):
             return known
-        read = self._context.disk.read(self._root, self._read_envelopes, account, user, user_of)
+        read = self._context.disk.read(self._root, self._read_envelopes, known, account, user, user_of)
         return read.addCallback(self._enveloped)
 
     def sent(self, number: int, octets: int) -> None:
@@ -180,21 +183,24 @@ class Maildrop:
         failure.trap(OSError, MessageGone)
         raise self._gone(index, cast("Exception", failure.value))
 
-    def _read_envelopes(self, account: str, user: str | None, user_of: Callable[[str], str]) -> tuple[Envelopes, str]:
-        """In a thread: read the envelopes, and share them with later sessions if all could be read."""
-        found, whole, note = self.messages.envelopes, True, ""
-        if found is None:
-            found, whole, note = envelopes.read(self._root, self._index, self._context.headers, self._clock)
-        prepare(found, self.messages, account, user, user_of)
-        if whole:
-            self.messages.envelopes = found
-        return found, note
+    def _read_envelopes(
+        self, known: Envelopes | None, account: str, user: str | None, user_of: Callable[[str], str]
+    ) -> Read:
+        """In a thread: read the envelopes unless they are known, and prepare the user's share."""
+        if known is None:
+            read = envelopes.read(self._root, self._index, self._context.headers, self._clock)
+        else:
+            read = Read(known, True, "")
+        read.envelopes.prepare(account, user, user_of)
+        return read
 
-    def _enveloped(self, read: tuple[Envelopes, str]) -> Envelopes:
-        found, note = read
-        if note:
-            self._context.report(self._root, note)
-        return found
+    def _enveloped(self, read: Read) -> Envelopes:
+        """Keep the envelopes for later sessions if all could be read."""
+        if read.whole:
+            self._context.cache.keep_envelopes(self._root, self._index, read.envelopes)
+        if read.note:
+            self._context.report(self._root, read.note)
+        return read.envelopes
 
     def _end(self, numbers: Sequence[int]) -> Deferred[int]:
         lock, self._lock = self._lock, -1

@@ -60,7 +60,7 @@ class MaildirStore:
         self._cache = IndexCache()
         self._reported: OrderedDict[tuple[bytes, str], None] = OrderedDict()
         headers = headers or EnvelopeHeaders()
-        self._context = Context(self._disk, io == "auto", seen == "retr", clock, self._report, headers)
+        self._context = Context(self._disk, self._cache, io == "auto", seen == "retr", clock, self._report, headers)
         self.needs: frozenset[str] = frozenset() if self._template is None else self._template.needs
 
     def start(self, _reactor: object = None) -> Deferred[None]:

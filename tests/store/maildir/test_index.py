@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailserver.store.envelopes import Envelopes
 from mailserver.store.maildir import index
 from mailserver.store.maildir.cache import IndexCache
 from mailserver.store.maildir.index import DISTRUSTED, WIRE, Row
@@ -163,3 +164,21 @@ def test_the_cache_forgets_the_oldest_when_its_rows_are_too_many() -> None:
     assert [cache.get(root, (1, 1, 1)) for root in (b"a", b"b", b"c")] == [None, found, found]
     assert cache.get(b"b", (1, 1, 2)) is None
     assert len(cache) == 2
+
+
+def test_envelopes_stay_with_the_very_index_they_are_of() -> None:
+    first, second = index.decode(DATA), index.decode(DATA)
+    assert first is not None
+    assert second is not None
+    cache = IndexCache(rows=100)
+    kept = Envelopes(first.snapshot, [], [])
+    cache.keep_envelopes(b"a", first, kept)
+    assert cache.envelopes(b"a", first) is None, "there is no index to keep them beside"
+    cache.put(b"a", (1, 1, 1), first)
+    cache.keep_envelopes(b"a", second, kept)
+    assert cache.envelopes(b"a", first) is None
+    cache.keep_envelopes(b"a", first, kept)
+    assert cache.envelopes(b"a", first) is kept
+    assert cache.envelopes(b"a", second) is cache.envelopes(b"b", first) is None
+    cache.put(b"a", (1, 1, 1), second)
+    assert cache.envelopes(b"a", first) is cache.envelopes(b"a", second) is None
