@@ -6,6 +6,7 @@ import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.realm import realm
 from tests.servers import RUNNING
@@ -14,6 +15,10 @@ __all__ = ["realm"]
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 """The hundreds of servers that the tests start would compile the package anew each, for half a second of CPU."""
+
+# How busy the machine is, is no property of the code: an example has no deadline, and may be drawn slowly.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -7,6 +7,8 @@ import ssl
 from collections.abc import Sequence
 from typing import Self
 
+from tests.waiting import eventually
+
 SECONDS = 30
 """How long a reply may take before a test has failed."""
 
@@ -122,3 +124,22 @@ class RawPOP3:
         data = self.socket.recv(1 << 18)
         self._data += data
         return bool(data)
+
+
+def patient(port: int, name: str, password: str, *, tls: ssl.SSLContext | None = None) -> RawPOP3:
+    """A session as soon as the one before is given back: the server hears a little later of who left without QUIT."""
+    clients: list[RawPOP3] = []
+
+    def logged_in() -> bool:
+        client = RawPOP3(port, tls=tls)
+        client.ok(b"USER " + name.encode())
+        reply = client.command(b"PASS " + password.encode())
+        if reply.startswith(b"-ERR [IN-USE]"):
+            client.close()
+            return False
+        assert reply.startswith(b"+OK"), reply
+        clients.append(client)
+        return True
+
+    eventually(logged_in, lambda: "the maildrop is still in use")
+    return clients[0]

@@ -82,7 +82,7 @@ class Realm:
         self._folder = tempfile.TemporaryDirectory(prefix="mailserver-realm-")
         self.folder = Path(self._folder.name)
         self.keytab = self.folder / "pop.keytab"
-        self.port = _free_port()
+        self._bound, self.port = _free_port()
         self.config = self.configuration("krb5.conf")
         (self.folder / "kdc.conf").write_text(KDC_CONF.format(name=name, folder=self.folder, port=self.port))
         self._caches: dict[str, Path] = {}
@@ -170,6 +170,7 @@ class Realm:
     def stop(self) -> None:
         """Stop the KDC, and remove all that there was."""
         self.halt()
+        self._bound.close()
         self._folder.cleanup()
 
     def _create(self) -> None:
@@ -208,16 +209,23 @@ def _path_of(program: str) -> str:
     pytest.skip(missing)
 
 
-def _free_port() -> int:
-    """A port that nobody has, for UDP and TCP alike: krb5kdc cannot be handed a socket, nor asked which it got."""
+def _free_port() -> tuple[socket.socket, int]:
+    """A port that nobody has, for UDP and TCP alike: krb5kdc cannot be handed a socket, nor asked which it got.
+
+    As long as the socket that comes with it is open, the kernel gives the port to nobody who asks for any: neither before
+    the KDC starts nor while it is halted. krb5kdc sets SO_REUSEADDR, so to it the port is free.
+    """
     while True:
-        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            tcp.bind(("127.0.0.1", 0))
+        tcp = socket.socket()
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        tcp.bind(("127.0.0.1", 0))
+        with socket.socket(type=socket.SOCK_DGRAM) as udp:
             try:
                 udp.bind(tcp.getsockname())
             except OSError:
+                tcp.close()
                 continue
-            return int(tcp.getsockname()[1])
+        return tcp, int(tcp.getsockname()[1])
 
 
 def _listens(port: int) -> bool:

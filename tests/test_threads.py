@@ -91,10 +91,11 @@ def test_no_login_needs_a_new_thread(realm: Realm, issuer: int) -> None:
             before = tasks(server)
             for user, password in (("alice", "sesame of alice"), ("bob", PASSWORDS["utf8"].decode())):
                 with RawPOP3(server.pop3_port) as wire:
-                    wire.login(user, password)
+                    wire.login(user, password).quit()
                 assert tasks(server) == before, user
             with RawPOP3(server.pop3_port) as wire:
                 assert wire.command(b"AUTH OAUTHBEARER " + b64encode(b"n,,\1auth=Bearer opaque\1\1")).startswith(b"+OK")
+                wire.quit()
             assert tasks(server) == before, "introspection"
             log_in(server, realm)
             assert tasks(server) == before, "KPOP"

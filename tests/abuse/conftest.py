@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.abuse.measures import descriptors, eventually
+from tests.abuse.measures import descriptors
 from tests.rawpop3 import RawPOP3
 from tests.servers import Server, Site
+from tests.waiting import eventually
 
 Serve = Callable[..., Server]
 

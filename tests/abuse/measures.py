@@ -1,13 +1,10 @@
-"""What a process takes of the machine, read from /proc, and the waiting for it to give that back."""
+"""What a process takes of the machine, read from /proc."""
 
 from __future__ import annotations
 
 import os
 import socket
 import struct
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -15,9 +12,6 @@ from tests.rawpop3 import RawPOP3
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
-
-_PAUSE: Final = 0.01
-"""Seconds between two looks at a condition that nothing announces; the outcome does not depend on it."""
 
 
 def descriptors(pid: int) -> int:
@@ -60,14 +54,6 @@ class Files:
     @property
     def new(self) -> set[Path]:
         return self._now() - self._before
-
-
-def eventually(met: Callable[[], bool], what: Callable[[], object], seconds: float = 20) -> None:
-    """Wait until something is so that nothing announces, such as the end of a descriptor in another process."""
-    deadline = time.monotonic() + seconds
-    while not met():
-        assert time.monotonic() < deadline, f"waited {seconds} s: {what()}"
-        threading.Event().wait(_PAUSE)
 
 
 def reset(client: RawPOP3) -> None:

@@ -11,7 +11,7 @@ from random import Random
 from threading import RLock
 
 from tests.corpus import canonical
-from tests.rawpop3 import RawPOP3
+from tests.rawpop3 import patient
 from tests.servers import Account
 
 ENOUGH = 8
@@ -89,8 +89,7 @@ class Drop:
     def check(self, port: int) -> None:
         """Log in, compare everything, and leave."""
         begun = self.begin()
-        with RawPOP3(port) as client:
-            client.login(self.account.name, self.account.password)
+        with patient(port, self.account.name, self.account.password) as client:
             assert not (self.account.maildir / "mailserver-journal").exists()
             rows = client.listing(b"UIDL")
             self.saw([uidl for _, uidl in rows], begun)

