@@ -1,7 +1,7 @@
-"""Mailboxes written for twisted.mail, served as maildrops.
+"""Serves mailboxes that were written for twisted.mail as maildrops.
 
-A portal may answer an avatar that provides `twisted.mail.interfaces.IMailboxPOP3`. What such a mailbox marks as deleted
-it removes at its `sync`; both happen at QUIT, never at DELE, so a session that ends otherwise leaves nothing to undo.
+A portal may answer an avatar that provides `twisted.mail.interfaces.IMailboxPOP3`. Such a mailbox marks messages as deleted and
+removes them at its `sync`. Both happen at QUIT, never at DELE, so a session that ends otherwise leaves nothing to undo.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from mailserver.interfaces import IBody, IMaildrop
 from mailserver.snapshot import Snapshot
 
 ROWS: Final = 250
-"""Messages asked for in one reactor turn: at some 2 us for a cheap mailbox's getUidl, half a millisecond."""
+"""Messages listed in one reactor turn: at about 2 us for a cheap mailbox's getUidl, half a millisecond."""
 
 _VALID_UIDL: Final = re.compile(rb"[\x21-\x7e]{1,70}")  # RFC 1939 section 7
 _GONE: Final = (ValueError, LookupError, FileNotFoundError, PermissionError)
-"""How a mailbox says that it has no such message: by its interface, and as twisted.mail's Maildir does."""
+"""The errors of a mailbox without the message: its interface's, and the one of twisted.mail's Maildir."""
 
 
 def adapt(mailbox: IMailboxPOP3, clock: IReactorTime) -> Deferred[IMaildrop]:
-    """The mailbox as a maildrop; messages of size 0 are absent, as IMailboxPOP3 means deleted ones by it.
+    """The mailbox as a maildrop; messages of size 0 are left out, since IMailboxPOP3 means deleted ones by it.
 
-    The sizes are the mailbox's: whether they count CRLFs, as RFC 1939 section 11 asks, only reading every message could tell.
-    A large mailbox is listed a part in each turn of the reactor, though its own listMessages runs in one.
+    The sizes are the mailbox's: only reading every message could show whether they count CRLFs, as RFC 1939 section 11
+    requires. A large mailbox is listed in parts, one in each reactor turn, but its own listMessages runs in one turn.
     """
     return Deferred.fromCoroutine(_adapt(mailbox, clock))
 
@@ -62,14 +62,14 @@ async def _adapt(mailbox: IMailboxPOP3, clock: IReactorTime) -> IMaildrop:
 
 
 def _unique_id(uidl: bytes | str) -> bytes:
-    """The mailbox's unique-id, which some write as str; hashed when RFC 1939 section 7 forbids it."""
+    """The mailbox's unique-id, which may be a str; hashed when RFC 1939 section 7 forbids it."""
     raw = uidl.encode("utf-8", "surrogateescape") if isinstance(uidl, str) else uidl
     return raw if _VALID_UIDL.fullmatch(raw) else hashlib.sha256(raw).hexdigest().encode()
 
 
 @implementer(IMaildrop)
 class MailboxMaildrop:
-    """An IMailboxPOP3 as a maildrop. It has no lock but what the mailbox takes itself."""
+    """An IMailboxPOP3 as a maildrop. Only the mailbox itself may take a lock."""
 
     def __init__(self, mailbox: IMailboxPOP3, clock: IReactorTime, indexes: Sequence[int], messages: Snapshot) -> None:
         self.messages = messages
@@ -78,7 +78,7 @@ class MailboxMaildrop:
         self._indexes = indexes
 
     def fetch(self, number: int) -> IBody | Deferred[IBody]:
-        """Open a message; its `read` blocks as long as the mailbox's file does."""
+        """Open a message; the body's `read` blocks as long as the mailbox's file does."""
         try:
             file = self._mailbox.getMessage(self._indexes[number - 1])
         except _GONE:
@@ -88,14 +88,14 @@ class MailboxMaildrop:
         return MailboxBody(file)
 
     def envelope(self, number: int) -> Deferred[Envelope]:
-        """Read from the message, by the headers that are usual."""
+        """The envelope, read from the message by the default headers."""
         return read_envelope(self.fetch(number), EnvelopeHeaders())
 
     def sent(self, number: int, octets: int) -> None:
-        """Nothing: IMailboxPOP3 has no notion of it."""
+        """Do nothing: IMailboxPOP3 has no method for it."""
 
     def commit(self, numbers: Sequence[int]) -> Deferred[int]:
-        """Delete and synchronise. A fault before `sync` takes the marks back, so that nothing was deleted."""
+        """Delete and synchronise. After a fault before `sync` the marks are removed, so that nothing is deleted."""
         return Deferred.fromCoroutine(self._commit(numbers))
 
     async def _commit(self, numbers: Sequence[int]) -> int:
@@ -115,7 +115,7 @@ class MailboxMaildrop:
         return left
 
     def release(self) -> None:
-        """Nothing: nothing was marked. The portal's own logout tells the mailbox that the session is over."""
+        """Do nothing: nothing is marked. The portal's own logout informs the mailbox of the session's end."""
 
 
 def _message_gone(failure: Failure) -> Any:
@@ -138,8 +138,8 @@ class MailboxBody:
         return data
 
     def fileno(self) -> None:
-        """None: what descriptor a mailbox's file has, and where the message begins in it, is its own affair."""
+        """None: a mailbox's file may have no descriptor, and the message may begin anywhere in it."""
 
     def close(self) -> None:
-        """As IBody; the file's own close may be called again."""
+        """As IBody; a file's close may be called repeatedly."""
         self._file.close()

@@ -1,4 +1,4 @@
-"""A session over a Twisted transport: pumps it, writes once per batch of pipelined commands, keeps the time.
+"""A session over a Twisted transport: runs it, writes once per batch of pipelined commands, and enforces the timeouts.
 
 `Connection` knows no protocol. It pumps a core, such as a session, with `feed`, `next`, `take`, `busy` and `unread`, and
 needs a subclass that performs the core's effects.
@@ -22,7 +22,7 @@ from mailserver.net.transfer import CHUNK, FileSender, Transfer
 from mailserver.net.waiting import Waiting
 
 UNREAD_LIMIT = 64 * 1024
-"""Octets of input that may wait while an effect is open or the client does not read; above it reading stops too."""
+"""Octets of input that may wait while an effect is open or the client does not read; above it, the connection stops reading."""
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -47,7 +47,7 @@ class Connection(Waiting):
 
     def __init__(self, clock: IReactorTime, peer: str) -> None:
         super().__init__(clock, peer)
-        self.ended = ""  # by what, for the log; the first cause counts
+        self.ended = ""  # the cause of the end, for the log; the first one counts
         self.draining = False
         self._transfer: Transfer | None = None
         self._sender: FileSender | None = None
@@ -58,27 +58,27 @@ class Connection(Waiting):
     # What a subclass gives.
 
     def begin(self, *, tls: bool) -> Core:
-        """Return what is pumped first; `tls` tells whether the transport is TLS from its first byte."""
+        """Return the first core; `tls` tells whether the transport is TLS from its first octet."""
         raise NotImplementedError
 
     def perform(self, effect: Any) -> None:
-        """Begin to do what the session asked for."""
+        """Begin to perform an effect."""
         raise NotImplementedError
 
     def allowed_seconds(self) -> float:
-        """How long the session may be inactive in its state."""
+        """The seconds that the session may be inactive in its state."""
         raise NotImplementedError
 
     def stranger_seconds(self) -> float:
-        """How long the connection may last in all, its closing included, until somebody has logged in."""
+        """The seconds that the connection may last in total, including its close, unless a user logs in."""
         raise NotImplementedError
 
     def leave(self) -> None:
-        """Give back what the session holds; called once, when the connection was lost."""
+        """Release what the session holds; called once, when the connection is lost."""
         raise NotImplementedError
 
     def facts(self) -> dict[str, Any]:
-        """Return what the log tells of the connection in each of its events, at least `peer` and `user`."""
+        """Return the fields of the connection for each of its log events, at least `peer` and `user`."""
         raise NotImplementedError
 
     def end(self, cause: str) -> None:
@@ -95,7 +95,7 @@ class Connection(Waiting):
         self.pump()
 
     def dataReceived(self, data: bytes) -> None:
-        """Feed the session. Only a line's end is activity: octets that dribble in keep nothing alive."""
+        """Feed the session. Only a line's end counts as activity: single octets do not keep a connection alive."""
         self.octets_in += len(data)
         if self._closing:
             self.discard(len(data))
@@ -106,11 +106,11 @@ class Connection(Waiting):
         self.pump()
 
     def pauseProducing(self) -> None:
-        """Run no more commands: the client does not read as fast as we write."""
+        """Run no more commands: the client reads more slowly than we write."""
         self._paused = True
 
     def resumeProducing(self) -> None:
-        """Go on: what was written has left."""
+        """Go on: the written octets have left."""
         self._paused = False
         self._direct = self.plain
         self.active = self.clock.seconds()
@@ -128,10 +128,10 @@ class Connection(Waiting):
             self.pump()
 
     def writeConnectionLost(self) -> None:
-        """Do nothing: the client closes, or is dropped."""
+        """Do nothing: the client will close, or the connection is dropped."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 - Twisted's signature
-        """Give everything back, and cancel what is waited for. What arrives for us all the same is given back then."""
+        """Release everything, and cancel the pending answer; one that still arrives is released then."""
         self.lost = True
         self.cancel_moment()
         if self._sender is not None:
@@ -147,7 +147,7 @@ class Connection(Waiting):
     # What the factory calls.
 
     def check(self, now: float) -> None:
-        """Close a session whose time is up. It is not idle while bytes leave."""
+        """Close a session whose time is up. A session is not idle while octets leave."""
         self.notice_progress(0 if self._sender is None else self._sender.octets, now)
         allowed = CLOSING_SECONDS if self._closing else self.allowed_seconds()
         if now - self.active < allowed and now - self.since < self.stranger_seconds():
@@ -159,7 +159,7 @@ class Connection(Waiting):
             self.expire()
 
     def expire(self) -> None:
-        """Close without a word (RFC 1939 section 3)."""
+        """Close without a reply (RFC 1939 section 3)."""
         self.close()
 
     def drain(self) -> None:
@@ -175,13 +175,13 @@ class Connection(Waiting):
     # The pump.
 
     def pump(self) -> None:
-        """Run the session until it waits for bytes, for the world, or for the client to read."""
+        """Run the session until it waits for octets, for the answer to an effect, or for the client to read."""
         if self._pumping:
             return  # an effect was answered at once; the loop below goes on
         self._pumping = True
         try:
             self._run()
-        except Exception:  # noqa: BLE001 - the one border where a fault of ours ends the connection
+        except Exception:  # noqa: BLE001 - the one place where a fault ends the connection
             self.fault(Failure())
         finally:
             self._pumping = False
@@ -207,7 +207,7 @@ class Connection(Waiting):
         self._limit_reading()
 
     def change(self, core: Core) -> None:
-        """Pump another core from now on. The replies of the one before leave together with its own."""
+        """Run another core from now on. The former core's replies leave in the same batch."""
         self._batch += self.core.take()
         self.core = core
 
@@ -233,7 +233,7 @@ class Connection(Waiting):
         self._closing = True
         self.active = self.clock.seconds()
         if self._stopped:
-            self.transport.resumeProducing()  # the client's own goodbye is still to be read
+            self.transport.resumeProducing()  # the client's own close must still be read
         self.hang_up(talking=bool(self.core.unread) and not self._half_closed)
 
     # Bodies.
@@ -244,7 +244,7 @@ class Connection(Waiting):
         self._transfer = transfer
 
     def send_file(self, sender: FileSender) -> None:
-        """Write the batch, and after it a body by sendfile, for whose time the transport is its own."""
+        """Write the batch, and then a body by sendfile, which owns the transport meanwhile."""
         self.flush()
         self.transport.unregisterProducer()
         self._paused = False
@@ -291,7 +291,7 @@ class Connection(Waiting):
     # Failures.
 
     def fault(self, failure: Failure) -> None:
-        """End the connection after a fault; within a message without a word, so that no client takes it for whole."""
+        """End the connection after a fault; within a message without a reply, so that no client takes it for complete."""
         self.end("message cut short" if failure.check(MessageTruncated) else "fault")
         report(failure, self.facts())
         if self.lost:

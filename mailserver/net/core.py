@@ -1,4 +1,4 @@
-"""What a connection pumps: a session, or what comes before one."""
+"""The interface of a core, which a connection runs: a session, or a preamble before one."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from mailserver.errors import Refusal
 
 
 class Core(Protocol):
-    """What a connection asks of what it pumps."""
+    """The methods that a connection calls on its core."""
 
     @property
     def busy(self) -> bool:
-        """Whether something is under way, and nothing else may be said."""
+        """Whether an effect or a reply is under way, so that no other reply may be written."""
 
     @property
     def unread(self) -> int:
-        """Octets fed and not yet read."""
+        """The number of octets that were fed but not read yet."""
 
     def feed(self, data: bytes) -> None:
         """Buffer what arrived."""
@@ -25,7 +25,7 @@ class Core(Protocol):
         """Return the next effect, or None."""
 
     def take(self) -> list[bytes]:
-        """Give away the replies."""
+        """Return and forget the replies so far."""
 
     def last_words(self, refusal: Refusal) -> list[bytes]:
-        """Give away the replies, and what the client hears of a `refusal` that ends the connection."""
+        """Return and forget the replies so far, followed by the reply for a `refusal` that ends the connection."""

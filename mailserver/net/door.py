@@ -1,7 +1,7 @@
-"""The door: names, portal, oracle and throttle in one place, for the clients of any protocol.
+"""The login in one place, for the clients of any protocol: names, portal, oracle and throttle.
 
-A listener has a `Door`, which keeps nothing of anybody; each of its clients has a `Visit` there. Both answer with Deferreds and
-know no connection: who asks waits for the answer, cancels it when the client has left, and then calls `Visit.leave`.
+A listener has a `Door`, which keeps no state of clients; each client has a `Visit`. Both answer with Deferreds and know no
+connection: the caller waits for the answer, cancels it when the client has left, and then calls `Visit.leave`.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from mailserver.net.throttle import Attempt, Throttle, network
 
 Avatar = tuple[type[Interface], object, Callable[[], None]]
 Adapt = Callable[[type[Interface], Any], Any]
-"""Makes of an avatar, and of the interface that it has, what its listener serves; that, or a Deferred of it."""
+"""Converts an avatar, given its interface, to the object that the listener serves, or to a Deferred of it."""
 
 log = Logger()
 
 
 class Door:
-    """Where the clients of a listener log in. Its parts may be other listeners', too.
+    """The login of a listener's clients. Several listeners may share its parts.
 
-    `portal` is any cred portal; it is asked for an avatar of the `interfaces`, the first that its realm knows, of which `adapt`
-    makes what the listener serves. `names` reads the names that clients give, before portal and oracle see them. To cancel
-    a login cancels what the portal's checkers do, and what its realm does if it is `IRevocable`; of another realm, and of a
-    portal that is not cred's own, nobody knows what would be lost: they go on, and whom they let in is logged out.
+    `portal` is any cred portal. It is asked for an avatar of the first of `interfaces` that its realm knows, and `adapt`
+    converts the avatar. `names` reads the names that clients give, before portal and oracle see them. Cancelling a login
+    cancels the portal's checkers, and its realm if that is `IRevocable`. Other realms, and portals that are not cred's own,
+    might lose something if they were cancelled: they go on, and an avatar that they then answer is logged out.
     """
 
     def __init__(  # noqa: PLR0913 - its parts, named where they are given
@@ -71,28 +71,28 @@ class Door:
             self._portal.checkers = portal.checkers
 
     def attempt(self, peer: str, user: str) -> Attempt:
-        """Ask for a turn to verify what a client gave as `user`'s secret. An account has one for all of its users."""
+        """Ask for a turn to verify `user`'s secret. The users of an account share its turns."""
         return self._throttle.attempt(peer, user, user if self.names is None else self.names.owner(user).maildrop)
 
     def ask(self, request: object) -> Deferred[object]:
-        """Carry a SASL exchange's question to the oracle."""
+        """Pass a SASL exchange's request to the oracle."""
         if self.names is not None and isinstance(request, VerifierOf):
             name = self.names.read(request.username)
-            if name is not None:  # else the oracle finds that it is nobody's, and takes its time
+            if name is not None:  # otherwise the oracle finds that the name is invalid, in the usual time
                 request = replace(request, username=name.encode("utf-8"), typed=request.typed or request.username)
         return fail(TemporaryFailure()) if self._oracle is None else self._oracle.ask(request)
 
     def log_in(self, credentials: Any, mind: Mind) -> Deferred[Any]:
-        """Ask the portal, as cred's `login` does."""
+        """Log in at the portal, as cred's `login` does."""
         asked: Deferred[Any] = maybeDeferred(self._portal.login, credentials, mind, *self._interfaces)
         return _shielded(asked) if self._foreign else asked
 
 
 class Visit:
-    """One client at the door: whom he says he is, the attempt at a secret that is not settled, and the logout he owes.
+    """One client's login: the name it gave, its attempt at a secret until that is settled, and its avatar's logout.
 
-    `ask` and `log_in` wait for the turn of the secret that they are about; a ticket, which nobody guesses, needs none. At most
-    one answer is waited for at a time. Where it is a failure, `refuse` settles it.
+    `ask` and `log_in` wait for a turn before a secret is verified; a ticket, which nobody can guess, needs none. At most one
+    answer may be pending. If it fails, `refuse` settles it.
     """
 
     __slots__ = ("_attempt", "_door", "logout", "peer", "principal", "user")
@@ -100,16 +100,16 @@ class Visit:
     def __init__(self, door: Door, peer: str) -> None:
         self.peer = peer
         self.user = ""
-        """Whose maildrop is wanted, as the log may show it; "" until he is named."""
+        """The user whose maildrop the client requests, in a form for the log; "" until it names one."""
         self.principal = ""
-        """Who has proved it, where that is another name."""
+        """The authenticated name, where it differs from the user's."""
         self._door = door
-        self._attempt: Attempt | None = None  # at a secret, until its outcome is known
+        self._attempt: Attempt | None = None  # the attempt at a secret, until its outcome is known
         self.logout: Callable[[], object] | None = None
-        """The avatar's, from the login on until it was called."""
+        """The avatar's logout, from the login until it was called."""
 
     def ask(self, request: object) -> Deferred[object]:
-        """Ask the oracle: about a secret when its turn has come, about anything else at once."""
+        """Ask the oracle; a request about a secret waits for its turn."""
         match request:
             case VerifierOf(username=name) | BearerToken(claimed=name):
                 names = self._door.names
@@ -119,7 +119,7 @@ class Visit:
         return self._ask(request)
 
     def log_in(self, credentials: Credentials, mind: Mind) -> Deferred[Any]:
-        """Log in at the portal; answers what the door's `adapt` made of the avatar."""
+        """Log in at the portal; answers the result of the door's `adapt`."""
         names = self._door.names
         if names is not None:
             credentials = renamed(credentials, names.read)
@@ -128,17 +128,17 @@ class Visit:
         self.user = printable(credentials.username) or self.principal
         verified, attempt = proven(credentials), self._attempt
         if verified and attempt is not None and attempt.visitor.user != self.user:
-            self._end_attempt(Attempt.withdrawn)  # it was another's: a token's owner need not be who was claimed
+            self._end_attempt(Attempt.withdrawn)  # another user's: a token's owner may differ from the claimed name
         if verified or (attempt is not None and isinstance(credentials, Unproven)):
             return self._log_in(credentials, mind)
         return self._in_turn(self._log_in, credentials, mind)
 
     def refuse(self, failure: Failure, facts: Mapping[str, Any], mechanism: bytes | None = None) -> Refusal:
-        """Settle an answer that failed, a login by `mechanism` or a question; returns what the client hears of it.
+        """Settle a failed login by `mechanism`, or a failed request; returns the refusal for the client.
 
-        `facts` name the session for the operator, who hears the rest.
+        The rest goes to the log, with `facts` that name the session.
         """
-        self.log_out(facts)  # of an avatar that could not be adapted
+        self.log_out(facts)  # if the avatar could not be adapted
         if mechanism is not None and isinstance(refusal_for(failure.value), AuthenticationFailed):
             waited = 0.0 if self._attempt is None else self._attempt.waited
             tell_failed_login(facts, mechanism, failure.value, waited)
@@ -148,28 +148,28 @@ class Visit:
         return translate(failure, facts)
 
     def give_up_turn(self) -> None:
-        """Wait for a turn no longer: what waits for one fails with HeldTooLong, and nothing is verified."""
+        """Stop waiting for a turn: the pending answer fails with HeldTooLong, and nothing is verified."""
         if self._attempt is not None:
             self._attempt.refuse()
 
     def leave(self) -> None:
-        """Give up an attempt that is not settled: to leave in the middle of one is a failure."""
+        """Give up an attempt that is not settled: leaving while it is verified counts as a failure."""
         self._end_attempt(Attempt.abandoned)
 
     def log_out(self, facts: Mapping[str, Any]) -> None:
-        """Give the avatar back, once."""
+        """Log the avatar out, once."""
         logout, self.logout = self.logout, None
         try:
             if logout is not None:
                 logout()
-        except Exception:  # noqa: BLE001 - a portal of somebody else's may raise what it likes; the rest must go on
+        except Exception:  # noqa: BLE001 - a foreign portal may raise anything; the rest must go on
             log.failure("fault in the logout of {user!r} from {peer}", event="fault", **facts)
 
     # Inside.
 
     def _in_turn(self, verify: Callable[..., Deferred[Any]], *what: Any) -> Deferred[Any]:
-        """Go on with `verify` when it is the turn of an attempt at the user's secret."""
-        self._end_attempt(Attempt.abandoned)  # what an exchange had begun that was cancelled
+        """Call `verify` when it is the turn of an attempt at the user's secret."""
+        self._end_attempt(Attempt.abandoned)  # that of a cancelled exchange
         attempt = self._attempt = self._door.attempt(self.peer, self.user)
         if attempt.granted.called:
             return verify(*what)
@@ -186,7 +186,7 @@ class Visit:
 
     def _answered(self, value: object) -> object:
         if self._attempt is not None and (value is None or isinstance(value, LoginRefused)):
-            self._attempt.failed()  # a bad token, whatever its bearer says to that
+            self._attempt.failed()  # an invalid token, whatever response follows
         return value
 
     def _log_in(self, credentials: Credentials, mind: Mind) -> Deferred[Any]:
@@ -202,7 +202,7 @@ class Visit:
 
     def _entered(self, served: Any, credentials: Credentials, mind: Mind) -> Any:
         self._end_attempt(Attempt.succeeded)
-        if not credentials.username:  # a ticket alone has named him
+        if not credentials.username:  # only the ticket has named the user
             self.user = printable(mind.user.encode("utf-8")) or self.user
         if isinstance(credentials, ActingFor):
             self.principal, self.user = self.user, printable(credentials.authzid)
@@ -210,7 +210,7 @@ class Visit:
 
 
 def _settle(attempt: Attempt, failure: Failure) -> None:
-    """Tell an attempt at a secret why no login came of it. Whom the store refuses has shown the right one."""
+    """Settle an attempt at a secret after a failed login. If only the store refuses, the secret was right."""
     if failure.check(StoreError):
         attempt.succeeded()
     elif isinstance(refusal_for(failure.value), AuthenticationFailed):
@@ -221,7 +221,7 @@ def _settle(attempt: Attempt, failure: Failure) -> None:
 
 @implementer(IRealm)
 class _Realm:
-    """The realm of `portal`, whose answer may be cancelled."""
+    """The realm of `portal`, with an answer that may be cancelled."""
 
     def __init__(self, portal: Portal) -> None:
         self._portal = portal
@@ -233,7 +233,7 @@ class _Realm:
 
 
 def _shielded(asked: Deferred[Avatar]) -> Deferred[Avatar]:
-    """The same answer; to cancel it leaves `asked` alone, and logs out whom that brings."""
+    """The same answer; a cancel does not reach `asked`, and its avatar is then logged out."""
     answer: Deferred[Avatar] = Deferred()
 
     def arrived(result: Any) -> None:
@@ -249,5 +249,5 @@ def _shielded(asked: Deferred[Avatar]) -> Deferred[Avatar]:
 def _log_out(logout: Callable[[], object]) -> None:
     try:
         logout()
-    except Exception:  # noqa: BLE001 - a portal of somebody else's may raise what it likes
-        log.failure("fault in the logout of somebody who has left", event="fault")
+    except Exception:  # noqa: BLE001 - a foreign portal may raise anything
+        log.failure("fault in the logout of a client that has left", event="fault")

@@ -1,4 +1,4 @@
-"""What a failure means: a refusal for the client, and a line for the operator."""
+"""Translates a failure into a refusal for the client and a log event for the operator."""
 
 from __future__ import annotations
 
@@ -21,30 +21,32 @@ from mailserver.errors import (
 )
 
 LOGGED_NAME: Final = 256
-"""Octets of a user name that the log and the memory of failures keep: SASL lets 48 KiB through, and nobody is called so."""
+"""Octets of a user name that the log and the throttle keep: SASL lets 48 KiB through, but no user has such a name."""
 
 log = Logger()
 
 
 def translate(failure: Failure, facts: Mapping[str, Any]) -> Refusal:
-    """Return what the client hears; the operator hears the rest, with the `facts` that name the session."""
+    """Return the refusal for the client; the rest goes to the log, with `facts` that name the session."""
     refusal = refusal_for(failure.value)
     if isinstance(failure.value, StoreError):
-        level = LogLevel.info if isinstance(failure.value, MaildropInUse) else LogLevel.warn  # one is routine
+        level = (
+            LogLevel.info if isinstance(failure.value, MaildropInUse) else LogLevel.warn
+        )  # a maildrop in use is routine
         log.emit(level, "{peer} {user!r}: {reason}", event="store", reason=str(failure.value), **facts)
     elif isinstance(refusal, TicketRefused):
         level = LogLevel.error if refusal.ours else LogLevel.info
         text = "ticket from {peer} refused: {reason!r}"
         log.emit(level, text, event="kerberos.refused", code=refusal.error_code, reason=refusal.detail, **facts)
         if refusal.ours:
-            return TemporaryFailure()  # no other ticket would help the client, nor its user's password
+            return TemporaryFailure()  # neither another ticket nor the password would help
     elif refusal is None:
         log.failure("fault under the session of {user!r} from {peer}", failure, event="fault", **facts)
     return refusal or TemporaryFailure()
 
 
 def tell_failed_login(facts: Mapping[str, Any], mechanism: bytes, error: BaseException | None, waited: float) -> None:
-    """Tell of a login that failed: why, and what would help. `waited` are the seconds that the attempt was held back."""
+    """Log a failed login, with the reason and the remedy. `waited` are the seconds that the attempt was held back."""
     why = login_refused(error)
     log.info(
         "failed login of {who!r} from {peer} by {mechanism}: {reason}{remarks}",
@@ -59,7 +61,7 @@ def tell_failed_login(facts: Mapping[str, Any], mechanism: bytes, error: BaseExc
 
 
 def tell_held_login(facts: Mapping[str, Any]) -> None:
-    """Tell of a secret that was not looked at."""
+    """Log a login whose secret was not verified."""
     log.info(
         "login of {who!r} from {peer} was not tried: too many fail at this user, or from this address",
         event="pop3.login_held",
@@ -68,13 +70,13 @@ def tell_held_login(facts: Mapping[str, Any]) -> None:
 
 
 def tls_reason(error: SSL.Error) -> str:
-    """Return OpenSSL's words for an error, or the error's own kind."""
+    """Return OpenSSL's text for an error, or the error's type."""
     details = error.args[0] if error.args and isinstance(error.args[0], list) else ()
     return ", ".join(reason for _library, _function, reason in details) or type(error).__name__
 
 
 def report(failure: Failure, facts: Mapping[str, Any]) -> None:
-    """Tell the operator why a connection ends, with the `facts` that name the session."""
+    """Log why a connection ends, with `facts` that name the session."""
     if isinstance(failure.value, MessageTruncated):
         log.warn("{peer} {user!r}: {reason}", event="truncated", reason=str(failure.value), **facts)
     else:
@@ -82,7 +84,7 @@ def report(failure: Failure, facts: Mapping[str, Any]) -> None:
 
 
 def printable(name: bytes) -> str:
-    """Return a client's user name as the log may show it: nothing in it can break a line or drive a terminal."""
+    """Return a client's user name in a form for the log: it cannot break a line or control a terminal."""
     text = name[:LOGGED_NAME].decode("utf-8", "backslashreplace")
     if text.isprintable():
         return text

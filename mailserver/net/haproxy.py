@@ -1,8 +1,8 @@
-"""The PROXY protocol, versions 1 and 2: a proxy's preamble names the client that the proxy serves.
+"""The PROXY protocol, versions 1 and 2: a proxy's header names the client that the proxy serves.
 
-Nothing of the real protocol exists before the preamble was read, and nothing of ours remains behind it: the transport gets the
-real protocol, so that half-closes, sendfile and back-pressure work as without a proxy. `getPeer` of the transport stays
-the proxy; the client is the address that the wrapped factory was asked to build a protocol for.
+The real protocol is built only after the header was read, and then replaces the one of this module on the transport, so that
+half-closes, sendfile and back-pressure work as without a proxy. The transport's `getPeer` is still the proxy; the client is the
+address for which the wrapped factory builds its protocol.
 
 The protocol's text: https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt
 """
@@ -29,7 +29,7 @@ from mailserver.net.tally import Tally
 log = Logger()
 
 HEADER_SECONDS: Final = 10.0
-"""A proxy sends the preamble with its first packet; lost and sent again twice, that arrives within 10 s."""
+"""A proxy sends the header in its first packet; even if that is lost and sent again twice, it arrives within 10 s."""
 
 _V1_MAX: Final = 107  # section 2.1: the longest line, for any addresses, with its CRLF
 _V2_MAX: Final = (
@@ -40,7 +40,7 @@ _SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
 _LOCAL: Final = 0x20
 _PROXY: Final = 0x21
 _V1_FAMILIES: Final[Mapping[bytes, type[IPv4Address | IPv6Address]]] = {b"TCP4": IPv4Address, b"TCP6": IPv6Address}
-# Family and transport, to the octets of an address block. Datagrams carry no POP3.
+# The octets of an address block, by family and transport. POP3 uses no datagrams.
 _UNSPECIFIED, _TCP4, _TCP6, _UNIX = 0x00, 0x11, 0x21, 0x31
 _V2_FAMILIES: Final = {_UNSPECIFIED: 0, _TCP4: 12, _TCP6: 36, _UNIX: 216}
 
@@ -53,18 +53,18 @@ class InvalidHeader(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A preamble that was read."""
+    """A parsed header."""
 
     octets: int
-    """How much of the stream it takes."""
+    """The number of its octets in the stream."""
     source: IAddress | None
-    """The client; None when the proxy speaks for itself or does not say (LOCAL, UNKNOWN, UNSPEC)."""
+    """The client; None when the proxy itself is the client, or names none (LOCAL, UNKNOWN, UNSPEC)."""
 
 
 def parse(data: bytes) -> Header | None:
     """The header at the beginning of `data`; None while it is incomplete. Errors: InvalidHeader.
 
-    Of a version 2 header the TLVs are skipped, the checksum too: TCP has one, and trust comes from the peer's network.
+    The TLVs of version 2 are ignored, also the checksum: TCP has one, and trust depends on the peer's network.
     """
     if data.startswith(_SIGNATURE[: len(data)]):
         return _parse_v2(data)
@@ -129,7 +129,7 @@ def _source(family: int, block: bytes) -> IAddress | None:
 
 
 def _address(host: IPv4Address | IPv6Address, port: int) -> IAddress:
-    """The address as Twisted's; ::ffff:a.b.c.d is a.b.c.d, so that no client counts twice."""
+    """The address as a Twisted one; ::ffff:a.b.c.d becomes a.b.c.d, so that no client counts as two."""
     if port > 0xFFFF:  # noqa: PLR2004 - a port has 16 bits
         raise InvalidHeader
     if isinstance(host, IPv6Address):
@@ -140,7 +140,7 @@ def _address(host: IPv4Address | IPv6Address, port: int) -> IAddress:
 
 
 def is_trusted(peer: IAddress, networks: Collection[Network]) -> bool:
-    """Whether a peer's header is believed: it is in one of the networks, or came over a Unix socket."""
+    """Whether a peer's header is trusted: the peer is in one of the networks, or uses a Unix socket."""
     if isinstance(peer, address.UNIXAddress):
         return True
     if not isinstance(peer, (address.IPv4Address, address.IPv6Address)):
@@ -152,7 +152,7 @@ def is_trusted(peer: IAddress, networks: Collection[Network]) -> bool:
 
 
 class _Transport(typing.Protocol):
-    """What the preamble asks of a TCP or Unix connection."""
+    """The methods of a TCP or Unix transport that `_Preamble` needs."""
 
     protocol: IProtocol
     disconnecting: bool
@@ -162,10 +162,10 @@ class _Transport(typing.Protocol):
 
 
 class ProxyFactory(ServerFactory):
-    """Reads the preamble of each connection, then lets `wrapped` build the protocol for the client it names.
+    """Reads the header of each connection, then lets `wrapped` build the protocol for the client in it.
 
-    Only peers in `networks` and on Unix sockets are believed; others are closed at once, as anybody could claim any address.
-    `places` are those of the wrapped factory, so that who waits for a header counts, too.
+    Only peers in `networks` and on Unix sockets are trusted; other connections are closed at once, since any peer could claim
+    any address. `places` are those of the wrapped factory, so that connections that wait for a header count, too.
     """
 
     noisy = False
@@ -186,15 +186,15 @@ class ProxyFactory(ServerFactory):
         self.refused: Final = Tally(tell_refused)
 
     def startFactory(self) -> None:
-        """Start the wrapped factory with us."""
+        """Start the wrapped factory as well."""
         self.wrapped.doStart()
 
     def stopFactory(self) -> None:
-        """Stop the wrapped factory with us."""
+        """Stop the wrapped factory as well."""
         self.wrapped.doStop()
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        """The preamble; it has a place among all connections, and while they are taken nobody waits here."""
+        """A protocol that reads the header. It takes a place among all connections; without a free place it is dropped."""
         reason = self.places.take(None)
         if not reason:
             return _Preamble(self)
@@ -204,7 +204,7 @@ class ProxyFactory(ServerFactory):
 
 
 def tell_refused(*, peer: str, why: str, others: int, remarks: str) -> None:
-    """Tell of a peer whose header is not believed, and of the `others` before it."""
+    """Log a peer without a trusted header, and the number of `others` before it."""
     log.warn(
         "PROXY header expected, but {peer} {why}{remarks}",
         event="proxy.refused",
@@ -233,7 +233,7 @@ class _Preamble(Protocol):
             self._refuse("is not in limits.proxies")
 
     def dataReceived(self, data: bytes) -> None:
-        if self._deadline is None:  # refused: what was on its way is not for us
+        if self._deadline is None:  # refused: ignore what was on its way
             return
         self._received += data
         try:
@@ -256,9 +256,9 @@ class _Preamble(Protocol):
         if inner is None:
             transport.abortConnection()
             return
-        client = getattr(inner, "wrappedProtocol", inner)  # TLS may stand between
+        client = getattr(inner, "wrappedProtocol", inner)  # TLS may be in between
         if isinstance(client, Outlet):
-            client.since = self._since  # his time runs from the connection on
+            client.since = self._since  # its time counts from the connection
         transport.protocol = inner
         inner.makeConnection(typing.cast(typing.Any, transport))
         rest = self._received[header.octets :]
@@ -266,7 +266,7 @@ class _Preamble(Protocol):
             inner.dataReceived(rest)
 
     def _refuse(self, why: str) -> None:
-        """Close without a word: whoever speaks here is no client that could understand one."""
+        """Close without a reply: the peer is no POP3 client that could understand one."""
         self._stop_waiting()
         transport = self._connection()
         peer = getattr(transport.getPeer(), "host", "a Unix socket")

@@ -26,10 +26,10 @@ from mailserver.protocol.pop3 import Session
 from mailserver.protocol.pop3_commands import COMMANDS
 
 PREAMBLE_SECONDS: Final = 30
-"""From the connection to the acceptance. A client has its ticket before it connects, and two round trips are left."""
+"""The time from the connection to the acceptance. A client has its ticket already, so only two round trips are needed."""
 
 UNKNOWN_REALM: Final = b""
-"""A KRB-ERROR names the server's realm. Which one the client meant stands in its ticket; no client looks at it here."""
+"""The realm in a KRB-ERROR. The client's ticket names the real one, and no client looks at this one."""
 
 log = Logger()
 
@@ -37,8 +37,8 @@ log = Logger()
 class KPOPServer(POP3Server):
     """One KPOP connection: the preamble, and after it the session.
 
-    A refused ticket is not counted as a wrong password is: nobody can guess a ticket, and one cron job whose ticket has
-    expired would slow down every user behind the same address.
+    A refused ticket does not count as a wrong password does: nobody can guess a ticket, and one cron job with an expired
+    ticket would slow down every user behind the same address.
     """
 
     __slots__ = ("_preamble", "_tls")
@@ -52,11 +52,11 @@ class KPOPServer(POP3Server):
         return self._preamble
 
     def stranger_seconds(self) -> float:
-        """Until the acceptance the time is shorter than until the login."""
+        """The time until the acceptance, which is shorter than the time until the login."""
         return PREAMBLE_SECONDS if self.core is self._preamble else super().stranger_seconds()
 
     def expire(self) -> None:
-        """Close; in the preamble not always without a word."""
+        """Close; in the preamble, a client that has sent nothing gets a reply."""
         if self.core is self._preamble:
             self._preamble.expire()
         super().expire()
@@ -94,11 +94,10 @@ class KPOPServer(POP3Server):
 
 
 class KPOPServerFactory(POP3ServerFactory):
-    """Builds the connections of a KPOP listener: `acceptor` verifies tickets, and `portal` decides whom they let in where.
+    """Builds the connections of a KPOP listener: `acceptor` verifies tickets, `portal` decides which maildrop they open.
 
-    The `options` are those of `POP3ServerFactory`, but for those that are about passwords and SASL, which have no place
-    here. With `require_tls` a user is named after STLS only. `now` tells the time of day, which a refusal names: `clock` may
-    count from anywhere.
+    The `options` are those of `POP3ServerFactory` without those for passwords and SASL. With `require_tls`, USER needs STLS
+    first. `now` tells the time of day for KRB-ERRORs, since `clock` may count from any start.
     """
 
     def __init__(
@@ -126,5 +125,5 @@ class KPOPServerFactory(POP3ServerFactory):
         return KPOPServer(self, peer)
 
     def session_of(self, principal: str, *, tls: bool) -> Session:
-        """Return the session that follows a ticket of `principal`; its greeting has no stamp, for APOP is not to be had."""
+        """Return the session that follows a ticket of `principal`; its greeting has no stamp, since it has no APOP."""
         return Session(self._kpop_policy, COMMANDS, tls=tls, principal=principal)

@@ -122,7 +122,7 @@ class POP3Server(Connection):
         return self.session
 
     def perform(self, effect: Any) -> None:
-        """Begin to do what the session asked for."""
+        """Begin to perform an effect."""
         self.performers[type(effect)](self, effect)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
