@@ -26,6 +26,7 @@ from mailserver.service.mail import MailService
 from mailserver.service.privileges import become
 from tests.rawpop3 import RawPOP3
 from tests.servers import TWIST, TWISTD, Server, Site
+from tests.waiting import eventually
 
 PROGRAMS = pytest.mark.parametrize("program", [TWIST, TWISTD], ids=["twist", "twistd"])
 PLAIN_PORT = "tcp:0:interface=127.0.0.1"
@@ -186,7 +187,9 @@ def test_twistd_in_the_background_tells_of_a_start_that_failed_and_does_not_hang
     assert ended.returncode == 1
     assert b"Please look at log" in ended.stderr
     assert '"tcp:x" is not an endpoint' in (site.folder / "log").read_text()
-    assert not (site.folder / "pid").exists()
+    eventually(
+        lambda: not (site.folder / "pid").exists(), lambda: "the pidfile stays"
+    )  # it goes after the shell was told
 
 
 def test_twistd_in_the_background_tells_of_settings_that_cannot_be_read_while_somebody_hears_it(site):
