@@ -49,7 +49,7 @@ def _login_contradictions(config: Config) -> Iterator[tuple[Key, str]]:
     auth = config.auth
     if not (auth.checkers or config.kerberos.keytab):
         yield ("auth", "checkers"), "nobody could log in: give --auth passwd-file:FILE, or auth.checkers"
-    for key, mechanisms in mechanism_lists(config):
+    for key, mechanisms in auth.mechanism_lists.items():
         if "EXTERNAL" in mechanisms and not config.tls.client_ca:
             yield key, "EXTERNAL needs authorities: give tls.client_ca"
         if "GSSAPI" in mechanisms and not config.kerberos.keytab:
@@ -64,13 +64,6 @@ def _login_contradictions(config: Config) -> Iterator[tuple[Key, str]]:
         needs_of(config.store.url)
     except ValueError as error:
         yield ("store", "url"), f"store.url: {error}"
-
-
-def mechanism_lists(config: Config) -> Iterator[tuple[Key, list[str]]]:
-    """Where mechanisms are named, and which, in capitals."""
-    yield ("auth", "mechanisms"), [name.upper() for name in config.auth.mechanisms]
-    for endpoint, names in config.auth.endpoint_mechanisms.items():
-        yield ("auth", "endpoint_mechanisms", endpoint), [name.upper() for name in names]
 
 
 def unknown_kind(description: str) -> Iterator[str]:

@@ -13,6 +13,7 @@ from typing import Literal
 from mailserver.config.kinds import Listen
 from mailserver.names import Names
 from mailserver.toml import Network, at_least
+from mailserver.toml_text import Key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,13 @@ class Auth:
     """Other mechanisms for some endpoints of `listen`: `"tcp:110" = ["SCRAM-SHA-256"]`."""
     masters: tuple[str, ...] = ()
     """Users who may log in for others, by SASL's authorization identity; the log has both names."""
+
+    @property
+    def mechanism_lists(self) -> Mapping[Key, tuple[str, ...]]:
+        """Which mechanisms are named, in capitals, by the settings that name them."""
+        lists: dict[Key, tuple[str, ...]] = {("auth", "mechanisms"): self.mechanisms}
+        lists.update({("auth", "endpoint_mechanisms", at): names for at, names in self.endpoint_mechanisms.items()})
+        return {key: tuple(name.upper() for name in names) for key, names in lists.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

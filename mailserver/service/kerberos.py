@@ -10,7 +10,6 @@ from mailserver.auth.kerberos.gssapi import GssapiAcceptor
 from mailserver.auth.kerberos.libkrb5 import KerberosUnavailable
 from mailserver.auth.kerberos.principals import read_rule
 from mailserver.auth.kerberos.tickets import KerberosAcceptor, KerberosChecker
-from mailserver.config.checks import mechanism_lists
 from mailserver.config.kinds import KINDS
 from mailserver.config.problems import Problems
 from mailserver.config.settings import Config
@@ -52,7 +51,7 @@ def make_kerberos(config: Config, problems: Problems) -> Kerberos | None:
 
 def _gssapi(config: Config, problems: Problems) -> GssapiAcceptor | None:
     """GSSAPI, where a listener could offer it. Without its extra all else works, unless it was asked for by name."""
-    named = any("GSSAPI" in mechanisms for _, mechanisms in mechanism_lists(config))
+    named = any("GSSAPI" in mechanisms for mechanisms in config.auth.mechanism_lists.values())
     offering = [kind.name for kind in KINDS.values() if not kind.keytab]  # behind a ticket there is no SASL
     chosen = [config.mechanisms(endpoint) for kind in offering for endpoint in config.listen.of(kind)]
     if not (named or () in chosen):

@@ -12,7 +12,6 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from mailserver.config.checks import mechanism_lists
 from mailserver.config.kinds import KINDS, Kind
 from mailserver.config.problems import Problems
 from mailserver.config.settings import Config
@@ -54,7 +53,7 @@ def check_announced(config: Config, hostname: str, problems: Problems) -> None:
         problems.add(
             f"sdps.greeting: with the hostname, the greeting has {octets} octets; RFC 2449 allows {MAX_GREETING}"
         )
-    for key, names in mechanism_lists(config):
+    for key, names in config.auth.mechanism_lists.items():
         with problems.collect(".".join(map(str, key)), ValueError):
             chosen(names)
 

@@ -15,7 +15,6 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
 
 from mailserver.auth import Accounts, MailboxRealm, Users, make_oracle, make_portal
-from mailserver.config.checks import mechanism_lists
 from mailserver.config.problems import Problems
 from mailserver.config.settings import Config
 from mailserver.interfaces import IStore
@@ -66,7 +65,9 @@ class Server:
         self.parts.add(store, "store.url")
         if store is not None and not problems:
             entrance = _entrance(config, checkers, store, kerberos)
-            self._census = CensusLog(entrance.oracle, (name for _, names in mechanism_lists(config) for name in names))
+            self._census = CensusLog(
+                entrance.oracle, (name for names in config.auth.mechanism_lists.values() for name in names)
+            )
             self._listeners = Listeners(config, hostname, reactor, entrance, certificates)
             self.parts.add(self._census, "auth.mechanisms")
             self.parts.add(self._listeners, "listen")
