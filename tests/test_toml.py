@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -391,6 +392,12 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path):
     (tmp_path / "latin").write_bytes(b"url = '\xe9'")
     with pytest.raises(Unusable, match="latin: is not UTF-8"):
         read(str(tmp_path / "latin"), Settings)
+
+
+def test_no_other_room_reads_toml():
+    package = Path(__file__).parent.parent / "mailserver"
+    readers = [path for path in package.rglob("*.py") if re.search(r"\btomllib\.load|import tomllib", path.read_text())]
+    assert readers == [package / "toml_text.py"]
 
 
 def test_a_field_of_a_type_that_no_setting_has_is_a_fault():

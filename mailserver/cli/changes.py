@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
 from twisted.logger import Logger
 
-from mailserver.toml_text import Key
+from mailserver.errors import Unusable
+from mailserver.toml_text import Document, Key
 
 log = Logger()
 
@@ -20,7 +20,7 @@ class Changes:
     def __init__(self, path: str | None, flags: Container[Key]) -> None:
         self._path = Path(path).absolute() if path else None  # twistd may change the working directory
         self._flags = flags
-        self._before = settings_of(self._path.read_text(encoding="utf-8")) if self._path else {}
+        self._before = settings_of(self._path) if self._path else {}
 
     def tell(self) -> None:
         """At SIGHUP, which applies no settings: log the names of changed ones, without values, since some are secrets."""
@@ -28,11 +28,11 @@ class Changes:
             return
         # This blocks the reactor: for a few kilobytes from the disk with /etc, when an operator sends SIGHUP.
         try:
-            now = settings_of(self._path.read_text(encoding="utf-8"))
+            now = settings_of(self._path)
         except OSError as error:  # the user that serves need not be able to read it
             log.info(UNREAD, event="service.settings_unread", path=str(self._path), reason=error.strerror)
             return
-        except ValueError as error:
+        except (UnicodeDecodeError, Unusable) as error:
             log.warn(BROKEN, event="service.settings_broken", path=str(self._path), reason=str(error))
             return
         changed = sorted(".".join(key) for key in now.keys() | self._before.keys() if self._differs(key, now))
@@ -48,10 +48,10 @@ BROKEN = "{path} is broken, so a restart would fail ({reason})"
 CHANGED = "{path} has changed: restart to apply {settings}"
 
 
-def settings_of(text: str) -> dict[tuple[str, ...], Any]:
-    """The settings of a TOML text, by table and name. Errors: ValueError."""
+def settings_of(path: Path) -> dict[tuple[str, ...], Any]:
+    """The settings of a TOML file, by table and name. Errors: OSError, UnicodeDecodeError, Unusable."""
     found: dict[tuple[str, ...], Any] = {}
-    for name, value in tomllib.loads(text).items():
+    for name, value in Document.parse(path.read_text(encoding="utf-8"), str(path)).data.items():
         if isinstance(value, dict):
             found.update({(name, setting): each for setting, each in value.items()})
         else:
