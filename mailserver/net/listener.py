@@ -1,6 +1,6 @@
-"""Any port's caretaker: lets connections in or turns them away, names them, looks at their time, and drains them.
+"""The factory of any port's connections: accepts or turns away clients, names sessions, enforces timeouts, and drains.
 
-It knows no protocol. What is one's own, the connections and the words of a refusal, its subclass gives it.
+It knows no protocol: a subclass builds the connections and words the refusals.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from mailserver.net.tls_transport import TLSFactory
 log = Logger()
 
 SWEEP_SECONDS = 5.0
-"""How often the timers are looked at: one sweep costs less than a timer per connection, and nobody counts 5 seconds."""
+"""The interval of the timeout sweep: one sweep costs less than a timer per connection, and 5 seconds more do not matter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one client may take of the server. The reasons stand in etc/mailserver.toml."""
+    """The limits for one client. etc/mailserver.toml has the reasons."""
 
     login_seconds: float = 180
     idle_seconds: float = 600
@@ -48,8 +48,8 @@ class Limits:
 class Listener(ServerFactory):
     """The factory of a port's connections; a subclass gives `connection`.
 
-    `listener` is its name in the log, and `words` makes of a refusal what a client hears who is turned away. Listeners that
-    share `places` have the limits of connections together. Without a `clock` it is the running reactor's.
+    `listener` is its name in the log, and `words` converts a refusal to the reply for a client that is turned away. Listeners
+    with the same `places` share the connection limits. The default `clock` is the running reactor.
     """
 
     noisy = False
@@ -76,13 +76,13 @@ class Listener(ServerFactory):
         self._drains: list[Deferred[None]] = []
 
     def connection(self, peer: str) -> Connection:
-        """Build a connection for the client at `peer`; it calls `ended` when it is lost."""
+        """Build a connection for the client at `peer`; the connection calls `ended` when it is lost."""
         raise NotImplementedError
 
     def behind(
         self, *, tls: IOpenSSLServerConnectionCreator | None = None, proxies: Collection[Network] | None = None
     ) -> IProtocolFactory:
-        """Return what a port listens with: this, behind TLS from the first octet, and behind the PROXY headers of `proxies`."""
+        """Return the factory for a port: this one, with TLS from the first octet, and with PROXY headers from `proxies`."""
         factory: IProtocolFactory = self if tls is None else TLSFactory(tls, False, self)
         return factory if proxies is None else ProxyFactory(factory, proxies, self.clock, places=self.places)
 
@@ -120,7 +120,7 @@ class Listener(ServerFactory):
         return next(self._numbers)
 
     def name_of(self, number: int) -> str:
-        """Return what the log calls a session: by a mark of this listener and process, so that no two share a name."""
+        """Return a session's name for the log. A mark of the listener and the process makes it unique."""
         return f"{self._mark}-{number:x}"
 
     def ended(self, connection: Connection) -> None:
@@ -134,16 +134,16 @@ class Listener(ServerFactory):
             self._rest()
 
     def turned_away(self, stranger: TurnedAway, *, gone: bool) -> None:
-        """Remember, or forget, a client over the limits who may take his time."""
+        """Add or remove a client over the limits, whose time the sweep checks."""
         (self._turned_away.discard if gone else self._turned_away.add)(stranger)
         self._rest() if gone else self._wake()
 
     # The end.
 
     def drain(self) -> Deferred[None]:
-        """Close every session as soon as nothing is under way in it; fires when the last has gone.
+        """Close every session as soon as nothing is under way in it; fires when the last is closed.
 
-        Who comes before that is turned away.
+        Clients that connect before that are turned away.
         """
         if not self._connections:
             return succeed(None)
@@ -154,7 +154,7 @@ class Listener(ServerFactory):
         return drained
 
     def abort(self) -> None:
-        """Drop every connection. What it has begun to remove is still removed."""
+        """Drop every connection. Deletions that have begun are still finished."""
         for connection in tuple(self._connections):
             connection.end("server stop")
             connection.abort()
@@ -168,7 +168,7 @@ class Listener(ServerFactory):
             self._sweeping = self.clock.callLater(SWEEP_SECONDS, self._sweep)
 
     def _rest(self) -> None:
-        """Leave no timer behind. While a port listens it waits for the next client: that costs less than a new one."""
+        """Cancel the timer, unless a port listens: keeping it for the next client costs less than a new one."""
         if self._sweeping is not None and not (self.numPorts or self._connections or self._turned_away):
             self._sweeping.cancel()
             self._sweeping = None
@@ -187,23 +187,23 @@ class Listener(ServerFactory):
     def _look_at(self, each: Connection | TurnedAway, now: float) -> None:
         try:
             each.check(now)
-        except Exception:  # noqa: BLE001 - a fault ends the one connection, as in `pump`, and the others are looked at
+        except Exception:  # noqa: BLE001 - a fault ends only this connection, as in `pump`
             log.failure("fault in a look at a connection's time", event="fault")
             each.transport.abortConnection()
 
 
 def peer_host(addr: IAddress | None) -> str:
     """Return a client's address without its port; a.b.c.d for ::ffff:a.b.c.d; "" over a Unix socket."""
-    host = getattr(addr, "host", "")  # IAddress promises none, and UNIXAddress has none
+    host = getattr(addr, "host", "")  # IAddress need not have one, and UNIXAddress has none
     return host[7:] if host.startswith("::ffff:") and "." in host else host
 
 
 def is_loopback(peer: str) -> bool:
-    """Tell whether a client is on this machine; over a Unix socket it is."""
+    """Tell whether a client is on this machine, as every client over a Unix socket is."""
     return not peer or peer.startswith("127.") or peer == "::1"
 
 
 def _running_reactor() -> IReactorTime:
-    from twisted.internet import reactor  # an embedder that names no clock has installed its reactor by now
+    from twisted.internet import reactor  # an embedder without a clock has installed its reactor by now
 
     return IReactorTime(reactor)

@@ -1,4 +1,4 @@
-"""The way out of a connection: writing, seeing that bytes leave, and closing without losing the last of them."""
+"""The output of a connection: writes, notices progress, and closes without losing the last octets."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from twisted.protocols.policies import ProtocolWrapper
 from mailserver.net.transfer import unsent_octets
 
 CLOSING_SECONDS = 60
-"""How long a connection that we closed may last without a byte leaving it: only the last replies are still owed."""
+"""How long a connection that we closed may last without an octet leaving it: only the last replies still have to be sent."""
 
 FAREWELL_SECONDS = 1
-"""How long a TLS client may take to answer the end of TLS when the server stops: an idle one reads nothing."""
+"""How long a TLS client may take to answer close_notify when the server stops: an idle client reads nothing."""
 
 STRANGER_OCTETS = 16 * 1024
-"""Octets of replies that may wait for a client before the login: nobody needs half of it."""
+"""Octets of replies that may wait for a client before the login: no client needs half of it."""
 
 CLOSING_OCTETS = 2 * 1024 * 1024
-"""Octets that a client may still send after we closed, and nobody reads: more is no accident of pipelining."""
+"""Octets that a client may still send, unread, after we closed: pipelining alone does not explain more."""
 
 
 class Outlet(Protocol):
@@ -44,7 +44,7 @@ class Outlet(Protocol):
         "transport",
     )
 
-    transport: Any  # ITCPTransport, ISSLTransport or a test's: what differs is probed once
+    transport: Any  # ITCPTransport, ISSLTransport or a test's; `probe` finds the differences once
 
     def __init__(self, clock: IReactorTime, peer: str) -> None:
         self.clock = clock
@@ -52,7 +52,7 @@ class Outlet(Protocol):
         self.active = self.since = clock.seconds()
         self.octets_in = self.octets_out = 0
         self.tls = False
-        self.plain = False  # whether nothing stands between us and the socket: then sendfile may be used
+        self.plain = False  # whether writes go to the socket without TLS: then sendfile may be used
         self._direct = False  # plain, and the transport's own buffer is empty
         self._closing = False
         self._dropped = 0
@@ -65,30 +65,30 @@ class Outlet(Protocol):
         return self.tls
 
     def restrain(self, octets: int) -> None:
-        """Let no more than about so much wait for the client, in our memory and unsent in the kernel's each; 0: no bound.
+        """Bound the octets that wait for the client, in our memory and, unsent, in the kernel's; 0: no bound.
 
-        A stranger's replies would else fill the kernel's buffers, 2.4 MB measured. A fixed SO_SNDBUF would end the kernel's
-        own tuning of it for the rest of the session; this can be taken back.
+        Otherwise an unauthenticated client's replies could fill the kernel's buffers (2.4 MB measured). A fixed SO_SNDBUF
+        would end the kernel's tuning for the rest of the session; this bound can be removed.
         """
         raw = self.transport
         while isinstance(raw, ProtocolWrapper):  # TLS
             raw = raw.transport
         if not isinstance(raw, tcp.Connection):
             return
-        if raw.socket.family != socket.AF_UNIX:  # whose buffer does not grow
+        if raw.socket.family != socket.AF_UNIX:  # a Unix socket's buffer does not grow
             raw.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, octets)
         raw.bufferSize = octets or tcp.Connection.bufferSize
 
     def write(self, data: bytes) -> None:
-        """Write to the socket itself while the transport holds nothing back.
+        """Write directly to the socket while the transport's buffer is empty.
 
-        Its own way takes two more system calls and a turn of the reactor: a fifth of a session's CPU, measured.
+        The transport's own write takes two more system calls and a reactor turn: a fifth of a session's CPU, measured.
         """
         if self._direct:
             try:
                 sent = self.transport.getHandle().send(data)
             except OSError:
-                sent = 0  # full, or broken: the transport finds out, and tells us
+                sent = 0  # full or broken: the transport will find out
             if sent == len(data):
                 return
             self._direct = False
@@ -99,36 +99,36 @@ class Outlet(Protocol):
         """Count it as activity when octets left since the last look; `sending` are those of a sendfile under way."""
         written = self.octets_out + sending
         if self._progress == (written, 0):
-            return  # all had left, and nothing was written since: no need to ask the kernel
+            return  # everything was sent before, and nothing written since: no need to ask the kernel
         progress = written, unsent_octets(self.transport)
         if progress != self._progress:
             self._progress, self.active = progress, now
 
     def hang_up(self, *, talking: bool) -> None:
-        """Close after what was written. A client that is still `talking` is let finish, over a half-closed connection.
+        """Close after the written octets. A client that still sends (`talking`) may finish, over a half-closed connection.
 
-        A socket closed over octets that nobody read resets the connection, and a reset overtakes the last reply.
+        Closing a socket with unread octets resets the connection, and the reset overtakes the last reply.
         """
         self.transport.unregisterProducer()  # TLS shuts down only without one
         if self.plain and talking:
             self.transport.loseWriteConnection()
-        elif self._direct:  # nothing is unsent: no need to wait for a turn of the reactor
+        elif self._direct:  # nothing is unsent: no need to wait for a reactor turn
             self.transport.connectionLost(connectionDone)
         else:
             self.transport.loseConnection()
 
     def discard(self, octets: int) -> None:
-        """Count what a client sends after the close; too much of it ends the connection at once."""
+        """Count the octets that a client sends after the close; too many end the connection at once."""
         self._dropped += octets
         if self._dropped > CLOSING_OCTETS:
             self.abort()
 
     def abandon(self) -> None:
-        """Drop the connection if the client has all that was written."""
+        """Drop the connection if the client has received everything."""
         if not unsent_octets(self.transport):
             self.abort()
 
     def abort(self) -> None:
-        """Drop the connection, and with it what is unsent. Nothing runs, and nothing is written, after it."""
+        """Drop the connection with its unsent octets. Nothing runs or is written afterwards."""
         self._closing = True
         self.transport.abortConnection()

@@ -1,4 +1,4 @@
-"""How many may be connected to a process: one count for all its listeners, and what becomes of those over it."""
+"""The connection limits of a process: one count for all its listeners, and the handling of clients over the limits."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from mailserver.net.tally import Tally
 from mailserver.net.throttle import network
 
 TURNED_AWAY: Final = 100
-"""Clients over the limits who are told so at the same time; the others are dropped. Who reads hears it in a round trip."""
+"""Clients over the limits that get a reply at the same time, which takes a round trip; further ones are dropped."""
 
 TURNED_AWAY_SECONDS: Final = 10
-"""How long a client over the limits may take to hear so: over TLS the line waits for a handshake that may never come."""
+"""How long a client over the limits may take to read its reply: in TLS, that waits for a handshake that may never end."""
 
 CONNECTIONS: Final = 10_000
 PER_ADDRESS: Final = 200
@@ -28,22 +28,22 @@ log = Logger()
 
 
 class Places:
-    """The connections of a process. Listeners that are given the same one share its limits.
+    """The connections of a process. Listeners with the same `Places` share its limits.
 
-    Whoever comes over a Unix socket counts as one address, "": else one program of this machine could take every place.
+    All clients over Unix sockets count as one address, "": otherwise one program of this machine could take every place.
     """
 
     def __init__(self, connections: int = CONNECTIONS, per_address: int = PER_ADDRESS) -> None:
         self.taken = 0
         self.turned_away = 0
         self.tally = Tally(tell_turned_away)
-        """Of those who got no place."""
+        """The tally of clients that got no place."""
         self.by_address: Counter[str] = Counter()
         self._connections = connections
         self._per_address = per_address
 
     def take(self, peer: str | None) -> str:
-        """Take a place for a client, None while a proxy has not said who he is; "" or the limit that does not allow it."""
+        """Take a place for a client (None: a proxy has not named it yet); answers "", or the limit that is exceeded."""
         if self.taken >= self._connections:
             return "limits.connections"
         if peer is not None:
@@ -55,7 +55,7 @@ class Places:
         return ""
 
     def give_back(self, peer: str | None) -> None:
-        """Give back a place that was taken."""
+        """Release a place."""
         self.taken -= 1
         if peer is not None:
             address = network(peer)
@@ -64,14 +64,14 @@ class Places:
                 del self.by_address[address]
 
     def turn_away(self, lobby: Lobby, refusal: Refusal, now: float) -> Protocol:
-        """Return what becomes of a client who gets no place: told so, or dropped where too many are being told."""
+        """Return a protocol for a client without a place: it gets a reply, or is dropped if too many get one already."""
         if self.turned_away >= TURNED_AWAY:
             return Dropped()
         return TurnedAway(self, lobby, refusal, now)
 
 
 def tell_turned_away(*, listener: str, peer: str, reason: str, others: int, remarks: str) -> None:
-    """Tell of a client who got no place, and of the `others` before him."""
+    """Log a client that got no place, and the number of `others` before it."""
     log.info(
         "turned away {peer}: {reason}{remarks}",
         event="pop3.turned_away",
@@ -84,20 +84,20 @@ def tell_turned_away(*, listener: str, peer: str, reason: str, others: int, rema
 
 
 class Lobby(Shape):
-    """Who looks after the clients that are turned away."""
+    """The listener's methods for clients that are turned away."""
 
     @property
     def words(self) -> Callable[[Refusal], bytes]:
-        """What a refusal is in the words of its protocol, to a client who has said nothing."""
+        """Converts a refusal to a reply in the listener's protocol, for a client that has sent nothing."""
 
     def turned_away(self, stranger: TurnedAway, *, gone: bool) -> None:
-        """Remember him, or forget him."""
+        """Add the client, or remove it when it is `gone`."""
 
 
 class TurnedAway(Protocol):
     """A connection over the limits: one line, and the end."""
 
-    transport: Any  # whatever the listener has
+    transport: Any  # any transport of the listener
 
     def __init__(self, places: Places, lobby: Lobby, refusal: Refusal, now: float) -> None:
         self._places = places
@@ -106,25 +106,25 @@ class TurnedAway(Protocol):
         self.since = now
 
     def connectionMade(self) -> None:
-        """Say so, and close."""
+        """Write the reply, and close."""
         self._places.turned_away += 1
         self._lobby.turned_away(self, gone=False)
         self.transport.write(self._lobby.words(self._refusal))
         self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 - Twisted's signature
-        """Be forgotten."""
+        """Remove it from the listener."""
         self._places.turned_away -= 1
         self._lobby.turned_away(self, gone=True)
 
     def check(self, now: float) -> None:
-        """Wait no longer than is fair."""
+        """Drop the connection if its time is up."""
         if now - self.since >= TURNED_AWAY_SECONDS:
             self.transport.abortConnection()
 
 
 class Dropped(Protocol):
-    """A connection that ends at once, without a word. TLS may stand in front of it, so it cannot be none."""
+    """A connection that ends at once, without a reply. It must exist, since TLS may be in front of it."""
 
     transport: Any
 

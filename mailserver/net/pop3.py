@@ -1,4 +1,4 @@
-"""A connection of POP3: how each of the session's effects is performed."""
+"""A POP3 connection, which performs the session's effects."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from mailserver.protocol.pop3 import Session
 
 
 class POP3Port(Protocol):
-    """What a connection of POP3 asks of its listener."""
+    """The methods that a POP3 connection calls on its listener."""
 
     clock: IReactorTime
     door: Door
@@ -52,17 +52,17 @@ class POP3Port(Protocol):
         """Return a new session's number."""
 
     def name_of(self, number: int) -> str:
-        """Return what the log calls a session."""
+        """Return a session's name for the log."""
 
     def session(self, peer: str, connection: Any, *, tls: bool) -> Session:
-        """Return a session, with the greeting that this client is due."""
+        """Return a session with the greeting for this client."""
 
     def ended(self, connection: Connection) -> None:
         """Forget a connection that was lost."""
 
 
 class POP3Server(Connection):
-    """One POP3 connection. What it needs of the world comes from its factory, a `POP3Port`."""
+    """One POP3 connection. Its factory, a `POP3Port`, gives it everything it needs."""
 
     __slots__ = ("_committing", "_maildrop", "deleted", "factory", "fetched", "number", "retrieved", "session", "visit")
 
@@ -81,11 +81,11 @@ class POP3Server(Connection):
 
     @property
     def name(self) -> str:
-        """What the log calls the session."""
+        """The session's name in the log."""
         return self.factory.name_of(self.number)
 
     def facts(self) -> dict[str, Any]:
-        """Return what every event of a session tells of whoever is logged in, or tried to be."""
+        """Return the fields of each of the session's events: the session, the client and the user."""
         user, principal = self.visit.user, self.visit.principal
         return {
             "session": self.name,
@@ -98,21 +98,21 @@ class POP3Server(Connection):
         }
 
     def allowed_seconds(self) -> float:
-        """After the login, the time without a sign of life; before it, `stranger_seconds` alone counts."""
+        """The idle time after the login; before it, only `stranger_seconds` counts."""
         limits = self.factory.limits
         return limits.login_seconds if self._maildrop is None else limits.idle_seconds
 
     def stranger_seconds(self) -> float:
-        """The time counts from the connection on: a slow guesser gains nothing by noise, or by reading slowly."""
+        """The time from the connection to the login: a guesser cannot extend it by sending or reading slowly."""
         return self.factory.limits.login_seconds if self._maildrop is None else inf
 
     def readConnectionLost(self) -> None:
-        """Keep no place for a client that has closed its side while it waits for its turn."""
+        """Give up the turn of a client that has closed its side while it waits."""
         super().readConnectionLost()
         self.visit.give_up_turn()
 
     def drain(self) -> None:
-        """Close as soon as nothing is under way: to wait for a turn is nothing."""
+        """Close as soon as nothing is under way; waiting for a turn does not count."""
         super().drain()
         self.visit.give_up_turn()
 
@@ -126,7 +126,7 @@ class POP3Server(Connection):
         self.performers[type(effect)](self, effect)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Give everything back, and tell what an operator would want to know of a client that did not get in."""
+        """Release everything, and log a misconfigured client that could not log in."""
         self.factory.ended(self)
         self.end(end_of(reason))
         if isinstance(reason.value, SSL.Error):
@@ -138,7 +138,7 @@ class POP3Server(Connection):
         super().connectionLost(reason)
 
     def leave(self) -> None:
-        """Log out, and say in one line what the session did. A commit that has begun goes on: QUIT was read."""
+        """Log out, and log one line about the session. A commit that has begun goes on, since QUIT was read."""
         if self.visit.logout is None or self._committing:
             return
         facts, fetched, marked = self.facts(), self.fetched or set(), self.session.deleted
@@ -184,7 +184,7 @@ class POP3Server(Connection):
         self._give_up_turn()
 
     def _give_up_turn(self) -> None:
-        """Wait for no turn of a secret where nobody waits for the answer any more; what need not wait is under way."""
+        """Stop waiting for a turn when the client no longer waits; a verification that runs goes on."""
         if self._half_closed or self.draining:
             self.visit.give_up_turn()
 
@@ -278,7 +278,7 @@ class POP3Server(Connection):
         self.session.enveloped(envelope.completed(self.visit.user.encode("utf-8"), self.session.policy.hostname))
 
     def _no_envelope(self, failure: Failure) -> None:
-        """A message that is gone gets an answer all the same: fetchmail reads no -ERR here. RETR will refuse it."""
+        """Answer with the default envelope for a message that is gone: fetchmail expects no -ERR here. RETR refuses it."""
         if failure.check(MessageGone):
             translate(failure, self.facts())
             self._enveloped(Details())

@@ -1,4 +1,4 @@
-"""POP3's port: what its clients are allowed and told, and the factory of its connections."""
+"""The POP3 listener: its policy, and the factory of its connections."""
 
 from __future__ import annotations
 
@@ -36,20 +36,19 @@ from mailserver.tls.bindings import surroundings
 log = Logger()
 
 LOOK_SECONDS = 1.0
-"""How long what is announced may lag behind what can be served: a look costs microseconds, and each session would pay."""
+"""How long the announced mechanisms may be out of date: an update at each session would cost microseconds."""
 
 
 class POP3ServerFactory(Listener):
     """Builds the connections of one listener over `portal`, any cred portal; everything else has a default.
 
-    `tls` lets STLS be offered. `cleartext` is "tls", "loopback" or "always": where a password may cross an unencrypted
-    line. `mechanisms` names SASL mechanisms in their order; empty means all that the portal's checkers can serve, and the
-    `oracle` answer. `client_name` says where in a client's certificate its name is, "email" or "cn"; "" for nowhere.
-    Listeners of one service share a `throttle`, so that a guesser gains nothing by changing ports, and `places`, so that the
-    limits are those of all together; a factory alone has counters of its own. `names` reads the names
-    that clients give, before the portal sees them; without it they are what was typed. Where it has accounts (SDPS), `*ENV`
-    is served, for every maildrop. `greeting` is what the greeting says first: ASCII, 200 octets at most. Listeners that share
-    `fetches` notice together the clients that fetch again what they had.
+    With `tls`, STLS is offered. `cleartext` ("tls", "loopback" or "always") is where a password may cross an unencrypted line.
+    `mechanisms` lists SASL mechanisms in their order; empty means all that the portal's checkers and the `oracle` can serve.
+    `client_name` is the place of the user's name in a client's certificate, "email" or "cn"; "" ignores certificates.
+    Listeners of one service share a `throttle`, so that a guesser gains nothing by changing ports, and `places` for common
+    limits; a single factory has its own. `names` reads the names that clients give, before the portal sees them; the default
+    leaves them as typed. If it has accounts (SDPS), `*ENV` is served, for every maildrop. `greeting` is the beginning of the
+    greeting: ASCII, at most 200 octets. Listeners with the same `fetches` together notice clients that fetch messages again.
     """
 
     def __init__(  # noqa: PLR0913 - settings, named where they are given, each with a default
@@ -106,11 +105,11 @@ class POP3ServerFactory(Listener):
         return POP3Server(self, peer)
 
     def session(self, peer: str, connection: Protocol, *, tls: bool) -> Session:
-        """Return a session, with the greeting that this client is due."""
+        """Return a session with the greeting for this client."""
         if self.clock.seconds() - self._looked >= LOOK_SECONDS:
             try:
                 self._look()
-            except Exception:  # noqa: BLE001 - a checker of somebody else's may raise what it likes; its port must go on
+            except Exception:  # noqa: BLE001 - a foreign checker may raise anything; the port must go on
                 log.failure("fault in a look at what can be announced; it stays as it was", event="fault")
         return Session(
             self._loopback_policy if is_loopback(peer) else self._policy,
@@ -123,9 +122,9 @@ class POP3ServerFactory(Listener):
         )
 
     def _look(self) -> None:
-        """Look at what the checkers can serve, and announce that: what all users can use, and what the operator names.
+        """Update the announced mechanisms: those that all users can use, and those that the operator names.
 
-        A client takes the first mechanism that it knows, and asks for no other when its user cannot use it.
+        A client uses the first mechanism that it knows, and tries no other when its user cannot use that.
         """
         self._looked = self.clock.seconds()
         answered = frozenset() if self.oracle is None else self.oracle.mechanisms()
@@ -145,19 +144,24 @@ class POP3ServerFactory(Listener):
             self._loopback_policy = replace(self._loopback_policy, mechanisms=able, user=user)
 
     def _maildrop(self, interface: type[Interface], avatar: Any) -> Any:
-        """Return an avatar as a maildrop, which an IMailboxPOP3 is made into; then a Deferred."""
+        """Return an avatar as a maildrop; an IMailboxPOP3 is adapted, which gives a Deferred."""
         return avatar if interface is IMaildrop else adapt(avatar, self.clock)
 
     def _can_take(self, credentials: type[Interface]) -> bool:
-        """Tell whether some checker takes such credentials now: a chain of checkers may change its mind."""
+        """Tell whether some checker accepts such credentials now, which may change."""
         checker = self.portal.checkers.get(credentials)
         return checker is not None and credentials in checker.credentialInterfaces
 
 
 def chosen(names: Sequence[str]) -> list[IMechanism]:
-    """The mechanisms of these names, in any case; all but the outdated for none. Errors: ValueError, for the operator."""
+    """The mechanisms with these names, in upper or lower case; for no names, the default ones.
+
+    Errors: ValueError, for the operator.
+    """
     known = {mechanism.name.decode("ascii"): mechanism for mechanism in (*MECHANISMS, *BY_NAME)}
-    names = [name for name in names if name.upper() != "APOP"]  # no mechanism: it stands there for its stamp alone
+    names = [
+        name for name in names if name.upper() != "APOP"
+    ]  # not a SASL mechanism: in this list it only enables the stamp
     unknown = [name for name in names if name.upper() not in known]
     if unknown:
         raise ValueError(f"unknown SASL mechanism {unknown[0]!r}; known are {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""The networks that users log in from: whoever comes from one of his own is not taken for a stranger who guesses."""
+"""The networks of users' earlier logins: a login from one of them is not held back by strangers' failures."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from collections import OrderedDict
 from typing import Final, NamedTuple
 
 KNOWN_USERS: Final = 50_000
-"""Users remembered, some 350 octets each; those who did not log in for longest go first. Only a right secret comes in."""
+"""Remembered users, about 350 octets each; the one with the oldest login goes first. Only a right secret adds one."""
 
 KNOWN_NETWORKS: Final = 16
-"""For one secret: of its user his home, his office, and places where his telephone has been; or of each user of an account."""
+"""Networks for one secret: the user's home, office and mobile networks, or those of an account's users."""
 
 
 class Visitor(NamedTuple):
-    """Who asks to be let in."""
+    """A login attempt, by user and network."""
 
     where: str
-    """The network that he comes from."""
+    """The client's network."""
     user: str
     secret: str
-    """Whose secret he gives as `user`'s: an account has one for its users."""
+    """The name whose secret is verified: the user's, or the account's."""
 
 
 class Regulars:
-    """Who has logged in from where."""
+    """The networks of earlier logins."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, tuple[tuple[str, str], ...]] = OrderedDict()  # by secret; the latest come last

@@ -1,4 +1,4 @@
-"""What the log tells of a POP3 session: in one line what it did and how it ended, and what its client should mend."""
+"""The log events of a POP3 session: a summary at its end, and remarks on misconfigured clients."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from mailserver.net.throttle import network
 from mailserver.snapshot import Snapshot
 
 REMEMBERED: Final = 10_000
-"""Clients whose last fetch is remembered: two megabytes; the least recent go first."""
+"""Clients whose last fetch is remembered: about two megabytes; the least recent go first."""
 
 UNSETTLED: Final = "QUIT, to be finished by the next login"
-"""How a session ends whose deletions were promised, and not all were made."""
+"""The end of a session with promised deletions that were not all made."""
 
 log = Logger()
 
 
 class Fetches:
-    """What each client, a user at an address, fetched last and left there: one that fetches all of it again is noticed."""
+    """The messages that each client (a user at an address) fetched last and left, to notice when it fetches all of them again."""
 
     def __init__(self, remembered: int = REMEMBERED) -> None:
         self._remembered = remembered
         self._last: OrderedDict[tuple[str, str], bytes] = OrderedDict()
 
     def again(self, user: str, peer: str, messages: Snapshot, fetched: Collection[int], kept: Collection[int]) -> bool:
-        """Whether a session fetched all there was, and of it what its client had fetched before; remembers what it `kept`."""
+        """Whether a session fetched every message, including some that its client had fetched before; remembers `kept`."""
         if not fetched:
             return False
         client = user, network(peer)
@@ -57,7 +57,7 @@ def tell_session(  # noqa: PLR0913 - what the line says, each named
     octets_out: int,
     seconds: float,
 ) -> None:
-    """Say in one line what a session did, and how it ended; `marked` are those that it marked as deleted, to no effect."""
+    """Log a session's summary; `marked` is the number of messages that it marked as deleted without effect."""
     remarks = f", {marked} marked but NOT deleted" if marked and ended != UNSETTLED else ""
     log.info(
         "session {session} of {who!r} from {peer} ({listener}, {security}) ended by {ended}: {retrieved} retrieved, "
@@ -78,12 +78,12 @@ def tell_session(  # noqa: PLR0913 - what the line says, each named
 
 
 def tell_tls_failure(facts: Mapping[str, Any], error: SSL.Error) -> None:
-    """Tell of a handshake that failed: to its client it looks like a server that is down."""
+    """Log a failed handshake: to the client it looks as if the server were down."""
     log.info("TLS with {peer} failed: {reason}", event="pop3.tls_failed", reason=tls_reason(error), **facts)
 
 
 def tell_remark(facts: Mapping[str, Any], remark: Refusal) -> None:
-    """Tell what a client that did not get in should be set to."""
+    """Log how a client that could not log in should be configured."""
     if isinstance(remark, WrongProtocol):
         log.info(
             "{peer} spoke {spoken} to {listener}, which begins in plain text: clients set to TLS from the start belong on "
@@ -103,7 +103,7 @@ def tell_remark(facts: Mapping[str, Any], remark: Refusal) -> None:
 
 
 def end_of(reason: Failure) -> str:
-    """Return how a connection ended that we did not end."""
+    """Return the cause of a connection's end that was not the server's."""
     if isinstance(reason.value, SSL.Error):
         return "TLS error"
     return "client's close" if reason.check(ConnectionDone) else "connection lost"

@@ -1,10 +1,10 @@
-"""When a secret may be tried: each failure holds back the next attempt of the same address, and the next at the same user.
+"""The throttle of login attempts: each failure holds back the next attempt of the same address, and at the same user.
 
-An attempt is held back before it is verified, whatever will become of it: so silence says nothing, and who does not wait
-for his turn has tried nothing. Until an attempt is known to be good it counts as a failure, so many at once gain nothing
-either. All this belongs to the address and to the user; that a connection was lost changes nothing.
+An attempt is held back before it is verified, whatever its outcome: so the delay reveals nothing, and a client that does not
+wait for its turn has tried nothing. Until an attempt succeeds it counts as a failure, so simultaneous attempts gain nothing
+either. The failures belong to the address and to the user; a lost connection does not change them.
 
-A user at a network where he has logged in before has a lane of his own, which nobody's failures close but his.
+A user at a network of an earlier login has a separate lane there, which only failures at that user from that network close.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from mailserver.errors import HeldTooLong
 from mailserver.net.regulars import Regulars, Visitor
 
 REMEMBERED_SECONDS: Final = 900
-"""A failure older than this no longer counts: a guesser who waits so long for each guess gets a hundred a day."""
+"""An older failure no longer counts: a guesser that waits so long after each guess has a hundred a day."""
 
 REMEMBERED_LANES: Final = 20_000
-"""Addresses and names kept, besides those of attempts that are not over; some 400 octets each."""
+"""Remembered addresses and names, besides those of unsettled attempts; about 400 octets each."""
 
 LOOKED_AT: Final = 16
-"""How many of those that failed longest ago are looked at to forget one. It is the one that failed least: so a flood of
-names, each of which fails once, does not push out the one that is guessed at."""
+"""To forget one lane, this many with the oldest failures are examined, and the one with the fewest failures goes: so a flood
+of names that fail once each does not displace a name that is being guessed at."""
 
 LONGEST_SECONDS: Final = 16.0
-"""No failure holds back for longer: a mistyped password is no crime. It leaves 5,400 guesses a day."""
+"""The longest hold after a failure, for users who mistype. It allows 5,400 guesses a day."""
 
 PATIENCE_SECONDS: Final = 20.0
-"""Who had no turn for so long hears that he should come again. Clients give up after 30 seconds and more; and it is longer
-than `LONGEST_SECONDS`, so that who waits alone has his turn."""
+"""An attempt without a turn for so long is refused with HeldTooLong. Clients give up after 30 seconds or more; and it is
+longer than `LONGEST_SECONDS`, so that a single waiting attempt always gets its turn."""
 
 AT_ONCE: Final = 4
-"""Attempts of one address that may be under way together while none of its has failed: the users of an office come
-together, and each may take the time of a slow hash."""
+"""Simultaneous attempts of one address while none has failed: the users of an office may log in at the same time, and each
+may take the time of a slow hash."""
 
 IPV6_PREFIX: Final = 64
-"""Bits of an IPv6 address that count: one customer is handed the rest."""
+"""The bits of an IPv6 address that count: providers assign the rest to one customer."""
 
 
 class _State(enum.Enum):
@@ -54,7 +54,7 @@ class _State(enum.Enum):
 
 
 class _Lane:
-    """Attempts that hold back one another."""
+    """The attempts of one address, or at one user, which hold back one another."""
 
     __slots__ = ("failures", "key", "last", "timer", "under_way", "until", "waiting")
 
@@ -64,20 +64,20 @@ class _Lane:
         self.last = 0.0  # when the last one failed
         self.until = 0.0  # until when the next one is held back
         self.under_way = 0
-        self.waiting: dict[Attempt, None] = {}  # in their order
+        self.waiting: dict[Attempt, None] = {}  # in order of arrival
         self.timer: IDelayedCall | None = None
 
     @property
     def doubtful(self) -> int:
-        """The failures, and what has to be taken for one."""
+        """The number of failures, with the attempts that count as such until they succeed."""
         spared = AT_ONCE - 1 if self.key[0] == "address" and not self.failures else 0
         return self.failures + max(0, self.under_way - spared)
 
 
 class Attempt:
-    """One attempt at a secret: `granted` fires when it may be verified; then the first outcome that is told counts.
+    """One attempt at a secret: `granted` fires when it may be verified; after that, the first outcome counts.
 
-    It fails with HeldTooLong if the turn does not come, and never fires once the client has left.
+    `granted` fails with HeldTooLong if the turn does not come, and never fires after the client has left.
     """
 
     __slots__ = ("_throttle", "granted", "lanes", "since", "state", "visitor", "waited")
@@ -86,31 +86,31 @@ class Attempt:
         self.granted: Deferred[None] = Deferred()
         self.visitor = visitor
         self.waited = 0.0
-        """Seconds that it was held back."""
+        """The seconds that the attempt was held back."""
         self.lanes = lanes
         self.since = since
         self.state = _State.WAITING
         self._throttle = throttle
 
     def succeeded(self) -> None:
-        """Tell that the secret was right."""
+        """Settle: the secret was right."""
         self._throttle.settle(self, good=True)
 
     def failed(self) -> None:
-        """Tell that it was wrong."""
+        """Settle: the secret was wrong."""
         self._throttle.settle(self, good=False)
 
     def withdrawn(self) -> None:
-        """Tell that nothing was verified: the server had trouble of its own."""
+        """Settle: nothing was verified, because of a fault of the server."""
         self._throttle.settle(self, good=None)
 
     def abandoned(self) -> None:
-        """Tell that the client has left. In the middle of a check that is a failure: else it would be a free guess."""
+        """Settle: the client has left. During a verification that is a failure, since otherwise it would be a free guess."""
         if not self._throttle.leave(self):
             self.failed()
 
     def refuse(self) -> None:
-        """Let it wait no longer, if it waits; nothing is verified."""
+        """Refuse the attempt if it waits; nothing is verified."""
         if self._throttle.leave(self):
             self.granted.errback(HeldTooLong())
 
@@ -122,14 +122,16 @@ class Throttle:
         self._clock = clock
         self._first = first_seconds
         self._regulars = Regulars()
-        self._lanes: OrderedDict[tuple[str, ...], _Lane] = OrderedDict()  # those that failed longest ago come first
-        self._queue: OrderedDict[Attempt, float] = OrderedDict()  # all who wait, and until when
+        self._lanes: OrderedDict[tuple[str, ...], _Lane] = (
+            OrderedDict()
+        )  # in order of the last failure, the oldest first
+        self._queue: OrderedDict[Attempt, float] = OrderedDict()  # the waiting attempts, and until when they wait
         self._lapsing: IDelayedCall | None = None
 
     def attempt(self, address: str, user: str, secret: str = "") -> Attempt:
-        """Ask for a turn to verify what was given as `user`'s secret.
+        """Ask for a turn to verify `user`'s secret; without a `user` only the address counts.
 
-        `secret` says whose secret that is, where it is not his alone; without a `user` there is only the address to go by.
+        `secret` is the name that the secret belongs to, if that is not the user: an account, for its users.
         """
         visitor, now = Visitor(network(address), user, secret or user), self._clock.seconds()
         attempt = Attempt(self, tuple(self._lane(key, now) for key in self._keys(visitor)), visitor, now)
@@ -157,7 +159,7 @@ class Throttle:
                 self._arrange(lane, now)
 
     def leave(self, attempt: Attempt) -> bool:
-        """Take an attempt out of the queue; False if it does not wait."""
+        """Take an attempt out of the queue; answers False if it does not wait."""
         if attempt.state is not _State.WAITING:
             return False
         attempt.state = _State.OVER
@@ -175,7 +177,7 @@ class Throttle:
             self._lapsing = None
 
     def _lapse(self) -> None:
-        """Refuse those who have waited for too long."""
+        """Refuse the attempts that have waited too long."""
         self._lapsing = None
         now, due = self._clock.seconds(), []
         for attempt, deadline in self._queue.items():
@@ -184,7 +186,7 @@ class Throttle:
                 break
             due.append(attempt)
         for attempt in due:
-            attempt.refuse()  # after the look: whoever is refused may ask again at once
+            attempt.refuse()  # after the loop: a refused client may ask again at once
 
     def _grant(self, attempt: Attempt, now: float) -> None:
         self._dequeue(attempt)
@@ -193,12 +195,12 @@ class Throttle:
         for lane in attempt.lanes:
             lane.under_way += 1
             lane.until = max(lane.until, now + self._seconds(lane.doubtful))
-        attempt.granted.callback(None)  # which may settle it at once
+        attempt.granted.callback(None)  # may settle the attempt at once
         for lane in attempt.lanes:
             self._arrange(lane, now)
 
     def _arrange(self, lane: _Lane, now: float) -> None:
-        """See to it that those who wait get their turn. A timer that is early arranges itself anew."""
+        """Set the lane's timer for its waiting attempts. A timer that fires early sets itself again."""
         if lane.waiting:
             seconds = max(0.0, lane.until - now)
             if lane.timer is not None and lane.timer.getTime() > now + seconds:
@@ -214,9 +216,9 @@ class Throttle:
             del self._lanes[lane.key]
 
     def _serve(self, lane: _Lane) -> None:
-        """Give the next turn, to who comes from where fewest have failed and fewest wait.
+        """Give the next turn to an attempt of the address with the fewest failures and the fewest waiting attempts.
 
-        One at a time: others run in between.
+        It gives one turn at a time, so that other work runs in between.
         """
         lane.timer = None
         now = self._clock.seconds()
@@ -224,14 +226,14 @@ class Throttle:
             self._arrange(lane, now)
             return
         first = _first((lane,), now)
-        if first is not None:  # else each waits for another lane, which has a timer
+        if first is not None:  # otherwise each attempt waits for another lane, which has a timer
             self._grant(_first(first.lanes, now) or first, now)
             self._arrange(lane, now)
 
     # Outcomes.
 
     def settle(self, attempt: Attempt, *, good: bool | None) -> None:
-        """Count an attempt's outcome, if it is the first; None where there is none, for nothing was verified."""
+        """Count an attempt's first outcome; `good` is None if nothing was verified."""
         if attempt.state is not _State.UNDER_WAY:
             return
         attempt.state = _State.OVER
@@ -255,15 +257,15 @@ class Throttle:
         self._lanes.move_to_end(lane.key)
 
     def _shown(self, lane: _Lane, attempt: Attempt) -> bool:
-        """Whether the lane's failures are forgiven: those at the secret that was shown are.
+        """Whether a success forgives the lane's failures: only those at the verified secret.
 
-        Those of the address are not, for a guesser may have an account, too. Nor are an account's, when one of its users was
-        let in: it may have been by a secret of his own.
+        It does not forgive the address, since a guesser may have an account, too; nor an account when one of its users has
+        logged in, since that user may have a secret of their own.
         """
         return lane.key[0] == "regular" or lane.key == ("user", attempt.visitor.user)
 
     def _seconds(self, failures: int) -> float:
-        """How long so many failures hold back the next attempt."""
+        """The seconds that this number of failures holds back the next attempt."""
         return min(LONGEST_SECONDS, self._first * 2.0 ** min(failures - 1, 10)) if failures else 0.0
 
     # Memory.
@@ -278,13 +280,15 @@ class Throttle:
         return lane
 
     def _make_room(self) -> None:
-        """Forget lanes, but none that somebody is in: of these there are no more than connections."""
+        """Forget lanes, except those with attempts, which are no more than the connections."""
         while len(self._lanes) >= REMEMBERED_LANES:
             first = islice(self._lanes.values(), LOOKED_AT)
             empty = [lane for lane in first if not (lane.under_way or lane.waiting)]
             if not empty:
                 for lane in tuple(islice(self._lanes.values(), LOOKED_AT)):
-                    self._lanes.move_to_end(lane.key)  # else who stays in the first ones lets nobody else be forgotten
+                    self._lanes.move_to_end(
+                        lane.key
+                    )  # else lanes in use at the front would keep all others from being forgotten
                 return
             del self._lanes[min(empty, key=lambda lane: lane.failures).key]
 
@@ -297,7 +301,7 @@ def _open(attempt: Attempt, now: float) -> bool:
 
 
 def _first(lanes: Iterable[_Lane], now: float) -> Attempt | None:
-    """Whose turn it is of those who wait in these lanes and may go."""
+    """The next attempt among those that wait in these lanes and may go."""
     able = (attempt for lane in lanes for attempt in lane.waiting if _open(attempt, now))
     return min(able, key=_crowd, default=None)
 
@@ -310,7 +314,7 @@ def _crowd(attempt: Attempt) -> int:
 
 
 def network(address: str) -> str:
-    """Fold an IPv6 address to its customer's network; other names, a Unix socket's empty one included, stay."""
+    """Reduce an IPv6 address to its customer's network; others, including a Unix socket's "", stay the same."""
     if ":" not in address:
         return address
     packed = ip_address(address.partition("%")[0]).packed

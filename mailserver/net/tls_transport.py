@@ -1,7 +1,7 @@
-"""TLS over a connection, of which a client may close its half and still read: Twisted's own ends both at once.
+"""TLS in which a client may close its half and still read: Twisted's own TLS closes both halves at once.
 
-gnutls-cli and programs at the end of a pipe say close_notify right behind their commands. RFC 8446 section 6.1 lets the
-other direction go on, and what was asked for is still owed.
+gnutls-cli and programs at the end of a pipe send close_notify right after their commands. By RFC 8446 section 6.1 the other
+direction goes on, so the replies must still be sent.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 RECORD = 2**15
-"""Octets asked of OpenSSL at once; it gives one record of at most 2**14."""
+"""Octets of one read from OpenSSL, which gives one record of at most 2**14."""
 
 
 @implementer(IHalfCloseableProtocol)
 class TLSTransport(TLSMemoryBIOProtocol):
-    """The TLS of one connection. It writes at once, as our writes are batches already; Twisted's default gathers them."""
+    """The TLS of one connection. It writes at once, since our writes are batches; Twisted's default would collect them."""
 
     transport: Any
-    _ended: bool = False  # the client writes no more
-    _eof: bool = False  # and has said so to TCP
+    _ended: bool = False  # the client has ended its half of TLS
+    _eof: bool = False  # the client has ended its half of TCP
 
     def readConnectionLost(self) -> None:
-        """The client closed its half of TCP, with or without a word to TLS: every whole command of it still counts."""
+        """The client closed its half of TCP, with or without close_notify: its complete commands still count."""
         self._eof = True
         if self.disconnecting:
-            self.transport.loseConnection()  # all was written; no answer to our close_notify can come
+            self.transport.loseConnection()  # everything was written, and no answer to our close_notify can come
         elif self._handshakeDone:
             self._client_done()
         else:
@@ -56,13 +56,13 @@ class TLSTransport(TLSMemoryBIOProtocol):
             half.readConnectionLost()
 
     def _shutdownTLS(self) -> None:
-        """As Twisted's, but wait for no answer of a client who cannot give one."""
+        """As Twisted's, but without waiting for the answer of a client that cannot send one."""
         super()._shutdownTLS()
         if self._eof:
             self.transport.loseConnection()
 
     def _flushReceiveBIO(self) -> None:
-        """As Twisted's, but the client's close_notify ends its own half alone."""
+        """As Twisted's, but the client's close_notify ends only the client's half."""
         while not (self._lostTLSConnection or self._ended):
             try:
                 data = self._tlsConnection.recv(RECORD)
@@ -84,12 +84,12 @@ class TLSFactory(TLSMemoryBIOFactory):
     protocol = TLSTransport
 
     def buildProtocol(self, addr: IAddress | None) -> TLSTransport:
-        """Build what the wrapped factory does, behind TLS."""
+        """Build the wrapped factory's protocol, with TLS in front."""
         return TLSTransport(self, self.wrappedFactory.buildProtocol(addr))
 
 
 def start_tls(transport: Any, protocol: Any, creator: IOpenSSLServerConnectionCreator) -> TLSTransport:
-    """Begin TLS on a connection in use (STLS), whose producer is `protocol`; its transport from now on."""
+    """Begin TLS on an open connection (STLS) whose producer is `protocol`; answers its new transport."""
     transport.unregisterProducer()
     tls = TLSTransport(TLSFactory(creator, False, cast(IProtocolFactory, None)), protocol, False)
     transport.protocol = tls

@@ -1,4 +1,4 @@
-"""A message on its way out: stored octets in, the body of a multi-line response out."""
+"""The transfer of a message: converts stored octets to the body of a multi-line response."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from mailserver.interfaces import IBody
 from mailserver.protocol.wire import TERMINATION, Stuffer, TopCut
 
 CHUNK = 256 * 1024
-"""Octets of one read. A message up to this size leaves with the batch of replies round it, in one write."""
+"""Octets of one read. A message up to this size is written in one batch with the replies around it."""
 
 TOP_CHUNK = 16 * 1024
 """Octets of one read for TOP: headers and a few lines seldom need more."""
 
 SENDFILE_LEAST = 64 * 1024
-"""Octets from which sendfile is worth its own road; below it one read joins the batch."""
+"""Octets from which sendfile is worth it; a smaller message is read into the batch."""
 
 
 class Transfer:
@@ -45,7 +45,7 @@ class Transfer:
         return data.addCallback(self._encode) if isinstance(data, Deferred) else self._encode(data)
 
     def finish(self) -> None:
-        """Close the body and tell how many octets the message had, as LIST counts them."""
+        """Close the body, and report the message's octets as LIST counts them."""
         self._body.close()
         self._finished(self._octets if self._stuffer is None else self._stuffer.octets)
 
@@ -74,7 +74,7 @@ class Transfer:
 class FileSender:
     """Sends a message in wire form from its file to a plain socket by sendfile: its octets never pass through Python.
 
-    The transport drives it as a pull producer, so it resumes whenever what was written before has left.
+    The transport drives it as a pull producer, so it resumes whenever the octets written before have left.
     """
 
     end = TERMINATION
@@ -83,9 +83,9 @@ class FileSender:
         self, transport: tcp.Connection, body: IBody, fileno: int, size: int, finished: Callable[[int], object]
     ) -> None:
         self.octets = 0
-        """Octets that the socket took so far."""
+        """The octets that the socket has accepted so far."""
         self.error: OSError | None = None
-        """What ended it early; None where the file was too short."""
+        """The error that ended it early; None where the file was too short."""
         self._transport = transport
         self._body = body
         self._fileno = fileno
@@ -96,7 +96,7 @@ class FileSender:
 
     @property
     def whole(self) -> bool:
-        """Whether all of the message was sent; a file may have been cut short meanwhile."""
+        """Whether the whole message was sent; its file may have been truncated meanwhile."""
         return self.octets == self._size
 
     def start(self, stopped: Callable[[FileSender], object]) -> None:
@@ -105,7 +105,7 @@ class FileSender:
         self._transport.registerProducer(self, False)
 
     def resumeProducing(self) -> None:
-        """Send what the socket takes, and ask to be called when it takes more."""
+        """Send as much as the socket accepts, and ask to be called when it accepts more."""
         if not self._begun:  # registerProducer calls at once; the status line must leave first
             self._begun = True
             self._transport.startWriting()
@@ -132,7 +132,7 @@ class FileSender:
         """Do nothing: the connection closes the body when it is lost."""
 
     def finish(self) -> None:
-        """Close the body and tell how many octets the message had."""
+        """Close the body, and report the message's octets."""
         self._body.close()
         self._finished(self.octets)
 
@@ -143,7 +143,7 @@ class FileSender:
 
 
 def unsent_octets(transport: object) -> int:
-    """Return how many octets the kernel holds that the peer has not acknowledged; 0 where there is no socket."""
+    """Return the number of octets in the kernel that the peer has not acknowledged; 0 without a socket."""
     if not IFileDescriptor.providedBy(transport):
         return 0
     (count,) = struct.unpack("i", fcntl.ioctl(transport.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"))

@@ -1,4 +1,4 @@
-"""What a connection waits for: one answer, or one moment, at a time; and what becomes of it when the connection is lost."""
+"""The waiting of a connection, for one answer or one timer at a time, and the cancel when the connection is lost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mailserver.net.outlet import Outlet
 
 
 class Waiting(Outlet):
-    """A connection that waits. A subclass gives `pump`, which goes on, and `fault`, for whatever went wrong in between."""
+    """A connection that waits. A subclass gives `pump`, which goes on, and `fault`, which handles an error meanwhile."""
 
     __slots__ = ("_answer", "_later", "_waiting", "lost")
 
@@ -21,7 +21,7 @@ class Waiting(Outlet):
         super().__init__(clock, peer)
         self.lost = False
         self._waiting = False
-        self._answer: Deferred[Any] | None = None  # that is cancelled with the connection
+        self._answer: Deferred[Any] | None = None  # cancelled with the connection
         self._later: IDelayedCall | None = None
 
     def pump(self) -> None:
@@ -40,15 +40,15 @@ class Waiting(Outlet):
         *,
         revocable: bool = False,
     ) -> None:
-        """Run nothing until `answer` fires, then go on. It is cancelled when the connection is lost, if it is `revocable`.
+        """Run nothing until `answer` fires, then go on. If `revocable`, it is cancelled when the connection is lost.
 
-        So that no lock or descriptor is lost with it, `then` gives back what it is handed after that.
+        `then` must release a result that arrives after that, so that no lock or descriptor is lost.
         """
 
         def fired(result: Any) -> None:  # one callback: a chain of four would cost as much as the rest of a login
             self._waiting, self._answer = False, None
             if self.lost and isinstance(result, Failure) and result.check(CancelledError):
-                return  # by ourselves: nobody is to be told
+                return  # cancelled by ourselves: nobody waits for it
             try:
                 (otherwise if isinstance(result, Failure) else then)(result)
             except Exception:  # noqa: BLE001 - as in `pump`
@@ -71,7 +71,7 @@ class Waiting(Outlet):
         self._later = self.clock.callLater(seconds, acted)
 
     def give_way(self) -> None:
-        """Let others run, even if the client reads as fast as we write: its own machine can."""
+        """Let other sessions run, even if the client reads as fast as we write, as one on the same machine can."""
 
         def go_on() -> None:
             self._waiting = False
@@ -80,11 +80,11 @@ class Waiting(Outlet):
         self.after(0, go_on)
 
     def cancel_moment(self) -> None:
-        """Let no moment come any more."""
+        """Cancel the timer."""
         if self._later is not None and self._later.active():
             self._later.cancel()
 
     def cancel_answer(self) -> None:
-        """Cancel the answer that is waited for, where it may be."""
+        """Cancel the pending answer, if it is revocable."""
         if self._answer is not None:
             self._answer.cancel()
