@@ -107,7 +107,7 @@ class IPart(Interface):
 
 
 class IStore(IPart):
-    """Where the maildrops are; one per process."""
+    """Where the maildrops are; one per process. `store.Router` is one in front of several."""
 
     needs: frozenset[str] = Attribute(
         "Which fields of a `User` without `mail` of his own `open` must know: {'home'}, or none."

@@ -136,6 +136,12 @@ def test_what_is_for_any_port_knows_no_protocol(path):
     assert {name for name in known if name.startswith(("protocol/", "sasl/"))} <= {"protocol/wire.py"}
 
 
+@pytest.mark.parametrize("path", sorted((PACKAGE / "store").glob("*.py")), ids=named)
+def test_what_is_for_any_store_knows_no_maildir(path):
+    inside = {named(file) for file in files(path) if named(file).startswith("store/maildir/")}
+    assert inside <= ({"store/maildir/store.py", "store/maildir/template.py"} if path.stem == "__init__" else set())
+
+
 @pytest.mark.parametrize("path", [path for path in modules() if part(path) in {"protocol", "sasl"}], ids=named)
 def test_the_protocols_never_touch_the_world(path):
     for name in imports(path):

@@ -1,4 +1,4 @@
-"""Maildrops: where messages lie, under what lock, and in what order. It knows no protocol."""
+"""The stores: where maildrops are and how they are locked. They know no protocol."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IO = Literal["auto", "threads"]
 
 @dataclass(frozen=True, slots=True)
 class _Options:
-    """The settings of any store, of which each heeds what it can."""
+    """The settings for all stores; each store uses those that it has a use for."""
 
     reactor: Any
     seen: Seen
@@ -53,9 +53,9 @@ def _memory_needs(path: str) -> frozenset[str]:
 
 class _Scheme(NamedTuple):
     make: Callable[[str | None, _Options], IStore]
-    """Of the configured URL's path; None: only of users whose own `mail` names the scheme. Errors: ValueError."""
+    """Makes the store of a configured path, or with None a store only for users' own `mail`. Errors: ValueError."""
     needs: Callable[[str], frozenset[str]]
-    """`IStore.needs` by the configured URL's path, without making a store. Errors: ValueError, where that path cannot be."""
+    """Answers `IStore.needs` for a configured path without making the store. Errors: ValueError for an invalid path."""
 
 
 _SCHEMES = {"maildir": _Scheme(_maildir, _maildir_needs), "memory": _Scheme(_memory, _memory_needs)}
@@ -73,7 +73,7 @@ def open_store(
 def open_stores(
     url: str, reactor: Any, *, seen: Seen = "never", io: IO = "auto", headers: EnvelopeHeaders | None = None
 ) -> Router:
-    """The same, and the stores of all other schemes, for users whose own `mail` names one. Errors: ValueError."""
+    """The store of a URL, and those of the other schemes for users whose own `mail` names one. Errors: ValueError."""
     headers = headers or EnvelopeHeaders()
     configured = open_store(url, reactor, seen=seen, io=io, headers=headers)
     options = _Options(reactor, seen, io, headers)
@@ -82,7 +82,7 @@ def open_stores(
 
 
 def needs_of(url: str) -> frozenset[str]:
-    """What the store of this URL must know of a user, as `IStore.needs` says it. Errors: ValueError, as of `open_store`."""
+    """`IStore.needs` of this URL's store, without making the store. Errors: ValueError, as of `open_store`."""
     scheme, path = _split(url)
     return _SCHEMES[scheme].needs(path)
 

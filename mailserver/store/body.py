@@ -1,25 +1,25 @@
-"""Open messages, as a session reads them."""
+"""Open messages, which a session reads in chunks."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from threading import Lock
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from mailserver.errors import MessageTruncated
 from mailserver.interfaces import IBody
-from mailserver.store.maildir.packed import Unpacking
 
 CHUNK = 256 * 1024
-"""The most that one read gives: what the reactor thread may read at once, and larger reads gain nothing measurable."""
+"""Octets that one read returns at most: the reactor thread may read so much at once, and larger reads are not faster."""
 
 
 @implementer(IBody)
 class BytesBody:
-    """A message that lies in memory."""
+    """A message in memory."""
 
     __slots__ = ("_data", "_position")
 
@@ -42,7 +42,7 @@ class BytesBody:
 
 @implementer(IBody)
 class FileBody:
-    """An open file of `size` octets, read from its position, after the `head` that was read already; answers at once."""
+    """An open file with `size` octets left to read, the first of them in `head`; answers at once."""
 
     __slots__ = ("_descriptor", "_head", "_left")
 
@@ -52,7 +52,7 @@ class FileBody:
         self._head = head
 
     def read(self, limit: int) -> bytes:
-        """At most `CHUNK` octets; its size is known, so the end costs no system call."""
+        """At most `CHUNK` octets. The size is known, so the end costs no system call."""
         left = self._left
         if not left:
             return b""
@@ -84,36 +84,14 @@ class FileBody:
             os.close(descriptor)
 
 
-@implementer(IBody)
-class UnpackedBody:
-    """The mail in an open packed file, after the octets that were unpacked `first`. It takes time, so it is for a thread."""
-
-    __slots__ = ("_descriptor", "_first", "_unpacking")
-
-    def __init__(self, descriptor: int, unpacking: Unpacking, first: bytes) -> None:
-        self._descriptor = descriptor
-        self._unpacking = unpacking
-        self._first = first
+class Blocking(Protocol):
+    """A body whose reads take time, so they are for a thread."""
 
     def read(self, limit: int) -> bytes:
-        """At most `CHUNK` octets."""
-        if self._first:
-            chunk = self._first[:limit]
-            self._first = self._first[limit:]
-            return chunk
-        try:
-            return self._unpacking.read(min(limit, CHUNK))
-        except OSError as error:
-            raise MessageTruncated(f"a packed message cannot be read on: {error}") from error
-
-    def fileno(self) -> None:
-        """What lies in the file is not what is sent."""
+        """As IBody."""
 
     def close(self) -> None:
-        """Close the file."""
-        if self._descriptor >= 0:
-            descriptor, self._descriptor = self._descriptor, -1
-            os.close(descriptor)
+        """As IBody."""
 
 
 @implementer(IBody)
@@ -122,7 +100,7 @@ class ThreadedBody:
 
     __slots__ = ("_body", "_lock", "_run")
 
-    def __init__(self, body: FileBody | UnpackedBody, run: Callable[..., Deferred[bytes]]) -> None:
+    def __init__(self, body: Blocking, run: Callable[..., Deferred[bytes]]) -> None:
         self._body = body
         self._run = run
         # A descriptor closed under a read that still runs would name another session's file when it is used again.

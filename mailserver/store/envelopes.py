@@ -13,10 +13,10 @@ from mailserver.snapshot import Snapshot
 
 
 class Share(NamedTuple):
-    """Some messages of a snapshot."""
+    """One user's messages of an account."""
 
     indexes: Sequence[int]
-    """Of the account's messages."""
+    """Among the account's messages."""
     messages: Snapshot
 
 
@@ -26,7 +26,7 @@ NOTHING = Share((), Snapshot((), (), ()))
 class Envelopes:
     """The envelopes of `messages` in columns, and the shares made of them.
 
-    A store may keep it beside the snapshot, for the sessions that find the maildrop unchanged. One thread at a time prepares it.
+    A store may keep it for later sessions while the maildrop is unchanged. Only one thread at a time may call `prepare`.
     """
 
     __slots__ = ("_messages", "_recipients", "_senders", "_unread", "_users", "shares")
@@ -41,17 +41,17 @@ class Envelopes:
         self._messages = messages
         self._senders = senders
         self._recipients = recipients
-        self._unread = unread  # whom they are for is not known, so only the account itself gets them
+        self._unread = unread  # their recipients are not known, so only the account itself gets them
         self._users: dict[str, list[int]] | None = None
         self.shares: dict[str, Share] = {}
-        """By user, those that were prepared; a user without mail has none."""
+        """The prepared shares, by user; a user without mail has none."""
 
     def __getitem__(self, index: int) -> Envelope:
         recipients = self._recipients[index]
         return Envelope(self._senders[index], tuple(recipients.split(b",")) if recipients else ())
 
     def serves(self, user: str | None) -> bool:
-        """Whether all that `user` needs is prepared; None is the account itself, which gets all messages."""
+        """Whether the share of `user` is prepared; None is the account itself, which needs none."""
         return user is None or user in self.shares
 
     def prepare(self, account: str, user: str | None, user_of: Callable[[str], str]) -> None:
@@ -65,9 +65,9 @@ class Envelopes:
             self.shares[user] = Share(indexes, own)
 
     def indexes(self, user: str, user_of: Callable[[str], str], account: str) -> Sequence[int]:
-        """The messages for `user`; without a recipient they are for the one who is called as the account is.
+        """The messages for `user`; those without a recipient are for the user with the account's name.
 
-        `user_of` tells whom a local part means. The first call reads all the rows.
+        `user_of` answers which user a local part names. The first call reads all rows.
         """
         if self._users is None:
             self._users = self._sorted(user_of, account)
@@ -94,5 +94,5 @@ class IEnvelopes(Interface):
     def envelopes(account: str, user: str | None, user_of: Callable[[str], str]) -> Envelopes | Deferred[Envelopes]:
         """All envelopes of the snapshot, with `user`'s share prepared; at once when both are known already.
 
-        What could not be read just now has an empty envelope. `user_of` tells whom of `account` a local part means.
+        A message that cannot be read now has an empty envelope. `user_of` answers which user of `account` a local part names.
         """

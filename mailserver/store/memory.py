@@ -1,4 +1,4 @@
-"""Maildrops in memory: the reference that shows what a store is, for tests, demonstrations and embedders."""
+"""Maildrops in memory: the smallest complete store, for tests, demonstrations and embedders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mailserver.wireform import measure
 
 @implementer(IStore)
 class MemoryStore:
-    """Messages by user name; a name that was never seen has an empty maildrop."""
+    """Messages by user name; an unknown name has an empty maildrop."""
 
     needs: frozenset[str] = frozenset()
 
@@ -41,23 +41,23 @@ class MemoryStore:
         return uidl
 
     def maildrop(self, name: str) -> dict[bytes, bytes]:
-        """The messages that are there now, by unique-id in their order; the caller may take some away."""
+        """The stored messages in their order, by unique-id; the caller may remove some."""
         return self._maildrops.setdefault(name, {})
 
     def start(self, _reactor: object = None) -> Deferred[None]:
-        """Nothing is to be made ready."""
+        """Do nothing."""
         return succeed(None)
 
     def reload(self) -> Deferred[None]:
-        """Nothing is read from anywhere."""
+        """Do nothing: there is no file to read again."""
         return succeed(None)
 
     def stop(self) -> Deferred[None]:
-        """Nothing is under way."""
+        """Do nothing."""
         return succeed(None)
 
     def open(self, user: User, owner: str) -> Deferred[IMaildrop]:
-        """Lock and list the maildrop of `user.name`; answers at once. Errors: also NoMaildrop, of a `mail` that is elsewhere."""
+        """Lock and list the maildrop of `user.name`; answers at once. Errors: MaildropInUse; NoMaildrop for another store's `mail`."""
         if user.mail not in (None, "memory:"):
             return fail(NoMaildrop(f"the mail location {user.mail!r} of {user.name!r} is not memory:"))
         holder = self._holders.get(user.name)
@@ -74,7 +74,7 @@ def _row(uidl: bytes, message: bytes) -> Message:
 
 @implementer(IMaildrop, IEnvelopes)
 class _MemoryMaildrop:
-    """A session's hold on a maildrop: the lock is its name among the holders."""
+    """A locked maildrop; its name among the holders is the lock."""
 
     __slots__ = ("_headers", "_holders", "_locked", "_name", "_stored", "messages")
 

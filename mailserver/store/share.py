@@ -1,7 +1,7 @@
-"""An account of many users (SDPS): all of its mail, or what of it is for one of them, as a maildrop.
+"""An account of many users (SDPS): all of its mail as a maildrop, or one user's share of it.
 
-The lock, the files and the deletions are the account's. A share only counts other messages: its message-number 1 is the
-first that is for its user.
+The lock, the files and the deletions are the account's. A share only has message-numbers of its own: its 1 is the first message
+for its user.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from mailserver.store.envelopes import NOTHING, Envelopes, IEnvelopes, Share
 
 @implementer(IStore)
 class SharedStore:
-    """A store in which users that have an `Account` are accounts of many users, as `names` reads these.
+    """Opens the shares of users that have an `Account`, and other users' maildrops as they are.
 
-    Its maildrops must provide IEnvelopes. Those of other users pass as they are.
+    The maildrops of `store` must provide IEnvelopes. `names` reads the local parts of recipients.
     """
 
     def __init__(self, store: IStore, names: Names) -> None:
@@ -45,17 +45,19 @@ class SharedStore:
         return self._store.stop()
 
     def open(self, user: User, owner: str) -> Deferred[IMaildrop]:
-        """Lock the account's maildrop, and read what envelopes are not known yet."""
+        """Lock the account's maildrop, and read the envelopes that are not known yet."""
         opened = self._store.open(user, owner)
         if user.account is not None:
-            opened.addCallback(self._enveloped, user.name, user.account)
+            opened.addCallback(self._share_of, user.name, user.account)
         return opened
 
-    def _enveloped(self, maildrop: IMaildrop, name: str, account: Account) -> Deferred[IMaildrop]:
+    def _share_of(self, maildrop: IMaildrop, name: str, account: Account) -> Deferred[IMaildrop]:
         envelopes = maybeDeferred(cast("IEnvelopes", maildrop).envelopes, name, account.user, self._names.user)
-        return envelopes.addCallbacks(self._shared, _released, (maildrop, name, account), errbackArgs=(maildrop,))
+        return envelopes.addCallbacks(
+            self._shared_maildrop, _release, (maildrop, name, account), errbackArgs=(maildrop,)
+        )
 
-    def _shared(self, envelopes: Envelopes, maildrop: IMaildrop, name: str, account: Account) -> IMaildrop:
+    def _shared_maildrop(self, envelopes: Envelopes, maildrop: IMaildrop, name: str, account: Account) -> IMaildrop:
         if account.user is None:
             share = Share(range(len(maildrop.messages)), maildrop.messages)
         else:
@@ -65,18 +67,18 @@ class SharedStore:
         )
 
 
-def _released(failure: Failure, maildrop: IMaildrop) -> Failure:
+def _release(failure: Failure, maildrop: IMaildrop) -> Failure:
     maildrop.release()
     return failure
 
 
 @implementer(IMaildrop)
 class SharedMaildrop:
-    """A share of the account's maildrop, whose message-numbers it translates."""
+    """A share of the account's maildrop: translates its message-numbers to the account's."""
 
     __slots__ = ("_account", "_envelopes", "_indexes", "_maildrop", "_name", "_user_of", "messages")
 
-    def __init__(  # noqa: PLR0913 - what one login found, handed over by the store alone
+    def __init__(  # noqa: PLR0913 - the results of one login, given by the store alone
         self,
         maildrop: IMaildrop,
         share: Share,
@@ -98,7 +100,7 @@ class SharedMaildrop:
         return self._maildrop.fetch(self._indexes[number - 1] + 1)
 
     def envelope(self, number: int) -> Envelope:
-        """At once. Of several recipients it names the one whose share this is, or else one of the account."""
+        """At once. Of several recipients only one is named: the share's user, or else one of the account."""
         found = self._envelopes[self._indexes[number - 1]]
         domain = b"@" + self._account.domain.encode("utf-8")
         whole = [each if b"@" in each else each + domain for each in found.recipients] or [self._name + domain]
@@ -116,7 +118,7 @@ class SharedMaildrop:
         self._maildrop.sent(self._indexes[number - 1] + 1, octets)
 
     def commit(self, numbers: Sequence[int]) -> Deferred[int]:
-        """As the account's, for whose every other session the messages are gone too."""
+        """As the account's: the messages are gone from the account and from all shares."""
         return self._maildrop.commit([self._indexes[number - 1] + 1 for number in numbers])
 
     def release(self) -> None:

@@ -8,10 +8,10 @@ from collections.abc import Generator
 from typing import NamedTuple
 
 from mailserver.errors import MessageGone, MessageSealed
-from mailserver.store.body import CHUNK, BytesBody, FileBody, UnpackedBody
+from mailserver.store.body import CHUNK, BytesBody, FileBody
 from mailserver.store.maildir.files import open_message, open_to_read, opened, shown
 from mailserver.store.maildir.index import CLAIMED, PACKED, SEALED, WIRE
-from mailserver.store.maildir.packed import Unpacking, Unreadable, kind_of
+from mailserver.store.maildir.packed import UnpackedBody, Unpacking, Unreadable, kind_of
 from mailserver.wireform import Measure
 
 HEAD = 16 * 1024

@@ -16,7 +16,7 @@ from zope.interface import implementer
 from mailserver.envelope import Envelope, EnvelopeHeaders, read_envelope
 from mailserver.errors import MaildropUnavailable, MessageGone, MessageSealed
 from mailserver.interfaces import IBody, IMaildrop
-from mailserver.store.body import FileBody, ThreadedBody, UnpackedBody
+from mailserver.store.body import FileBody, ThreadedBody
 from mailserver.store.disk import Disk
 from mailserver.store.envelopes import Envelopes, IEnvelopes
 from mailserver.store.maildir import envelopes, journal
@@ -28,6 +28,7 @@ from mailserver.store.maildir.files import shown, unsynced
 from mailserver.store.maildir.index import Index
 from mailserver.store.maildir.listing import PASSES, PREFIX, Clock, directory_times, look, pause
 from mailserver.store.maildir.locking import holds, taken_at
+from mailserver.store.maildir.packed import UnpackedBody
 from mailserver.store.maildir.removal import Removal
 from mailserver.store.maildir.same import Target, found_again
 from mailserver.store.maildir.settle import Lesson, settle
@@ -91,7 +92,7 @@ class Maildrop:
         if known is not None and known.serves(user):
             return known
         read = self._context.disk.read(self._root, self._read_envelopes, known, account, user, user_of)
-        return read.addCallback(self._enveloped)
+        return read.addCallback(self._keep_envelopes)
 
     def sent(self, number: int, octets: int) -> None:
         """Note the octets if the row has others; the session's end corrects the row."""
@@ -194,7 +195,7 @@ class Maildrop:
         read.envelopes.prepare(account, user, user_of)
         return read
 
-    def _enveloped(self, read: Read) -> Envelopes:
+    def _keep_envelopes(self, read: Read) -> Envelopes:
         """Keep the envelopes for later sessions if all could be read."""
         if read.whole:
             self._context.cache.keep_envelopes(self._root, self._index, read.envelopes)

@@ -14,7 +14,12 @@ from functools import partial
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
+from zope.interface import implementer
+
+from mailserver.errors import MessageTruncated
+from mailserver.interfaces import IBody
 from mailserver.modules import why_not
+from mailserver.store.body import CHUNK
 
 LARGEST = 256 * 1024 * 1024
 """Octets that a file may unpack to: more than any mail server accepts, and a second or two of work. A few kilobytes could
@@ -196,3 +201,35 @@ class Unpacking:
             return self._decompressor.decompress(data, limit)
         except tuple(_ERRORS) as error:
             raise Unreadable(f"it is {self._kind.name} and damaged: {error}") from error
+
+
+@implementer(IBody)
+class UnpackedBody:
+    """The mail in an open packed file; `first` was unpacked already. Its reads take time, so they are for a thread."""
+
+    __slots__ = ("_descriptor", "_first", "_unpacking")
+
+    def __init__(self, descriptor: int, unpacking: Unpacking, first: bytes) -> None:
+        self._descriptor = descriptor
+        self._unpacking = unpacking
+        self._first = first
+
+    def read(self, limit: int) -> bytes:
+        """At most `CHUNK` octets."""
+        if self._first:
+            chunk = self._first[:limit]
+            self._first = self._first[limit:]
+            return chunk
+        try:
+            return self._unpacking.read(min(limit, CHUNK))
+        except OSError as error:
+            raise MessageTruncated(f"a packed message cannot be read on: {error}") from error
+
+    def fileno(self) -> None:
+        """The file's octets are not those of the mail."""
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
