@@ -51,7 +51,7 @@ def test_a_server_answers_on_though_its_clock_is_set_back(
         alice = site.account("alice", messages=[b"a\n"])
         with (
             Server(site, workers=workers, limits={"failure_delay_seconds": 1}) as server,
-            RawPOP3(server.pop3_port, seconds=10) as client,
+            RawPOP3(server.pop3_port) as client,
         ):
             client.ok(b"USER alice")
             assert client.command(b"PASS wrong").startswith(b"-ERR")

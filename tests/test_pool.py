@@ -20,8 +20,6 @@ from mailserver.pool import STOP_SECONDS, NoThreads, Pool
 
 
 class PoolCase(TestCase):
-    timeout = 20
-
     def setUp(self) -> None:
         self.gate = threading.Event()
         self.ran: list[object] = []

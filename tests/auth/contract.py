@@ -38,7 +38,6 @@ class CheckerContract:
 
     users = USERS
     at_once = True
-    timeout = 60
 
     def make(self, users: dict[bytes, bytes]) -> Any:
         raise NotImplementedError

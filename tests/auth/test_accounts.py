@@ -62,8 +62,6 @@ class Kerberos:
 
 
 class AccountsCase(TestCase):
-    timeout = 20
-
     def file(self, data: bytes) -> str:
         path = Path(self.mktemp())
         path.write_bytes(data)

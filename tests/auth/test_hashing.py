@@ -20,8 +20,6 @@ def alive() -> int:
 
 
 class HashingTests(TestCase):
-    timeout = 20
-
     def file(self, hashing: Hashing) -> PasswordFile:
         path = Path(self.mktemp())
         path.write_bytes(b"alice:" + SECRETS["BLF-CRYPT"]["utf8"] + b"\n")

@@ -42,8 +42,6 @@ class Users:
 
 
 class PortalCase(TestCase):
-    timeout = 20
-
     def portal(self, masters: tuple[str, ...] = ()) -> Portal:
         path = Path(self.mktemp())
         path.write_bytes(LINES)

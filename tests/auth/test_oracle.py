@@ -26,8 +26,6 @@ STORED = SECRETS["SCRAM-SHA-1"]["utf8"]
 
 
 class OracleTests(TestCase):
-    timeout = 20
-
     def checker(self, data: bytes) -> PasswordFile:
         path = Path(self.mktemp())
         path.write_bytes(data)

@@ -17,8 +17,6 @@ from mailserver.interfaces import IPart
 
 
 class PasswordFileFactoryTests(TestCase):
-    timeout = 20
-
     def users(self) -> str:
         path = Path(self.mktemp())
         path.write_bytes(b"alice:{PLAIN}tanstaaf\n")

@@ -112,8 +112,6 @@ class Database:
 
 
 class Case(TestCase):
-    timeout = 20
-
     def file(self, lines: bytes = LINES) -> PasswordFile:
         path = Path(self.mktemp())
         path.write_bytes(lines)

@@ -47,7 +47,6 @@ REJECTED: Final = -1765328177
 class KerberosCase(SocketCase):
     """A store with a message for alice and one for bob. A ticket opens the maildrop of its name, or what the `rules` say."""
 
-    timeout = 60
     rules: Sequence[str] = ()
 
     @pytest.fixture(autouse=True)

@@ -216,8 +216,6 @@ class Client(Protocol):
 class SocketCase(TestCase):
     """Servers on loopback, with the clock in the test's hands."""
 
-    timeout = 20
-
     def setUp(self) -> None:
         from twisted.internet import reactor
 

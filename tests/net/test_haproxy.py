@@ -373,8 +373,6 @@ class Collector(Protocol):
 
 
 class OverRealSocketsTests(TestCase):
-    timeout = 20
-
     def _store(self) -> CertificateStore:
         folder = Path(self.mktemp())
         folder.mkdir()

@@ -105,8 +105,6 @@ def test_between_simulated_transports_that_pause_at_every_chunk() -> None:
 
 
 class OverSocketsTests(SocketCase):
-    timeout = 40
-
     def made(self, **options: Any) -> Any:
         self.maildrop = Maildrop(MESSAGES, self.folder())
         return make_factory(self.maildrop, **options)

@@ -82,7 +82,7 @@ def test_sighup_reads_users_and_certificates_again(site):
 
 
 def test_sigterm_ends_idle_sessions_and_lets_a_transfer_end(site):
-    site.alice.deliver(b"Subject: long\n\n" + b"x" * 70 + b"\n" * 20_000_000)
+    site.alice.deliver(b"Subject: long\n\n" + b"x" * 70 + b"\n" * 4_000_000)
     with Server(site) as server, RawPOP3(server.pop3_port) as idle, RawPOP3(server.pop3_port) as busy:
         busy.login("alice", "wonderland").ok(b"RETR 2")
         server.process.send_signal(signal.SIGTERM)
@@ -182,7 +182,7 @@ def test_twistd_in_the_background_tells_of_a_start_that_failed_and_does_not_hang
     twistd = [*TWISTD[:4], "--pidfile=pid", "--logfile=log", "mailserver", "--pop3=tcp:x", "--auth=memory:alice:x"]
     path = os.pathsep.join(filter(None, sys.path))
     ended = subprocess.run(
-        twistd, cwd=site.folder, env={**os.environ, "PYTHONPATH": path}, capture_output=True, timeout=30, check=False
+        twistd, cwd=site.folder, env={**os.environ, "PYTHONPATH": path}, capture_output=True, timeout=60, check=False
     )
     assert ended.returncode == 1
     assert b"Please look at log" in ended.stderr
@@ -196,7 +196,7 @@ def test_twistd_in_the_background_tells_of_settings_that_cannot_be_read_while_so
     twistd = [*TWISTD[:4], "--pidfile=pid", "--logfile=log", "mailserver", "--workers=many", "--pop3=tcp:x"]
     path = os.pathsep.join(filter(None, sys.path))
     ended = subprocess.run(
-        twistd, cwd=site.folder, env={**os.environ, "PYTHONPATH": path}, capture_output=True, timeout=30, check=False
+        twistd, cwd=site.folder, env={**os.environ, "PYTHONPATH": path}, capture_output=True, timeout=60, check=False
     )
     assert ended.returncode == os.EX_CONFIG
     assert b"workers must be a whole number" in ended.stderr

@@ -292,8 +292,6 @@ class _Asker(Protocol):
 class OverRealSocketsTests(TestCase):
     """The store as Twisted uses it."""
 
-    timeout = 20
-
     def _folder(self) -> Path:
         folder = Path(self.mktemp()).absolute()
         folder.mkdir()
@@ -368,4 +366,4 @@ def _one_greeting(command: list[str]) -> bytes:
             lines.append(line)
             if line == b"+OK\r\n":
                 break
-        return b"".join(lines) + process.communicate(b"Q\n", timeout=10)[0]
+        return b"".join(lines) + process.communicate(b"Q\n", timeout=60)[0]

@@ -24,8 +24,6 @@ BINDINGS = b"tls-server-end-point:" + b"h" * 32
 
 
 class GssapiCase(TestCase):
-    timeout = 30
-
     @pytest.fixture(autouse=True)
     def _fixtures(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         library()

@@ -30,8 +30,6 @@ from tests.realm import Initiator, Realm, ap_req
 
 
 class RealmCase(TestCase):
-    timeout = 60
-
     @pytest.fixture(autouse=True)
     def _in_the_realm(self, realm: Realm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.realm, self.folder, self.patch_ = realm, tmp_path, monkeypatch

@@ -54,8 +54,6 @@ def full_queue() -> Iterator[int]:
 
 
 class OAuthCase(TestCase):
-    timeout = 20
-
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir(parents=True)

@@ -30,8 +30,6 @@ LINES = b"alice:{PLAIN}tanstaaf::::/home/alice\nbob:" + SECRETS["PBKDF2"]["utf8"
 
 
 class PasswordFileCase(TestCase):
-    timeout = 20
-
     def setUp(self) -> None:
         self.path = Path(self.mktemp())
         self.clock = Clock()

@@ -36,8 +36,6 @@ MIND = Mind("198.51.100.1", tls=True, listener="pop3")
 
 
 class ReasonTests(TestCase):
-    timeout = 20
-
     def checker(self, lines: bytes = LINES, **rules: Any) -> PasswordFile:
         path = Path(self.mktemp())
         path.write_bytes(lines)

@@ -24,8 +24,6 @@ def told(events: list[Any]) -> list[str]:
 
 
 class WatchedTableTests(TestCase):
-    timeout = 20
-
     def setUp(self) -> None:
         self.path = Path(self.mktemp())
         self.now = time.time() + 60  # a minute on: the files of these tests are old
