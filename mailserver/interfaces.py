@@ -1,10 +1,10 @@
-"""The map of the system: what its parts ask of one another.
+"""The map of the system: the interfaces between its parts.
 
 Everything that may wait returns a Deferred. Only `IMaildrop.fetch`, its envelopes and `IBody.read` may also answer at once,
-because they are hot or cheap; the check for that stays inside ``net/``.
+because they are called often or are cheap; only ``net/`` distinguishes the two cases.
 
 `net/` knows `IMaildrop`, `IBody` and `IOracle`; `store/` implements `IStore`, `IMaildrop` and `IBody`; `auth/` implements
-`IUsers`, `IVerifiers` and `IOracle`, and its realm asks `IStore`. What a SASL exchange says, and is asked, is in `exchange`.
+`IUsers`, `IVerifiers` and `IOracle`, and its realm asks `IStore`. `exchange` has the types of SASL exchanges.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from mailserver.snapshot import Snapshot
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account of many users (SDPS), and what is wanted of it."""
+    """An account of many users (SDPS), and the part of it that a name opens."""
 
     domain: str
-    """Of its users' addresses."""
+    """The domain of its users' addresses."""
     user: str | None = None
-    """The one whose mail is wanted, as `Names.user` spells him; None: the mail of all."""
+    """The user whose mail the session gets, as `Names.user` spells the name; None: the mail of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,30 +41,30 @@ class User:
     home: str | None = None
     """Home directory, for store URLs with ``{home}``."""
     mail: str | None = None
-    """A store URL of the user's own, over the configured one (passwd-file: ``userdb_mail``)."""
+    """The user's own store URL, which overrides the configured one (passwd-file: ``userdb_mail``)."""
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
-    """Where the user may log in from; empty: from anywhere (passwd-file: ``allow_nets``)."""
-    barred: str = ""
-    """Why he may not log in at all, whatever he proves himself with; "": he may."""
+    """The networks from which the user may log in; empty: all (passwd-file: ``allow_nets``)."""
+    denied: str = ""
+    """Why the user may not log in by any means; "": the user may."""
     unserved: str = ""
-    """Why his maildrop cannot be opened, though he may log in; "": it can."""
+    """Why the maildrop cannot be opened, though the user may log in; "": it can."""
     account: Account | None = None
-    """What makes it an account of many users (SDPS); the realm tells."""
+    """Set if the name opens an account of many users (SDPS)."""
 
 
 class UserId(bytes):
-    """An avatar id that carries the user whom a checker has read: the realm need not look him up again.
+    """An avatar id that carries the `User` that a checker has read, so that the realm need not look it up again.
 
-    A checker may answer `requestAvatarId` with it, where one question to its database brings all of the user, not only his
-    secret; `user` is what its `lookup` would answer. To everybody else it is the name alone.
+    A checker may answer `requestAvatarId` with it, where one question to its database gives the whole user and not only the
+    secret; `user` is the answer of its `lookup`. For all other code it is just the name.
     """
 
     user: User
     read_by: object
-    """The `auth.users.Users` who stand for it that no other checker was to be asked first; None: nobody does yet."""
+    """The `auth.users.Users` that ensures that no other checker comes first for this name; None: not ensured yet."""
 
     def __new__(cls, name: bytes, user: User, read_by: object = None) -> Self:
-        """Make one of a canonical name, in UTF-8."""
+        """Make an avatar id of a canonical name, in UTF-8."""
         made = bytes.__new__(cls, name)
         made.user = user
         made.read_by = read_by
@@ -73,7 +73,7 @@ class UserId(bytes):
 
 @dataclass(slots=True)
 class Mind:
-    """cred's `mind`: who asks for an avatar, and over what; and what the realm tells of its answer."""
+    """cred's `mind`: the client and its connection; the realm adds the user whose maildrop it opens."""
 
     peer: str
     """The client's address, without its port; a.b.c.d for ::ffff:a.b.c.d; "" over a Unix socket."""
@@ -81,15 +81,15 @@ class Mind:
     listener: str
     """The listener's protocol: "pop3", "pop3s", "kpop"."""
     session: str = field(default="", compare=False)
-    """What the log calls the session: it is in each of its events."""
+    """The session's name in the log, which is in each of its events."""
     user: str = field(default="", compare=False)
-    """The realm's word: whose maildrop it opens."""
+    """Set by the realm: the user whose maildrop it opens."""
 
 
 class IPart(Interface):
-    """Something with a life of its own: a store, a checker with threads, a certificate's watch, an acceptor of tickets.
+    """A part with threads, timers or files: a store, a checker, the watch over certificates, an acceptor of tickets.
 
-    The service starts its parts in their order, and stops them the other way round.
+    The service starts its parts in their order, and stops them in the reverse order.
     """
 
     def start(reactor: object) -> Deferred[None]:
@@ -100,50 +100,48 @@ class IPart(Interface):
         """
 
     def reload() -> Deferred[None]:
-        """SIGHUP: read again what may have changed. What is broken is logged, and the old state kept."""
+        """At SIGHUP: read again whatever may have changed. Errors are logged, and the old state stays in use."""
 
     def stop() -> Deferred[None]:
-        """Finish what is under way and let go of threads and connections; idempotent."""
+        """Finish running work, and end threads and connections; idempotent."""
 
 
 class IStore(IPart):
-    """Where the maildrops are; one per process. `store.Router` is one in front of several."""
+    """The maildrops; one store per process. `store.Router` is a store in front of several."""
 
     needs: frozenset[str] = Attribute(
-        "Which fields of a `User` without `mail` of his own `open` must know: {'home'}, or none."
+        "The fields of a `User` that `open` needs if the user has no `mail`: {'home'}, or none."
     )
 
     def open(user: User, owner: str) -> Deferred[IMaildrop]:
         """Take the maildrop's exclusive lock and a snapshot under it.
 
-        `owner` names the worker and the peer, for the operator who asks who holds the lock. Errors: MaildropInUse,
-        MaildropUnavailable, NoMaildrop, MaildropCorrupt. It may be cancelled: what was locked by then is unlocked.
+        `owner` names the listener and the peer, for an operator who wants to know who holds the lock. Errors: MaildropInUse,
+        MaildropUnavailable, NoMaildrop, MaildropCorrupt. It may be cancelled: then a lock is released again.
         """
 
 
 class IMaildrop(Interface):
-    """A locked maildrop: the avatar. Valid until it was committed or released."""
+    """A locked maildrop: the avatar. Valid until `commit` or `release`."""
 
-    messages: Snapshot = Attribute("The snapshot; what arrives later is invisible to it.")
+    messages: Snapshot = Attribute("The snapshot; it does not show messages that arrive later.")
 
     def fetch(number: int) -> IBody | Deferred[IBody]:
-        """Open message-number `number`, which the caller closes. May answer at once. Errors (raised, when it answers at
-        once): MessageGone.
-        """
+        """Open message-number `number`; the caller closes it. May answer at once. Errors, also raised at once: MessageGone."""
 
     def envelope(number: int) -> Envelope | Deferred[Envelope]:
-        """Who sent message-number `number`, and to whom; may answer at once. Errors, also raised at once: MessageGone."""
+        """The envelope of message-number `number`; may answer at once. Errors, also raised at once: MessageGone."""
 
     def sent(number: int, octets: int) -> None:
-        """RETR sent the whole message, and counted `octets` on the wire.
+        """Note that RETR sent the whole message, with `octets` on the wire.
 
-        The store may mark it as seen; where its row said other than `octets`, it mends the row for later sessions.
+        The store may mark it as seen; if its row has other octets, it corrects the row for later sessions.
         """
 
     def commit(numbers: Sequence[int]) -> Deferred[int]:
-        """The UPDATE state, one atomic act: these messages are gone for good and the lock is released.
+        """Enter the UPDATE state: atomically remove these messages for good, and release the lock.
 
-        Answers, after it is durable, how many could not be removed. Errors: OutcomeUnknown.
+        Answers, when that is durable, the number of messages that could not be removed. Errors: OutcomeUnknown.
         """
 
     def release() -> None:
@@ -164,97 +162,98 @@ class IBody(Interface):
 
 
 class IRevocable(Interface):
-    """A realm of cred's provides it where the Deferred of its `requestAvatar` may be cancelled without a loss.
+    """Provided by a cred realm if the Deferred of its `requestAvatar` may be cancelled without a loss.
 
-    What it opens after that, such as a maildrop, it gives back.
+    After a cancel the realm itself releases what it opens, such as a maildrop.
     """
 
 
 class IUsers(Interface):
-    """A checker that knows its users provides it; `auth.users.Users`, who is all of them in their order, asks it."""
+    """Provided by a checker that knows its users. `auth.users.Users` asks all such checkers in their order."""
 
     def lookup(name: str) -> Deferred[User | None]:
-        """The user of this name, canonical as `requestAvatarId` answers it.
+        """The user with this name, in the canonical form that `requestAvatarId` answers.
 
-        None: surely nobody, so that the next checker is asked. Errors: TemporaryFailure where it cannot say, which ends the
-        search: what another knows by this name could be somebody else.
+        None: there is surely no such user, so that the next checker is asked. Errors: TemporaryFailure if it cannot tell,
+        which ends the search, because another checker may know a different user by this name.
         """
 
 
 class IUserList(IUsers):
-    """A checker that can list its users provides it, for whoever goes through all of them."""
+    """Provided by a checker that can list its users, for tools that need all of them."""
 
     def names(after: str, limit: int) -> Deferred[Sequence[str]]:
-        """The first `limit` names behind `after`, each of which `lookup` knows; "" is before all.
+        """The first `limit` names after `after` ("": from the start), each of which `lookup` knows.
 
-        They ascend by code points, so that the lists of several checkers can be merged. Fewer than `limit` are the last. Errors:
-        TemporaryFailure.
+        They are in order of code points, so that the lists of several checkers can be merged. Fewer than `limit` names are
+        the last ones. Errors: TemporaryFailure.
         """
 
 
 BY_SECRET = frozenset({b"APOP", b"CRAM-MD5", b"DIGEST-MD5", b"SCRAM-SHA-1", b"SCRAM-SHA-256"})
-"""What only some ways to store a secret can serve: the mechanisms, and APOP. A client that is shown one may use no other."""
+"""The mechanisms, and APOP, that not every stored secret can serve. A client that sees one of them may try no other."""
 
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """How many can use each of `BY_SECRET`."""
+    """How many users can use each mechanism of `BY_SECRET`."""
 
     users: int = 0
-    """Those who have a secret, where they can be counted."""
+    """The number of users with a secret, in checkers that can count them."""
     able: Mapping[bytes, int] = field(default_factory=dict)
+    """For each mechanism, the number of these users who can use it."""
     uncounted: frozenset[bytes] | None = None
-    """What all those can use who have a secret elsewhere, where nobody can count them; None: there are no others."""
+    """The mechanisms that all users of other checkers can use; None: there are no others."""
 
     @property
     def everybodys(self) -> frozenset[bytes]:
-        """What all can use who have a secret."""
+        """The mechanisms that every user with a secret can use."""
         counted = frozenset(name for name in BY_SECRET if self.able.get(name, 0) == self.users)
         return counted if self.uncounted is None else counted & self.uncounted
 
 
 class IVerifiers(Interface):
-    """What an exchange needs of a stored secret, without the secret leaving ``auth/``."""
+    """Derives the keys that SASL exchanges need from stored secrets, which do not leave ``auth/``."""
 
     def mechanisms() -> frozenset[bytes]:
         """The SASL mechanisms for which some stored secret can answer `verifier` now."""
 
     def verifier(name: bytes, mechanism: bytes, realm: bytes = b"", typed: bytes = b"") -> Deferred[object]:
-        """What `mechanism` needs of `name`'s secret; for an unknown user a fake, the same each time.
+        """The keys that `mechanism` needs, from `name`'s secret; for an unknown user fake ones, the same each time.
 
         `ScramKeys` for SCRAM, whatever else is given; for DIGEST-MD5 the MD5 of the name as it was `typed` (or else of
         `name`), `realm` and password (RFC 2831).
         """
 
     def census() -> Census:
-        """How many users there are, and what they can use now."""
+        """The number of users, and the mechanisms that they can use now."""
 
     def explain(name: str, mechanism: bytes) -> LoginRefused:
-        """Why a proof by `mechanism` failed: nobody has this name, his secret cannot do that, or it was wrong."""
+        """Why a proof by `mechanism` failed: the user is unknown, the stored secret cannot serve it, or it was wrong."""
 
 
 class IOracle(Interface):
-    """Answers what a SASL exchange asks; built in ``auth/``, carried by ``net/``."""
+    """Answers the requests of SASL exchanges; built in ``auth/``, called by ``net/``."""
 
     def mechanisms() -> frozenset[bytes]:
-        """The SASL mechanisms whose questions can be answered now: those of all `IVerifiers`, and GSSAPI with a keytab."""
+        """The SASL mechanisms whose requests can be answered now: those of all `IVerifiers`, and GSSAPI with a keytab."""
 
     def census() -> Census:
-        """Of all checkers together."""
+        """The census of all checkers together."""
 
     def ask(request: object) -> Deferred[object]:
         """The answer to a frozen request such as `VerifierOf`. Errors: a Refusal, or a fault.
 
-        To a `credentials.BearerToken` it is the name of its owner, or a `LoginRefused` when the token is not good.
+        For a `credentials.BearerToken` it is the owner's name, or a `LoginRefused` when the token is invalid.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A Kerberos ticket that was verified."""
+    """A verified Kerberos ticket."""
 
     principal: str
-    """The client's, with its realm."""
+    """The client's principal, with its realm."""
     ap_rep: bytes | None
     """The AP-REP (DER) for a client that asked for mutual authentication."""
 
@@ -263,4 +262,4 @@ class IAcceptor(Interface):
     """Verifies Kerberos tickets for KPOP; built in ``auth/``, given to ``net/``."""
 
     def accept(ap_req: bytes) -> Deferred[Accepted]:
-        """Verify an AP-REQ (DER) off the reactor. Errors: TicketRefused; TemporaryFailure when too many wait."""
+        """Verify an AP-REQ (DER) in a thread. Errors: TicketRefused; TemporaryFailure when too many wait."""

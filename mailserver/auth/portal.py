@@ -128,8 +128,8 @@ class MailboxRealm:
 def _admitted(user: User, mind: object) -> User:
     """The user, if he may log in from where he is. Errors: UnauthorizedLogin."""
     peer = mind.peer if isinstance(mind, Mind) else None
-    if user.barred:
-        raise LoginRefused(user.barred)
+    if user.denied:
+        raise LoginRefused(user.denied)
     if user.networks and not _within(peer, user.networks):
         networks = ",".join(map(str, user.networks))
         raise LoginRefused("not from this address", f"allow_nets of {user.name!r} is {networks}")

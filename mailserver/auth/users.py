@@ -145,7 +145,7 @@ class Users:
             account = User(owner.maildrop)
         allowed = account if own is None else own
         of_many = Account(self.naming.accounts[owner.maildrop], owner.user)
-        return replace(account, networks=allowed.networks, barred=allowed.barred, account=of_many)
+        return replace(account, networks=allowed.networks, denied=allowed.denied, account=of_many)
 
     async def _of_account(self, name: str, owner: Owner) -> User | None:
         account = await self.first(owner.maildrop)

@@ -176,7 +176,7 @@ class PasswordFile:
     def _user(self, entry: Entry) -> User:
         if entry.not_before <= self._wall():
             return entry.user
-        return replace(entry.user, networks=NOWHERE, barred="delay_until denies the login for now")
+        return replace(entry.user, networks=NOWHERE, denied="delay_until denies the login for now")
 
     def _page(self, after: str, limit: int) -> Deferred[Sequence[str]]:
         table = self._file.table

@@ -172,7 +172,7 @@ def _read_line(number: int, fields: list[bytes], names: Names, ignored: set[str]
         home=_home(extra.home or _text(home)),
         mail=extra.mail,
         networks=extra.networks,
-        barred=extra.denied,
+        denied=extra.denied,
         unserved=extra.unserved,
     )
     secret, trouble = _secret(stored, extra)

@@ -116,7 +116,7 @@ def test_a_field_that_keeps_users_out_is_not_passed_over(field: str) -> None:
     table = read_table(f"bob:{{PLAIN}}x::::::{field}".encode())
     why = f"{field.partition('=')[0].removesuffix(':default')} denies the login"
     # a ticket or a master does not help him either
-    assert table.entries[b"bob"] == Entry(User("bob", networks=NOWHERE, barred=why), trouble=why)
+    assert table.entries[b"bob"] == Entry(User("bob", networks=NOWHERE, denied=why), trouble=why)
     assert table.notes == (f"1: bob cannot log in: {why}",)
 
 
