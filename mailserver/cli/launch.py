@@ -21,7 +21,6 @@ from mailserver.cli.logs import Logs
 from mailserver.cli.signals import attend
 from mailserver.clock import steady
 from mailserver.config.kinds import KINDS
-from mailserver.config.problems import Problems
 from mailserver.config.reading import Flag, Misread, load
 from mailserver.config.settings import Config
 from mailserver.credentials import IBearerToken
@@ -138,11 +137,11 @@ class Program(Service):
     def __init__(self, options: Options, reactor: Any) -> None:
         self._program = getattr(options, "parent", None)
         """The options of twist or twistd."""
-        config, problems = _settings(options, self._program)
-        self._mail = MailService(config, reactor, _level(self._program), problems)
+        config, misread = _settings(options, self._program)
         self._changes = Changes(options["config"], options.flags())
         self._logs = Logs(config.log, reactor)
         self._notifier = Notifier(os.environ, reactor, lambda: self._mail.alive)
+        self._mail = MailService(config, reactor, _level(self._program), misread)
         self._reactor = reactor
         self._status: int | None = None
 
@@ -195,8 +194,8 @@ class Program(Service):
             self._reactor.stop()
 
 
-def _settings(options: Options, program: Any) -> tuple[Config, Problems]:
-    """The settings, and the problems found so far: the start goes on, to report all other problems in the same run.
+def _settings(options: Options, program: Any) -> tuple[Config, Misread | None]:
+    """The settings, and what was misread in them: the start goes on, to report all other problems in the same run.
 
     Errors: ConfigError, where the start cannot go on, or where twistd goes into the background: there, later problems would
     appear only in its log.
@@ -206,8 +205,8 @@ def _settings(options: Options, program: Any) -> tuple[Config, Problems]:
     except Misread as error:
         if isinstance(program, Mapping) and not program.get("nodaemon", True):
             raise
-        return error.config, Problems.after(error)
-    return config, Problems(config.places)
+        return error.config, error
+    return config, None
 
 
 def _level(options: Any) -> Any:

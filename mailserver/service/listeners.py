@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Final, cast
@@ -15,6 +16,7 @@ from zope.interface import implementer
 from mailserver.config.kinds import KINDS, Kind
 from mailserver.config.problems import Problems
 from mailserver.config.settings import Config
+from mailserver.errors import ConfigError
 from mailserver.interfaces import IAcceptor, IOracle, IPart
 from mailserver.net.kpop import KPOPServerFactory
 from mailserver.net.listener import Limits, Listener
@@ -46,29 +48,24 @@ class Entrance:
     """Of Kerberos tickets; the settings have no port for them without a keytab."""
 
 
-def check_announced(config: Config, hostname: str, problems: Problems) -> None:
-    """Add what is wrong with what the listeners would say of themselves: the greeting, and the names of mechanisms."""
-    octets = greeting_octets(hostname, config.sdps.greeting)
-    if octets > MAX_GREETING and problems.sound("hostname", "sdps.greeting"):
-        problems.add(
-            f"sdps.greeting: with the hostname, the greeting has {octets} octets; RFC 2449 allows {MAX_GREETING}"
-        )
-    for key, names in config.auth.mechanism_lists.items():
-        with problems.collect(".".join(map(str, key)), ValueError):
-            chosen(names)
-
-
 @implementer(IPart)
 class Listeners:
-    """All listeners share one count of connections, one throttle, and what is known of clients that fetch all again."""
+    """All share one count of connections, one throttle, and what is known of clients that fetch again what they had.
 
-    def __init__(
-        self, config: Config, hostname: str, reactor: Any, entrance: Entrance, certificates: Certificates
-    ) -> None:
+    What they could not announce is added to the `problems`: the greeting, and names of mechanisms.
+    """
+
+    def __init__(self, config: Config, certificates: Certificates, problems: Problems, reactor: Any) -> None:
         self._config = config
-        self._reactor = reactor
-        self._entrance = entrance
         self._certificates = certificates
+        self._reactor = reactor
+        hostname = config.hostname or socket.getfqdn()
+        if problems.sound("hostname", "sdps.greeting"):
+            with problems.collect("sdps.greeting", ValueError):
+                _check_greeting(greeting_octets(hostname, config.sdps.greeting))
+        for key, names in config.auth.mechanism_lists.items():
+            with problems.collect(".".join(map(str, key)), ValueError):
+                chosen(names)
         limits = config.limits
         self._shared = {
             "clock": reactor,
@@ -93,10 +90,17 @@ class Listeners:
         """End idle sessions, wait for the others, and cut those that take longer than DRAIN_SECONDS."""
         return Deferred.fromCoroutine(self._drain(DRAIN_SECONDS))
 
-    def factory(self, kind: str, endpoint: str) -> IProtocolFactory:
-        """What a port of a kind serves with, which was bound by this endpoint string."""
+    def factory(self, kind: str, endpoint: str, entrance: Entrance) -> IProtocolFactory:
+        """What a port of a kind serves with, which was bound by this endpoint string, once all parts have started.
+
+        Errors: ConfigError, where settings that nobody has checked lack what the kind needs.
+        """
         row = KINDS[kind]
-        listener = self._makers[row.protocol](self, row, endpoint)
+        if row.tls and self._certificates.store is None:
+            raise ConfigError([f"listen.{kind}: TLS needs a certificate and a key"])
+        if row.keytab and entrance.acceptor is None:
+            raise ConfigError([f"listen.{kind}: {row.protocol} needs a keytab"])
+        listener = self._makers[row.protocol](self, row, endpoint, entrance)
         self._made.append(listener)
         return listener.behind(
             tls=self._certificates.store if row.tls else None,
@@ -112,26 +116,26 @@ class Listeners:
             for listener in listeners:
                 listener.abort()
 
-    def _pop3(self, kind: Kind, endpoint: str) -> Listener:
+    def _pop3(self, kind: Kind, endpoint: str, entrance: Entrance) -> Listener:
         auth, tls = self._config.auth, self._config.tls
         if not kind.tls and auth.cleartext == "tls" and self._certificates.store is None:
             log.warn(_CLEARTEXT_ONLY, event="service.cleartext")
         return POP3ServerFactory(
-            self._entrance.portal,
+            entrance.portal,
             cleartext=auth.cleartext,
             mechanisms=self._config.mechanisms(endpoint),
             client_name=tls.client_name if tls.client_ca else "",
             listener=kind.name,
-            oracle=self._entrance.oracle,
+            oracle=entrance.oracle,
             tls=self._certificates.store,
             names=self._config.naming(endpoint),
             **self._shared,
         )
 
-    def _kpop(self, kind: Kind, endpoint: str) -> Listener:
+    def _kpop(self, kind: Kind, endpoint: str, entrance: Entrance) -> Listener:
         return KPOPServerFactory(
-            self._entrance.portal,
-            cast(IAcceptor, self._entrance.acceptor),
+            entrance.portal,
+            cast(IAcceptor, entrance.acceptor),
             require_tls=self._config.kerberos.require_tls,
             listener=kind.name,
             tls=self._certificates.store,
@@ -139,5 +143,13 @@ class Listeners:
             **self._shared,
         )
 
-    _makers: ClassVar[Mapping[str, Callable[[Listeners, Kind, str], Listener]]] = {"POP3": _pop3, "KPOP": _kpop}
+    _makers: ClassVar[Mapping[str, Callable[[Listeners, Kind, str, Entrance], Listener]]] = {
+        "POP3": _pop3,
+        "KPOP": _kpop,
+    }
     """How a listener is made, for each protocol in the table of kinds."""
+
+
+def _check_greeting(octets: int) -> None:
+    if octets > MAX_GREETING:
+        raise ValueError(f"with the hostname, the greeting has {octets} octets; RFC 2449 allows {MAX_GREETING}")

@@ -20,6 +20,7 @@ from twisted.logger import Logger, LogLevel
 
 from mailserver.config.kinds import KINDS
 from mailserver.config.problems import Problems
+from mailserver.config.reading import Misread
 from mailserver.config.settings import Config
 from mailserver.errors import ConfigError
 from mailserver.service.binding import Socket, bind
@@ -34,18 +35,18 @@ log = Logger()
 class MailService(Service):
     """The whole server. With more than one worker it starts processes, and with `user` it changes who this process is.
 
-    `serving` fires with the ports once connections are accepted; it fails with ConfigError, whose text says what to do. With
-    `problems` that are known before, it finds out what else is wrong, and fails.
+    `serving` fires with the ports once connections are accepted; it fails with ConfigError, whose text says what to do. Where
+    `config` is only what could be used of a `misread` file, it finds out what else is wrong, and fails.
     """
 
     serving: Deferred[Sequence[IListeningPort]]
 
     def __init__(
-        self, config: Config, reactor: Any, log_level: Any = LogLevel.debug, problems: Problems | None = None
+        self, config: Config, reactor: Any, log_level: Any = LogLevel.debug, misread: Misread | None = None
     ) -> None:
         self._config = config
         self._reactor = reactor
-        self._problems = Problems(config.places) if problems is None else problems
+        self._problems = Problems(config.places) if misread is None else Problems.after(misread)
         self._made: Server | None = None
         self._preparing: Deferred[None] | None = None
         self._log_level = log_level  # below it, workers keep for themselves what they log

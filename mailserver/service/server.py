@@ -5,8 +5,8 @@ A process makes one of it, alone or as one of many workers.
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -18,11 +18,12 @@ from mailserver.auth import Accounts, MailboxRealm, Users, make_oracle, make_por
 from mailserver.config.problems import Problems
 from mailserver.config.settings import Config
 from mailserver.interfaces import IStore
+from mailserver.names import Names
 from mailserver.service.census import CensusLog
 from mailserver.service.certificates import Certificates
 from mailserver.service.checkers import make_checkers
 from mailserver.service.kerberos import Kerberos, make_kerberos
-from mailserver.service.listeners import Entrance, Listeners, check_announced
+from mailserver.service.listeners import Entrance, Listeners
 from mailserver.service.parts import Parts
 from mailserver.service.preload import load_all
 from mailserver.service.stores import make_store
@@ -35,42 +36,35 @@ class Server:
 
     Make it before root is given up, for it imports plugins and codecs, which the serving user need not be able to read.
     Start it after, for then its parts read the files that they will read again. What is wrong with the settings is collected,
-    with what the caller found in `problems`, and raised by `start`.
+    with what the caller has found, and raised by `start`.
     """
 
-    _listeners: Listeners
+    _entrance: Entrance
     _census: CensusLog
 
-    def __init__(self, config: Config, reactor: Any, problems: Problems | None = None) -> None:
+    def __init__(self, config: Config, reactor: Any, problems: Problems) -> None:
         load_all()
-        problems = Problems(config.places) if problems is None else problems
         self._reactor = reactor
-        self.parts = Parts(problems)
-        """Each behind those that it needs."""
-        hostname = config.hostname or socket.getfqdn()
-        named = problems.sound("names", "sdps")
-        checkers = make_checkers(config.auth.checkers, config.naming() if named else None, problems)
-        store: IStore | None = None
-        if named and problems.sound("store.url", "auth.checkers"):
-            with problems.collect("store.url", ValueError):
-                store = make_store(config, checkers, reactor)
-        check_announced(config, hostname, problems)
+        naming = config.naming() if problems.sound("names", "sdps") else None
+        checkers = make_checkers(config.auth.checkers, naming, problems)
+        store = make_store(config, naming, checkers, problems, reactor)
         kerberos = make_kerberos(config, problems)
         certificates = Certificates(config.tls, problems)
+        self._listeners = Listeners(config, certificates, problems, reactor)
+        self.parts = Parts(problems)
+        """Each behind those that it needs."""
         self.parts.add(certificates, "tls")
         for part in kerberos.parts if kerberos else ():
             self.parts.add(part, "kerberos.keytab")
         for checker in checkers:
             self.parts.add(checker, "auth.checkers")
         self.parts.add(store, "store.url")
-        if store is not None and not problems:
-            entrance = _entrance(config, checkers, store, kerberos)
-            self._census = CensusLog(
-                entrance.oracle, (name for names in config.auth.mechanism_lists.values() for name in names)
-            )
-            self._listeners = Listeners(config, hostname, reactor, entrance, certificates)
+        if store is not None and naming is not None and not problems:  # else `start` tells them, and nothing is served
+            self._entrance = make_entrance(config.auth.masters, naming, checkers, store, kerberos)
+            named = chain.from_iterable(config.auth.mechanism_lists.values())
+            self._census = CensusLog(self._entrance.oracle, named)
             self.parts.add(self._census, "auth.mechanisms")
-            self.parts.add(self._listeners, "listen")
+        self.parts.add(self._listeners, "listen")
 
     async def start(self) -> None:
         """Read and check everything. Errors: ConfigError with all that is wrong; and faults. Then nothing is left running."""
@@ -78,7 +72,7 @@ class Server:
 
     def factory(self, kind: str, endpoint: str) -> IProtocolFactory:
         """What a port of this kind, such as "pop3", serves with, which was bound by this endpoint string."""
-        return self._listeners.factory(kind, endpoint)
+        return self._listeners.factory(kind, endpoint, self._entrance)
 
     def reload(self) -> Deferred[None]:
         """SIGHUP: read certificates and users again; what is broken is logged, and the old state stays. Never fails."""
@@ -90,12 +84,17 @@ class Server:
         await self.parts.stop()
 
 
-def _entrance(
-    config: Config, checkers: Sequence[ICredentialsChecker], store: IStore, kerberos: Kerberos | None
+def make_entrance(
+    masters: Iterable[str],
+    naming: Names,
+    checkers: Sequence[ICredentialsChecker],
+    store: IStore,
+    kerberos: Kerberos | None,
 ) -> Entrance:
+    """The portal over all checkers and the store, and what else answers a login."""
     asked = checkers if kerberos is None else [*checkers, kerberos.checker]
-    users = Accounts(config.naming(), asked) if config.sdps.accounts else Users(asked)
-    portal = make_portal(MailboxRealm(store, users), users, config.auth.masters)
+    users = Accounts(naming, asked) if naming.accounts else Users(asked)
+    portal = make_portal(MailboxRealm(store, users), users, masters)
     if kerberos is None:
         return Entrance(portal, make_oracle(users), None)
     return Entrance(portal, make_oracle(users, kerberos.gssapi), kerberos.acceptor)

@@ -7,19 +7,35 @@ from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
 
+from mailserver.config.problems import Problems
 from mailserver.config.settings import Config
 from mailserver.envelope import EnvelopeHeaders
 from mailserver.errors import ConfigError
 from mailserver.interfaces import IStore, IUsers
+from mailserver.names import Names
 from mailserver.store import SharedStore, open_stores
 
 
-def make_store(config: Config, checkers: Sequence[ICredentialsChecker], reactor: Any) -> IStore:
-    """The stores of the settings, if these checkers can serve it. Errors: ConfigError; ValueError, for the operator."""
-    settings = config.store
-    headers = EnvelopeHeaders(config.sdps.sender_headers, config.sdps.recipient_headers)
-    store = open_stores(settings.url, reactor, seen=settings.seen, io=settings.io, headers=headers)
-    made = len(checkers) == len(config.auth.checkers)  # else one that could not be made may know the homes
-    if made and "home" in store.needs and not any(map(IUsers.providedBy, checkers)):
-        raise ConfigError(["store.url: no checker knows the {home} of users: use {user}, or a passwd-file"])
-    return SharedStore(store, config.naming()) if config.sdps.accounts else store
+def make_store(
+    config: Config,
+    naming: Names | None,
+    checkers: Sequence[ICredentialsChecker],
+    problems: Problems,
+    reactor: Any,
+) -> IStore | None:
+    """The stores, if these checkers can serve them; None where `problems` say why there is none.
+
+    Without `naming`, the rules for names are among the problems already.
+    """
+    if naming is None or not problems.sound("store.url", "auth.checkers"):
+        return None
+    settings, sdps = config.store, config.sdps
+    headers = EnvelopeHeaders(sdps.sender_headers, sdps.recipient_headers)
+    made: IStore | None = None
+    with problems.collect("store.url", ValueError):
+        store = open_stores(settings.url, reactor, seen=settings.seen, io=settings.io, headers=headers)
+        complete = len(checkers) == len(config.auth.checkers)  # else one that could not be made may know the homes
+        if complete and "home" in store.needs and not any(map(IUsers.providedBy, checkers)):
+            raise ConfigError(["store.url: no checker knows the {home} of users: use {user}, or a passwd-file"])
+        made = SharedStore(store, naming) if naming.accounts else store
+    return made  # noqa: RET504 - None where the block collected a problem

@@ -15,6 +15,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
+from mailserver.config.problems import Problems
 from mailserver.config.reading import decode
 from mailserver.errors import ConfigError
 from mailserver.interfaces import IPart
@@ -62,7 +63,7 @@ class DrainTests(TestCase):
         told: list[dict[str, Any]] = []
         globalLogPublisher.addObserver(told.append)
         self.addCleanup(globalLogPublisher.removeObserver, told.append)
-        server = Server(decode(SETTINGS), reactor)
+        server = Server(decode(SETTINGS), reactor, Problems())
         let_go: list[str] = []
         server.parts._parts.insert(0, (Last(let_go), "tls"))
         await server.start()
@@ -80,7 +81,7 @@ class DrainTests(TestCase):
 class EndpointTests(TestCase):
     async def test_an_endpoint_may_announce_mechanisms_of_its_own(self) -> None:
         auth = {**SETTINGS["auth"], "endpoint_mechanisms": {"tcp:0": ["LOGIN"]}}
-        server = Server(decode({**SETTINGS, "auth": auth, "listen": {"pop3": ["tcp:0", "tcp:1"]}}), reactor)
+        server = Server(decode({**SETTINGS, "auth": auth, "listen": {"pop3": ["tcp:0", "tcp:1"]}}), reactor, Problems())
         await server.start()
         said = {}
         for endpoint in ("tcp:0", "tcp:1"):
@@ -93,6 +94,14 @@ class EndpointTests(TestCase):
         await server.stop()
         assert said["tcp:0"] == [b"LOGIN"]
         assert {b"PLAIN", b"LOGIN"} <= set(said["tcp:1"])
+
+    async def test_settings_that_nobody_has_checked_are_served_by_no_less_than_their_kind_needs(self) -> None:
+        server = Server(decode(SETTINGS), reactor, Problems())
+        await server.start()
+        self.addCleanup(server.stop)
+        for kind, needed in (("pop3s", "a certificate"), ("kpop", "a keytab")):
+            with pytest.raises(ConfigError, match=f"listen.{kind}: .* needs {needed}"):
+                server.factory(kind, "tcp:0")
 
 
 @pytest.mark.parametrize("gone", ["crypt", "spwd"])
@@ -126,7 +135,7 @@ class CensusTests(TestCase):
         globalLogPublisher.addObserver(observe)
         self.addCleanup(globalLogPublisher.removeObserver, observe)
         checkers = {**SETTINGS["auth"], "checkers": [f"passwd-file:{path}"], **auth}
-        server = Server(decode({**SETTINGS, "auth": checkers}), reactor)
+        server = Server(decode({**SETTINGS, "auth": checkers}), reactor, Problems())
         await server.start()
         self.addCleanup(server.stop)
         return server, path, told
