@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from twisted.internet import reactor
+from twisted.internet.task import deferLater
+from twisted.internet.testing import StringTransport
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from mailserver.auth import MailboxRealm, PasswordFile
 from mailserver.config.reading import decode
 from mailserver.errors import NoMaildrop
 from mailserver.interfaces import IMaildrop
+from mailserver.service.server import Server
 from mailserver.service.stores import make_store
+
+USERS = "alice:{PLAIN}x\nbob:{PLAIN}x::::::userdb_mail=memory:\ncarol:{PLAIN}x::::::userdb_mail=nosuch:pool/carol\n"
 
 
 class StoreTests(TestCase):
@@ -20,35 +27,51 @@ class StoreTests(TestCase):
 
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute()
+        (self.folder / "mail" / "bob").mkdir(parents=True)
+        (self.folder / "users").write_text(USERS)
         self.config = decode(
             {
+                "hostname": "mail.example.org",
                 "listen": {"pop3": ["tcp:0"]},
-                "auth": {"checkers": [f"passwd-file:{self.folder}/users"]},
+                "auth": {"checkers": [f"passwd-file:{self.folder}/users"], "cleartext": "always"},
                 "store": {"url": f"maildir:{self.folder}/mail/{{user}}"},
             }
         )
 
     async def test_each_user_s_mail_lies_where_his_line_says_and_nobody_gets_another_s(self) -> None:
-        folder = self.folder
-        lines = (
-            "alice:{PLAIN}x\nbob:{PLAIN}x::::::userdb_mail=memory:\ncarol:{PLAIN}x::::::userdb_mail=nosuch:pool/carol\n"
-        )
-        (folder / "mail" / "bob").mkdir(parents=True)
-        (folder / "users").write_text(lines)
-        checker = PasswordFile(str(folder / "users"))
+        checker = PasswordFile(str(self.folder / "users"))
         await checker.start(reactor)
         store = make_store(self.config, [checker], reactor)
         await store.start(reactor)
         realm = MailboxRealm(store, [checker])
-        for name, made in (("alice", ["alice", "bob"]), ("bob", ["alice", "bob"])):
+        for name in ("alice", "bob"):
             _, maildrop, logout = await realm.requestAvatar(name, None, IMaildrop)
             assert len(maildrop.messages) == 0
             logout()
-            assert sorted(path.name for path in (folder / "mail").iterdir()) == made
-        with pytest.raises(
-            NoMaildrop, match="'nosuch:pool/carol' of 'carol' names no store; known are maildir:, memory:"
-        ):
+        with pytest.raises(NoMaildrop, match="'nosuch:pool/carol' of 'carol' names no store"):
             await realm.requestAvatar("carol", None, IMaildrop)
-        assert list((folder / "mail" / "bob").iterdir()) == []
+        assert sorted(path.name for path in (self.folder / "mail").iterdir()) == ["alice", "bob"]
+        assert list((self.folder / "mail" / "bob").iterdir()) == []
         await store.stop()
         await checker.stop()
+
+    async def test_a_location_that_names_no_store_is_told_to_the_client_and_the_operator(self) -> None:
+        told: list[dict[str, Any]] = []
+        globalLogPublisher.addObserver(told.append)
+        self.addCleanup(globalLogPublisher.removeObserver, told.append)
+        server = Server(self.config, reactor)
+        await server.start()
+        connection = server.factory("pop3", "tcp:0").buildProtocol(None)
+        transport = StringTransport()
+        connection.makeConnection(transport)
+        connection.dataReceived(b"USER carol\r\nPASS x\r\n")
+        while b"-ERR" not in transport.value():
+            await deferLater(reactor, 0.01)
+        connection.connectionLost()
+        await server.stop()
+        assert transport.value().splitlines()[-1].startswith(b"-ERR [SYS/PERM] ")
+        (line,) = [formatEvent(event) for event in told if event.get("event") == "store"]
+        assert (
+            "'carol': the mail location 'nosuch:pool/carol' of 'carol' names no store; known are maildir:, memory:"
+            in line
+        )
