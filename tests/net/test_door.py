@@ -12,7 +12,8 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from zope.interface import Interface, implementer
 
-from mailserver.credentials import ActingFor, BearerToken, IActingFor, Password
+from mailserver.asker import asker
+from mailserver.credentials import ActingFor, BearerToken, IActingFor, IKerberosIdentity, KerberosIdentity, Password
 from mailserver.errors import AuthenticationFailed, HeldTooLong, LoginRefused, MaildropInUse
 from mailserver.exchange import VerifierOf
 from mailserver.interfaces import Mind
@@ -165,15 +166,45 @@ def test_who_acts_for_another_is_told_apart_from_him() -> None:
     assert (visit.user, visit.principal) == ("bob", "alice")
 
 
+@implementer(ICredentialsChecker)
+class Tickets:
+    """Lets in whoever has a ticket."""
+
+    credentialInterfaces = (IKerberosIdentity,)  # noqa: N815 - ICredentialsChecker names it so
+
+    def requestAvatarId(self, credentials: Any) -> Any:
+        return credentials.username or b"alice"
+
+
+class Naming(Pages):
+    """Tells whose page it opened."""
+
+    def requestAvatar(self, avatar_id: Any, mind: Any, *interfaces: object) -> Any:
+        mind.user = avatar_id.decode()
+        return super().requestAvatar(avatar_id, mind, *interfaces)
+
+
+@pytest.mark.parametrize(("named", "user"), [(b"", "alice"), (b"bob", "bob")])
+def test_a_ticket_that_names_no_user_is_the_user_s_whom_the_realm_finds(named: bytes, user: str) -> None:
+    place = Place()
+    portal = Portal(Naming(), [Tickets()])
+    place.door = Door(portal, Throttle(place.clock, 2), interfaces=(IPage,), adapt=as_it_is)
+    visit = place.visit()
+    assert place.log_in(visit, KerberosIdentity("alice@EXAMPLE.ORG", named)) == [user.encode()]
+    assert (visit.user, visit.principal) == (user, "alice@EXAMPLE.ORG")
+
+
 class Oracle:
     """Answers at once, and keeps the questions."""
 
     def __init__(self, answer: object) -> None:
         self.answer = answer
         self.asked: list[object] = []
+        self.askers: list[str | None] = []
 
     def ask(self, request: object) -> Deferred[object]:
         self.asked.append(request)
+        self.askers.append(asker())
         return succeed(self.answer)
 
 
@@ -187,12 +218,15 @@ def test_a_question_about_a_secret_waits_for_its_turn_and_one_about_a_ticket_doe
     assert heard(place.visit().ask("a ticket")) == ["keys"]
     place.clock.advance(2)
     assert answer == ["keys"]
+    assert oracle.askers == ["192.0.2.1"] * 2  # whose share of the threads it is
 
 
 @pytest.mark.parametrize("bad", [None, LoginRefused("expired")])
 def test_a_bad_token_is_a_failed_attempt(bad: object) -> None:
     place = Place(oracle=Oracle(bad))
-    assert heard(place.visit().ask(BearerToken(b"token", b"alice"))) == [bad]
+    visit = place.visit()
+    assert heard(visit.ask(BearerToken(b"token", b"alice"))) == [bad]
+    place.log_in(visit, KerberosIdentity("bob@EXAMPLE.ORG", b"bob"))  # a proof of somebody else takes nothing back
     assert not place.door.attempt("192.0.2.1", "alice").granted.called
 
 

@@ -191,10 +191,37 @@ def test_who_leaves_then_has_failed(way: Any) -> None:
     talk = place.client()
     talk.say(way(talk))
     talk.lose()
+    assert not any(lane.under_way for lane in place.factory.throttle._lanes.values())
     other = place.client("192.0.2.2")
     assert said(other, LOGIN) == b"+OK send PASS\r\n"
     place.clock.advance(2)
     assert other.heard().startswith(b"+OK maildrop")
+
+
+@pytest.mark.parametrize("way", [by_pass, by_scram])
+def test_who_leaves_while_a_secret_is_looked_at_has_failed_and_the_look_is_cancelled(way: Any) -> None:
+    place, cancelled = Place(), []
+    place.checker.answer = place.oracle.answer = Deferred(cancelled.append)
+    talk = place.client()
+    talk.say(way(talk))
+    talk.lose()
+    assert len(cancelled) == 1
+    lane = place.factory.throttle._lanes["user", "alice"]
+    assert (lane.failures, lane.under_way) == (1, 0)
+
+
+@pytest.mark.parametrize("way", [by_pass, by_scram])
+def test_who_leaves_before_the_turn_has_come_has_tried_nothing(way: Any) -> None:
+    place = Place()
+    place.wrong()
+    before = place.looked_at
+    talk = place.client()
+    talk.say(way(talk))
+    talk.lose()
+    place.clock.advance(PATIENCE_SECONDS)
+    assert place.looked_at == before
+    lane = place.factory.throttle._lanes["user", "alice"]
+    assert (lane.failures, lane.under_way, lane.waiting) == (1, 0, {})
 
 
 @pytest.mark.parametrize("password", [b"wrong", b"secret"])
@@ -244,6 +271,17 @@ def test_a_token_s_owner_need_not_be_who_was_claimed(initial: bytes) -> None:
     for n in range(3):
         place.factory.door.attempt(f"198.51.100.{n}", "bob")
     assert not place.factory.door.attempt("192.0.2.1", "bob").granted.called  # nobody has shown bob's secret from there
+
+
+def test_a_token_s_owner_gives_nobody_else_a_lane_of_their_own() -> None:
+    place = Place()
+    talk = place.client()
+    claim = b"user=bob\x01auth=Bearer alice.token\x01\x01"
+    talk.say(b"AUTH XOAUTH2 " + b64encode(claim) + b"\r\n")
+    assert talk.heard().startswith(b"+OK maildrop")
+    talk.lose()
+    place.factory.door.attempt("198.51.100.1", "bob").failed()
+    assert not place.factory.door.attempt("192.0.2.1", "bob").granted.called
 
 
 @pytest.mark.parametrize("bad", [None, LoginRefused("expired")])
@@ -365,19 +403,21 @@ def stop(talk: Talk) -> None:
     talk.factory.drain()
 
 
+@pytest.mark.parametrize("second", [by_pass, by_scram])
 @pytest.mark.parametrize("end", [leave_by_half, stop])
-def test_who_has_a_second_attempt_behind_the_first_keeps_no_place_for_it(end: Any) -> None:
+def test_who_has_a_second_attempt_behind_the_first_keeps_no_place_for_it(end: Any, second: Any) -> None:
     place = Place()
     held: list[Deferred[Any]] = []
     place.checker.requestAvatarId = lambda _: held.append(Deferred()) or held[-1]  # type: ignore[func-returns-value]
     talk = place.client()
-    talk.say(WRONG + LOGIN)
+    talk.say(WRONG + second(talk))
     end(talk)
     assert not talk.closed
     held.pop().errback(UnauthorizedLogin())
     talk.clock.advance(0)
     assert talk.closed
     assert held == []
+    assert place.oracle.asked == 0
 
 
 def test_a_server_that_stops_waits_for_no_turn() -> None:
