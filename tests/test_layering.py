@@ -43,8 +43,8 @@ MAY_IMPORT = {
 """The arrows from a folder to others, the lowest floor first: the pure parts, the parts, the settings, the service, programs.
 `clock` is for whoever owns a reactor. net/ and auth/ and store/ meet in the base alone."""
 
-OF_POP3 = {"__init__", "compat", "kpop", "pop3", "pop3_listener", "stamp", "story"}
-"""What of net/ is POP3's; the others are for any port, and know no more of the protocols than how a body is written."""
+OF_ONE_PROTOCOL = {"__init__", "compat", "kpop", "pop3", "pop3_listener", "stamp", "story"}
+"""What of net/ is for one protocol, POP3 or KPOP; the others are for any port, and know only how a body is written."""
 
 WORLD = {"asyncio", "io", "os", "pathlib", "random", "secrets", "select", "selectors", "signal", "socket", "ssl"} | {
     "subprocess",
@@ -82,6 +82,7 @@ def files(path):
         if isinstance(node, ast.Import):
             found |= {file_of(alias.name) for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
             found |= {file_of(f"{node.module}.{alias.name}") or file_of(node.module) for alias in node.names}
     return found - {None}
 
@@ -128,11 +129,11 @@ def test_no_file_imports_another_in_a_circle():
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in modules() if part(path) == "net" and path.stem not in OF_POP3], ids=named
+    "path", [path for path in modules() if part(path) == "net" and path.stem not in OF_ONE_PROTOCOL], ids=named
 )
 def test_what_is_for_any_port_knows_no_protocol(path):
     known = {named(file) for file in files(path)}
-    assert not known & {f"net/{name}.py" for name in OF_POP3}
+    assert not known & {f"net/{name}.py" for name in OF_ONE_PROTOCOL}
     assert {name for name in known if name.startswith(("protocol/", "sasl/"))} <= {"protocol/wire.py"}
 
 
