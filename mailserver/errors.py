@@ -27,7 +27,7 @@ class Refusal(Exception):
     fatal: ClassVar[bool] = False
     """Whether the connection ends with it."""
     remarkable: ClassVar[bool] = False
-    """Whether the operator is told of it: he can mend what the client cannot."""
+    """Whether the operator is told of it: the operator can mend what the client cannot."""
 
     def __init__(self, text: bytes | None = None, *values: int) -> None:
         super().__init__()
@@ -78,9 +78,9 @@ class WrongProtocol(Refusal):
     fatal = True
     remarkable = True
 
-    def __init__(self, spoken: str = "another protocol") -> None:
+    def __init__(self, protocol: str = "another protocol") -> None:
         super().__init__()
-        self.spoken = spoken
+        self.protocol = protocol
 
 
 class NeedsTLS(Refusal):
@@ -118,7 +118,7 @@ class LoginRefused(UnauthorizedLogin):
 
     `reason` is a few words such as "wrong password", `hint` what would help ("" where nothing is to say); neither holds a
     secret, and names in them are quoted. `known` tells whether the checker knows a user of that name: of several checkers'
-    refusals those count that know him. None: the checker does not say.
+    refusals those count that know the user. None: the checker does not say.
     """
 
     def __init__(self, reason: str, hint: str = "", *, known: bool | None = True) -> None:
@@ -264,9 +264,9 @@ def login_refused(error: BaseException | None) -> LoginRefused:
 
 
 def first_reason(refusals: Sequence[LoginRefused]) -> LoginRefused:
-    """Of several checkers' refusals of one login what is true of all: those that know the user know why.
+    """Join several checkers' refusals of one login: those that know the user know why.
 
-    Where none does, who is silent may know him all the same, so both are told.
+    Where none does, a checker that does not say may know the user all the same, so both kinds are told.
     """
     knowing = [each for each in refusals if each.known]
     silent = [each for each in refusals if each.known is None]
@@ -291,7 +291,7 @@ def refusal_for(error: BaseException | None) -> Refusal | None:
 def unusable_for(error: Exception, *others: type[Exception]) -> Unusable | None:
     """What the operator hears of `error` at a start; None when it is a fault of ours, which is told with its traceback.
 
-    His are his files (OSError), the packages that he installs (ImportError), and the `others`.
+    The operator's are files (OSError), installed packages (ImportError), and the `others`.
     """
     if isinstance(error, Unusable):
         return error

@@ -89,7 +89,7 @@ def tell_remark(facts: Mapping[str, Any], remark: Refusal) -> None:
             "{peer} spoke {spoken} to {listener}, which begins in plain text: clients set to TLS from the start belong on "
             "the port of pop3s",
             event="pop3.wrong_protocol",
-            spoken=remark.spoken,
+            spoken=remark.protocol,
             **facts,
         )
     elif isinstance(remark, NeedsTLS):

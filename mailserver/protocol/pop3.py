@@ -232,7 +232,7 @@ class Session:
 
     def mechanisms(self) -> list[IMechanism]:
         """The SASL mechanisms that can be used now, in the policy's order."""
-        return [] if self.principal else self._exchanges.fitting(secure=self.secure)
+        return self._exchanges.fitting(secure=self.secure)
 
     def reply(self, text: bytes = b"", *values: int) -> None:
         """Answer +OK, and `text` with its values: one of `texts`, or what a listing says."""
