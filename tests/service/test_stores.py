@@ -13,6 +13,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from mailserver.auth import MailboxRealm, PasswordFile
+from mailserver.config.problems import Problems
 from mailserver.config.reading import decode
 from mailserver.errors import NoMaildrop
 from mailserver.interfaces import IMaildrop
@@ -41,7 +42,10 @@ class StoreTests(TestCase):
     async def test_each_user_s_mail_lies_where_his_line_says_and_nobody_gets_another_s(self) -> None:
         checker = PasswordFile(str(self.folder / "users"))
         await checker.start(reactor)
-        store = make_store(self.config, [checker], reactor)
+        problems = Problems(self.config.places)
+        store = make_store(self.config, self.config.naming(), [checker], problems, reactor)
+        problems.check()
+        assert store is not None
         await store.start(reactor)
         realm = MailboxRealm(store, [checker])
         for name in ("alice", "bob"):
@@ -59,7 +63,7 @@ class StoreTests(TestCase):
         told: list[dict[str, Any]] = []
         globalLogPublisher.addObserver(told.append)
         self.addCleanup(globalLogPublisher.removeObserver, told.append)
-        server = Server(self.config, reactor)
+        server = Server(self.config, reactor, Problems(self.config.places))
         await server.start()
         connection = server.factory("pop3", "tcp:0").buildProtocol(None)
         transport = StringTransport()
