@@ -1,7 +1,7 @@
-"""The envelope of a stored message: what SMTP said of it, as the headers of its last delivery tell.
+"""The envelope of a stored message, SMTP's sender and recipients, read from the headers that its last delivery added.
 
-Headers above the topmost Received were written by this site when it took the message; whatever stands below, a stranger may
-have written. So nothing below is read, and of a message without a Received all.
+This site wrote the headers down to the topmost Received when it accepted the message. A stranger may have written those below, so
+they are not read. A message without a Received has all its headers read.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred, maybeDeferred
 
 HEAD_OCTETS: Final = 64 * 1024
-"""Of a message's beginning, in which its envelope is looked for: the headers above Received have some hundred."""
+"""Octets at a message's beginning in which its envelope is searched: the headers above Received have a few hundred."""
 
 MAX_ADDRESS: Final = 320
 """Octets of an address (RFC 5321 section 4.5.3.1); clients read the lines of *ENV into 512."""
 
 MAX_LOCAL_PART: Final = 240
-"""Octets of one that stands alone: with a domain of 255 behind it, it must fit the same lines."""
+"""Octets of a local part without a domain: with a domain of 255 octets it must fit the same lines."""
 
 COMMENT_DEPTH: Final = 20
-"""Of comments within comments that a header may have: mail servers write one or two."""
+"""How deep comments in a header may nest: mail servers write one or two levels."""
 
 STEP_OCTETS: Final = 4096
-"""Of a message's beginning that are read at a time: the first step is nearly always enough."""
+"""Octets that one read takes of a message's beginning: the first read is nearly always enough."""
 
 _WHOLE: Final = re.compile(rb"\A\r?\n|\n\r?\n|(?:\A|\n)received[ \t]*:(?:[^\n]*\n[ \t])*[^\n]*\n[^ \t]", re.IGNORECASE)
-"""How the headers that count end: with a blank line, or with the topmost Received."""
+"""The end of the headers that are read: a blank line, or the topmost Received."""
 
 _BLANK: Final = re.compile(rb"\r?\n\r?\n")
 _FOLD: Final = re.compile(rb"\r?\n(?=[ \t])")
@@ -45,19 +45,19 @@ _LINE: Final = re.compile(rb"(?!\.)[^\x00-\x1f\x7f]{1,255}")
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """Who sent a message, and to whom it was delivered. Addresses are bare octets, fit for a line of their own."""
+    """A message's sender and recipients. An address is bare octets that fit on a line of their own."""
 
     sender: bytes = b""
-    """b"" is the null sender of bounces; also where nothing tells."""
+    """b"" is the null sender of bounces, or an unknown sender."""
     recipients: tuple[bytes, ...] = ()
-    """What is known of them; the first is the one that `*ENV` names. Some deliveries write a local part alone."""
+    """The known ones; `*ENV` names the first. Some deliveries write only a local part."""
     account: bytes = b""
-    """The maildrop, as `*ENV` names it; b"" where it does not know its own name."""
+    """The maildrop's name for `*ENV`; b"" where it is not known."""
     user: bytes = b""
-    """Of an account of many users, the one whose mail is shown; b"" for all."""
+    """The user whose share of an account is open; b"" for the whole account."""
 
     def completed(self, login: bytes, host: bytes) -> Envelope:
-        """With whatever `*ENV` must name and nothing told: by the name of who logged in, and the server's."""
+        """Fill in what `*ENV` must name and is not known, from the login's name and the server's host name."""
         account = self.account or (login if _LINE.fullmatch(login) else b"-")
         recipient = self.recipients[0] if self.recipients else account
         if b"@" not in recipient:
@@ -68,20 +68,20 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class EnvelopeHeaders:
-    """Where this site's deliveries write the envelope. The first header that is there is believed, its topmost line alone."""
+    """The headers in which this site's deliveries write the envelope. The first that a message has counts, and its topmost line."""
 
     sender: Sequence[str] = ("Return-Path",)
     recipient: Sequence[str] = ("X-Original-To", "Delivered-To", "X-Envelope-To", "Envelope-To", "Received")
-    """Received is read for its ``for`` clause."""
+    """Of Received the ``for`` clause is read."""
 
     @property
     def fingerprint(self) -> bytes:
-        """Tells one choice of headers from another."""
+        """Differs for each choice of headers."""
         text = "\n".join([*map(str.lower, self.sender), "", *map(str.lower, self.recipient)])
         return blake2b(text.encode("utf-8"), digest_size=16).digest()
 
     def read(self, head: bytes) -> Envelope:
-        """The envelope that the beginning of a message tells."""
+        """The envelope in the beginning of a message."""
         fields = dict(reversed(list(_own_fields(head))))
         if b"received" in fields:
             fields[b"received"] = _received_for(fields[b"received"])
@@ -123,7 +123,7 @@ async def _read_envelope(opened: Any, headers: EnvelopeHeaders) -> Envelope:
 
 
 def is_whole(head: bytes) -> bool:
-    """Whether so much of a message holds all the headers that count, or as much as is looked at."""
+    """Whether this beginning of a message has all the headers that are read, or as many octets as are searched."""
     return len(head) >= HEAD_OCTETS or _WHOLE.search(head) is not None
 
 

@@ -1,4 +1,4 @@
-"""The maildrop as a session sees it: taken once, under the lock, at login (RFC 1939 sections 3 and 4)."""
+"""The maildrop as a session sees it, fixed at login under the lock (RFC 1939 sections 3 and 4)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, overload
 
 BLOCK = 1000
-"""Rows a listing block covers: about 250 us of work, the most that one reactor turn spends on a listing."""
+"""Rows of a listing block: about 250 us of work, the most that one reactor turn spends on a listing."""
 
 
 class Message(NamedTuple):
@@ -23,7 +23,7 @@ class Message(NamedTuple):
 class Snapshot(Sequence[Message]):
     """Immutable columns of a maildrop, and the text of its listings in blocks of `BLOCK` rows.
 
-    A store may hand the same snapshot to one session after another: what one asked for, the next need not compute.
+    A store may give one snapshot to many sessions, one after another; a listing is made for the first that asks for it.
     """
 
     __slots__ = ("_scan", "_unique", "octets", "total", "uidls", "wire")
