@@ -83,7 +83,7 @@ class _Oracle:
         return _with_user(answer, holder.user_id)
 
 
-def _with_user(answer: object, user_id: UserId | None) -> object:
+def _with_user(answer: object, user_id: UserId) -> object:
     """The answer, by which the login that may follow knows the user. Strangers' fakes take the same work."""
     if isinstance(answer, ScramKeys):
         return replace(answer, user_id=user_id)
