@@ -72,7 +72,7 @@ class TooManyExchanges(Refusal):
 
 
 class WrongProtocol(Refusal):
-    """A client that speaks TLS or HTTP: nothing good can follow, and a browser may be carrying somebody's attack."""
+    """A client that uses TLS or HTTP on this port: it cannot be served, and a browser may be relaying an attack."""
 
     text = b"this is a POP3 server"
     fatal = True
@@ -84,7 +84,7 @@ class WrongProtocol(Refusal):
 
 
 class NeedsTLS(Refusal):
-    """A password that would cross an unencrypted line (RFC 8314 section 4.1), and of whom, where that was said."""
+    """A password that would cross an unencrypted line (RFC 8314 section 4.1); `user` is its user, if the client named one."""
 
     text = b"not without TLS"
     remarkable = True
@@ -95,7 +95,7 @@ class NeedsTLS(Refusal):
 
 
 class NoSuchMessage(Refusal):
-    """A message-number that is not one, out of range, or marked as deleted."""
+    """A message-number that is invalid, out of range, or marked as deleted."""
 
     text = b"no such message"
 
@@ -107,14 +107,14 @@ class MessageUnavailable(Refusal):
 
 
 class AuthenticationFailed(Refusal):
-    """The credentials are wrong (RFC 3206 section 4); the same words whether the user exists or not."""
+    """The credentials are wrong (RFC 3206 section 4); the text is the same whether the user exists or not."""
 
     code = b"AUTH"
     text = b"authentication failed"
 
 
 class LoginRefused(UnauthorizedLogin):
-    """A failed login, and why: for the operator's log alone, since the client hears what it hears for any.
+    """A failed login with its reason, for the operator's log only: the client gets the same reply for every reason.
 
     `reason` is a few words such as "wrong password", `hint` what would help ("" where nothing is to say); neither holds a
     secret, and names in them are quoted. `known` tells whether the checker knows a user of that name: of several checkers'
@@ -129,9 +129,9 @@ class LoginRefused(UnauthorizedLogin):
 
 
 class TicketRefused(AuthenticationFailed):
-    """Kerberos refused a ticket. `error_code` is RFC 4120's (section 7.5.9), 0 to 127; `detail` is for the log alone.
+    """Kerberos refused a ticket. `error_code` is RFC 4120's (section 7.5.9), 0 to 127; `detail` is only for the log.
 
-    `ours` tells that no ticket could have been taken: the keytab or the replay cache is the trouble.
+    `ours` tells that the server's keytab or replay cache is the cause, so that no ticket could be accepted.
     """
 
     def __init__(self, error_code: int, detail: str, *, ours: bool = False) -> None:
@@ -156,9 +156,9 @@ class TemporaryFailure(Refusal):
 
 
 class HeldTooLong(TemporaryFailure):
-    """A login whose turn did not come, so that its secret was never looked at: too many fail at the user or the address.
+    """A login that was not verified: its turn did not come, because too many logins fail at the user or the address.
 
-    It is no `[AUTH]`, at which a client would ask its user for another password.
+    It has no `[AUTH]`, at which a client would ask its user for another password.
     """
 
     text = b"too many failed logins, please try again later"
@@ -172,32 +172,32 @@ class PermanentFailure(Refusal):
 
 
 class Unusable(Exception):
-    """A file, a library or a setting of the operator's that a start cannot use.
+    """A file, a library or a setting that the server cannot use, and that the operator must correct.
 
-    Its text names it and says what to do, and holds no secret.
+    The text names it with the remedy, and contains no secret.
     """
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Each thing that is wrong, a line each."""
+        """The problems, one line each."""
         return tuple(str(self).splitlines())
 
 
 class ConfigError(Unusable):
-    """Settings that cannot stand. Each problem begins with the place or the dotted name of its setting."""
+    """Invalid settings. Each problem begins with the place or the dotted name of its setting."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
 
 
 class MessageUnreadable(PermanentFailure):
-    """A message that is stored in a form which this server cannot read."""
+    """A message in a stored form that this server cannot read."""
 
     text = b"the message is stored in a form that cannot be read here; the operator must see to it"
 
 
 class StoreError(Exception):
-    """A maildrop's trouble. Its text is for the operator's log; the client hears `refusal` alone."""
+    """An error of a maildrop. The text is for the operator's log; the client gets only `refusal`."""
 
     refusal: ClassVar[type[Refusal]] = TemporaryFailure
 
@@ -219,7 +219,7 @@ class NoMaildrop(MaildropUnavailable):
 
 
 class HomeUnknown(NoMaildrop):
-    """The maildrop lies in the user's home, which nobody knows. `remedy` is what lets the store do without it."""
+    """The maildrop is in the user's home, which is unknown. `remedy` is how the store could do without a home."""
 
     def __init__(self, text: str, remedy: str = "") -> None:
         super().__init__(text)
@@ -233,7 +233,7 @@ class MaildropCorrupt(StoreError):
 
 
 class OutcomeUnknown(StoreError):
-    """A commit failed half-way and its journal stands: the next login finishes it."""
+    """A commit failed half-way, and its journal remains: the next login finishes it."""
 
 
 class MessageGone(StoreError):
@@ -249,11 +249,11 @@ class MessageSealed(MessageGone):
 
 
 class MessageTruncated(StoreError):
-    """A body came up short after its transfer began; the connection ends without the final dot."""
+    """A body ended early after its transfer began; the connection ends without the final dot."""
 
 
 def login_refused(error: BaseException | None) -> LoginRefused:
-    """Why a login failed, in words for the log, whatever the error is that a portal or an exchange answered."""
+    """The reason of a failed login, for the log, from any error of a portal or an exchange."""
     if isinstance(error, LoginRefused):
         return error
     if isinstance(error, TicketRefused):
@@ -266,19 +266,19 @@ def login_refused(error: BaseException | None) -> LoginRefused:
 def first_reason(refusals: Sequence[LoginRefused]) -> LoginRefused:
     """Join several checkers' refusals of one login: those that know the user know why.
 
-    Where none does, a checker that does not say may know the user all the same, so both kinds are told.
+    Where none does, a checker that does not say may know the user all the same, so the reasons of both kinds are given.
     """
     knowing = [each for each in refusals if each.known]
     silent = [each for each in refusals if each.known is None]
-    told = knowing or [*silent, *(each for each in refusals if each.known is False)]
-    reasons = dict.fromkeys(each.reason for each in told)
-    hints = dict.fromkeys(each.hint for each in told if each.hint)
+    given = knowing or [*silent, *(each for each in refusals if each.known is False)]
+    reasons = dict.fromkeys(each.reason for each in given)
+    hints = dict.fromkeys(each.hint for each in given if each.hint)
     known = True if knowing else None if silent else False
     return LoginRefused("; ".join(reasons) or "no checker takes such credentials", "; ".join(hints), known=known)
 
 
 def refusal_for(error: BaseException | None) -> Refusal | None:
-    """What the client hears of `error`; None when it is a fault of ours, which the caller logs."""
+    """The refusal that the client gets for `error`; None for a fault, which the caller logs."""
     if isinstance(error, Refusal):
         return error
     if isinstance(error, StoreError):
@@ -289,7 +289,7 @@ def refusal_for(error: BaseException | None) -> Refusal | None:
 
 
 def unusable_for(error: Exception, *others: type[Exception]) -> Unusable | None:
-    """What the operator hears of `error` at a start; None when it is a fault of ours, which is told with its traceback.
+    """The operator's error for `error` at a start; None for a fault, which is reported with its traceback.
 
     The operator's are files (OSError), installed packages (ImportError), and the `others`.
     """

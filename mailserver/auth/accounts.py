@@ -1,4 +1,4 @@
-"""Accounts of many users (SDPS): whose password opens what of them."""
+"""Accounts of many users (SDPS): the password that opens an account or a share of it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from mailserver.names import Names, Owner, user_name
 
 @implementer(ICredentialsChecker, IVerifiers)
 class Accounts(Users):
-    """The users of `checkers`, and the checker that stands for all of these in a portal.
+    """The users of `checkers`, and a single checker that replaces these in a portal.
 
-    All users of an account have its password, but for those who have a line of their own: ``john@vision25``. So a name has
-    one secret, whatever asks for it, and an unknown name takes the work of a known one.
+    The users of an account share its password, except those with an entry of their own, such as ``john@vision25``. So each
+    name has one secret, for all mechanisms, and an unknown name takes the same work as a known one.
     """
 
     def __init__(self, names: Names, checkers: Iterable[object]) -> None:
@@ -37,16 +37,16 @@ class Accounts(Users):
 
     @property
     def checkers(self) -> Sequence[ICredentialsChecker]:
-        """It alone."""
+        """Only this one."""
         return [self]
 
     @property
     def credentialInterfaces(self) -> tuple[type[Interface], ...]:
-        """Those that some checker takes now."""
+        """The interfaces that some checker supports now."""
         return tuple({iface for checker in self._inner for iface in checker.credentialInterfaces})
 
     def requestAvatarId(self, credentials: Any) -> Deferred[Any]:
-        """The name, whoever's secret it was. Errors: UnauthorizedLogin, and the checkers'."""
+        """The login's name, also if the account's secret was right. Errors: UnauthorizedLogin, and the checkers'."""
         name = user_name(getattr(credentials, "username", None))
         owner = None if name is None else self.naming.owner(name)
         if name is None or owner is None or owner.maildrop not in self.naming.accounts:
@@ -54,19 +54,19 @@ class Accounts(Users):
         return Deferred.fromCoroutine(self._identify(name, owner, credentials))
 
     def mechanisms(self) -> frozenset[bytes]:
-        """Those of all the checkers."""
+        """The mechanisms of all the checkers."""
         return frozenset[bytes]().union(*(checker.mechanisms() for checker in self._verifiers))
 
     def verifier(self, name: bytes, mechanism: bytes, realm: bytes = b"", typed: bytes = b"") -> Deferred[object]:
-        """As by the checker that has the secret."""
+        """The answer of the checker that has the secret."""
         return self._oracle.ask(VerifierOf(name, mechanism, realm, typed))
 
     def census(self) -> Census:
-        """Of all the checkers."""
+        """The census of all the checkers."""
         return self._oracle.census()
 
     def explain(self, name: str, mechanism: bytes) -> LoginRefused:
-        """As the checkers say: of the user's own line, or of his account's."""
+        """The checkers' reason, for the user's own entry or for the account's."""
         owner = self.naming.owner(name)
         return first_reason([self._explained(each, name, owner, mechanism) for each in self._verifiers])
 
@@ -79,10 +79,10 @@ class Accounts(Users):
         secret = name if owner.user is None or own is not None else owner.maildrop
         asked = credentials if secret == name else _named(credentials, secret.encode("utf-8"))
         answer = await self._chain(credentials).requestAvatarId(asked)
-        if user_name(answer) != secret:  # a checker's own idea of who that is, and maybe cred's ANONYMOUS
+        if user_name(answer) != secret:  # the checker changed the name, or answered cred's ANONYMOUS
             if secret == name:
                 return answer
-            raise LoginRefused(f"the checker took him for {user_name(answer)!r}")
+            raise LoginRefused(f"the checker accepted another user, {user_name(answer)!r}")
         read = self.read_here(answer) if secret == owner.maildrop else None
         account = await self.first(owner.maildrop) if read is None else read.user
         user = self.of_account(owner, account, own)
@@ -99,7 +99,7 @@ class Accounts(Users):
 
 
 def _named(credentials: Any, name: bytes) -> Any:
-    """The same proof by another name: what a client sends beside a name does not depend on it, or was verified already."""
+    """The same proof with another name: it does not depend on the name, or was verified already."""
     if is_dataclass(credentials) and not isinstance(credentials, type):
         return replace(credentials, username=name)
     other = copy(credentials)

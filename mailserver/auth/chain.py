@@ -1,4 +1,4 @@
-"""The checkers for one kind of credentials, asked one after the other."""
+"""The checkers for one kind of credentials, which are asked one after the other."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from mailserver.interfaces import UserId
 from mailserver.names import user_name
 
 REFUSED = (UnauthorizedLogin, UnhandledCredentials, UnicodeError)
-"""How a checker says no. UnicodeError: Twisted's UNIXChecker decodes the password of a user it knows, and only his."""
+"""The errors that mean a refusal. UnicodeError: Twisted's UNIXChecker decodes the password, for a user it knows only."""
 
 
 @implementer(ICredentialsChecker)
 class Chain:
-    """The checkers for one credentials interface, asked in their order until one says yes.
+    """The checkers for one credentials interface, asked in their order until one accepts.
 
-    Only a refusal leads to the next one. Any other error ends the login: it is a fault, and not a wrong password. A user
-    whom a checker has read is handed on in the name of `users`, unless a checker before it may know him, too.
+    Only a refusal leads to the next checker. Any other error ends the login: it is a fault, not a wrong password. A `User`
+    that a checker has read is passed on for `users`, unless an earlier checker may know the user, too.
     """
 
     def __init__(
@@ -40,16 +40,16 @@ class Chain:
 
     @property
     def credentialInterfaces(self) -> tuple[type[Interface], ...]:
-        """The chain's interface while some checker can use it now, else nothing: what may be announced."""
+        """The chain's interface while some checker supports it, else none; it decides what is announced."""
         able = any(self._interface in checker.credentialInterfaces for checker in self._checkers)
         return (self._interface,) if able else ()
 
     def requestAvatarId(self, credentials: Any) -> Deferred[Any]:
-        """The avatar id by the first checker that knows one. What can be nobody's name or password is asked of none."""
+        """The avatar id from the first checker that accepts. An invalid name or password reaches no checker."""
         if not _names_somebody(credentials):
             raise LoginRefused(NO_NAME, known=False)
         if not plausible(getattr(credentials, "password", b"")):
-            raise LoginRefused("no password has a NUL, or so many octets", known=None)
+            raise LoginRefused("the password is too long, or contains a NUL", known=None)
         asked = maybeDeferred(self._ask, 0, credentials, {})
         if isinstance(credentials, Password) and credentials.second:
             asked.addErrback(self._refused_as_typed, credentials)
@@ -69,7 +69,7 @@ class Chain:
         raise first_reason(list(refusals.values()))
 
     def _taken(self, answer: Any, index: int, credentials: Any, refusals: Mapping[int, LoginRefused]) -> Any:
-        """The answer. The user in it is vouched for if he is of the name that the checkers before refused as unknown."""
+        """The answer. Its `User` counts for `users` if all earlier checkers refused the name as unknown."""
         if self._users is None or not isinstance(answer, UserId) or answer.read_by is not None:
             return answer
         ignorant: list[object] = []
@@ -91,5 +91,5 @@ class Chain:
 def _names_somebody(credentials: Any) -> bool:
     name = getattr(credentials, "username", None)
     if name == b"" and IKerberosIdentity.providedBy(credentials):
-        return True  # whose principal he is: its own maildrop is meant
+        return True  # the principal's own maildrop
     return name is None or user_name(name) is not None

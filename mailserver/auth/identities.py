@@ -1,4 +1,4 @@
-"""Who gave proof of himself elsewhere: within a SASL exchange, or as a master user who acts for another."""
+"""Checkers for users who were authenticated elsewhere: in a SASL exchange, or as a master user who acts for another."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from mailserver.names import user_name
 
 @dataclass(frozen=True, slots=True)
 class Acting:
-    """The avatar id of a user for whom a master acts. Only `Masters` makes it; another realm than ours takes it for no name."""
+    """The avatar id of a user for whom a master acts. Only `Masters` makes it, and foreign realms do not take it for a name."""
 
     user: str
     master: str
     user_id: UserId | None = field(default=None, repr=False, compare=False)
-    """The user, whom `Masters` has read."""
+    """The user, read by `Masters`."""
     master_id: UserId | None = field(default=None, repr=False, compare=False)
-    """The master, if the checker that took him has read him."""
+    """The master, if the accepting checker has read the user."""
 
 
 async def known(name: object, users: Users) -> UserId | None:
-    """The avatar id of whom this name is; None when it is nobody's."""
+    """The avatar id of the user with this name; None when there is none."""
     text = user_name(name)
     user = None if text is None else await users.lookup(text)
     return None if text is None or user is None else users.identify(text, user)
@@ -39,9 +39,9 @@ async def known(name: object, users: Users) -> UserId | None:
 
 @implementer(ICredentialsChecker)
 class VerifiedIdentities:
-    """Takes the users that an exchange has verified, if they have an account.
+    """Accepts users whom an exchange has authenticated, if they have an account.
 
-    A certificate or a token may well name somebody who has none; after SCRAM it is one who lost it meanwhile.
+    A certificate or a token may name a user without an account; after SCRAM, the account may have been removed meanwhile.
     """
 
     credentialInterfaces = (IVerifiedIdentity,)  # noqa: N815 - ICredentialsChecker names it so
@@ -50,7 +50,7 @@ class VerifiedIdentities:
         self._users = users
 
     def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
-        """The user, as the oracle has read him, or else looked up now. Errors: UnauthorizedLogin; TemporaryFailure."""
+        """The user, from the oracle or by a lookup. Errors: UnauthorizedLogin; TemporaryFailure."""
         read = self._users.read_here(getattr(credentials, "user_id", None))
         if read is not None and read == credentials.username:
             return succeed(read)
@@ -59,13 +59,13 @@ class VerifiedIdentities:
     async def _identify(self, name: bytes) -> bytes | tuple[()]:
         user = await known(name, self._users)
         if user is None:
-            raise LoginRefused("he proved who he is, but has no account: no checker knows the name", known=False)
+            raise LoginRefused("the user is authenticated, but has no account: no checker knows the name", known=False)
         return user
 
 
 @implementer(ICredentialsChecker)
 class Unproved:
-    """Refuses who gave no proof, and asks the checkers that have the secrets why it did not fit."""
+    """Refuses failed exchanges, with the reason from the checkers that have the secrets."""
 
     credentialInterfaces = (IUnproven,)  # noqa: N815 - ICredentialsChecker names it so
 
@@ -85,9 +85,9 @@ class Unproved:
 
 @implementer(ICredentialsChecker)
 class Masters:
-    """Takes the credentials of master users who ask for the maildrop of another.
+    """Accepts the credentials of master users for the maildrop of another user.
 
-    The proof comes first, by the checkers of `portal`, so a stranger does not learn who is a master.
+    The checkers of `portal` verify the proof first, so an attacker does not learn which users are masters.
     """
 
     def __init__(self, names: Iterable[str], portal: Portal, users: Users) -> None:
@@ -97,11 +97,11 @@ class Masters:
 
     @property
     def credentialInterfaces(self) -> tuple[type[Interface], ...]:
-        """Acting for others, while there are masters."""
+        """`IActingFor`, if there are masters."""
         return (IActingFor,) if self._names else ()
 
     def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
-        """An `Acting`. Errors: UnauthorizedLogin, and those of the checkers of his proof."""
+        """An `Acting`. Errors: UnauthorizedLogin, and those of the checkers that verify the proof."""
         return Deferred.fromCoroutine(self._act(credentials))
 
     async def _act(self, credentials: Any) -> Any:
@@ -113,7 +113,7 @@ class Masters:
         master = user_name(taken)
         user = await known(credentials.authzid, self._users)
         if master is None or master not in self._names:
-            raise LoginRefused("he may not act for another", "auth.masters names who may")
+            raise LoginRefused("the user may not act for another", "auth.masters lists the users who may")
         if user is None:
-            raise LoginRefused("whom he would act for has no account", known=False)
+            raise LoginRefused("the user to act for has no account", known=False)
         return Acting(user.decode("utf-8"), master, user, self._users.read_here(taken))

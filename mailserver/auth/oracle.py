@@ -1,4 +1,4 @@
-"""The oracle: what SASL exchanges ask about stored secrets, answered by the checkers that have them."""
+"""The oracle: answers the requests of SASL exchanges about stored secrets, by the checkers that have them."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class _Oracle:
         self._gssapi = gssapi
 
     def mechanisms(self) -> frozenset[bytes]:
-        """The mechanisms of all verifiers, and GSSAPI if it has started well."""
+        """The mechanisms of all verifiers, and GSSAPI if its start succeeded."""
         own = {b"GSSAPI"} if self._gssapi is not None and self._gssapi.available else ()
         return frozenset[bytes](own).union(*(each.mechanisms() for each in self._verifiers))
 
     def census(self) -> Census:
-        """Those of the verifiers together; of the others who take passwords it is known only whether they take digests."""
+        """The verifiers' counts together. Of other checkers of passwords, only the support of digests is known."""
         counted = [each.census() for each in self._verifiers]
         able: Counter[bytes] = Counter()
         for census in counted:
@@ -55,7 +55,7 @@ class _Oracle:
         return Census(sum(census.users for census in counted), able, uncounted)
 
     def ask(self, request: object) -> Deferred[object]:
-        """The answer to a `VerifierOf` or a step of GSS-API; the name of a `BearerToken`'s owner, or why it is not good.
+        """The answer to a `VerifierOf` or a step of GSS-API; the name of a `BearerToken`'s owner, or why it is invalid.
 
         Errors: AuthenticationFailed when no checker serves the mechanism, or a ticket is refused; TemporaryFailure.
         """
@@ -67,7 +67,7 @@ class _Oracle:
                 return asked.addErrback(_not_good)
             case GssToken() | GssWrap() | GssUnwrap() if self._gssapi is not None:
                 return self._gssapi.ask(request)
-        raise TypeError(f"nobody here can answer a {type(request).__name__}")
+        raise TypeError(f"the oracle cannot answer a {type(request).__name__}")
 
     async def _verifier(self, request: VerifierOf) -> object:
         able = [each for each in self._verifiers if request.mechanism in each.mechanisms()]
@@ -77,21 +77,21 @@ class _Oracle:
         if name is None:
             return await able[0].verifier(username, request.mechanism, request.realm, request.typed)
         holder = await self._users.holder(name, able)
-        verifiers = able[0] if holder.verifiers is None else holder.verifiers  # its fake: nobody is known to nobody
+        verifiers = able[0] if holder.verifiers is None else holder.verifiers  # for an unknown user, its fake keys
         typed = request.typed or (username if holder.name != name else b"")
         answer = await verifiers.verifier(holder.name.encode("utf-8"), request.mechanism, request.realm, typed)
         return _with_user(answer, holder.user_id)
 
 
 def _with_user(answer: object, user_id: UserId) -> object:
-    """The answer, by which the login that may follow knows the user. Strangers' fakes take the same work."""
+    """The answer, marked with the user for the login that may follow. Fake keys take the same work."""
     if isinstance(answer, ScramKeys):
         return replace(answer, user_id=user_id)
     return DigestKey(answer, user_id) if isinstance(answer, bytes) else answer
 
 
 def _uncounted(checker: ICredentialsChecker) -> frozenset[bytes]:
-    """What the users of a checker can use that does not count them: one that takes digests does it for all of them."""
+    """The mechanisms that all users of a checker without a census can use: those with digests, if it supports digests."""
     return frozenset({b"APOP", b"CRAM-MD5"} if IUsernameHashedPassword in checker.credentialInterfaces else ())
 
 

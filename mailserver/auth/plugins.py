@@ -1,4 +1,4 @@
-"""The checkers' factories for Twisted's ``--auth``: ``twisted/plugins`` makes one object of each."""
+"""The factories of checkers for Twisted's ``--auth``; ``twisted/plugins`` makes one object of each."""
 
 # ruff: noqa: N815 - the names are those of ICheckerFactory
 
@@ -40,8 +40,8 @@ The second is asked for users of its domain alone, who may stand in it without.
 class PasswordFileFactory:
     """Makes a `PasswordFile` of ``passwd-file:/path[:domain=...]``.
 
-    Our service starts it. In another Twisted program nobody does, so there it starts itself at its first login, with the
-    reactor that this program has installed.
+    The service starts it. In another Twisted program it starts itself at its first login, with the reactor that the program
+    has installed.
     """
 
     authType = "passwd-file"
@@ -129,17 +129,17 @@ class OAuthFactory:
         if not argstring.strip():
             raise InvalidAuthArgumentString("oauth2 needs the location of a file: oauth2:/path")
         try:
-            import joserfc  # noqa: F401 - told apart from a fault of our own module, which imports it, too
+            import joserfc  # noqa: F401 - to distinguish its absence from a fault of our module that imports it
             import treq  # noqa: F401 - likewise
         except ImportError as error:
             raise InvalidAuthArgumentString(f"oauth2 needs more: {why_not(error, 'oauth')}") from None
-        from mailserver.auth.oauth.checker import OAuthTokens  # it needs a whole HTTP client, and few servers need it
+        from mailserver.auth.oauth.checker import OAuthTokens  # it imports an HTTP client, which few servers need
 
         return OAuthTokens(argstring.strip())
 
 
 def _installed_reactor() -> Any:
-    """The command line's own reactor. It must not be imported before a program had its chance to choose one."""
+    """The installed reactor. It must not be imported earlier, so that a program can still choose one."""
     from twisted.internet import reactor
 
     return reactor

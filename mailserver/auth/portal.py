@@ -32,11 +32,11 @@ HOMELESS = (
     "write it into the sixth field of the user's line in the passwd-file, or {remedy}"
 )
 
-UNSERVED = "{user!r} gave the right password, but his maildrop cannot be opened: {reason}"
+UNSERVED = "{user!r} gave the right password, but the maildrop cannot be opened: {reason}"
 
 UNLISTED = (
-    "{user!r} proved who he is, but no checker knows a home directory of his, which the store's URL needs: "
-    "write a line for him into the passwd-file, or use {{user}} in the URL"
+    "{user!r} is authenticated, but no checker knows the home directory, which the store's URL needs: "
+    "add the user to the passwd-file, or use {{user}} in the URL"
 )
 
 log = Logger()
@@ -63,7 +63,7 @@ def make_portal(realm: IRealm, checkers: Users | Iterable[ICredentialsChecker], 
 
 
 def _make_octets(checker: InMemoryUsernamePasswordDatabaseDontUse) -> None:
-    """Make octets of the text that strcred's ``memory:`` fills its table with: no credentials would ever equal it."""
+    """Encode the text in the table of strcred's ``memory:``, since credentials are octets and would never equal it."""
     checker.users = {_octets(name): _octets(secret) for name, secret in checker.users.items()}
 
 
@@ -75,7 +75,7 @@ def _octets(value: bytes | str) -> bytes:
 class MailboxRealm:
     """cred's realm: the avatar is the user's locked maildrop, its logout is the maildrop's release.
 
-    It asks `users`, or checkers, for what the store must know of a user; without them the name must do.
+    It asks `users`, or checkers, for the `User` that the store needs; without them the store gets only the name.
     """
 
     def __init__(self, store: IStore, users: Users | Iterable[object] = ()) -> None:
@@ -83,7 +83,7 @@ class MailboxRealm:
         self._users = Users.of(users)
 
     def requestAvatar(self, avatarId: AvatarId, mind: object, *interfaces: type[Interface]) -> Deferred[Avatar]:  # noqa: N803 - IRealm names it so
-        """Open the maildrop of a user who gave proof of himself.
+        """Open the maildrop of an authenticated user.
 
         `mind` is a `Mind`; without one the peer is unknown. Errors: UnauthorizedLogin, PermanentFailure, the store's.
         """
@@ -92,25 +92,25 @@ class MailboxRealm:
         if isinstance(avatarId, Acting):
             return self._act(avatarId, mind)
         name = user_name(avatarId)
-        if name is None:  # also cred's ANONYMOUS, which is ()
+        if name is None:  # also for cred's ANONYMOUS, which is ()
             raise LoginRefused(NO_NAME, known=False)
         return self._find(name, avatarId, mind).addCallback(self._open, mind).addCallback(_avatar)
 
     def _act(self, acting: Acting, mind: object) -> Deferred[Avatar]:
-        """As for the user himself, if his master may log in from here, too."""
+        """As for the user's own login, if the master may log in from this address, too."""
         admitted = self._find(acting.master, acting.master_id, mind).addCallback(_admitted, mind)
         found = admitted.addCallback(lambda _: self._find(acting.user, acting.user_id, mind))
         return found.addCallback(self._open, mind).addCallback(_avatar).addCallback(_log_master, acting, mind)
 
     def _find(self, name: str, avatar_id: object, mind: object) -> Deferred[User]:
-        """The user, as he came with the avatar id if this realm's own users have read him."""
+        """The user: from the avatar id if this realm's own `users` have read it, else by a lookup."""
         read = self._users.read_here(avatar_id)
         return succeed(read.user) if read is not None else self._users.lookup(name).addCallback(self._found, name, mind)
 
     def _found(self, user: User | None, name: str, mind: object) -> User:
-        if user is None and "home" in self._store.needs:  # the users are listed, and he is none of them
+        if user is None and "home" in self._store.needs:  # there are lists of users, without this one
             log.error(UNLISTED, event="auth.unlisted", user=name, session=_session(mind))
-            raise LoginRefused("he proved who he is, but no checker knows his home", known=False)
+            raise LoginRefused("the user is authenticated, but no checker knows the home", known=False)
         return User(name) if user is None else user
 
     def _open(self, user: User, mind: object) -> Deferred[IMaildrop]:
@@ -126,7 +126,7 @@ class MailboxRealm:
 
 
 def _admitted(user: User, mind: object) -> User:
-    """The user, if he may log in from where he is. Errors: UnauthorizedLogin."""
+    """The user, if the user may log in from this address. Errors: UnauthorizedLogin."""
     peer = mind.peer if isinstance(mind, Mind) else None
     if user.denied:
         raise LoginRefused(user.denied)
@@ -137,7 +137,7 @@ def _admitted(user: User, mind: object) -> User:
 
 
 def _homeless(failure: Failure, user: User, mind: object) -> NoReturn:
-    """Tell the operator where he writes down a home; what else the store has to say is the session's to report."""
+    """Log where to configure a missing home; the session reports the store's other errors."""
     failure.trap(HomeUnknown)
     why = cast(HomeUnknown, failure.value)
     session = _session(mind)

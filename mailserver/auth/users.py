@@ -1,17 +1,17 @@
-"""The users: the one room that answers who a name is, over all checkers that know users, in their order.
+"""The users of all checkers, in their order: the only place that looks up the user of a name.
 
-A *question* is what a database would have to answer: a call of a checker's `requestAvatarId`, of its `IUsers.lookup`, or of its
-`IVerifiers.verifier`. A login asks each only once, because an answer is handed on in what the login is made of anyway: a checker
-or the oracle puts the user whom it has read into a `UserId`, which goes through the credentials to the realm. So nothing
-is cached: what a login has read ends with it, and the next one reads again. A change in between counts from the next login.
+A *question* is a call that a database would have to answer: a checker's `requestAvatarId`, `IUsers.lookup` or
+`IVerifiers.verifier`. A login asks each question only once, because it carries the answer along: a checker or the oracle puts
+the `User` that it has read into a `UserId`, which goes through the credentials to the realm. Nothing is cached: the answer ends
+with the login, and a change of a user counts from the next login.
 
     USER and PASS, APOP, CRAM-MD5     1: requestAvatarId, by a checker that answers with a `UserId`; by any other 2
     SCRAM, DIGEST-MD5                 2: lookup, verifier
     EXTERNAL, tokens, Kerberos        1: lookup, by the checkers that know users
     a master for another user         1 more: the other's lookup
-    a user of an account (SDPS)       1 more: a lookup, whether he has a line of his own; with one, 2 more by a password
+    a user of an account (SDPS)       1 more: a lookup of the user's own entry; if there is one, 2 more by a password
 
-Where more checkers than one know users, those before the one who knows him are asked as well.
+If several checkers know users, those before the one that knows the user are asked as well.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ from mailserver.interfaces import Account, IUserList, IUsers, IVerifiers, User, 
 from mailserver.names import PLAIN, Names, Owner
 
 NOBODY = User("")
-"""Stands in for the user whom a stranger's name is not."""
+"""The `User` for an unknown name, so that the work is the same."""
 
 
 def page(ordered: Sequence[str], after: str, limit: int) -> Sequence[str]:
-    """Return what `IUserList.names` answers, of all names in their order."""
+    """Return the answer of `IUserList.names`, given all names in their order."""
     start = bisect_right(ordered, after)
     return ordered[start : start + limit]
 
 
 class Holder(NamedTuple):
-    """Who has the secret that opens what a name opens."""
+    """The checker with the secret for a name."""
 
     name: str
-    """By which the secret is found: the user's own, or his account's."""
+    """The name of the secret: the user's own, or the account's."""
     verifiers: IVerifiers | None
-    """The checker that has it; None: nobody."""
+    """The checker that has the secret; None: none has."""
     user_id: UserId
-    """The user, read on the way. A stranger has one, too, for which nobody vouches: it takes three microseconds to make."""
+    """The user, from the same lookups. An unknown user gets one without `read_by`, since making it takes three microseconds."""
 
 
 @implementer(IUserList)
 class Users:
-    """All users of `checkers`. Those that do not provide `IUsers` may let in others, whom nobody can look up.
+    """All users of `checkers`. Checkers without `IUsers` may accept others, who cannot be looked up.
 
-    `naming` says which names are accounts of many users (SDPS).
+    `naming` tells which names are accounts of many users (SDPS).
     """
 
     def __init__(self, checkers: Iterable[object], naming: Names = PLAIN) -> None:
@@ -63,7 +63,7 @@ class Users:
 
     @classmethod
     def of(cls, given: Users | Iterable[object]) -> Users:
-        """The users of some checkers, or those that are given already: alone, or as an `Accounts` in the checkers' place."""
+        """The users of some checkers; a given `Users`, also as the only checker (an `Accounts`), is returned itself."""
         if isinstance(given, Users):
             return given
         checkers = tuple(given)
@@ -71,14 +71,14 @@ class Users:
 
     @property
     def checkers(self) -> Sequence[ICredentialsChecker]:
-        """What a portal asks: all of them, for a checker may work without declaring its interface."""
+        """All checkers, for a portal, since a checker may work without declaring its interface."""
         return cast("Sequence[ICredentialsChecker]", self.backends)
 
     def lookup(self, name: str) -> Deferred[User | None]:
-        """Return the user by the first checker that knows him; None when all of them list their users and none does.
+        """Return the user from the first checker that knows the name; None when checkers list their users and none knows it.
 
-        A checker that fails ends the search: another may know somebody else by this name. Where no checker lists its users,
-        every name may be a user's. A user of an account has its maildrop, and his own networks where he has a line of his own.
+        A checker that fails ends the search, since another may know a different user by this name. If no checker lists its
+        users, every name may be a user's. A user of an account gets its maildrop, and the networks of their own entry.
         """
         owner = self.naming.owner(name)
         if owner.maildrop in self.naming.accounts:
@@ -90,13 +90,13 @@ class Users:
         return Deferred.fromCoroutine(self._names(after, limit))
 
     def first(self, name: str) -> Deferred[User | None]:
-        """Return the user by the first checker that has a line of this very name."""
+        """Return the user from the first checker with an entry for exactly this name."""
         if len(self.listing) == 1:
             return self.listing[0].lookup(name)
         return Deferred.fromCoroutine(self._first(name))
 
     def read_here(self, answer: object) -> UserId | None:
-        """Return a checker's answer if it carries a user whom these checkers, in this order, have read."""
+        """Return a checker's answer if it carries a `User` that these checkers, in this order, have read."""
         if not isinstance(answer, UserId) or not isinstance(answer.read_by, Users):
             return None
         other = answer.read_by
@@ -104,7 +104,7 @@ class Users:
         return answer if same else None
 
     def first_to_know(self, checker: object, ignorant: Container[object]) -> bool:
-        """Whether no checker before this one can know the user whom it has read; `ignorant` have said that they do not."""
+        """Whether no checker before this one can know its user; those in `ignorant` have answered that they do not."""
         for each in self.backends:
             if each is checker:
                 return True
@@ -113,11 +113,11 @@ class Users:
         return False
 
     def identify(self, name: str, user: User) -> UserId:
-        """Return the avatar id of a user whom these checkers have read."""
+        """Return the avatar id of a user that these checkers have read."""
         return UserId(name.encode("utf-8"), user, self)
 
     async def holder(self, name: str, able: Sequence[object]) -> Holder:
-        """Find which of `able` has the secret of `name`, or of his account. The lookups are the same whoever has it."""
+        """Find the one of `able` with the secret of `name`, or of its account, by the same lookups in each case."""
         owner = self.naming.owner(name)
         user, verifiers = await self._walk(name, able)
         if owner.maildrop not in self.naming.accounts:
@@ -135,9 +135,9 @@ class Users:
         return Holder(secret, verifiers, user_id)
 
     def of_account(self, owner: Owner, account: User | None, own: User | None) -> User | None:
-        """The user of a name that opens an account or a share of it, by the account's line and the user's own.
+        """The user of a name that opens an account or a share of it, from the account's entry and the user's own.
 
-        An account that nobody lists may be one where a checker lists nobody: the operator has listed it.
+        An unlisted account may still be used if some checker does not list its users, since the operator has configured it.
         """
         if account is None:
             if self.listing and len(self.listing) == len(self.backends):
@@ -159,7 +159,7 @@ class Users:
         return None
 
     async def _walk(self, name: str, able: Sequence[object]) -> tuple[User | None, IVerifiers | None]:
-        """The user by the first who knows him, and the first of `able` who does."""
+        """The user from the first checker that knows the name, and the first of `able` that knows it."""
         first: User | None = None
         for each in self.listing:
             if first is None or each in able:

@@ -1,4 +1,4 @@
-"""The service: it binds, becomes who serves, makes the parts of the settings, and ends them; alone or by workers."""
+"""The service: binds the ports, becomes the user that serves, and runs the parts; alone or by worker processes."""
 
 from mailserver.service.mail import MailService
 

@@ -1,4 +1,4 @@
-"""Binding: all ports of the settings, or none; and no connection until there is something to serve with."""
+"""Binds all ports of the settings, or none, and accepts no connection until their factories are ready."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ BACKLOG: Final = 1024
 second, and Twisted's 50 would make the others wait for a second SYN."""
 
 _REMEDIES: Final = {
-    errno.EADDRINUSE: "it is in use: stop who has it (ss -ltnp shows him), or choose another",
+    errno.EADDRINUSE: "it is in use: stop the program that uses it (see ss -ltnp), or choose another",
     errno.EACCES: "that needs root: start as root with --user, or choose a port above 1023, as in tcp:10110",
     errno.EADDRNOTAVAIL: "this machine has no such address: see ip address",
 }
 
 
 class Gate(ServerFactory):
-    """Holds a port's place until there is something to serve with."""
+    """The factory of a bound port until its real factory is ready."""
 
     noisy = False
     inner: IProtocolFactory | None = None
@@ -46,23 +46,23 @@ class Gate(ServerFactory):
         return self._kind
 
     def open(self, inner: IProtocolFactory) -> None:
-        """From now on, connections are `inner`'s."""
+        """Let `inner` serve connections from now on."""
         self.inner = inner
         inner.doStart()
 
     def buildProtocol(self, addr: IAddress) -> IProtocol | None:  # type: ignore[override]  # IProtocolFactory's types
-        """As `inner` does; nothing before there is one."""
+        """As `inner`; None before there is one."""
         return None if self.inner is None else self.inner.buildProtocol(addr)
 
     def stopFactory(self) -> None:
-        """Stop `inner` with us."""
+        """Stop `inner` as well."""
         if self.inner is not None:
             self.inner.doStop()
 
 
 @dataclass(frozen=True, slots=True)
 class Socket:
-    """A bound port that accepts nothing yet."""
+    """A bound port that does not accept connections yet."""
 
     kind: str
     endpoint: str
@@ -71,7 +71,7 @@ class Socket:
 
     @property
     def address(self) -> str:
-        """Where it is bound, as people write it."""
+        """The address that it is bound to, in readable form."""
         return written(self.port.getHost())
 
     @property
@@ -86,7 +86,7 @@ class Socket:
 
 
 async def bind(listen: Listen, reactor: Any, kinds: Iterable[str] = KINDS) -> list[Socket]:
-    """Bind all the ports, and accept nothing yet. Errors: ConfigError with all of them, and then none is bound."""
+    """Bind all the ports without accepting connections. Errors: ConfigError with all problems; then no port is bound."""
     bound: list[Socket] = []
     problems: list[str] = []
     for kind in kinds:
@@ -128,7 +128,7 @@ def _remedy(error: object) -> str:
 
 
 def written(address: IAddress) -> str:
-    """An address as people write it."""
+    """An address in readable form."""
     if isinstance(address, UNIXAddress):
         return os.fsdecode(address.name or b"")
     host, port = getattr(address, "host", ""), getattr(address, "port", "")

@@ -1,4 +1,4 @@
-"""What the log says of mechanisms that some users can use and others cannot."""
+"""Logs the mechanisms that only some users can use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = Logger()
 
 @implementer(IPart)
 class CensusLog:
-    """Logs how many users can use each mechanism, where it is not all of them. `named` are those that the settings name."""
+    """Logs the number of users who can use a mechanism, if not all can. `named` are the mechanisms that the settings name."""
 
     def __init__(self, oracle: IOracle, named: Iterable[str]) -> None:
         self._oracle = oracle
@@ -29,19 +29,19 @@ class CensusLog:
         self._logged: Census | None = None
 
     def start(self, _reactor: object) -> Deferred[None]:
-        """Log it, now that the checkers have read their users."""
+        """Log the counts, now that the checkers have read their users."""
         return execute(self.log_changes)
 
     def reload(self) -> Deferred[None]:
-        """Do nothing: the checkers are reading. Whoever reloads them calls `log_changes` when they are done."""
+        """Do nothing: the checkers still read. The code that reloads them calls `log_changes` afterwards."""
         return succeed(None)
 
     def stop(self) -> Deferred[None]:
-        """Nothing is under way."""
+        """Do nothing: nothing runs."""
         return succeed(None)
 
     def log_changes(self) -> None:
-        """Log what is not as it was logged before."""
+        """Log the counts that have changed since they were logged."""
         census, before = self._oracle.census(), self._logged
         self._logged = census
         for mechanism in sorted(BY_SECRET):

@@ -1,4 +1,4 @@
-"""The certificates of the settings, as a part: loaded at the start, and renewed while it lasts."""
+"""The part for the certificates of the settings: loads them at the start, and renews them while it runs."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from mailserver.tls.certificates import CertificateFiles
 from mailserver.tls.renewal import CertificateWatch
 
 WAITING: Final = 10
-"""Loads that may wait for the one thread: a poll and a few reloads. What a hung disk holds up is nobody else's."""
+"""Loads that may wait for the one thread: a poll and a few reloads. A disk that hangs delays no other part."""
 
 
 @implementer(IPart)
 class Certificates:
-    """They are read at the start, as the user that will serve, because he reads them again later."""
+    """The certificates; the start reads them as the user that serves, since this user reads them again later."""
 
     store: CertificateStore | None = None
-    """The loaded ones; None without any in the settings, and until the start."""
+    """The loaded certificates; None before the start, or without any in the settings."""
 
     def __init__(self, settings: Tls, problems: Problems) -> None:
         self._settings = settings

@@ -1,7 +1,7 @@
-"""What a worker says to its parent, on a descriptor of its own and as a line of JSON: ``{"event": "serving"}``.
+"""A worker process's messages to its parent: lines of JSON on a separate descriptor, such as ``{"event": "serving"}``.
 
-The parent may be root and the worker's user is not, so a line is judged as a stranger's: bounded, and one of a few words.
-The log, which anything in the worker may write to, is another pipe and steers nothing.
+The parent may be root and the worker is not, so the parent trusts no line: it is bounded, and one of a few events. The log, to
+which any code in the worker may write, is another pipe and controls nothing.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from contextlib import suppress
 from typing import Final
 
 CHANNEL: Final = 3
-"""The worker's descriptor for it, behind its input (what to do), its log and its standard error."""
+"""The worker's descriptor for its messages, after its input, its log and its standard error."""
 
 FIRST_SOCKET: Final = 4
 """The descriptors of the sockets in a worker begin here."""
 
 SERVING: Final = "serving"
-"""It accepts connections."""
+"""The worker accepts connections."""
 
 RELOADED: Final = "reloaded"
-"""It has read again what SIGHUP asked it to."""
+"""The worker has finished a reload (SIGHUP)."""
 
 LONGEST_WORD: Final = 1024
 """Octets of a line; all of ours are shorter than 30."""
 
 
 class Lines:
-    """Cuts a stream into lines of at most `limit` octets; from one that is longer, all is thrown away and `lost` counts it."""
+    """Splits a stream into lines of at most `limit` octets; longer lines are dropped, and `lost` counts them."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -37,7 +37,7 @@ class Lines:
         self.lost = 0
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The lines that these octets complete, without their ends. What is kept never exceeds the limit."""
+        """The lines that these octets complete, without their ends. The rest that is kept never exceeds the limit."""
         *ended, rest = data.split(b"\n")
         lines = []
         for part in ended:
@@ -60,14 +60,14 @@ class Lines:
 
 
 def say(event: str) -> None:
-    """The worker's side."""
+    """Send an event, in the worker."""
     os.set_blocking(CHANNEL, False)
-    with suppress(BlockingIOError, BrokenPipeError):  # a parent that is stopped for thousands of words, or has gone
+    with suppress(BlockingIOError, BrokenPipeError):  # the parent is stopped and the pipe full, or the parent is gone
         os.write(CHANNEL, json.dumps({"event": event}).encode() + b"\n")
 
 
 def heard(line: bytes) -> str:
-    """The parent's side: the event of a line, which may be none that we know; empty: it is no line of ours."""
+    """The event in a line, in the parent; it may be unknown. "": the line is invalid."""
     try:
         said = json.loads(line)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The checkers of the settings: each a plugin's, made of its strcred string."""
+"""Makes the checkers of the settings, each by the plugin for its strcred string."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mailserver.names import Names
 
 
 def make_checkers(descriptions: Iterable[str], naming: Names | None, problems: Problems) -> list[ICredentialsChecker]:
-    """Those that can be made, in their order. Without `naming`, the rules for names are among the problems already."""
+    """The checkers that can be made, in their order. `naming` is None where `problems` already has the rules for names."""
     checkers: list[ICredentialsChecker] = []
     hashing = Hashing()  # one for all files: there may be a hundred
     for description in descriptions:
@@ -32,7 +32,7 @@ def make_checkers(descriptions: Iterable[str], naming: Names | None, problems: P
 
 
 def make_checker(description: str) -> ICredentialsChecker:
-    """The checker of a strcred string. Errors: ConfigError, which quotes the kind alone: the rest may hold a secret."""
+    """The checker for a strcred string. Errors: ConfigError, which quotes only the kind, since the rest may hold a secret."""
     problems = [f"auth.checkers: {text}" for text in unknown_kind(description)]
     if problems:
         raise ConfigError(problems)
@@ -40,7 +40,7 @@ def make_checker(description: str) -> ICredentialsChecker:
     if kind == "unix":
         _check_unix()
     if kind == "file" and not argument:
-        # Twisted's own raises a ValueError for it, which from anybody else is a fault.
+        # Twisted's own checker raises a ValueError for this, which would be a fault in others.
         raise ConfigError(["auth.checkers: file needs the location of a file: file:/path"])
     try:
         return cast(ICredentialsChecker, findCheckerFactory(kind).generateChecker(argument))
@@ -52,7 +52,7 @@ def make_checker(description: str) -> ICredentialsChecker:
 
 
 def _check_unix() -> None:
-    """Import what Twisted's checker of the system's users imports at a login. Errors: ConfigError, where it would let nobody in."""
+    """Import the modules that Twisted's checker of system users imports at a login. Errors: ConfigError, if it cannot work."""
     for name in ("crypt", "spwd"):
         try:
             with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""The end of what was opened: each thing by itself, so that one that cannot be let go of keeps none of the others."""
+"""Closes ports and stops parts, each separately, so that a failure of one does not affect the others."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ log = Logger()
 
 
 async def close_ports(ports: Iterable[Any]) -> None:
-    """Close listening ports. What cannot be closed as Twisted does it is told, and its socket is closed all the same."""
+    """Close listening ports. If Twisted cannot close one, that is logged, and the socket is closed directly."""
     for port in ports:
         try:
             await maybeDeferred(port.stopListening)
-        except OSError as error:  # a Unix socket whose folder is not ours to write to, after root was given up
+        except OSError as error:  # a Unix socket in a folder that only root can write to
             address = port.getHost()
             path = os.fsdecode(address.name or b"") if isinstance(address, UNIXAddress) else str(address)
             log.warn(
@@ -32,21 +32,21 @@ async def close_ports(ports: Iterable[Any]) -> None:
                 errno=error.errno,
             )
             _close(port)
-        except Exception:  # noqa: BLE001 - a fault, told as one; the next port is closed all the same
+        except Exception:  # noqa: BLE001 - a fault, logged as one; the next port is still closed
             log.failure("a port could not be closed", event="service.stop_fault")
             _close(port)
 
 
 def _close(port: Any) -> None:
-    """Twisted removes the path first, and the socket still listens if that failed."""
+    """Close the socket directly: Twisted removes the path first, and if that fails the socket still listens."""
     if port.connected:
         Port.connectionLost(port, Failure(CONNECTION_DONE))
 
 
 async def stop_all(stops: list[Callable[[], object]]) -> None:
-    """Call them, the last first, and wait for each; one that fails is told. The list is empty afterwards."""
+    """Call all of them in reverse order, and wait for each; failures are logged. The list is empty afterwards."""
     while stops:
         try:
             await maybeDeferred(stops.pop())
-        except Exception:  # noqa: BLE001 - a fault of one part; the others are to stop all the same
+        except Exception:  # noqa: BLE001 - a fault of one part; the others must still stop
             log.failure("a part of the service could not be stopped", event="service.stop_fault")

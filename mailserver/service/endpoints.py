@@ -1,4 +1,4 @@
-"""Why an endpoint string is none, in words for the operator: Twisted speaks of its own functions' arguments."""
+"""Why an endpoint string is invalid, for the operator: Twisted's errors name the arguments of its own functions."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _SAID: Final[tuple[tuple[str, Callable[[re.Match[str]], str]], ...]] = (
     (r"Unknown endpoint type: '(.*)'", lambda found: f'there is no kind "{found[1]}"'),
     (r"port must be 0-65535", lambda _: "ports go from 0 to 65535"),
 )
-"""What Twisted and Python say, and what it means to the operator."""
+"""Texts of Twisted and Python, and their meanings for the operator."""
 
 
 def unfit(endpoint: str, error: Exception) -> str:
-    """What is wrong with an endpoint string that Twisted refused with `error`, and what one looks like."""
+    """The problem with an endpoint string that Twisted refused with `error`, and an example."""
     kind = endpoint.removeprefix("haproxy:").partition(":")[0]
     example = _EXAMPLES.get(kind, _EXAMPLES["tcp"])
     return f'"{endpoint}" is not an endpoint such as {example}: {_meaning(str(error))}'

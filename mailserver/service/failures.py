@@ -1,4 +1,4 @@
-"""How a process that cannot serve says so, and with which exit status it ends."""
+"""Reports why a process cannot serve, and chooses its exit status."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = Logger()
 
 
 def report(failure: Failure) -> int:
-    """Tell the operator, on the real standard error and in the log; answers the exit status."""
+    """Report a failure on the real standard error and in the log; answers the exit status."""
     error = failure.value
     if not isinstance(error, Unusable):
         # The reason stands in the line, for JSON keeps a failure's frames and not its words.

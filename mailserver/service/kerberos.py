@@ -1,4 +1,4 @@
-"""What a keytab is good for, made from the settings: tickets by KPOP and by SASL GSSAPI, and whom they let in where."""
+"""Makes the parts that need a keytab from the settings: KPOP, SASL GSSAPI, and the checker of principals."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = Logger()
 
 @dataclass(frozen=True, slots=True)
 class Kerberos:
-    """What verifies tickets, for KPOP and for SASL, and who decides whom they let in."""
+    """The acceptors of tickets, for KPOP and for SASL, and the checker of principals."""
 
     acceptor: KerberosAcceptor
     checker: KerberosChecker
@@ -27,12 +27,12 @@ class Kerberos:
 
     @property
     def parts(self) -> tuple[object, ...]:
-        """What is to be started, in this order: the acceptor finds out what is wrong for all of them."""
+        """The parts in the order of their start: the acceptor's start finds the problems of all of them."""
         return self.acceptor, self.gssapi, self.checker
 
 
 def make_kerberos(config: Config, problems: Problems) -> Kerberos | None:
-    """The parts that the settings ask for; None without a keytab, and where `problems` keep them from being made."""
+    """The parts that the settings need; None without a keytab, or when a problem was collected."""
     settings = config.kerberos
     if not settings.keytab:
         return None
@@ -46,11 +46,11 @@ def make_kerberos(config: Config, problems: Problems) -> Kerberos | None:
         acceptor = KerberosAcceptor(settings.keytab, host=settings.host)
         checker = KerberosChecker(sound, deny=settings.deny, kuserok=settings.kuserok)
         made = Kerberos(acceptor, checker, _gssapi(config, problems))
-    return made  # noqa: RET504 - the block ends with None where something was told
+    return made  # noqa: RET504 - the block ends with None where a problem was collected
 
 
 def _gssapi(config: Config, problems: Problems) -> GssapiAcceptor | None:
-    """GSSAPI, where a listener could offer it. Without its extra all else works, unless it was asked for by name."""
+    """GSSAPI, where a listener could offer it. Its missing extra is an error only if the settings name GSSAPI."""
     named = any("GSSAPI" in mechanisms for mechanisms in config.auth.mechanism_lists.values())
     offering = [kind.name for kind in KINDS.values() if not kind.keytab]  # behind a ticket there is no SASL
     chosen = [config.mechanisms(endpoint) for kind in offering for endpoint in config.listen.of(kind)]

@@ -1,4 +1,4 @@
-"""The listeners of a process: for each bound port a factory, made of the settings, and for all of them one end."""
+"""The listeners of a process: makes a factory for each bound port from the settings, and stops all of them together."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ log = Logger()
 
 @dataclass(frozen=True, slots=True)
 class Entrance:
-    """What lets clients in, by whichever port they come."""
+    """The parts of the login that all ports share."""
 
     portal: Portal
     oracle: IOracle
     acceptor: IAcceptor | None
-    """Of Kerberos tickets; the settings have no port for them without a keytab."""
+    """The acceptor of Kerberos tickets; None without a keytab, and then there is no port for tickets."""
 
 
 @implementer(IPart)
@@ -79,11 +79,11 @@ class Listeners:
         self._made: list[Listener] = []
 
     def start(self, _reactor: object) -> Deferred[None]:
-        """Nothing is to be made ready: connections come when a port is opened for a `factory`."""
+        """Do nothing: connections come when a port is opened for a `factory`."""
         return succeed(None)
 
     def reload(self) -> Deferred[None]:
-        """A listener looks itself at what it can announce."""
+        """Do nothing: a listener itself updates what it announces."""
         return succeed(None)
 
     def stop(self) -> Deferred[None]:
@@ -147,7 +147,7 @@ class Listeners:
         "POP3": _pop3,
         "KPOP": _kpop,
     }
-    """How a listener is made, for each protocol in the table of kinds."""
+    """The method that makes a listener, for each protocol in the table of kinds."""
 
 
 def _check_greeting(octets: int) -> None:

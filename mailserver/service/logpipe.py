@@ -1,7 +1,7 @@
-"""A file for a log that never waits: what its reader does not take is kept up to a bound, then dropped and counted.
+"""A file for a log that never blocks: lines that its reader does not take are kept up to a limit, then dropped and counted.
 
-Whoever reads a log may be stopped: a pager that waits for a key, a shell's job, a full disk behind a collector. A blocking
-write would then stop the whole server, at the first line over the 64 KiB that a pipe holds.
+The reader of a log may stop: a pager that waits for a key, a stopped shell job, a collector with a full disk. A blocking write
+would then stop the whole server, at the first line over the 64 KiB that a pipe holds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 LIMIT: Final = 262_144
-"""Octets that wait for the reader: some thousand lines, more than a reader that is merely slow lets pile up."""
+"""Octets that may wait for the reader: about a thousand lines, more than collect before a slow reader."""
 
 FINISH_SECONDS: Final = 1.0
 """How long the end of the process waits for a reader that has fallen behind."""
@@ -32,7 +32,7 @@ _AGAIN: Final = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 log = Logger()
 
 Send = Callable[[bytes], int]
-"""Writes what fits at once and answers how much. Errors: BlockingIOError; another OSError when nobody will ever read."""
+"""Writes as much as fits at once, and answers the number of octets. Errors: BlockingIOError; OSError without a reader."""
 
 
 @implementer(IWriteDescriptor)
@@ -63,10 +63,10 @@ class LogPipe:
                 self._push()
 
     def flush(self) -> None:
-        """For the file that we stand for: `write` has done what can be done."""
+        """Do nothing, as `write` has done all that is possible; files have this method."""
 
     def finish(self) -> None:
-        """Give the reader a last moment; the process ends, and what it still logs may be lost."""
+        """Give the reader a last moment at the end of the process; later lines may be lost."""
         until = time.monotonic() + FINISH_SECONDS
         with self._lock:
             while self._lines and (left := until - time.monotonic()) > 0:
@@ -76,7 +76,7 @@ class LogPipe:
                 self._push()
 
     def close(self) -> None:
-        """Let go of the descriptor; nothing may be written any more."""
+        """Close the descriptor; nothing may be written afterwards."""
         self._close()
 
     def _push(self) -> None:
@@ -90,18 +90,18 @@ class LogPipe:
                     self._lines[0] = rest
                 else:
                     self._lines.popleft()
-                    self._confess()
+                    self._report_dropped()
         except BlockingIOError:
             self._watch()
-        except OSError:  # the reader has gone for good; a server does not end for that
+        except OSError:  # the reader is gone for good, which must not end the server
             self._dropped += len(self._lines)
             self._lines.clear()
             self._waiting = 0
         finally:
             self._pushing = False
 
-    def _confess(self) -> None:
-        """Tell how many were dropped, where they are missing: behind the last that was kept."""
+    def _report_dropped(self) -> None:
+        """Log the number of dropped lines in their place, after the last kept line."""
         if self._dropped and not self._lines:
             count, self._dropped = self._dropped, 0
             log.warn("{count} lines of the log were dropped: nobody read it", event="log.dropped", count=count)
@@ -120,22 +120,22 @@ class LogPipe:
         return "log"
 
     def doWrite(self) -> None:
-        """The reader reads again."""
+        """Write on: the reader reads again."""
         with self._lock:
             self._watched = False
             self._reactor.removeWriter(self)
             self._push()
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor ends, or the reader has gone: there is nothing to watch."""
+        """Stop watching: the reactor ends, or the reader is gone."""
 
 
 def without_waiting(descriptor: int) -> tuple[int, Send, Callable[[], None]]:
-    """A descriptor to poll, how to write to the same file without ever waiting, and how to close it.
+    """A descriptor to poll, a function that writes to the same file without blocking, and one that closes it.
 
-    O_NONBLOCK belongs to the open file, which other processes share: a pipe or a terminal is opened once more, by its name
-    in /proc, and a socket has a flag for each call. Where it may not be opened again, only as much is written as a
-    descriptor that can be written to always takes.
+    O_NONBLOCK belongs to the open file, which other processes share. So a pipe or a terminal is opened again, by its name in
+    /proc, and a socket has a flag for each call. If it cannot be opened again, each write has only as many octets as a
+    writable descriptor always accepts.
     """
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISSOCK(mode):
@@ -146,7 +146,7 @@ def without_waiting(descriptor: int) -> tuple[int, Send, Callable[[], None]]:
     except OSError:
         own = os.dup(descriptor)
         return own, lambda data: _polled(own, data), lambda: os.close(own)
-    own = os.dup(descriptor) if own < 0 else own  # a file of a disk never makes wait, and may be one that was deleted
+    own = os.dup(descriptor) if own < 0 else own  # a file on a disk never blocks, and may be deleted
     return own, lambda data: os.write(own, data), lambda: os.close(own)
 
 

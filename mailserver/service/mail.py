@@ -1,11 +1,11 @@
-"""The service: it binds its ports, becomes the user that serves, and serves alone or through workers.
+"""The service: binds its ports, becomes the user that serves, and serves alone or by worker processes.
 
     service = MailService(Config(...), reactor)
     service.startService()
     service.serving.addCallback(...)
 
-It listens itself rather than through StreamServerEndpointService, which only logs a failed bind. Nothing is accepted before
-all is bound, root is given up and everything was read; where one of these fails, nothing is left listening.
+It does not use StreamServerEndpointService, which only logs a failed bind. It accepts connections only after all ports are bound,
+root is given up and all files are read; if one of these fails, nothing is left listening.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class MailService(Service):
         self._problems = Problems(config.places) if misread is None else Problems.after(misread)
         self._made: Server | None = None
         self._preparing: Deferred[None] | None = None
-        self._log_level = log_level  # below it, workers keep for themselves what they log
+        self._log_level = log_level  # worker processes do not send events below it
         self._outdated = False
         self._sockets: list[Socket] = []
         self._server: Server | Workers | None = None
@@ -60,23 +60,23 @@ class MailService(Service):
         self._preparing = Deferred.fromCoroutine(self._prepare())
 
     def startService(self) -> None:
-        """Start; `serving` tells the outcome."""
+        """Start; `serving` has the outcome."""
         Service.startService(self)
         self.serving = Deferred.fromCoroutine(self._start())
 
     def stopService(self) -> Deferred[None]:
-        """Take no more connections, drain, and let go of everything."""
+        """Accept no more connections, drain, and release everything."""
         Service.stopService(self)
         self.serving.cancel()
         return Deferred.fromCoroutine(self._stop())
 
     @property
     def alive(self) -> bool:
-        """Whether anybody serves: this process, or one of the workers."""
+        """Whether this process or a worker process serves."""
         return self._server.alive if isinstance(self._server, Workers) else self._server is not None
 
     def reload(self) -> Deferred[None]:
-        """SIGHUP: read certificates and users again. Fires when it is done; a start that is under way does it at its end."""
+        """At SIGHUP: read certificates and users again. Fires when that is done; a running start does it at its end."""
         if self._server is None:
             self._outdated = True
             return succeed(None)
@@ -94,13 +94,15 @@ class MailService(Service):
         return [each.port for each in self._sockets]
 
     async def _prepare(self) -> None:
-        """Import, and then bind: what takes time comes first, as no client is to wait for it."""
+        """Import, and then bind: the slow step comes first, so that no client waits for it."""
         if self._config.workers == 1:
             self._made = Server(self._config, self._reactor, self._problems)
         with self._problems.collect("listen"):
             kinds = [kind for kind in KINDS if self._problems.sound(f"listen.{kind}")]
             self._sockets = await bind(self._config.listen, self._reactor, kinds)
-        if self._problems and self._made is None:  # it is to end: so it finds out itself what a worker would
+        if (
+            self._problems and self._made is None
+        ):  # the start will fail: find also the problems that a worker process would
             self._made = Server(self._config, self._reactor, self._problems)
 
     async def _serve(self, server: Server) -> None:
@@ -114,7 +116,7 @@ class MailService(Service):
             _log_listening(each)
 
     async def _employ(self) -> None:
-        """This process accepts nothing, and stays who it is: the workers become `user` each."""
+        """Start the worker processes, which become `user`; this process accepts nothing and keeps its user."""
         for each in self._sockets:
             if each.is_unix:
                 raise ConfigError([f"listen.{each.kind}: a Unix socket is served by one process: set workers = 1"])
@@ -125,7 +127,7 @@ class MailService(Service):
             _log_listening(each)
 
     async def _stop(self) -> None:
-        async with self._stopping:  # a start that is cancelled stops too, and stopService is to wait for it
+        async with self._stopping:  # a cancelled start stops as well, and stopService must wait for it
             sockets, self._sockets = self._sockets, []
             server, self._server = self._server, None
             await close_ports(each.port for each in sockets)

@@ -1,7 +1,7 @@
-"""What systemd hears of the service (sd_notify(3)): that it is ready, reloads, stops, and is alive.
+"""Notifies systemd that the service is ready, reloads, stops and is alive (sd_notify(3)).
 
-One datagram each, to the socket that NOTIFY_SOCKET names. That is all of the protocol that a service needs, so it is here
-and not a dependency.
+Each notification is a datagram to the socket in NOTIFY_SOCKET. A service needs no more of the protocol, so this module replaces
+a dependency.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ log = Logger()
 
 
 class Notifier:
-    """Speaks for this process, and takes the variables away, so that no child does. `alive`: whether anybody serves.
+    """Notifies systemd for this process; it removes the variables, so that no child does. `alive`: whether the server serves.
 
-    Started by nobody who listens, it says nothing.
+    Without NOTIFY_SOCKET it does nothing.
     """
 
     def __init__(self, environment: MutableMapping[str, str], reactor: Any, alive: Callable[[], bool]) -> None:
@@ -48,21 +48,21 @@ class Notifier:
             self._watchdog.start(self._interval)
 
     def reloading(self) -> None:
-        """Files are read again."""
+        """A reload has begun."""
         if self._ready:
             self._send(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def reloaded(self) -> None:
-        """They are read."""
+        """The reload is done."""
         if self._ready:
             self._send("READY=1")
 
     def stopping(self) -> None:
-        """No more connections. The watchdog is answered until the end: a stop has a limit of its own."""
+        """The stop has begun. The watchdog is notified until the end, since a stop has a time limit of its own."""
         self._send("STOPPING=1")
 
     def close(self) -> None:
-        """Nothing more is said."""
+        """Send nothing any more."""
         self._ready = False
         if self._watchdog.running:
             self._watchdog.stop()
@@ -83,4 +83,4 @@ class Notifier:
         except OSError as error:
             if not self._told:
                 self._told = True
-                log.warn("systemd is not told how we stand: {reason}", event="notify.failed", reason=str(error))
+                log.warn("systemd cannot be notified: {reason}", event="notify.failed", reason=str(error))

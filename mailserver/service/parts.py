@@ -1,4 +1,4 @@
-"""The parts of a process, in one list: started in their order, reloaded in it, and stopped the other way round."""
+"""The parts of a process, in one list: started and reloaded in order, and stopped in reverse order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = Logger()
 
 
 class Parts:
-    """Each stands behind those that it needs. Of one that fails, the operator hears by the setting that it was made of."""
+    """The list; each part comes after those that it needs. A part's error names the setting that it was made from."""
 
     def __init__(self, problems: Problems) -> None:
         self._problems = problems
@@ -22,15 +22,15 @@ class Parts:
         self._running: list[IPart] = []
 
     def add(self, part: object, setting: str) -> None:
-        """Put it at the end of the list. What provides no `IPart`, such as a checker without threads, is left out."""
+        """Add a part at the end. An object that does not provide `IPart`, such as a checker without threads, is left out."""
         if IPart.providedBy(part):
             self._parts.append((IPart(part), setting))
 
     async def start(self, reactor: object) -> None:
-        """Start all, each when the one before it is ready or has failed.
+        """Start all parts, each when the one before it is ready or has failed.
 
-        What the operator must mend is collected, and the others start all the same, so that he hears of all in one run.
-        Errors: ConfigError, with what was collected; faults. Then nothing is left running.
+        Errors that the operator must correct are collected, and the other parts still start, so that one run reports all.
+        Errors: ConfigError, with the collected ones; faults. Then nothing is left running.
         """
         try:
             for part, setting in self._parts:
@@ -43,15 +43,15 @@ class Parts:
             raise
 
     def reload(self) -> Deferred[None]:
-        """Let those that run read again what may have changed.
+        """Reload the running parts.
 
-        None waits for another, as one may hang on its file system. What fails is logged; the Deferred never does.
+        They do not wait for one another, since one may hang on its file system. Failures are logged; the Deferred never fails.
         """
         reloads = [maybeDeferred(part.reload).addErrback(_not_reloaded, part) for part in self._running]
         return DeferredList(reloads).addCallback(lambda _: None)
 
     async def stop(self) -> None:
-        """Stop those that run, the last first, and wait for each. What fails is logged; idempotent."""
+        """Stop the running parts in reverse order, and wait for each. Failures are logged; idempotent."""
         running, self._running = self._running, []
         await stop_all([part.stop for part in running])
 

@@ -1,8 +1,8 @@
-"""What is used much later is loaded here and now: while Python's folders can surely be read.
+"""Loads modules and codecs that are needed much later, while Python's folders can surely be read.
 
-The user who serves need not be able to read them, and from then on each import, and each look for a codec that nobody used
-before, fails. So whatever would come first at a stranger's odd name, a traceback or a renewed certificate is loaded at once.
-What belongs to a checker, its own module loads when it is made (`auth.schemes.prepare`).
+The user that serves may not be able to read them: then every later import, and every first use of a codec, would fail. So
+everything that an odd name, a traceback or a renewed certificate could need is loaded now. A checker's module loads its own
+libraries when the checker is made (`auth.schemes.prepare`).
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from typing import Final
 from twisted.python.failure import Failure
 
 CODECS: Final = ("ascii", "idna", "latin-1", "punycode", "raw_unicode_escape", "unicode_escape", "utf-8", "utf-8-sig")
-"""Those of our own code, of host names, and of the files that Python itself reads."""
+"""The codecs of our own code, of host names, and of the files that Python itself reads."""
 
 MODULES: Final = ("tokenize", "twisted.internet.process", "twisted.internet.unix")
-"""Imported inside of functions of the standard library and of Twisted."""
+"""Modules that functions of the standard library and of Twisted import when they are called."""
 
 PACKAGES: Final = ("cryptography.hazmat.backends", "cryptography.hazmat.primitives", "cryptography.x509")
-"""Imported whole: their compiled half asks for one module or another when it first meets a kind of key. It takes 40 ms."""
+"""Packages that are imported completely: their compiled code imports modules at the first key of a kind. It takes 40 ms."""
 
 
 def load_all() -> None:
-    """Import and look up all of it; a second time costs little."""
+    """Import and look up everything; repeating it costs little."""
     for name in CODECS:
         codecs.lookup(name)
     "ö.example".encode("idna").decode("idna")
     for name in MODULES:
         import_module(name)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # some of what is imported is deprecated, and not used by anybody here
+        warnings.simplefilter("ignore")  # some of the modules are deprecated, and not used here
         for package in PACKAGES:
             for module in pkgutil.walk_packages(import_module(package).__path__, f"{package}."):
-                with suppress(ImportError):  # it would not be there later, either
+                with suppress(ImportError):  # it would be missing later as well
                     import_module(module.name)
     try:
         raise LookupError
-    except LookupError:  # a traceback is made of modules that are imported when it is written
+    except LookupError:  # formatting a traceback imports modules
         Failure().getTraceback()
         traceback.format_exc()

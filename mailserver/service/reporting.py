@@ -1,8 +1,8 @@
-"""Events of the log as finished text and plain fields: what crosses from a worker to its parent, and our own JSON lines.
+"""Log events as finished text and plain fields: for JSON lines, and for the pipe from a worker process to its parent.
 
-Twisted's form of an event is made to be formatted by whoever reads it: ``{user.name}`` reads attributes, ``{user()}`` calls.
-So a parent that may be root formats nothing that a worker sends: the text is finished where the event was made, and what
-crosses beside it are strings, numbers, truths and nulls.
+The reader of a Twisted event formats it, and formats can read attributes (``{user.name}``) and make calls (``{user()}``). So the
+parent, which may be root, formats nothing that a worker sends: the worker finishes the text, and sends only strings, numbers,
+booleans and nulls beside it.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any, Final
 from twisted.logger import LogEvent, LogLevel, eventAsText
 
 LONGEST_LINE: Final = 65_536
-"""Octets of a line between processes: a long traceback and all fields, if each octet is escaped."""
+"""Octets of a line between processes: enough for a long traceback and all fields with every octet escaped."""
 
 LONGEST_TEXT: Final = 8_000
 """Characters; a traceback of 40 frames has 4,000. Six octets each, which is JSON's worst, are still below LONGEST_LINE."""
 
 LONGEST_FIELD: Final = 250
 MOST_FIELDS: Final = 32
-"""Of an event; ours have fewer than 20, and values longer than this are in the text anyway."""
+"""The maximum of an event's fields and of a field's length; our events have fewer than 20, and the text has long values."""
 
 _LEVELS: Final = {level.name: level for level in LogLevel.iterconstants()}
 _LATEST: Final = 253_402_300_799.0
@@ -32,7 +32,7 @@ _LATEST: Final = 253_402_300_799.0
 
 _OWN: Final = ("time", "level", "text", "namespace")
 
-# What Twisted adds for observers from before 2015, and so would double what is there.
+# Fields that Twisted adds for observers from before 2015, which duplicate others.
 _LEGACY: Final = frozenset({"format", "isError", "message", "system", "failure", "why"})
 
 
@@ -51,7 +51,7 @@ def crossing(event: LogEvent) -> str:
 
 
 def crossed(line: bytes, worker: int) -> LogEvent | None:
-    """A worker's line as an event for this process's observers; None: it is none, but something that a library printed."""
+    """A worker's line as an event for this process's observers; None: a library printed the line."""
     try:
         said = json.loads(line)
     except (ValueError, RecursionError):
@@ -76,7 +76,7 @@ def crossed(line: bytes, worker: int) -> LogEvent | None:
 
 
 def plain(event: LogEvent) -> dict[str, object]:
-    """Time, level, text and fields of an event, each of them plain."""
+    """An event's time, level, text and fields as plain values."""
     level = event.get("log_level")
     return {
         "time": event.get("log_time", 0.0),
@@ -88,21 +88,21 @@ def plain(event: LogEvent) -> dict[str, object]:
 
 
 def _fields(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The fields that the code gave which logged; not Twisted's, and not more than MOST_FIELDS."""
+    """The fields from the logging code, without Twisted's own, and at most MOST_FIELDS."""
     given = (name for name in values if name.isidentifier() and len(name) <= LONGEST_FIELD)
     ours = (name for name in given if not name.startswith("log_") and name not in _OWN and name not in _LEGACY)
     return ((name, values[name]) for name in islice(ours, MOST_FIELDS))
 
 
 def _fits(value: object) -> bool:
-    """Whether it is null, a truth or a number that every reader of JSON takes."""
+    """Whether the value is null, a boolean, or a number that every JSON reader accepts."""
     if isinstance(value, float):
         return math.isfinite(value)
     return value is None or (isinstance(value, int) and abs(value) < 2**63)
 
 
 def _bounded(text: str, limit: int) -> str:
-    """The text, which UTF-8 can write; of one that is longer than `limit`, its two ends: a traceback's last line matters."""
+    """The text in a form that UTF-8 can encode; a longer one than `limit` keeps both ends, since a traceback's end matters."""
     if len(text) > limit:
         half = limit // 2 - 3
         text = f"{text[:half]} ... {text[-half:]}"

@@ -1,6 +1,6 @@
-"""What serves, made from the settings: a list of parts, and a factory for each port.
+"""The server of one process, made from the settings: a list of parts, and a factory for each port.
 
-A process makes one of it, alone or as one of many workers.
+Each process that serves has one: a single process, or each worker process.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Server:
         certificates = Certificates(config.tls, problems)
         self._listeners = Listeners(config, certificates, problems, reactor)
         self.parts = Parts(problems)
-        """Each behind those that it needs."""
+        """The parts; each comes after those that it needs."""
         self.parts.add(certificates, "tls")
         for part in kerberos.parts if kerberos else ():
             self.parts.add(part, "kerberos.keytab")
@@ -67,20 +67,20 @@ class Server:
         self.parts.add(self._listeners, "listen")
 
     async def start(self) -> None:
-        """Read and check everything. Errors: ConfigError with all that is wrong; and faults. Then nothing is left running."""
+        """Read and check everything. Errors: ConfigError with all problems; faults. Then nothing is left running."""
         await self.parts.start(self._reactor)
 
     def factory(self, kind: str, endpoint: str) -> IProtocolFactory:
-        """What a port of this kind, such as "pop3", serves with, which was bound by this endpoint string."""
+        """The factory for a port of this kind, such as "pop3", bound by this endpoint string."""
         return self._listeners.factory(kind, endpoint, self._entrance)
 
     def reload(self) -> Deferred[None]:
-        """SIGHUP: read certificates and users again; what is broken is logged, and the old state stays. Never fails."""
+        """At SIGHUP: read certificates and users again. Errors are logged, and the old state stays. Never fails."""
         log.info("certificates and users are read again", event="service.reload")
         return self.parts.reload().addCallback(lambda _: self._census.log_changes())
 
     async def stop(self) -> None:
-        """End idle sessions, wait a while for the others, and let go of everything."""
+        """End idle sessions, wait some time for the others, and release everything."""
         await self.parts.stop()
 
 

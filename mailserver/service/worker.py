@@ -1,7 +1,7 @@
-"""One of `workers`' processes: it adopts the ports of its parent and serves.
+"""A worker process: adopts the ports of its parent and serves.
 
-Descriptor 0 brings one line of JSON that says what to do, and then nothing: its end is the parent's end. Descriptor 1 takes
-the log, as finished lines of `reporting`, and CHANNEL what `channel` knows to say. The sockets follow from FIRST_SOCKET on.
+Descriptor 0 gives one line of JSON with the settings, and later only an end of file, when the parent ends. The log goes to
+descriptor 1, as finished lines of `reporting`, and the messages of `channel` go to CHANNEL. The sockets begin at FIRST_SOCKET.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ log = Logger("mailserver.service.worker")  # run by -m, this module is called __
 
 @implementer(IReadDescriptor)
 class Lifeline:
-    """Watches a descriptor that brings nothing but its end."""
+    """Watches a descriptor for its end of file."""
 
     def __init__(self, descriptor: int, ended: Callable[[], object]) -> None:
         self._descriptor = descriptor
@@ -61,11 +61,11 @@ class Lifeline:
         return "lifeline"
 
     def doRead(self) -> Any:  # an exception, as Twisted's own descriptors return; the interface says Failure
-        """It can be read: at its end."""
+        """The descriptor is readable, which means its end of file."""
         return CONNECTION_DONE
 
     def connectionLost(self, reason: Failure) -> None:
-        """Tell of the end; the reactor's own shutdown says ConnectionLost here, and is none."""
+        """Report the end of file; ConnectionLost comes from the reactor's own shutdown, and is ignored."""
         if reason.check(ConnectionDone):
             self._ended()
 
@@ -80,7 +80,7 @@ async def serve(spec: dict[str, Any], reactor: Any) -> None:
     await server.start()
     ports = []
     for descriptor, (kind, endpoint) in enumerate(spec["sockets"], FIRST_SOCKET):
-        with socket.socket(fileno=descriptor) as adopted:  # Twisted takes a duplicate
+        with socket.socket(fileno=descriptor) as adopted:  # Twisted duplicates it
             factory = server.factory(kind, endpoint)
             ports.append(reactor.adoptStreamPort(adopted.fileno(), adopted.family, factory))
 
@@ -111,7 +111,7 @@ def main() -> int:
     level = LogLevelFilterPredicate(defaultLogLevel=LogLevel.levelWithName(spec["log_level"]))
     # Standard output itself becomes part of the log, so that no print garbles the lines.
     globalLogBeginner.beginLoggingTo([FilteringLogObserver(observer, [level])])
-    # Ctrl-C reaches the parent, too, who then says SIGTERM; and what SIGUSR1 opens again is the parent's.
+    # Ctrl-C reaches the parent, too, which then sends SIGTERM; and only the parent has a log to open again at SIGUSR1.
     for number in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     problems: list[Failure] = []

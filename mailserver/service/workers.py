@@ -1,8 +1,8 @@
-"""Many cores: this process has bound the ports, and processes of its own adopt them, accept and serve.
+"""Many cores: this process binds the ports, and its worker processes adopt them, accept and serve.
 
-All workers wait for the same sockets, and the kernel wakes each that is idle; the first takes the connection and the others
-go back to sleep. That costs some wake-ups, and in return a busy worker gets no new sessions and a dead one takes no waiting
-connections with it, as it would with a socket of its own (SO_REUSEPORT). `mailserver.service.worker` is the other side.
+All worker processes wait on the same sockets, and the kernel wakes each idle one; the first takes the connection and the others
+sleep again. That costs some wake-ups. In return a busy worker gets no new sessions, and a worker that dies loses no waiting
+connections, as it would with a socket of its own (SO_REUSEPORT). `mailserver.service.worker` is the other side.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from mailserver.service.listeners import DRAIN_SECONDS
 from mailserver.service.reporting import LONGEST_LINE, crossed
 
 RELOAD_SECONDS: Final = 30.0
-"""How long a reload waits for a worker to say that it is done; one that reads a slow file system does it later."""
+"""How long a reload waits for a worker process to finish it; one on a slow file system finishes later."""
 
 HELD: Final = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGUSR1})
-"""Signals that wait until a worker can take them: those that a service manager or a terminal sends to all processes."""
+"""Signals that are blocked until a worker process can handle them: service managers and terminals send them to all processes."""
 
 STEADY_SECONDS: Final = 60.0
-"""A worker that lived so long is replaced at once; one that did not, later and later."""
+"""A worker process that lived so long is replaced at once; otherwise the delay grows."""
 
 LONGEST_DELAY: Final = 30.0
 
@@ -44,11 +44,11 @@ log = Logger()
 
 
 class WorkerFault(Exception):
-    """The first worker could not serve, and nothing of the operator's is why: its own traceback stands in the log."""
+    """The first worker process could not serve because of a fault: the log has its traceback."""
 
 
 class Workers:
-    """The processes. One that dies is replaced; when this process dies, they see the end of their input and stop."""
+    """The worker processes. One that dies is replaced; when this process dies, they stop at the end of their input."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Workers:
         self._config = config
         self._reactor = reactor
         self._sockets = sockets
-        self._log_level = log_level  # what the observers here would throw away is not worth the way
+        self._log_level = log_level  # events that the observers here would drop need not be sent
         self._workers: set[Worker] = set()
         self._waiting: list[IDelayedCall] = []
         self._delays: dict[int, float] = {}
@@ -69,31 +69,31 @@ class Workers:
 
     @property
     def alive(self) -> bool:
-        """Whether at least one serves."""
+        """Whether at least one worker process serves."""
         return any(worker.serving for worker in self._workers)
 
     def start(self) -> Deferred[None]:
-        """Start one and, when it serves, the others: so what is wrong is said once. Errors: ConfigError."""
+        """Start one worker and, when it serves, the others, so that problems are reported once. Errors: ConfigError."""
         self._started = Deferred()
         self._reactor.callWhenRunning(self._spawn, 1)
         return self._started
 
     def reload(self) -> Deferred[None]:
-        """Pass SIGHUP on; fires when those who serve have read everything again."""
+        """Pass SIGHUP on; fires when the workers that serve have finished the reload."""
         reloads = [worker.reload() for worker in self._workers]
         for each in reloads:
             each.addTimeout(RELOAD_SECONDS, self._reactor)
         return DeferredList(reloads, consumeErrors=True).addCallback(lambda _: None)
 
     def stop(self) -> Deferred[None]:
-        """Let them drain; fires when the last has gone. Who takes too long is killed."""
+        """Let the workers drain; fires when the last has ended. A worker that takes too long is killed."""
         self._stopped = Deferred()
-        self._started = None  # a first worker that serves only now brings no others
+        self._started = None  # a first worker that serves only now does not start the others
         for call in self._waiting:
             if call.active():
                 call.cancel()
         self._signal("TERM")
-        # A worker bounds its own drain; what is on top covers the end of its threads.
+        # A worker limits its own drain; the additional time is for its threads.
         killer = self._reactor.callLater(DRAIN_SECONDS + 5, self._signal, "KILL")
         self._check_stopped()
         return self._stopped.addCallback(lambda _: killer.cancel() if killer.active() else None)
@@ -134,7 +134,7 @@ class Workers:
             started.callback(None)
 
     def told_ended(self, worker: Worker, failure: Failure) -> None:
-        """A worker has gone."""
+        """A worker process has ended."""
         self._workers.remove(worker)
         if self._stopped is not None:
             self._check_stopped()
@@ -166,7 +166,7 @@ class Workers:
 
 
 class Worker(ProcessProtocol):
-    """One process: its input says what to do, its output is its log, and on its channel it says how it stands."""
+    """One worker process: its input gives the settings, its output is its log, and its channel carries its messages."""
 
     transport: Any
 
@@ -183,12 +183,12 @@ class Worker(ProcessProtocol):
         self.since = now
 
     def connectionMade(self) -> None:
-        """Tell the worker what to serve. Its input stays open for as long as it shall live."""
+        """Send the settings. The input stays open as long as the worker shall live."""
         self.pid = self.transport.pid
         self.transport.write(self._spec)
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N803 - Twisted's name
-        """Its log and its channel; it has no others."""
+        """Read the worker's log and its channel."""
         if childFD == CHANNEL:
             for line in self._words.feed(data):
                 self._heard(heard(line))
@@ -196,7 +196,7 @@ class Worker(ProcessProtocol):
             self.outReceived(data)
 
     def outReceived(self, data: bytes) -> None:
-        """Hand its log to this process's observers, so there is one log in whatever form the operator chose."""
+        """Pass the worker's events to this process's observers, so that there is one log, in the form the operator chose."""
         lost = self._log.lost
         for line in self._log.feed(data):
             event = crossed(line, self.number)
@@ -228,12 +228,12 @@ class Worker(ProcessProtocol):
                 each.callback(None)
 
     def processEnded(self, reason: Failure) -> None:
-        """It has gone, for whatever reason."""
-        self._answer_reloads()  # who replaces it reads everything anew
+        """The worker process has ended, for whatever reason."""
+        self._answer_reloads()  # its replacement reads everything again
         self._owner.told_ended(self, reason)
 
     def reload(self) -> Deferred[None]:
-        """SIGHUP, when it serves: it may have read the old files. Fires when it has read the new ones."""
+        """Send SIGHUP when the worker serves, since it may have read the old files. Fires when it has read the new ones."""
         self._outdated = True
         if self.serving:
             self.signal("HUP")
@@ -246,8 +246,8 @@ class Worker(ProcessProtocol):
         try:
             self.transport.signalProcess(name)
         except ProcessExitedAlready:
-            pass  # the news of its end is on its way
-        except OSError as error:  # EPERM, after twistd's --uid: the end of our process ends it, too
+            pass  # `processEnded` will follow
+        except OSError as error:  # EPERM, after twistd's --uid: the worker ends when this process does
             log.warn(
                 "worker {number} (pid {pid}) takes no signal {name}: {reason}",
                 event="worker.signal_refused",

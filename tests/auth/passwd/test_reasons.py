@@ -111,14 +111,14 @@ class ReasonTests(TestCase):
 
     def test_names_and_passwords_that_cannot_be(self) -> None:
         assert self.why(Password(b"../x", b"x"))[0] == "no user can have such a name"
-        assert self.why(Password(b"alice", b"x\0"))[0] == "no password has a NUL, or so many octets"
+        assert self.why(Password(b"alice", b"x\0"))[0] == "the password is too long, or contains a NUL"
 
     def test_who_may_not_act_for_another(self) -> None:
         acting = ActingFor(Password(b"alice", b"a"), b"hashed")
         assert self.why(acting)[0] == "no checker takes such credentials"
-        assert self.why(acting, masters=("boss",))[0] == "he may not act for another"
+        assert self.why(acting, masters=("boss",))[0] == "the user may not act for another"
         stranger = ActingFor(Password(b"alice", b"a"), b"nobody")
-        assert self.why(stranger, masters=("alice",))[0] == "whom he would act for has no account"
+        assert self.why(stranger, masters=("alice",))[0] == "the user to act for has no account"
 
     def test_of_two_checkers_the_one_that_knows_him_tells(self) -> None:
         other = self.checker(b"bob:{PLAIN}b\n")
