@@ -9,7 +9,7 @@ from typing import Self
 
 from tests.waiting import eventually
 
-SECONDS = 30
+SECONDS = 60
 """How long a reply may take before a test has failed."""
 
 

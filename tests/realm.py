@@ -28,7 +28,7 @@ import pytest
 
 PACKAGES: Final = "krb5-kdc krb5-admin-server krb5-user"
 PATH: Final = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
-START_SECONDS: Final = 20
+START_SECONDS: Final = 120
 
 USERS: Final = ("alice", "bob", "alice/admin", "root")
 SERVICES: Final = ("pop/localhost", "pop/mail.kpop.test", "host/localhost")
@@ -139,7 +139,7 @@ class Realm:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             env={"PATH": PATH, "LC_ALL": "C.UTF-8", **self.environment()},
             check=False,
         )

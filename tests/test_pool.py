@@ -33,7 +33,7 @@ class PoolCase(TestCase):
         return pool
 
     def work(self, what: object) -> object:
-        self.gate.wait(15)
+        self.gate.wait(60)
         self.ran.append(what)
         return what
 
@@ -174,7 +174,7 @@ class StartTests(PoolCase):
         with pytest.raises(NoThreads, match=r"3 threads for works .*ulimit -u.*TasksMax="):
             pool.start()
         for each in made[:2]:
-            each.join(15)
+            each.join(60)
             assert not each.is_alive()
         self.refused(pool.run(self.work, 0, never_begun=lambda: self.undone.append(0)))
         assert self.undone == [0]
@@ -204,7 +204,7 @@ try:
 except NoThreads as error:
     assert "ulimit -u" in str(error)
     for each in threading.enumerate():
-        each is threading.main_thread() or each.join(15)
+        each is threading.main_thread() or each.join(60)
     print("none is left" if threading.active_count() == 1 and not pool.running else "some are left")
 """
 
@@ -274,7 +274,7 @@ class StopTests(PoolCase):
         pool = self.pool(threads=2, waiting=10)
         gate = threading.Event()
         self.addCleanup(gate.set)
-        running = [pool.run(self.work, "a", key="a"), pool.run(gate.wait, 15, key="b")]
+        running = [pool.run(self.work, "a", key="a"), pool.run(gate.wait, 60, key="b")]
         waiting = [pool.run(self.work, f"{key} again", key=key) for key in ("b", "c")]
         self.gate.set()
         await waiting[1]

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-SECONDS: Final = 30
+SECONDS: Final = 60
 """How long something may take before a test has failed: far longer than it does on a machine that is busy."""
 
 _PAUSE: Final = 0.01

@@ -129,7 +129,7 @@ def test_what_it_prints_logs_in_with_a_ticket_and_the_kdc_ends_with_it():
                 capture_output=True,
                 text=True,
                 check=True,
-                timeout=60,
+                timeout=120,
             )
         assert run.stdout.count("Subject:") == len(demo.MESSAGES) + 1  # all by KPOP, and the first by GSSAPI
         assert "Traceback" not in run.stderr

@@ -16,7 +16,7 @@ import pytest
 from tests.corpus import CORPUS, canonical
 from tests.servers import Server
 
-SECONDS: Final = 60
+SECONDS: Final = 120
 """The longest that a client may take; it needs two or three."""
 
 

@@ -38,7 +38,7 @@ from tests.tls.handshakes import write_pair
 MESSAGE: Final = CORPUS["usual"]
 TEXT: Final = text_form(MESSAGE)
 PLUGIN: Final = connect.__file__
-SECONDS: Final = 60
+SECONDS: Final = 120
 
 REJECTED: Final = -1765328177
 """KRB5_SENDAUTH_REJECTED: the client could read the server's KRB-ERROR."""

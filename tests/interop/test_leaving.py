@@ -26,7 +26,7 @@ from tests.realm import ap_req
 
 LOGIN = b"USER alice\r\nPASS krb_ticket\r\n"
 OPENED = b"+OK maildrop has 1 messages (%d octets)\r\n" % len(TEXT.replace(b"\n", b"\r\n"))
-SECONDS = 15
+SECONDS = 60
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER: to close is to reset."""
 

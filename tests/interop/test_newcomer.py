@@ -50,7 +50,7 @@ def test_curl_logs_in_as_each_of_them(server: Server, tmp_path: Path) -> None:
         ],
         check=False,
         capture_output=True,
-        timeout=240,
+        timeout=600,
     )
     assert (ran.returncode, ran.stderr) == (0, b"")
 
@@ -68,7 +68,7 @@ def test_mpop_logs_in_by_what_it_chooses(server: Server, name: str, tmp_path: Pa
         ],
         check=False,
         capture_output=True,
-        timeout=60,
+        timeout=120,
     )
     assert ran.returncode == 0, ran.stderr
 
@@ -95,7 +95,7 @@ def test_fetchmail_logs_in_by_what_it_chooses(server: Server, name: str, tmp_pat
         ],
         check=False,
         capture_output=True,
-        timeout=60,
+        timeout=120,
         env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
     )
     assert ran.returncode == NO_MAIL, ran.stderr

@@ -130,7 +130,7 @@ class Cancelling(TestCase):
         who: list[str | None] = []
 
         def hash_(name: str | None) -> bytes:
-            gate.wait(15)
+            gate.wait(60)
             hashed.append(name)
             return b"alice"
 

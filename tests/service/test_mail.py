@@ -182,7 +182,7 @@ def test_twistd_in_the_background_tells_of_a_start_that_failed_and_does_not_hang
     twistd = [*TWISTD[:4], "--pidfile=pid", "--logfile=log", "mailserver", "--pop3=tcp:x", "--auth=memory:alice:x"]
     path = os.pathsep.join(filter(None, sys.path))
     ended = subprocess.run(
-        twistd, cwd=site.folder, env={**os.environ, "PYTHONPATH": path}, capture_output=True, timeout=60, check=False
+        twistd, cwd=site.folder, env={**os.environ, "PYTHONPATH": path}, capture_output=True, timeout=120, check=False
     )
     assert ended.returncode == 1
     assert b"Please look at log" in ended.stderr
@@ -196,7 +196,7 @@ def test_twistd_in_the_background_tells_of_settings_that_cannot_be_read_while_so
     twistd = [*TWISTD[:4], "--pidfile=pid", "--logfile=log", "mailserver", "--workers=many", "--pop3=tcp:x"]
     path = os.pathsep.join(filter(None, sys.path))
     ended = subprocess.run(
-        twistd, cwd=site.folder, env={**os.environ, "PYTHONPATH": path}, capture_output=True, timeout=60, check=False
+        twistd, cwd=site.folder, env={**os.environ, "PYTHONPATH": path}, capture_output=True, timeout=120, check=False
     )
     assert ended.returncode == os.EX_CONFIG
     assert b"workers must be a whole number" in ended.stderr

@@ -22,7 +22,7 @@ def kills(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     run = subprocess.run(
         [sys.executable, "-m", "tests.store.maildir.crash", tmp_path_factory.mktemp("crash")],
-        cwd=Path(__file__).parents[3], env=environment, capture_output=True, text=True, timeout=120, check=False,
+        cwd=Path(__file__).parents[3], env=environment, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     return [json.loads(line) for line in run.stdout.splitlines()]

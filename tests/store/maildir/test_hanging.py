@@ -34,7 +34,7 @@ class Hanging(MaildirCase):
 
     def hang(self, name: str = "alice") -> Deferred[bool]:
         """As a thread does whose disk does not answer."""
-        return self.store._disk.read(os.fsencode(f"{self.root(name)}/"), self.gate.wait, 15)
+        return self.store._disk.read(os.fsencode(f"{self.root(name)}/"), self.gate.wait, 60)
 
     def polls(self, count: int) -> list[Deferred[Any]]:
         return [self.store.open(self.user("alice"), "me") for _ in range(count)]
