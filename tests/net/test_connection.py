@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 
 from mailserver.names import Names
 from mailserver.net.connection import UNREAD_LIMIT, Connection
+from mailserver.net.outlet import STRANGER_OCTETS
 from mailserver.net.transfer import CHUNK
 from tests.net.sessions import GREETING, HELLO, LOGIN, Client, Maildrop, SocketCase, Talk, make_factory
 
@@ -191,6 +192,18 @@ class DirectTests(SocketCase):
         assert len(recorded.sent) == 1
         assert server.lost
         assert client.received.endswith(b"+OK signing off\r\n")
+
+    async def test_what_may_wait_unsent_is_bounded_until_the_login(self) -> None:
+        client, server, _ = await self.begun()
+        raw = server.transport.getHandle()
+
+        def bounds() -> tuple[int, int]:
+            return raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT), server.transport.bufferSize
+
+        assert bounds() == (STRANGER_OCTETS, STRANGER_OCTETS)
+        client.transport.write(LOGIN)
+        await client.until(lambda data: data.endswith(b"octets)\r\n"))
+        assert bounds() == (0, type(server.transport).bufferSize)
 
     async def order(self, *taken: Any) -> Recorded:
         client, server, recorded = await self.begun(*taken)

@@ -185,6 +185,12 @@ def test_a_command_whose_condition_does_not_hold_is_refused_by_it_whatever_follo
                 assert in_state(state, settings).send(line + b"\r\n") == b"-ERR " + refusal.line + b"\r\n"
 
 
+def test_a_condition_sees_as_many_arguments_as_its_command_takes():
+    world = stranger(Settings(Policy(b"h"), tls=True))
+    assert world.send(b"STLS now\r\n") == b"-ERR wrong number of arguments\r\n"
+    assert world.send(b"STLS\r\n") == b"-ERR TLS is active already\r\n"
+
+
 def test_every_capability_is_tried():
     every = Settings(Policy(b"h", stls=True, cleartext=True, sdps=True, mechanisms=KNOWN), STAMP)
     announced = capabilities(stranger(every)).keys()
