@@ -5,6 +5,7 @@ A figure that rises has to be paid by every session of every user. Python 3.12 c
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,11 +34,14 @@ def calls(act: Callable[[], object]) -> int:
         found += event == "call" and frame.f_code.co_filename.startswith(OURS)
 
     before = sys.getprofile()
+    gc.collect()
+    gc.disable()  # what other tests have left may have finalizers of ours
     sys.setprofile(look)
     try:
         act()
     finally:
         sys.setprofile(before)
+        gc.enable()
     return found
 
 
