@@ -23,13 +23,16 @@ RUN = Pool.run.__code__
 class Hops(MaildirCase):
     """Logins over one maildrop, and the hops that each made."""
 
+    def file(self, text: bytes) -> str:
+        path = Path(self.mktemp())
+        path.write_bytes(text)
+        return str(path)
+
     async def portal(self, scheme: str) -> Portal:
         """Over a maildrop with a message, and one user, who has proved nothing yet."""
         self.deliver("alice", b"Subject: x\r\n\r\nx\r\n")
         self.settle_down()
-        users = Path(self.mktemp())
-        users.write_bytes(b"alice:" + SECRETS[scheme]["octets"] + b"\n")
-        checker = PasswordFile(str(users))
+        checker = PasswordFile(self.file(b"alice:" + SECRETS[scheme]["octets"] + b"\n"))
         await checker.start(reactor)
         self.addCleanup(checker.stop)
         await self.store.start(reactor)
