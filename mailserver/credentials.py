@@ -69,7 +69,7 @@ class IVerifiedIdentity(ICredentials):
     """A user whom a SASL exchange has authenticated; the checker decides only whether the user has an account."""
 
     username: bytes = Attribute("The authenticated user's name.")
-    user_id: UserId | None = Attribute("The user himself, where the oracle has read him within this login.")
+    user_id: UserId | None = Attribute("The user, if the oracle has read it during this login.")
 
 
 @implementer(IVerifiedIdentity)

@@ -40,7 +40,7 @@ _ADDRESS: Final = re.compile(rb"(?!\.)[^\x00-\x20\x7f<>(),;:\\\"@]+(?:@(?!\.)[^\
 """As clients can read it: no quotes, no source route, one "@" at most."""
 
 _LINE: Final = re.compile(rb"(?!\.)[^\x00-\x1f\x7f]{1,255}")
-"""A login's name that may stand on a line of its own: portals of others let in whom they like."""
+"""A login's name that may stand on a line of its own: foreign portals may accept any name."""
 
 
 @dataclass(frozen=True, slots=True)

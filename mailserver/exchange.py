@@ -107,7 +107,7 @@ class ScramKeys:
     stored_key: bytes = field(repr=False)
     server_key: bytes = field(repr=False)
     user_id: UserId | None = field(default=None, repr=False, compare=False)
-    """The user, if the oracle has read him with the keys; the exchange hands him on in its `VerifiedIdentity`."""
+    """The user, if the oracle has read it with the keys; the exchange passes it on in its `VerifiedIdentity`."""
 
 
 class DigestKey(bytes):

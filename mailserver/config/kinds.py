@@ -14,14 +14,14 @@ from typing import Any, Final
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """What one kind of listener is."""
+    """A kind of listener."""
 
     name: str
-    """As `[listen]`, its flag and the log call it."""
+    """Its name in `[listen]`, as a flag and in the log."""
     protocol: str
-    """What is spoken, in capitals."""
+    """The protocol's name, in capitals."""
     port: int
-    """Where clients look for it."""
+    """The default port of clients."""
     demo_port: int
     """Above 1023, where nobody but root can bind `port`."""
     tls: bool = False
@@ -48,7 +48,7 @@ class Listen:
     pop3s: tuple[str, ...] = _kind("POP3", port=995, demo_port=10995, tls=True)
     """Where POP3 is served in TLS from the first byte. Port 995 by RFC 8314."""
     kpop: tuple[str, ...] = _kind("KPOP", port=1109, demo_port=11109, keytab=True)
-    """Where POP3 is served to who has a Kerberos ticket for `kerberos.keytab`. Port 1109 by custom."""
+    """Where POP3 is served to clients with a Kerberos ticket for `kerberos.keytab`. Port 1109 by custom."""
 
     def of(self, kind: str) -> tuple[str, ...]:
         """The endpoints of one kind, by its name."""

@@ -35,11 +35,11 @@ class Tls:
     key: str = ""
     """PEM file: the certificate's private key, readable by `user`."""
     profile: Literal["modern", "intermediate", "old"] = "intermediate"
-    """Mozilla's profiles: modern is TLS 1.3 alone; old lets in clients of the nineties, and their attackers."""
+    """Mozilla's profiles: modern is only TLS 1.3; old admits clients of the nineties, and attacks on them."""
     certificates: tuple[Certificate, ...] = ()
     """Further certificates, chosen by SNI; an RSA and an ECDSA one for the same name go together."""
     client_ca: str = ""
-    """PEM file: the authorities whose certificates let clients in by SASL EXTERNAL. Empty: clients are asked for none."""
+    """PEM file: the authorities of client certificates for SASL EXTERNAL. Empty: clients are asked for none."""
     client_name: Literal["email", "cn"] = "email"
     """Where a client's certificate names the user: its e-mail addresses (rfc822Name), or its common name."""
 
@@ -53,7 +53,7 @@ class Auth:
     cleartext: Literal["tls", "loopback", "always"] = "tls"
     """Where a password may cross an unencrypted line: nowhere, from this machine only, or everywhere."""
     mechanisms: tuple[str, ...] = ()
-    """The SASL mechanisms to announce; empty: all that can work with the checkers, but DIGEST-MD5."""
+    """The SASL mechanisms to announce; empty: all that can work with the checkers, except DIGEST-MD5."""
     endpoint_mechanisms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Other mechanisms for some endpoints of `listen`: `"tcp:110" = ["SCRAM-SHA-256"]`."""
     masters: tuple[str, ...] = ()
@@ -80,9 +80,9 @@ class Kerberos:
     map: tuple[str, ...] = ()
     """Whose maildrop a principal opens: "alice/admin@EXAMPLE.ORG -> alice" or "~ REGEX -> USER"; then auth_to_local."""
     deny: tuple[str, ...] = ("root",)
-    """Users whom no principal becomes: a KDC's administrator is not this machine's."""
+    """Users that no principal may act as: a KDC's administrator is not this machine's."""
     kuserok: bool = False
-    """Whether ~/.k5login lets principals in, too; false, because it reads homes and knows the system's users alone."""
+    """Whether ~/.k5login admits principals, too; false, because it reads homes and knows only the system's users."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,17 +90,17 @@ class NameRules:
     """``[names]``: how the names are read that users log in with; docs/names.md shows each rule by example."""
 
     default_domain: str = ""
-    """Given to a name without one: john is john@example.org. Empty: none, as in users' files of bare names."""
+    """Added to a name without a domain: john is john@example.org. Empty: none, for passwd-files of bare names."""
     default_domains: Mapping[str, str] = field(default_factory=dict)
     """Another default for some endpoints of `listen`: `"tcp:110:interface=192.0.2.2" = "example.net"`."""
     local_domains: tuple[str, ...] = ()
-    """Domains that are taken away: john@example.org is john in the users' file, and may log in by either."""
+    """Domains that are removed: john@example.org is john in the passwd-file, and may log in by either name."""
     case: Literal["keep", "lower"] = "keep"
-    """lower: John is john; keep, because a users' file may know names with capitals. Domains have none."""
+    """lower: John is john; keep, because a passwd-file may have names with capitals. Domains are always lower."""
     at_signs: str = ""
-    """Characters read as "@" in names that have none, such as "%"; none, because names may hold them."""
+    """Characters read as "@" in names without one, such as "%"; none, because names may contain them."""
     tag_separators: str = ""
-    """Characters that begin a tag: by "+", john+tag is john; none, because names may hold them."""
+    """Characters that begin a tag: with "+", john+tag is john; none, because names may contain them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,13 +108,13 @@ class Sdps:
     """``[sdps]``: accounts of many users, as docs/sdps.md explains them."""
 
     accounts: Mapping[str, str] = field(default_factory=dict)
-    """Name and domain of each: `vision25 = "vision25.example.org"`. Where there are some, `*ENV` is served."""
+    """Name and domain of each: `vision25 = "vision25.example.org"`. With accounts, `*ENV` is served."""
     separators: str = "+"
-    """Characters between a user and his account, beside "@", which some clients keep for themselves."""
+    """Characters that may separate a user from the account, beside "@", which some clients do not send."""
     greeting: str = ""
-    """What the greeting says first; with "demon." in it fetchmail asks for envelopes in plain POP3, too."""
+    """The beginning of the greeting; with "demon." in it fetchmail asks for envelopes in plain POP3, too."""
     sender_headers: tuple[str, ...] = ("Return-Path",)
-    """Where deliveries write the envelope's sender: the first of them that is there, above Received."""
+    """The headers for the envelope's sender: the first that is present, above Received, counts."""
     recipient_headers: tuple[str, ...] = ("X-Original-To", "Delivered-To", "X-Envelope-To", "Envelope-To", "Received")
     """The same for recipients; Received by its "for". Postfix, qmail and Exim write one of these."""
 
@@ -136,7 +136,7 @@ class Limits:
     """``[limits]``: what one client may cost."""
 
     login_seconds: float = at_least(1, 180)
-    """Time from the connection to the login, TLS and all; shorter than an autologout, as until then anybody can be there."""
+    """Time from the connection to the login, including TLS; shorter than an autologout, since anybody can connect."""
     idle_seconds: float = at_least(1, 600)
     """Time without a command, or without an octet of a transfer, after login; RFC 1939's minimum is 600."""
     failure_delay_seconds: float = at_least(0, 2)
@@ -144,11 +144,11 @@ class Limits:
     failures_per_connection: int = at_least(1, 3)
     """Wrong passwords until the connection ends; people mistype twice, programs do not."""
     connections: int = at_least(1, 10_000)
-    """Connections at once, of each process and all its endpoints; over it new ones are closed, and old ones stay served."""
+    """Connections at once, for each process over all its endpoints; further ones are refused, the others stay."""
     connections_per_address: int = at_least(1, 200)
-    """The same from one address, as which all who come over Unix sockets count; offices and carriers share theirs."""
+    """The same from one address; all Unix sockets count as one. Offices and carriers share addresses."""
     proxies: tuple[Network, ...] = ()
-    """Networks whose PROXY header is believed on `haproxy:` endpoints; anybody else could forge one."""
+    """Networks whose PROXY header is trusted on `haproxy:` endpoints; any other client could forge one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,11 +158,11 @@ class Config:
     hostname: str = ""
     """The name in the greeting and in the APOP stamp; empty: the machine's full name."""
     workers: int = at_least(0, 1)
-    """Processes that serve; 0: one per core. More than 4 per core, or 8, are taken for a slip."""
+    """Processes that serve; 0: one per core. More than 4 per core, or 8, are refused as a mistake."""
     user: str = ""
     """Started as root: bind, then become this user and its groups. It owns the maildrops."""
     log: Literal["twisted", "json"] = "twisted"
-    """The form of the log: that of twist's and twistd's own flags, or one object of JSON a line; where, they say."""
+    """The form of the log: that of twist's and twistd's own flags, or one JSON object a line; their flags set its place."""
     listen: Listen = field(default_factory=Listen)
     tls: Tls = field(default_factory=Tls)
     auth: Auth = field(default_factory=Auth)

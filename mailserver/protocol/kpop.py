@@ -31,7 +31,7 @@ VERSION_LIMIT: Final = 64
 """Octets of a version's name: enough for any that was ever used, and no letter, so that text is told from a length."""
 
 AP_REQ_LIMIT: Final = 128 * 1024
-"""Octets of an AP-REQ: Active Directory writes a user's groups into his ticket, and allows 64 KiB for them."""
+"""Octets of an AP-REQ: Active Directory writes a user's groups into the ticket, and allows 64 KiB for them."""
 
 WITHOUT_KERBEROS: Final = err(Refusal(b"this port needs Kerberos 5 (KPOP)"))
 """What a POP3 client shows its user, and so does a client of Kerberos 4, whose KPOP had no framing for errors."""

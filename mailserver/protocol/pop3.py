@@ -89,7 +89,7 @@ class Session:
     ) -> None:
         self.policy = policy
         self.principal = principal
-        """Whom a ticket has named before the session began (KPOP): then USER and PASS say no more than which maildrop."""
+        """The principal of the ticket before the session (KPOP): then USER and PASS only select the maildrop."""
         self.stamp = stamp
         """APOP's, with its angle brackets (RFC 1939 section 7); b"" where APOP is not to be had."""
         self.tls = tls

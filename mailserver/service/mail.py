@@ -33,7 +33,7 @@ log = Logger()
 
 
 class MailService(Service):
-    """The whole server. With more than one worker it starts processes, and with `user` it changes who this process is.
+    """The whole server. With more than one worker it starts processes, and with `user` it changes this process's user.
 
     `serving` fires with the ports once connections are accepted; it fails with ConfigError, whose text says what to do. Where
     `config` is only what could be used of a `misread` file, it finds out what else is wrong, and fails.

@@ -37,7 +37,7 @@ class Notifier:
         self._alive = alive
         self._watchdog = LoopingCall(self._ping)
         self._watchdog.clock = reactor
-        self._ready = self._told = False
+        self._ready = self._warned = False
 
     def ready(self, status: str) -> None:
         """Connections are accepted; from now on the watchdog hears of us as long as the reactor turns and somebody serves."""
@@ -81,6 +81,6 @@ class Notifier:
         except BlockingIOError:
             self._reactor.callLater(AGAIN_SECONDS, self._send, message)
         except OSError as error:
-            if not self._told:
-                self._told = True
+            if not self._warned:
+                self._warned = True
                 log.warn("systemd cannot be notified: {reason}", event="notify.failed", reason=str(error))

@@ -125,7 +125,7 @@ class Workers:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
-    def told_serving(self) -> None:
+    def worker_serves(self) -> None:
         """A worker accepts connections."""
         if self._started is not None:
             started, self._started = self._started, None
@@ -133,7 +133,7 @@ class Workers:
                 self._spawn(number)
             started.callback(None)
 
-    def told_ended(self, worker: Worker, failure: Failure) -> None:
+    def worker_ended(self, worker: Worker, failure: Failure) -> None:
         """A worker process has ended."""
         self._workers.remove(worker)
         if self._stopped is not None:
@@ -217,7 +217,7 @@ class Worker(ProcessProtocol):
             self.serving = True
             if self._outdated:
                 self.signal("HUP")
-            self._owner.told_serving()
+            self._owner.worker_serves()
         elif event == RELOADED:
             self._answer_reloads()
 
@@ -230,7 +230,7 @@ class Worker(ProcessProtocol):
     def processEnded(self, reason: Failure) -> None:
         """The worker process has ended, for whatever reason."""
         self._answer_reloads()  # its replacement reads everything again
-        self._owner.told_ended(self, reason)
+        self._owner.worker_ended(self, reason)
 
     def reload(self) -> Deferred[None]:
         """Send SIGHUP when the worker serves, since it may have read the old files. Fires when it has read the new ones."""

@@ -21,7 +21,7 @@ class Router:
     """Opens a maildrop in the store that the user's `mail` names, or else in `configured`, which is of `scheme`.
 
     `schemes` makes the other stores. Each is made and started when the first of its users logs in, and lives as long as the
-    router. A store reads `User.mail` itself, and refuses what is not its own; so no user gets another maildrop than his.
+    router. A store reads `User.mail` itself, and refuses what is not its own; so no user gets another user's maildrop.
     """
 
     def __init__(self, scheme: str, configured: IStore, schemes: Mapping[str, Callable[[], IStore]]) -> None:

@@ -231,13 +231,13 @@ class ReplacementTests(SynchronousTestCase):
         self.started = self.workers.start()
 
     def serve(self):
-        self.workers.told_serving()
+        self.workers.worker_serves()
         self.successResultOf(self.started)
 
     def test_the_others_start_when_the_first_serves(self):
         assert len(self.reactor.spawned) == 1
         self.serve()
-        self.workers.told_serving()
+        self.workers.worker_serves()
         assert len(self.reactor.spawned) == 2
 
     def test_a_first_that_cannot_serve_ends_the_start(self):
@@ -308,7 +308,7 @@ class ReplacementTests(SynchronousTestCase):
         self.started.addErrback(lambda _: None)
         self.started.cancel()
         stopped = self.workers.stop()
-        self.workers.told_serving()
+        self.workers.worker_serves()
         assert len(self.reactor.spawned) == 1
         dies(self.reactor.spawned[0])
         self.successResultOf(stopped)

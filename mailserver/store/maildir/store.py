@@ -98,7 +98,7 @@ class MaildirStore:
             root = own_path(user.mail, user)
             return root, root[: root.rindex(b"/", 0, -1) + 1]
         if self._template is None:
-            raise NoMaildrop(f"{user.name!r} has no mail location of his own, and the store has no path for all users")
+            raise NoMaildrop(f"{user.name!r} has no own mail location, and the store has no path for all users")
         return self._template.path(user), self._template.anchor(user)
 
     def _lock(self, root: bytes, owner: str) -> int | None:
