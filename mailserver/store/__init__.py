@@ -59,7 +59,7 @@ class _Scheme(NamedTuple):
 
 
 _SCHEMES = {"maildir": _Scheme(_maildir, _maildir_needs), "memory": _Scheme(_memory, _memory_needs)}
-"""By the beginning of a store URL. A new store adds its line here."""
+"""The schemes by the beginning of a store URL. A new store adds its line here."""
 
 
 def open_store(

@@ -37,7 +37,7 @@ class BytesBody:
         """There is no descriptor to send from."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing."""
 
 
 @implementer(IBody)
@@ -96,7 +96,7 @@ class Blocking(Protocol):
 
 @implementer(IBody)
 class ThreadedBody:
-    """A body whose every call that touches the disk runs in a thread, one at a time."""
+    """A body that uses the disk only in a thread, one call at a time."""
 
     __slots__ = ("_body", "_lock", "_run")
 
@@ -111,10 +111,10 @@ class ThreadedBody:
         return self._run(self._alone, self._body.read, limit)
 
     def fileno(self) -> None:
-        """Sendfile would read the disk on the reactor thread."""
+        """None: sendfile would read the disk in the reactor thread."""
 
     def close(self) -> None:
-        """Close the file, after the read under way."""
+        """Close the file, after the running read."""
         self._run(self._alone, self._body.close)
 
     def _alone(self, function: Callable[..., bytes], *arguments: int) -> bytes:

@@ -89,7 +89,7 @@ class Envelopes:
 
 
 class IEnvelopes(Interface):
-    """A maildrop that can be an account of many users provides it."""
+    """Provided by a maildrop that can be an account of many users."""
 
     def envelopes(account: str, user: str | None, user_of: Callable[[str], str]) -> Envelopes | Deferred[Envelopes]:
         """All envelopes of the snapshot, with `user`'s share prepared; at once when both are known already.

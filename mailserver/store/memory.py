@@ -105,7 +105,7 @@ class _MemoryMaildrop:
         return found
 
     def sent(self, number: int, octets: int) -> None:
-        """Rows in memory are never wrong, and there are no flags."""
+        """Do nothing: rows in memory are never wrong, and there are no flags."""
 
     def commit(self, numbers: Sequence[int]) -> Deferred[int]:
         if not self._locked:
