@@ -43,6 +43,15 @@ except ConfigError as error:
 """
 
 
+def test_the_table_is_what_clients_expect():
+    rows = {kind.name: (kind.protocol, kind.port, kind.tls, kind.keytab) for kind in KINDS.values()}
+    assert rows == {
+        "pop3": ("POP3", 110, False, False),
+        "pop3s": ("POP3", 995, True, False),
+        "kpop": ("KPOP", 1109, False, True),
+    }
+
+
 def served(folder, *flags):
     """What a server with one more kind in its table says."""
     shutil.copytree(PACKAGE, folder / "mailserver", ignore=shutil.ignore_patterns("__pycache__"))

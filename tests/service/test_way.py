@@ -53,7 +53,8 @@ def test_only_who_composes_is_handed_all_settings() -> None:
 
 
 def test_what_follows_from_the_settings_is_worked_out_once() -> None:
-    config = decode({"listen": {"pop3": ["tcp:0"]}, "auth": {"checkers": ["memory:a:b"]}, "store": {"url": "memory:"}})
+    settings = {"listen": {"pop3": ["tcp:0"]}, "auth": {"checkers": ["memory:a:b"]}, "store": {"url": "memory:"}}
+    config = decode({**settings, "sdps": {"accounts": {"vision25": "vision25.example.org"}}})
     problems = Problems(config.places)
     watched = {Config.naming.__code__: "naming", Problems.__init__.__code__: "problems"}
     calls: Counter[str] = Counter()
