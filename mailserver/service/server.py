@@ -59,7 +59,7 @@ class Server:
         for checker in checkers:
             self.parts.add(checker, "auth.checkers")
         self.parts.add(store, "store.url")
-        if store is not None and naming is not None and not problems:  # else `start` tells them, and nothing is served
+        if store is not None and naming is not None and not problems:  # else `start` raises them, and nothing is served
             self._entrance = make_entrance(config.auth.masters, naming, checkers, store, kerberos)
             named = chain.from_iterable(config.auth.mechanism_lists.values())
             self._census = CensusLog(self._entrance.oracle, named)
@@ -92,8 +92,8 @@ def make_entrance(
     kerberos: Kerberos | None,
 ) -> Entrance:
     """The portal over all checkers and the store, and what else answers a login."""
-    asked = checkers if kerberos is None else [*checkers, kerberos.checker]
-    users = Accounts(naming, asked) if naming.accounts else Users(asked)
+    every = checkers if kerberos is None else [*checkers, kerberos.checker]
+    users = Accounts(naming, every) if naming.accounts else Users(every)
     portal = make_portal(MailboxRealm(store, users), users, masters)
     if kerberos is None:
         return Entrance(portal, make_oracle(users), None)

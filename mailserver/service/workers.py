@@ -140,8 +140,8 @@ class Workers:
             self._check_stopped()
         elif self._started is not None:
             started, self._started = self._started, None
-            told = isinstance(failure.value, ProcessTerminated) and failure.value.exitCode == os.EX_CONFIG
-            started.errback(ConfigError([]) if told else WorkerFault(failure.getErrorMessage()))
+            reported = isinstance(failure.value, ProcessTerminated) and failure.value.exitCode == os.EX_CONFIG
+            started.errback(ConfigError([]) if reported else WorkerFault(failure.getErrorMessage()))
         else:
             self._replace(worker, failure)
 
@@ -237,9 +237,9 @@ class Worker(ProcessProtocol):
         self._outdated = True
         if self.serving:
             self.signal("HUP")
-        told: Deferred[None] = Deferred()
-        self._reloads.append(told)
-        return told
+        reloaded: Deferred[None] = Deferred()
+        self._reloads.append(reloaded)
+        return reloaded
 
     def signal(self, name: str) -> None:
         """Send a signal, if there is still somebody to get it."""
