@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import select
+import time
 from contextlib import ExitStack
 
 import pytest
 
+from mailserver.net.throttle import LONGEST_SECONDS
 from tests.abuse.conftest import Serve
 from tests.abuse.measures import Files, reset
 from tests.rawpop3 import RawPOP3
@@ -64,8 +66,9 @@ def test_no_name_gets_another_answer_than_a_wrong_password_or_leaves_a_trace(sit
 def test_guessers_wait_without_holding_up_the_owner(site: Site, serve: Serve) -> None:
     alice = site.account("alice", messages=[b"hello\n"])
     site.hide("alice", GUESS)
-    server = serve(limits={"failure_delay_seconds": 16})  # the longest there is: none is over before the session
+    server = serve(limits={"failure_delay_seconds": LONGEST_SECONDS})  # so that none is over before the session
     RawPOP3(server.pop3_port).login(alice.name, alice.password).quit()
+    began = time.monotonic()
     with ExitStack() as stack:
         guessers = [stack.enter_context(RawPOP3(server.pop3_port, source="127.0.0.9")) for _ in range(50)]
         for guesser in guessers:
@@ -76,7 +79,8 @@ def test_guessers_wait_without_holding_up_the_owner(site: Site, serve: Serve) ->
             assert client.fetch(b"RETR 1") == b"hello\r\n"
             client.ok(b"DELE 1")
             client.quit()
-        assert not select.select([guesser.socket for guesser in guessers], [], [], 0)[0]
+        silent = not select.select([guesser.socket for guesser in guessers], [], [], 0)[0]
+        assert silent or time.monotonic() - began >= LONGEST_SECONDS
         for guesser in guessers:
             reset(guesser)
     server.wait_for("pop3.login_failed", 1)
@@ -87,6 +91,7 @@ def test_each_failure_of_an_address_holds_back_its_next_attempt(site: Site, serv
     site.account("alice")
     site.hide("alice", GUESS)
     server = serve(limits={"failure_delay_seconds": 0.25})
+    began = time.monotonic()
     with ExitStack() as stack:
         guessers = [stack.enter_context(RawPOP3(server.pop3_port, source="127.0.0.9")) for _ in range(6)]
         for number, guesser in enumerate(guessers):
@@ -98,7 +103,8 @@ def test_each_failure_of_an_address_holds_back_its_next_attempt(site: Site, serv
             newcomer.ok(b"USER alice")
             assert newcomer.command(b"PASS " + GUESS.encode()) == REFUSED
         # The third was looked at after 0.75 s; the others have their turns 1, 3 and 7 seconds later.
-        assert not select.select([guessers[-1].socket], [], [], 0)[0]
+        silent = not select.select([guessers[-1].socket], [], [], 0)[0]
+        assert silent or time.monotonic() - began >= 7.75
         for guesser in guessers:
             reset(guesser)
 
