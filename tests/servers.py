@@ -218,7 +218,8 @@ class Server:
             stderr=subprocess.STDOUT,
         )
         RUNNING.add(self)
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def stop(self) -> int:
         """SIGTERM, and wait; the exit status. Whoever drags his feet is killed, and that is a failure."""
@@ -240,6 +241,7 @@ class Server:
             self.process.wait()
             raise AssertionError(f"the server did not end in {seconds} s:\n{self.log()}") from None
         self._wait(lambda: self._ended, seconds, "the end of the log")
+        self._reader.join()  # other tests count threads
         return status
 
     def reload(self) -> None:

@@ -74,8 +74,9 @@ def test_a_stranger_who_reads_an_octet_at_a_time_is_gone_when_the_login_time_is_
     with socket.create_connection(("127.0.0.1", server.pop3_port), SECONDS) as client:
         client.recv(1)
         assert held(server.pop3_port)  # before anything is said: QUIT may be answered, and all be over, at once
+        flooding = threading.Thread(target=flood, args=(client, commands), daemon=True)
         if commands:
-            threading.Thread(target=flood, args=(client, commands), daemon=True).start()
+            flooding.start()
 
         def gone() -> bool:
             with suppress(ConnectionError):
@@ -83,3 +84,5 @@ def test_a_stranger_who_reads_an_octet_at_a_time_is_gone_when_the_login_time_is_
             return not held(server.pop3_port)
 
         eventually(gone, server.log)
+    if commands:
+        flooding.join(SECONDS)

@@ -58,6 +58,7 @@ def started(folder, *arguments):
             yield process
     finally:
         patience.cancel()
+        patience.join()
 
 
 @contextmanager
