@@ -11,17 +11,14 @@ from pathlib import Path
 
 import pytest
 from twisted.internet import reactor
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
-from mailserver.config.kinds import Listen
 from mailserver.config.reading import decode
 from mailserver.errors import ConfigError
 from mailserver.interfaces import IPart
-from mailserver.service.binding import bind, written
 from mailserver.service.mail import MailService
 from mailserver.service.privileges import become
 from tests.rawpop3 import RawPOP3
@@ -258,18 +255,6 @@ def test_only_root_becomes_another_user(monkeypatch):
         become("root")
 
 
-@pytest.mark.parametrize(
-    ("address", "text"),
-    [
-        (IPv4Address("TCP", "127.0.0.1", 110), "127.0.0.1:110"),
-        (IPv6Address("TCP", "::1", 110), "[::1]:110"),
-        (UNIXAddress(b"/run/pop3"), "/run/pop3"),
-    ],
-)
-def test_an_address_is_written_as_people_write_it(address, text):
-    assert written(address) == text
-
-
 def config(**tables):
     listen = {"pop3": [PLAIN_PORT]}
     auth = {"checkers": ["memory:alice:wonderland"], "cleartext": "always"}
@@ -313,13 +298,6 @@ class EmbeddedTests(TestCase):
         service.startService()
         self.addCleanup(service.stopService)
         assert len(await service.serving) == 1
-
-    async def test_one_endpoint_that_fails_leaves_none_bound(self):
-        path = Path(self.mktemp())
-        with pytest.raises(ConfigError) as caught:
-            await bind(Listen(pop3=(f"unix:{path}", "tcp:nonsense", "unix:/nowhere/at/all")), reactor)
-        assert len(caught.value.problems) == 2
-        assert path not in path.parent.glob("*")
 
     async def test_a_mechanism_that_nobody_knows_is_told(self):
         auth = {"checkers": ["memory:alice:wonderland"], "mechanisms": ["PLIAN"]}

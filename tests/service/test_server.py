@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.testing import StringTransport
-from twisted.logger import formatEvent, globalLogPublisher
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
@@ -20,7 +17,6 @@ from mailserver.config.reading import decode
 from mailserver.errors import ConfigError
 from mailserver.interfaces import IPart
 from mailserver.service import listeners
-from mailserver.service.checkers import make_checker
 from mailserver.service.server import Server
 
 SETTINGS: dict[str, Any] = {
@@ -102,59 +98,3 @@ class EndpointTests(TestCase):
         for kind, needed in (("pop3s", "a certificate"), ("kpop", "a keytab")):
             with pytest.raises(ConfigError, match=f"listen.{kind}: .* needs {needed}"):
                 server.factory(kind, "tcp:0")
-
-
-@pytest.mark.parametrize("gone", ["crypt", "spwd"])
-def test_a_python_without_crypt_says_that_unix_lets_nobody_in(gone: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "crypt", ModuleType("crypt"))
-    monkeypatch.setitem(sys.modules, "spwd", ModuleType("spwd"))
-    make_checker("unix")
-    monkeypatch.setitem(sys.modules, gone, None)
-    with pytest.raises(ConfigError, match=f"unix: Python 3.* has no module {gone} .* so nobody could log in"):
-        make_checker("unix")
-
-
-def test_a_file_checker_without_a_file_is_the_operator_s_error() -> None:
-    with pytest.raises(ConfigError, match="file needs the location of a file"):
-        make_checker("file:")
-
-
-class CensusTests(TestCase):
-    def setUp(self) -> None:
-        self.path = Path(self.mktemp()).absolute()
-
-    async def started(self, lines: str, **auth: Any) -> tuple[Server, Path, list[str]]:
-        path = self.path
-        path.write_text(lines)
-        told: list[str] = []
-
-        def observe(event: dict[str, Any]) -> None:
-            if event.get("event") == "auth.mechanism":
-                told.append(f"{event['log_level'].name}: {formatEvent(event)}")
-
-        globalLogPublisher.addObserver(observe)
-        self.addCleanup(globalLogPublisher.removeObserver, observe)
-        checkers = {**SETTINGS["auth"], "checkers": [f"passwd-file:{path}"], **auth}
-        server = Server(decode({**SETTINGS, "auth": checkers}), reactor, Problems())
-        await server.start()
-        self.addCleanup(server.stop)
-        return server, path, told
-
-    async def test_how_many_can_use_what_is_not_everybody_s_is_told_and_again_when_it_changes(self) -> None:
-        lines = "a:{PLAIN}x\nb:{SHA1}2jmj7l5rSw0yVb/vlWAYkK/YBwk=\n"
-        server, path, told = await self.started(lines, mechanisms=["PLAIN", "CRAM-MD5"])
-        named = [line for line in told if "CRAM-MD5" in line]
-        assert len(told) == 5
-        assert named == [
-            "warn: 1 of 2 users can use CRAM-MD5, which auth.mechanisms names: clients that choose it fail for all others"
-        ]
-        assert told[0].startswith("info: 1 of 2 users can use APOP, so it is not announced")
-        await server.reload()
-        assert len(told) == 5
-        path.write_text(lines + "c:{PLAIN}x\n")
-        await server.reload()
-        assert next(line for line in told[5:] if "CRAM-MD5" in line).startswith("warn: 2 of 3 users")
-
-    async def test_what_everybody_or_nobody_can_use_is_not_told(self) -> None:
-        assert (await self.started("a:{PLAIN}x\n"))[2] == []
-        assert (await self.started("a:{SHA1}2jmj7l5rSw0yVb/vlWAYkK/YBwk=\n"))[2] == []

@@ -1,0 +1,81 @@
+"""Binding: all ports or none, and nothing is accepted before there is something to serve with."""
+
+import socket
+from pathlib import Path
+
+import pytest
+from twisted.internet import reactor
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+
+from mailserver.config.kinds import Listen
+from mailserver.errors import ConfigError
+from mailserver.service.binding import bind, written
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        (IPv4Address("TCP", "127.0.0.1", 110), "127.0.0.1:110"),
+        (IPv6Address("TCP", "::1", 110), "[::1]:110"),
+        (UNIXAddress(b"/run/pop3"), "/run/pop3"),
+    ],
+)
+def test_an_address_is_written_as_people_write_it(address, text):
+    assert written(address) == text
+
+
+class Greeting(Protocol):
+    def connectionMade(self):
+        self.transport.write(b"welcome")
+        self.transport.loseConnection()
+
+
+class BindingTests(TestCase):
+    async def test_one_endpoint_that_fails_leaves_none_bound(self):
+        path = Path(self.mktemp())
+        with pytest.raises(ConfigError) as caught:
+            await bind(Listen(pop3=(f"unix:{path}", "tcp:nonsense", "unix:/nowhere/at/all")), reactor)
+        assert len(caught.value.problems) == 2
+        assert path not in path.parent.glob("*")
+
+    async def test_who_connects_before_it_accepts_waits_and_is_served_then(self):
+        (bound,) = await bind(Listen(pop3=("tcp:0:interface=127.0.0.1",)), reactor)
+        self.addCleanup(bound.port.stopListening)
+        port = bound.port.getHost().port
+        assert (bound.kind, bound.address, bound.is_unix) == ("pop3", f"127.0.0.1:{port}", False)
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.setblocking(False)
+            for _ in range(3):
+                await deferLater(reactor, 0)
+            with pytest.raises(BlockingIOError):
+                client.recv(10)
+            factory = Factory.forProtocol(Greeting)
+            bound.accept(factory)
+            heard = Deferred()
+            reactor.addReader(Ear(client, heard))
+            assert await heard == b"welcome"
+
+
+class Ear:
+    """Hears the first that a socket brings."""
+
+    def __init__(self, client, heard):
+        self.client = client
+        self.heard = heard
+
+    def fileno(self):
+        return self.client.fileno()
+
+    def logPrefix(self):
+        return "ear"
+
+    def doRead(self):
+        reactor.removeReader(self)
+        self.heard.callback(self.client.recv(100))
+
+    def connectionLost(self, reason):
+        pass
