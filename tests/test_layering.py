@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "mailserver"
 
 BASE = {
     "interfaces",
+    "limits",
     "exchange",
     "errors",
     "credentials",

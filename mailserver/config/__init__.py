@@ -6,13 +6,13 @@ from mailserver.config.settings import (
     Certificate,
     Config,
     Kerberos,
-    Limits,
     NameRules,
     Sdps,
     Store,
     Tls,
 )
 from mailserver.errors import ConfigError
+from mailserver.limits import Limits
 
 __all__ = [
     "Auth",

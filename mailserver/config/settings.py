@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mailserver.config.kinds import Listen
+from mailserver.limits import Limits
 from mailserver.names import Names
-from mailserver.toml import Network, at_least
+from mailserver.toml import at_least
 from mailserver.toml_text import Key
 
 
@@ -129,26 +130,6 @@ class Store:
     """Whether RETR marks a message as seen (Maildir's S flag); never, because other clients may care."""
     io: Literal["auto", "threads"] = "auto"
     """auto: short, bounded disk work runs at once; threads: none does, for slow network file systems."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """``[limits]``: what one client may cost."""
-
-    login_seconds: float = at_least(1, 180)
-    """Time from the connection to the login, including TLS; shorter than an autologout, since anybody can connect."""
-    idle_seconds: float = at_least(1, 600)
-    """Time without a command, or without an octet of a transfer, after login; RFC 1939's minimum is 600."""
-    failure_delay_seconds: float = at_least(0, 2)
-    """How long a wrong password holds back the next attempt from its address and at its user; it doubles with each. 0: not at all."""
-    failures_per_connection: int = at_least(1, 3)
-    """Wrong passwords until the connection ends; people mistype twice, programs do not."""
-    connections: int = at_least(1, 10_000)
-    """Connections at once, for each process over all its endpoints; further ones are refused, the others stay."""
-    connections_per_address: int = at_least(1, 200)
-    """The same from one address; all Unix sockets count as one. Offices and carriers share addresses."""
-    proxies: tuple[Network, ...] = ()
-    """Networks whose PROXY header is trusted on `haproxy:` endpoints; any other client could forge one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

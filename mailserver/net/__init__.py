@@ -1,7 +1,7 @@
 """The only Twisted protocols. Everything they use is handed in by their constructors."""
 
+from mailserver.limits import Limits
 from mailserver.net.kpop import KPOPServerFactory
-from mailserver.net.listener import Limits
 from mailserver.net.pop3_listener import POP3ServerFactory
 
 __all__ = ["KPOPServerFactory", "Limits", "POP3ServerFactory"]

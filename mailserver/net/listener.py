@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from itertools import count
 
 from twisted.internet.defer import Deferred, succeed
@@ -22,27 +21,16 @@ from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.logger import Logger
 
 from mailserver.errors import Refusal, TemporaryFailure
+from mailserver.limits import Limits
 from mailserver.net.connection import Connection
 from mailserver.net.haproxy import Network, ProxyFactory
-from mailserver.net.places import CONNECTIONS, PER_ADDRESS, Places, TurnedAway
+from mailserver.net.places import Places, TurnedAway
 from mailserver.net.tls_transport import TLSFactory
 
 log = Logger()
 
 SWEEP_SECONDS = 5.0
 """The interval of the timeout sweep: one sweep costs less than a timer per connection, and 5 seconds more do not matter."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The limits for one client. etc/mailserver.toml has the reasons."""
-
-    login_seconds: float = 180
-    idle_seconds: float = 600
-    failure_delay_seconds: float = 2
-    failures_per_connection: int = 3
-    connections: int = CONNECTIONS
-    connections_per_address: int = PER_ADDRESS
 
 
 class Listener(ServerFactory):

@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mailserver.errors import Refusal
+from mailserver.limits import Limits
 from mailserver.net.tally import Tally
 from mailserver.net.throttle import network
 
@@ -21,8 +22,7 @@ TURNED_AWAY: Final = 100
 TURNED_AWAY_SECONDS: Final = 10
 """How long a client over the limits may take to read its reply: in TLS, that waits for a handshake that may never end."""
 
-CONNECTIONS: Final = 10_000
-PER_ADDRESS: Final = 200
+DEFAULT: Final = Limits()
 
 log = Logger()
 
@@ -33,7 +33,9 @@ class Places:
     All clients over Unix sockets count as one address, "": otherwise one program of this machine could take every place.
     """
 
-    def __init__(self, connections: int = CONNECTIONS, per_address: int = PER_ADDRESS) -> None:
+    def __init__(
+        self, connections: int = DEFAULT.connections, per_address: int = DEFAULT.connections_per_address
+    ) -> None:
         self.taken = 0
         self.turned_away = 0
         self.tally = Tally(tell_turned_away)

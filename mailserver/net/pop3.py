@@ -15,11 +15,11 @@ from twisted.python.failure import Failure
 from mailserver.envelope import Envelope as Details
 from mailserver.errors import MessageGone, OutcomeUnknown, StoreError
 from mailserver.interfaces import IBody, IMaildrop, Mind
+from mailserver.limits import Limits
 from mailserver.net.connection import Connection
 from mailserver.net.core import Core
 from mailserver.net.door import Door, Visit
 from mailserver.net.failures import translate
-from mailserver.net.listener import Limits
 from mailserver.net.story import UNSETTLED, Fetches, end_of, tell_remark, tell_session, tell_tls_failure
 from mailserver.net.tls_transport import start_tls
 from mailserver.net.transfer import SENDFILE_LEAST, FileSender, Transfer

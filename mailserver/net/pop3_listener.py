@@ -17,10 +17,11 @@ from zope.interface import Interface
 
 from mailserver.exchange import IMechanism
 from mailserver.interfaces import BY_SECRET, IMaildrop, IOracle
+from mailserver.limits import Limits
 from mailserver.names import Names
 from mailserver.net.compat import adapt
 from mailserver.net.door import Door
-from mailserver.net.listener import Limits, Listener, is_loopback
+from mailserver.net.listener import Listener, is_loopback
 from mailserver.net.places import Places
 from mailserver.net.pop3 import POP3Server
 from mailserver.net.stamp import make_stamp, stamp_host

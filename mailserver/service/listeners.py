@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final, cast
 
 from twisted.cred.portal import Portal
@@ -19,7 +19,7 @@ from mailserver.config.settings import Config
 from mailserver.errors import ConfigError
 from mailserver.interfaces import IAcceptor, IOracle, IPart
 from mailserver.net.kpop import KPOPServerFactory
-from mailserver.net.listener import Limits, Listener
+from mailserver.net.listener import Listener
 from mailserver.net.places import Places
 from mailserver.net.pop3_listener import POP3ServerFactory, chosen
 from mailserver.net.stamp import MAX_GREETING, greeting_octets
@@ -70,7 +70,7 @@ class Listeners:
         self._shared = {
             "clock": reactor,
             "hostname": hostname,
-            "limits": Limits(**{item.name: getattr(limits, item.name) for item in fields(Limits)}),
+            "limits": limits,
             "throttle": Throttle(reactor, limits.failure_delay_seconds),
             "places": Places(limits.connections, limits.connections_per_address),
             "greeting": config.sdps.greeting,
