@@ -75,8 +75,7 @@ class Chain:
         ignorant: list[object] = []
         if refusals and answer == getattr(credentials, "username", None):
             ignorant = [self._checkers[at] for at, why in refusals.items() if why.known is False]
-        sure = self._users.first_to_know(self._checkers[index], ignorant)
-        return UserId(answer, answer.user, self._users) if sure else answer
+        return self._users.vouch(answer, self._checkers[index], ignorant)
 
     def _refused(
         self, failure: Failure, index: int, credentials: Any, refusals: Mapping[int, LoginRefused]

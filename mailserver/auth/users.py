@@ -26,7 +26,7 @@ from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from mailserver.interfaces import Account, IUserList, IUsers, IVerifiers, User, UserId
-from mailserver.names import PLAIN, Names, Owner
+from mailserver.names import PLAIN, Names, Owner, user_name
 
 NOBODY = User("")
 """The `User` for an unknown name, so that the work is the same."""
@@ -103,14 +103,23 @@ class Users:
         same = other is self or (other.listing == self.listing and other.naming == self.naming)
         return answer if same else None
 
-    def first_to_know(self, checker: object, ignorant: Container[object]) -> bool:
-        """Whether no checker before this one can know its user; those in `ignorant` have answered that they do not."""
-        for each in self.backends:
-            if each is checker:
-                return True
-            if IUsers.providedBy(each) and each not in ignorant:
-                return False
-        return False
+    def vouch(self, answer: UserId, checker: object, ignorant: Container[object]) -> UserId:
+        """Return a checker's answer with the user as `lookup` would answer it, if that is certain; else as it came.
+
+        It is certain if this checker knows users, and none before it can know this one; `ignorant` have said that they do
+        not. A user of an account is made of two lines, of which the checker may have read only one.
+        """
+        first = next((each for each in self.listing if each is checker or each not in ignorant), None)
+        if first is not checker:
+            return answer
+        user = answer.user
+        if self.naming.accounts:
+            owner = self.naming.owner(user_name(answer) or "")
+            if owner.user is not None:
+                return answer
+            if owner.maildrop in self.naming.accounts:
+                user = replace(user, account=Account(self.naming.accounts[owner.maildrop]))
+        return UserId(answer, user, self)
 
     def identify(self, name: str, user: User) -> UserId:
         """Return the avatar id of a user that these checkers have read."""

@@ -117,6 +117,20 @@ def user_ids() -> int:
     return sum(isinstance(each, UserId) for each in gc.get_objects())
 
 
+@implementer(ICredentialsChecker)
+class Renames:
+    """Takes any password, and everybody for one user, whatever the name is."""
+
+    credentialInterfaces = (IUsernamePassword,)  # noqa: N815 - ICredentialsChecker names it so
+
+    def __init__(self, name: bytes, user: User) -> None:
+        self.name = name
+        self.user = user
+
+    def requestAvatarId(self, credentials: Any) -> Any:
+        return UserId(self.name, self.user)
+
+
 class Case(TestCase):
     def file(self, lines: bytes = LINES) -> PasswordFile:
         path = Path(self.mktemp())
@@ -329,15 +343,26 @@ class WhoseAnswerCounts(Case):
         assert self.opened(users, Password(b"alice", b"x")).home == "/unasked"
 
     def test_who_takes_him_for_somebody_else_has_asked_nobody_about_that_one(self) -> None:
-        @implementer(ICredentialsChecker)
-        class Renames:
-            credentialInterfaces = (IUsernamePassword,)  # noqa: N815 - ICredentialsChecker names it so
-
-            def requestAvatarId(self, credentials: Any) -> Any:
-                return UserId(b"bob", User("bob", home="/theirs"))
-
         first = Database((User("bob", home="/first"), b"x"))
-        assert self.opened(Users([first, Renames()]), Password(b"alice", b"x")).home == "/first"
+        renames = Renames(b"bob", User("bob", home="/theirs"))
+        for order in ([first, renames], [renames, first]):  # it knows no users, so that it comes before nobody
+            assert self.opened(Users(order), Password(b"alice", b"x")).home == "/first"
+
+    def test_a_user_of_an_account_is_one_by_whatever_name_a_checker_was_asked(self) -> None:
+        @implementer(IUsers)
+        class Aliases(Renames):
+            async def _user(self, name: str) -> User | None:
+                return self.user if name == self.user.name else None
+
+            def lookup(self, name: str) -> Deferred[User | None]:
+                return Deferred.fromCoroutine(self._user(name))
+
+        for name, share in (("vision25", None), ("john@vision25", "john")):
+            backend = Aliases(name.encode(), User(name, home="/account"))
+            listed = Database((User("vision25", home="/account"), b""))
+            for users in (Accounts(NAMES, [backend, listed]), Users([backend, listed], NAMES)):
+                opened = self.opened(users, Password(b"alias", b"x"))
+                assert opened == User("vision25", home="/account", account=Account("vision25.example.org", share))
 
     def test_what_the_first_forbids_no_other_allows(self) -> None:
         far = User("alice", networks=(ip_network("198.51.100.0/24"),))
