@@ -118,7 +118,8 @@ class LoginRefused(UnauthorizedLogin):
 
     `reason` is a few words such as "wrong password", `hint` what would help ("" where nothing is to say); neither holds a
     secret, and names in them are quoted. `known` tells whether the checker knows a user of that name: of several checkers'
-    refusals those count that know the user. None: the checker does not say.
+    refusals those count that know the user. False is also a promise that its `IUsers.lookup` answers None: it is not asked
+    again. None: the checker does not say.
     """
 
     def __init__(self, reason: str, hint: str = "", *, known: bool | None = True) -> None:

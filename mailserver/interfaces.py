@@ -55,8 +55,8 @@ class User:
 class UserId(bytes):
     """An avatar id that carries the `User` that a checker has read, so that the realm need not look it up again.
 
-    A checker may answer `requestAvatarId` with it, where one question to its database gives the whole user and not only the
-    secret; `user` is the answer of its `lookup`. For all other code it is just the name.
+    A checker that provides `IUsers` may answer `requestAvatarId` with it, where one question to its database gives the whole
+    user and not only the secret; `user` is the answer of its `lookup`. For all other code it is just the name.
     """
 
     user: User

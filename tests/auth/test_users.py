@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from base64 import b64decode, b64encode
+from dataclasses import replace
 from hashlib import md5
 from ipaddress import ip_network
 from pathlib import Path
@@ -22,7 +23,7 @@ from zope.interface.verify import verifyObject
 
 from mailserver.auth import Accounts, MailboxRealm, PasswordFile, Users, make_oracle, make_portal
 from mailserver.auth.scram_keys import derive
-from mailserver.credentials import ActingFor, BearerToken, Password, VerifiedIdentity
+from mailserver.credentials import ActingFor, Apop, BearerToken, Password, VerifiedIdentity
 from mailserver.errors import LoginRefused, TemporaryFailure
 from mailserver.exchange import VerifierOf
 from mailserver.interfaces import Account, Census, IMaildrop, IUserList, IUsers, IVerifiers, Mind, User, UserId
@@ -131,6 +132,14 @@ class Renames:
         return UserId(self.name, self.user)
 
 
+@implementer(IUsers)
+class Aliases(Renames):
+    """The same, by a checker that knows this one user."""
+
+    def lookup(self, name: str) -> Deferred[User | None]:
+        return succeed(self.user if name == self.user.name else None)
+
+
 class Case(TestCase):
     def file(self, lines: bytes = LINES) -> PasswordFile:
         path = Path(self.mktemp())
@@ -140,9 +149,9 @@ class Case(TestCase):
         self.addCleanup(checker.stop)
         return checker
 
-    def opened(self, users: Users, credentials: Any) -> User:
+    def opened(self, users: Users, credentials: Any, *masters: str) -> User:
         store = Store()
-        portal = make_portal(MailboxRealm(store, users), users, ["root"])
+        portal = make_portal(MailboxRealm(store, users), users, masters)
         self.successResultOf(portal.login(credentials, MIND, IMaildrop))
         return store.opened[0][0]
 
@@ -343,20 +352,16 @@ class WhoseAnswerCounts(Case):
         assert self.opened(users, Password(b"alice", b"x")).home == "/unasked"
 
     def test_who_takes_him_for_somebody_else_has_asked_nobody_about_that_one(self) -> None:
-        first = Database((User("bob", home="/first"), b"x"))
-        renames = Renames(b"bob", User("bob", home="/theirs"))
-        for order in ([first, renames], [renames, first]):  # it knows no users, so that it comes before nobody
+        first, theirs = Database((User("bob", home="/first"), b"x")), User("bob", home="/theirs")
+        for order in (
+            [first, Aliases(b"bob", theirs)],
+            [first, Renames(b"bob", theirs)],
+            [Renames(b"bob", theirs), first],
+        ):
             assert self.opened(Users(order), Password(b"alice", b"x")).home == "/first"
+        assert self.opened(Users([Aliases(b"bob", theirs), first]), Password(b"alice", b"x")).home == "/theirs"
 
     def test_a_user_of_an_account_is_one_by_whatever_name_a_checker_was_asked(self) -> None:
-        @implementer(IUsers)
-        class Aliases(Renames):
-            async def _user(self, name: str) -> User | None:
-                return self.user if name == self.user.name else None
-
-            def lookup(self, name: str) -> Deferred[User | None]:
-                return Deferred.fromCoroutine(self._user(name))
-
         for name, share in (("vision25", None), ("john@vision25", "john")):
             backend = Aliases(name.encode(), User(name, home="/account"))
             listed = Database((User("vision25", home="/account"), b""))
@@ -369,6 +374,23 @@ class WhoseAnswerCounts(Case):
         users = Users([Database((far, b"other")), Database((User("alice"), b"x"))])
         portal = make_portal(MailboxRealm(Store(), users), users)
         self.failureResultOf(portal.login(Password(b"alice", b"x"), MIND, IMaildrop), UnauthorizedLogin)
+
+    def test_what_a_line_forbids_is_forbidden_by_password_and_digest(self) -> None:
+        stamp = b"<1@h>"
+        apop = Apop(stamp, b"alice", md5(stamp + b"x").hexdigest().encode())
+        for extra, admitted in (
+            (b"delay_until=1", True),
+            (b"delay_until=9999999999", False),
+            (b"allow_nets=::1", False),
+        ):
+            users = Users([self.file(b"alice:{PLAIN}x::::::%b\n" % extra)])
+            portal = make_portal(MailboxRealm(Store(), users), users)
+            for credentials in (Password(b"alice", b"x"), apop, VerifiedIdentity(b"alice")):
+                login = portal.login(credentials, MIND, IMaildrop)
+                if admitted:
+                    self.successResultOf(login)
+                else:
+                    self.failureResultOf(login, UnauthorizedLogin)
 
     async def test_the_first_who_knows_him_counts_whichever_has_the_secret_for_scram(self) -> None:
         first = self.file(b"alice:%b:::::/first\n" % SECRETS["SSHA"]["utf8"])
@@ -391,6 +413,12 @@ class WhoseAnswerCounts(Case):
         portal = make_portal(realm, [Database((User("alice", home="/checker"), b"x"))])
         self.successResultOf(portal.login(Password(b"alice", b"x"), MIND, IMaildrop))
         assert store.opened[0][0].home == "/realm"
+
+    def test_a_realm_with_other_accounts_asks_its_own(self) -> None:
+        store, database = Store(), Database((User("vision25", home="/account"), b"x"))
+        portal = make_portal(MailboxRealm(store, Users([database], NAMES)), [database])
+        self.successResultOf(portal.login(Password(b"vision25", b"x"), MIND, IMaildrop))
+        assert store.opened[0][0].account == Account("vision25.example.org")
 
     def test_a_user_id_that_no_chain_vouches_for_is_a_name(self) -> None:
         store = Store()
@@ -496,6 +524,23 @@ class AccountsAreUsers(Case):
         users = Users([self.file()], NAMES)
         john = await users.lookup("john@vision25")
         assert john == User("vision25", home="/home/vision25", account=Account("vision25.example.org", "john"))
+
+    def test_the_user_s_own_line_denies_and_else_the_account_s(self) -> None:
+        mary, whole = User("mary@vision25"), User("vision25")
+        for database, denied, admitted in (
+            (Database((whole, b"x"), (replace(mary, denied="no"), b"y")), [mary.name], ["vision25", "john@vision25"]),
+            (Database((replace(whole, denied="no"), b"x"), (mary, b"y")), ["vision25", "john@vision25"], [mary.name]),
+        ):
+            users = Accounts(NAMES, [database])
+            for name in (*denied, *admitted):
+                password = Password(name.encode(), b"y" if name == mary.name else b"x")
+                acting = ActingFor(VerifiedIdentity(b"vision25"), name.encode())
+                for credentials in (password, VerifiedIdentity(name.encode()), acting):
+                    if name in admitted and (credentials is not acting or "vision25" in admitted):
+                        assert self.opened(users, credentials, "vision25").account is not None
+                    else:
+                        with pytest.raises(AssertionError, match="LoginRefused"):
+                            self.opened(users, credentials, "vision25")
 
     async def test_tokens_and_their_like_have_no_name_to_look_up(self) -> None:
         with pytest.raises(UnauthorizedLogin):
