@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, execute, succeed
 from twisted.logger import Logger, LogLevel
 from zope.interface import implementer
 
+from mailserver.config.problems import Problems
 from mailserver.interfaces import BY_SECRET, Census, IOracle, IPart
 
 _NAMED: Final = "which auth.mechanisms names: clients that choose it fail for all others"
@@ -23,14 +24,15 @@ log = Logger()
 class CensusLog:
     """Logs the number of users who can use a mechanism, if not all can. `named` are the mechanisms that the settings name."""
 
-    def __init__(self, oracle: IOracle, named: Iterable[str]) -> None:
+    def __init__(self, oracle: IOracle, named: Iterable[str], problems: Problems) -> None:
         self._oracle = oracle
+        self._problems = problems
         self._named = frozenset(name.encode("ascii") for name in named)
         self._logged: Census | None = None
 
     def start(self, _reactor: object) -> Deferred[None]:
-        """Log the counts, now that the checkers have read their users."""
-        return execute(self.log_changes)
+        """Log the counts, now that the checkers have read their users. If one has not, the counts are wrong and the start fails."""
+        return succeed(None) if self._problems else execute(self.log_changes)
 
     def reload(self) -> Deferred[None]:
         """Do nothing: the checkers still read. The code that reloads them calls `log_changes` afterwards."""

@@ -100,9 +100,8 @@ class MailService(Service):
         with self._problems.collect("listen"):
             kinds = [kind for kind in KINDS if self._problems.sound(f"listen.{kind}")]
             self._sockets = await bind(self._config.listen, self._reactor, kinds)
-        if (
-            self._problems and self._made is None
-        ):  # the start will fail: find also the problems that a worker process would
+        if self._problems and self._made is None:
+            # The start will fail: find also the problems that a worker process would find.
             self._made = Server(self._config, self._reactor, self._problems)
 
     async def _serve(self, server: Server) -> None:

@@ -62,7 +62,7 @@ class Server:
         if store is not None and naming is not None and not problems:  # else `start` raises them, and nothing is served
             self._entrance = make_entrance(config.auth.masters, naming, checkers, store, kerberos)
             named = chain.from_iterable(config.auth.mechanism_lists.values())
-            self._census = CensusLog(self._entrance.oracle, named)
+            self._census = CensusLog(self._entrance.oracle, named, problems)
             self.parts.add(self._census, "auth.mechanisms")
         self.parts.add(self._listeners, "listen")
 

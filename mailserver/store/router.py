@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from twisted.internet.defer import Deferred, DeferredList, fail, gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList, fail, maybeDeferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -44,8 +44,8 @@ class Router:
         return Deferred.fromCoroutine(self._start())
 
     def reload(self) -> Deferred[None]:
-        """Reload the stores in use."""
-        return gatherResults([store.reload() for store in self._stores.values()]).addCallback(lambda _: None)
+        """Reload the stores in use, each whatever becomes of the others. Errors: that of one."""
+        return Deferred.fromCoroutine(self._each(lambda store: store.reload()))
 
     def stop(self) -> Deferred[None]:
         """Stop the stores in use, each whatever becomes of the others. Errors: that of one."""
@@ -99,12 +99,15 @@ class Router:
             try:
                 await store.start(self._reactor)
             except Exception:
-                await self.stop()
+                await DeferredList([self.stop()], consumeErrors=True)  # its error must not hide the start's, the cause
                 raise
 
     async def _stop(self) -> None:
         await DeferredList([self._started(scheme) for scheme in list(self._waiting)], consumeErrors=True)
-        stops = [maybeDeferred(store.stop) for store in self._stores.values()]
-        await DeferredList(stops, consumeErrors=False)
-        for stopped in stops:
-            await stopped
+        await self._each(lambda store: store.stop())
+
+    async def _each(self, call: Callable[[IStore], Deferred[None]]) -> None:
+        calls = [maybeDeferred(call, store) for store in self._stores.values()]
+        await DeferredList(calls)
+        for called in calls:
+            await called

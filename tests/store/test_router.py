@@ -77,6 +77,7 @@ class Other:
         self.calls: list[Any] = []
         self.started = started
         self.stopped = stopped
+        self.reloaded: Deferred[None] | None = None
 
     def start(self, reactor: object = None) -> Deferred[None]:
         self.calls.append(("start", reactor))
@@ -84,7 +85,7 @@ class Other:
 
     def reload(self) -> Deferred[None]:
         self.calls.append("reload")
-        return succeed(None)
+        return self.reloaded or succeed(None)
 
     def stop(self) -> Deferred[None]:
         self.calls.append("stop")
@@ -190,6 +191,26 @@ class Routes(SynchronousTestCase):
         rados.started = fail(Unusable("gone"))
         self.failureResultOf(router.start(), Unusable)
         assert self.configured.calls[-1] == rados.calls[-1] == "stop"
+
+    def test_a_start_that_fails_is_reported_even_when_what_runs_cannot_be_stopped(self) -> None:
+        router = self.router(rados=(rados := Other()))
+        self.opened(router, "alice", "rados:")
+        self.configured.stopped = fail(RuntimeError("stuck"))
+        rados.started = fail(Unusable("gone"))
+        self.failureResultOf(router.start(), Unusable)
+        assert rados.calls[-1] == "stop"
+
+    def test_one_that_cannot_be_reloaded_keeps_no_other_from_it_and_all_are_waited_for(self) -> None:
+        rados = Other()
+        router = self.router(rados=rados)
+        self.opened(router, "alice", "rados:")
+        self.configured.reloaded = fail(RuntimeError("broken"))
+        rados.reloaded = Deferred()
+        reloaded = router.reload()
+        assert rados.calls[-1] == "reload"
+        self.assertNoResult(reloaded)
+        rados.reloaded.callback(None)
+        self.failureResultOf(reloaded, RuntimeError)
 
     def test_a_stop_waits_for_a_start_and_no_other_begins(self) -> None:
         rados = Other(started=Deferred())
