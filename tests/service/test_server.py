@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +13,14 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
+from mailserver.auth import PasswordFile
 from mailserver.config.problems import Problems
 from mailserver.config.reading import decode
 from mailserver.errors import ConfigError
 from mailserver.interfaces import IPart
 from mailserver.service import listeners
 from mailserver.service.server import Server
+from mailserver.store import Router
 
 SETTINGS: dict[str, Any] = {
     "hostname": "mail.example.org",
@@ -55,6 +58,10 @@ class Last:
 
 
 class DrainTests(TestCase):
+    def setUp(self) -> None:
+        self.users = Path(self.mktemp()).absolute()
+        self.users.write_text("alice:{PLAIN}wonderland\n")
+
     async def test_a_session_that_does_not_end_in_time_is_cut_and_all_else_is_let_go(self) -> None:
         told: list[dict[str, Any]] = []
         globalLogPublisher.addObserver(told.append)
@@ -72,6 +79,22 @@ class DrainTests(TestCase):
         assert transport.aborted
         assert let_go == ["the last"]
         assert [event["event"] for event in told if "event" in event] == ["service.cut"]
+
+    async def test_nothing_that_a_session_needs_stops_before_the_sessions_have_ended(self) -> None:
+        checkers = {"checkers": [f"passwd-file:{self.users}"], "cleartext": "always"}
+        drained: Deferred[None] = Deferred()
+        stopped: list[str] = []
+        stop_store, stop_checker = Router.stop, PasswordFile.stop
+        self.patch(listeners.Listeners, "stop", lambda _: drained)
+        self.patch(Router, "stop", lambda store: stopped.append("store") or stop_store(store))
+        self.patch(PasswordFile, "stop", lambda checker: stopped.append("checker") or stop_checker(checker))
+        server = Server(decode({**SETTINGS, "auth": checkers}), reactor, Problems())
+        await server.start()
+        ended = Deferred.fromCoroutine(server.stop())
+        assert stopped == []
+        drained.callback(None)
+        await ended
+        assert stopped == ["store", "checker"]
 
 
 class EndpointTests(TestCase):
