@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from twisted.logger import globalLogPublisher
 
 from tests.realm import realm
 from tests.servers import RUNNING
@@ -29,3 +31,12 @@ def pytest_runtest_makereport(
     if report.failed:
         report.sections += [(f"log of server {server.pid}", server.log()) for server in RUNNING]
     return report
+
+
+@pytest.fixture
+def events() -> Generator[list[dict[str, Any]]]:
+    """What is logged meanwhile."""
+    found: list[dict[str, Any]] = []
+    globalLogPublisher.addObserver(found.append)
+    yield found
+    globalLogPublisher.removeObserver(found.append)

@@ -12,7 +12,6 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
-from twisted.logger import globalLogPublisher
 from twisted.mail.interfaces import IMailboxPOP3
 from zope.interface import implementer
 
@@ -78,14 +77,6 @@ class Login:
     def answer(self, data: bytes = LOGIN) -> bytes:
         self.talk.say(data)
         return self.talk.heard().partition(b"\r\n")[2]
-
-
-@pytest.fixture
-def events() -> Any:
-    found: list[dict[str, Any]] = []
-    globalLogPublisher.addObserver(found.append)
-    yield found
-    globalLogPublisher.removeObserver(found.append)
 
 
 def sessions(events: list[dict[str, Any]]) -> int:

@@ -14,7 +14,6 @@ from twisted.cred.portal import Portal
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
-from twisted.logger import globalLogPublisher
 from zope.interface import implementer
 
 from mailserver.credentials import ActingFor, BearerToken, IActingFor, IBearerToken, IVerifiedIdentity
@@ -447,11 +446,3 @@ def test_all_names_of_an_account_wait_for_one_another_and_one_s_success_is_his_o
     assert talk.heard() == b""
     place.clock.advance(0.1)
     assert talk.heard() == FAILED
-
-
-@pytest.fixture
-def events() -> Any:
-    found: list[dict[str, Any]] = []
-    globalLogPublisher.addObserver(found.append)
-    yield found
-    globalLogPublisher.removeObserver(found.append)

@@ -8,7 +8,7 @@ import pytest
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.logger import eventAsText, globalLogPublisher
+from twisted.logger import eventAsText
 from zope.interface.verify import verifyObject
 
 from mailserver.credentials import KerberosIdentity
@@ -44,14 +44,6 @@ class KpopTalk(Talk):
         for _ in range(int(seconds)):
             self.clock.advance(1)
         return self.heard()
-
-
-@pytest.fixture
-def events() -> Any:
-    found: list[dict[str, Any]] = []
-    globalLogPublisher.addObserver(found.append)
-    yield found
-    globalLogPublisher.removeObserver(found.append)
 
 
 def named(events: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:

@@ -7,7 +7,6 @@ from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, 
 from twisted.internet.defer import Deferred
 from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import Clock
-from twisted.logger import globalLogPublisher
 
 from mailserver.errors import Refusal
 from mailserver.net import POP3ServerFactory
@@ -23,14 +22,6 @@ BOB = IPv4Address("TCP", "192.0.2.2", 1)
 LOCAL = IPv4Address("TCP", "127.0.0.1", 1)
 TOO_MANY = b"-ERR [SYS/TEMP] too many connections\r\n"
 STOPPING = b"-ERR [SYS/TEMP] the server is stopping\r\n"
-
-
-@pytest.fixture
-def events() -> Any:
-    found: list[dict[str, Any]] = []
-    globalLogPublisher.addObserver(found.append)
-    yield found
-    globalLogPublisher.removeObserver(found.append)
 
 
 def v6(host: str) -> IPv6Address:

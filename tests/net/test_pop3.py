@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, fail
-from twisted.logger import eventAsText, globalLogPublisher
+from twisted.logger import eventAsText
 
 from mailserver.errors import MessageGone, OutcomeUnknown
 from mailserver.protocol.pop3 import TURN_OCTETS
@@ -33,14 +33,6 @@ FIELDS = {
     "uidl_all",
     "listener",
 }
-
-
-@pytest.fixture
-def events() -> Any:
-    found: list[dict[str, Any]] = []
-    globalLogPublisher.addObserver(found.append)
-    yield found
-    globalLogPublisher.removeObserver(found.append)
 
 
 def named(events: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:

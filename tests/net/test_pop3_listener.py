@@ -10,7 +10,6 @@ from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import fail
 from twisted.internet.task import Clock
-from twisted.logger import globalLogPublisher
 
 from mailserver.net import POP3ServerFactory
 from mailserver.net.listener import SWEEP_SECONDS
@@ -19,14 +18,6 @@ from tests.net.sessions import LOGIN, Maildrop, Talk, make_factory, portal_of
 
 ALICE = IPv4Address("TCP", "192.0.2.1", 1)
 LOCAL = IPv4Address("TCP", "127.0.0.1", 1)
-
-
-@pytest.fixture
-def events() -> Any:
-    found: list[dict[str, Any]] = []
-    globalLogPublisher.addObserver(found.append)
-    yield found
-    globalLogPublisher.removeObserver(found.append)
 
 
 def test_what_is_announced_stays_as_it_was_when_a_checker_cannot_say(events: list[dict[str, Any]]) -> None:

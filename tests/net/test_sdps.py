@@ -8,7 +8,6 @@ import pytest
 from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.logger import globalLogPublisher
 from twisted.mail.interfaces import IMailboxPOP3
 from zope.interface import implementer
 
@@ -48,14 +47,6 @@ def said(talk: Talk, data: bytes) -> bytes:
     talk.heard()
     talk.say(data)
     return talk.heard()
-
-
-@pytest.fixture
-def events() -> Any:
-    found: list[dict[str, Any]] = []
-    globalLogPublisher.addObserver(found.append)
-    yield found
-    globalLogPublisher.removeObserver(found.append)
 
 
 @pytest.mark.parametrize("name", [b"john@vision25", b"John+VISION25", b"john@vision25.example.org"])
