@@ -15,7 +15,6 @@ from twisted.internet.protocol import ClientCreator, Factory, Protocol, connecti
 from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
-from twisted.logger import globalLogPublisher
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
@@ -202,14 +201,6 @@ class ProxiedConnection:
     def inner(self) -> Inner:
         (inner,) = self.accepting.built
         return inner
-
-
-@pytest.fixture
-def events() -> object:
-    found: list[dict[str, object]] = []
-    globalLogPublisher.addObserver(found.append)
-    yield found
-    globalLogPublisher.removeObserver(found.append)
 
 
 @pytest.mark.parametrize("fragment", [0, 1, 7])
