@@ -6,7 +6,8 @@ import os
 import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable
-from contextvars import copy_context
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any, Final
 
@@ -39,35 +40,21 @@ def no_threads(count: int, name: str, error: Exception) -> NoThreads:
     )
 
 
+@dataclass(slots=True, eq=False)
 class _Job:
     """A piece of work with its key, its callbacks and its result."""
 
-    __slots__ = (
-        "arguments",
-        "begun",
-        "context",
-        "inbox",
-        "key",
-        "mandatory",
-        "never_begun",
-        "reported",
-        "result",
-        "undo",
-        "work",
-    )
-
-    def __init__(self, work: Callable[..., Any], arguments: tuple[Any, ...], key: Hashable, *, mandatory: bool) -> None:
-        self.work = work
-        self.arguments = arguments
-        self.key = key
-        self.mandatory = mandatory
-        self.context = copy_context()  # so that the callbacks on the result have the same `asker`
-        self.inbox: Any = None
-        self.begun = 0.0
-        self.reported = False
-        self.result: Deferred[Any]
-        self.undo: Callable[[Any], object] | None
-        self.never_begun: Callable[[], object] | None
+    work: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    key: Hashable
+    mandatory: bool
+    undo: Callable[[Any], object] | None
+    never_begun: Callable[[], object] | None
+    context: Context = field(default_factory=copy_context)  # so that the callbacks on the result have the same `asker`
+    inbox: Any = None
+    begun: float = 0.0
+    reported: bool = False
+    result: Deferred[Any] = field(init=False)
 
     def refuse(self) -> None:
         """Fail a job that never began with TemporaryFailure."""
@@ -159,8 +146,7 @@ class Pool:
         A job that is cancelled while it waits never begins; `never_begun` is then called to give back what was taken for it.
         If a running job is cancelled, `undo` gets its answer. A job that is `mandatory` is never refused, and runs even at a stop.
         """
-        job = _Job(work, arguments, key, mandatory=mandatory)
-        job.undo, job.never_begun = undo, never_begun
+        job = _Job(work, arguments, key, mandatory, undo, never_begun)
         job.result = Deferred(lambda _: self._drop(job))
         if not self._open:
             job.refuse()
