@@ -21,6 +21,7 @@ from mailserver.errors import ConfigError
 from mailserver.interfaces import IPart
 from mailserver.service.mail import MailService
 from mailserver.service.privileges import become
+from mailserver.service.server import Server as Serving
 from tests.rawpop3 import RawPOP3
 from tests.servers import TWIST, TWISTD, Server, Site
 from tests.waiting import eventually
@@ -319,6 +320,16 @@ class EmbeddedTests(TestCase):
         with pytest.raises(ConfigError) as caught:
             await service.serving
         assert "odd-secret" not in str(caught.value)
+
+    async def test_no_connection_is_accepted_while_the_last_sessions_end(self):
+        service = MailService(config(), reactor)
+        service.startService()
+        (port,) = await service.serving
+        accepting = []
+        stop = Serving.stop
+        self.patch(Serving, "stop", lambda server: accepting.append(bool(port.connected)) or stop(server))
+        await service.stopService()
+        assert accepting == [False]
 
     async def test_a_stop_during_the_start_waits_for_the_worker_that_was_begun(self):
         service = MailService(config(workers=2, auth={"checkers": ["memory:alice:wonderland"]}), reactor)
