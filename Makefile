@@ -6,11 +6,13 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find mailserver twisted -name '*.py') setup.cfg pyproject.toml
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 DEBIAN := tests/debian-packages.txt
+# The tests that make quick leaves out.
+LONG := abuse crash interop
 # The extras that come as wheels: all but gssapi.
 WHEELS := hashes,oauth,zstd
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check crash bench docs clean debian
+.PHONY: help serve test quick check crash bench docs clean debian
 .NOTPARALLEL:
 
 help:  ## this list
@@ -21,6 +23,9 @@ serve: $(VENV)/.serve $(VENV)/.gssapi  ## a server with an account, messages and
 
 test: debian $(VENV)/.dev $(VENV)/.gssapi  ## all the tests
 	@$(PYTEST)
+
+quick: debian $(VENV)/.dev $(VENV)/.gssapi  ## the tests without the long ones, side by side, in a minute or so
+	@PYTHONDONTWRITEBYTECODE= TEST_STARTS=forked $(PYTEST) -n 3 --dist worksteal $(LONG:%=--ignore=tests/%)
 
 check: debian $(VENV)/.dev $(VENV)/.gssapi  ## the gate: lint, format, types, and the tests with their coverage
 	@$(BIN)/ruff check

@@ -23,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 from weakref import WeakSet
@@ -32,12 +32,22 @@ from twisted.logger import eventFromJSON, formatEvent
 
 import mailserver
 from mailserver.tls.certificates import self_signed
+from tests.forking import forks
 
 TWIST: Final = (sys.executable, "-P", "-m", "twisted", "--log-format=json", "mailserver")
 TWISTD: Final = (
     *(sys.executable, "-P", "-c", "from twisted.scripts.twistd import run; run()"),
     *("--nodaemon", "--pidfile=", "mailserver"),
 )
+
+ROOT: Final = str(Path(mailserver.__file__).parents[1])
+"""What the tests import is what the process serves, be it a checkout or an installed package."""
+
+PATH: Final = (ROOT, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
+"""Where all that servers import is, but for what a test adds to PYTHONPATH."""
+
+FORKED: Final = os.environ.get("TEST_STARTS") == "forked"
+"""Whether servers are started by `forking`, as ``make quick`` wants it. Else each is started as its user would."""
 
 START_SECONDS: Final = 120
 STOP_SECONDS: Final = 120
@@ -206,20 +216,26 @@ class Server:
         """Start, and do not wait: for a server that is to end with an error."""
         config = self.site.folder / f"mailserver-{time.monotonic_ns()}.toml"
         config.write_text(toml(self.settings), encoding="utf-8")
-        # What the tests import is what the process serves, be it a checkout or an installed package.
-        path = [str(Path(mailserver.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        path = [ROOT, *filter(None, [os.environ.get("PYTHONPATH")])]
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"}
+        self._run([*self.command, "--config", str(config)], env)
+        RUNNING.add(self)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _run(self, command: Sequence[str], env: Mapping[str, str]) -> None:
+        if FORKED and not self.passed and (forking := forks(PATH)).fits(command, env):
+            self.process = forking.start(command, env, self.site.folder)
+            return
         self.process = subprocess.Popen(
-            [*self.command, "--config", str(config)],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"},
+            command,
+            env=env,
             cwd=self.site.folder,
             pass_fds=self.passed,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-        RUNNING.add(self)
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
 
     def stop(self) -> int:
         """SIGTERM, and wait; the exit status. Whoever drags his feet is killed, and that is a failure."""

@@ -1,0 +1,189 @@
+"""Starts the servers of `make quick`: by a fork of one process that has imported all but the reactor.
+
+A start of Python and its imports takes half a second of CPU, a fork takes a hundredth, and the tests start some 200 servers. Run
+as a program this is the process that forks, told by its standard input; imported it is the tests' side. What a server does
+from its first line on is the same. What comes before it is not, so the whole suite starts each server as its user would, and here
+a server that depends on what its interpreter finds at its start (`Forks.fits`) is started so, too.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gc
+import json
+import os
+import runpy
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import IO, Any, Final
+
+PROGRAMS: Final[Mapping[tuple[str, ...], Callable[[], object]]] = {
+    ("-m", "twisted"): lambda: runpy.run_module("twisted", run_name="__main__", alter_sys=True),
+    ("-c", "from twisted.scripts.twistd import run; run()"): lambda: import_module("twisted.scripts.twistd").run(),
+}
+"""What stands behind ``python -P``, and what it comes to."""
+
+IMPORTED: Final = (
+    *("twisted.application.twist._twist", "twisted.scripts.twistd", "twisted.cred.strcred"),
+    *("mailserver.cli.launch", "mailserver.service.server", "mailserver.service.workers", "mailserver.auth.plugins"),
+)
+LONGEST: Final = 1 << 17
+"""Octets of a request: arguments and environment."""
+
+
+class Forked:
+    """A process as `subprocess.Popen` shows it."""
+
+    def __init__(self, pid: int, stdout: IO[bytes], ended: IO[bytes]) -> None:
+        self.pid = pid
+        self.stdout = stdout
+        self.returncode: int | None = None
+        self._ended = ended
+
+    def poll(self) -> int | None:
+        """The exit status, if it has ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; the exit status."""
+        if self.returncode is None:
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._ended, selectors.EVENT_READ)
+                if not selector.select(timeout):
+                    raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
+            with self._ended:
+                self.returncode = int(self._ended.read())
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, if it has not ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+
+class Forks:
+    """The process that forks, and how to ask it."""
+
+    def __init__(self, path: Sequence[str]) -> None:
+        self._path = list(path)
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", __file__],
+                stdin=theirs,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"},
+            )
+
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """It ends when nobody can ask it."""
+        self._socket.close()
+        self._process.wait()
+
+    def fits(self, command: Sequence[str], env: Mapping[str, str]) -> bool:
+        """Whether a fork is the same: a program of ours, no library of the test's own, no module that hides another."""
+        path = env["PYTHONPATH"].split(os.pathsep)
+        return (
+            tuple(command[:2]) == (sys.executable, "-P")
+            and tuple(command[2:4]) in PROGRAMS
+            and not any(name.startswith("LD_") for name in env)
+            and not any(next(Path(each).glob("*.py"), None) for each in path if each not in self._path)
+        )
+
+    def start(self, command: Sequence[str], env: Mapping[str, str], cwd: Path) -> Forked:
+        """As `subprocess.Popen`, with standard output and error in one pipe and nothing to read."""
+        output, their_output = os.pipe()
+        ended, their_ended = os.pipe()
+        request = {"command": command, "env": dict(env), "cwd": str(cwd), "known": self._path}
+        socket.send_fds(self._socket, [json.dumps(request).encode()], [their_output, their_ended])
+        os.close(their_output)
+        os.close(their_ended)
+        return Forked(int(self._socket.recv(LONGEST)), os.fdopen(output, "rb"), os.fdopen(ended, "rb"))
+
+
+@cache
+def forks(path: tuple[str, ...]) -> Forks:
+    """The one process of a run, which has these folders on its path."""
+    return Forks(path)
+
+
+def requests(asked: socket.socket) -> dict[str, Any] | None:
+    """Fork at each request, and say how the forked end. Answers in each of them with its request, and with None at the end."""
+    selector = selectors.DefaultSelector()
+    selector.register(asked, selectors.EVENT_READ)
+    while True:
+        for key, _events in selector.select():
+            if key.data is not None:
+                pid, ended = key.data
+                selector.unregister(key.fd)
+                os.close(key.fd)
+                os.write(ended, b"%d" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+                os.close(ended)
+                continue
+            data, descriptors, *_ = socket.recv_fds(asked, LONGEST, 2)
+            if not data:
+                return None
+            output, ended = descriptors
+            pid = os.fork()
+            if not pid:
+                selector.close()
+                os.dup2(output, 1)
+                os.dup2(output, 2)
+                return json.loads(data)
+            os.close(output)
+            selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, ended))
+            asked.send(b"%d" % pid)
+
+
+def become(request: dict[str, Any]) -> Callable[[], object]:
+    """Make this the process that the command would have started; answers its program."""
+    os.closerange(3, 1 << 16)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.closerange(3, 4)
+    os.environ.clear()
+    os.environ.update(request["env"])
+    os.chdir(request["cwd"])
+    path = request["env"]["PYTHONPATH"].split(os.pathsep)
+    sys.path[:] = [*path, *(each for each in sys.path if each not in request["known"])]
+    for name in [name for name in sys.modules if name.startswith("twisted.plugins")]:
+        del sys.modules[name]  # what plugins there are depends on the path
+    _python, _safe_path, *program = request["command"]
+    sys.argv[:] = [program[0], *program[2:]]
+    return PROGRAMS[tuple(program[:2])]
+
+
+def main() -> None:
+    """Import, fork until there is nobody who asks, and be the program in what is forked."""
+    for name in IMPORTED:
+        import_module(name)
+    import_module("mailserver.service.preload").load_all()
+    assert "twisted.internet.reactor" not in sys.modules, "each process makes its own"
+    gc.freeze()
+    asked = socket.socket(fileno=os.dup(0))
+    request = requests(asked)
+    asked.close()
+    if request is not None:
+        become(request)()
+
+
+if __name__ == "__main__":
+    main()

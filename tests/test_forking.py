@@ -1,0 +1,67 @@
+"""A server that is forked for `make quick` is the one that its command would start."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.forking import forks
+from tests.servers import PATH, TWIST, TWISTD, Server, Site
+
+PROGRAMS = pytest.mark.parametrize("program", [TWIST, TWISTD], ids=["twist", "twistd"])
+
+
+TIME = re.compile(rb"\d{4}-\d\d-\d\dT[\d:]+\+0000 ")
+"""A line of twistd's begins with it."""
+
+
+def environment(*path: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([*PATH, *map(str, path)]), "PYTHONUNBUFFERED": "1"}
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.setattr("tests.servers.FORKED", True)
+    with Site() as made:
+        yield made
+
+
+@PROGRAMS
+@pytest.mark.parametrize(("flag", "status"), [("--help", 0), ("--workers=many", os.EX_CONFIG)])
+def test_it_says_the_same_and_ends_as_the_command(
+    tmp_path: Path, program: tuple[str, ...], flag: str, status: int
+) -> None:
+    forking, command, env = forks(PATH), [*program, flag], {**environment(), "TZ": "UTC"}
+    assert forking.fits(command, env)
+    forked = forking.start(command, env, tmp_path)
+    with forked.stdout:
+        said = forked.stdout.read()
+    ended = subprocess.run(
+        command, env=env, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
+    assert TIME.sub(b"", said) == TIME.sub(b"", ended.stdout)
+    assert (forked.wait(30), ended.returncode) == (status, status)
+
+
+@PROGRAMS
+def test_it_is_the_tests_own_process(site: Site, program: tuple[str, ...]) -> None:
+    with Server(site, program=program) as server:
+        assert server.process.poll() is None
+        assert Path(f"/proc/{server.pid}/cwd").resolve() == site.folder.resolve()
+        server.kill()
+        assert server.process.returncode == -signal.SIGKILL
+
+
+def test_what_an_interpreter_finds_at_its_start_is_found_by_one_that_starts(tmp_path: Path) -> None:
+    forking = forks(PATH)
+    assert forking.fits(TWIST, environment(tmp_path))
+    (tmp_path / "sitecustomize.py").touch()
+    assert not forking.fits(TWIST, environment(tmp_path))
+    assert not forking.fits(TWIST, {**environment(), "LD_LIBRARY_PATH": str(tmp_path)})
+    assert not forking.fits(["prlimit", *TWIST], environment())
