@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 from tests.net.sessions import Talk, make_factory
@@ -33,6 +34,7 @@ def _is_logged(call: ast.Call) -> bool:
     return isinstance(call.func, ast.Attribute) and call.func.attr in LEVELS and name in {"log", "_log"}
 
 
+@cache
 def in_the_code() -> dict[str, set[str]]:
     """The events that the package logs, each with its fields; `SESSION` stands for what `facts` adds."""
     trees = [ast.parse(path.read_text()) for path in sorted((ROOT / "mailserver").rglob("*.py"))]
