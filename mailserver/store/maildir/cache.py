@@ -6,6 +6,7 @@ An account of many users has its envelopes beside its index, as long as this ver
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import NamedTuple
 
 from mailserver.store.envelopes import Envelopes
 from mailserver.store.maildir.files import Identity
@@ -16,6 +17,13 @@ _ROWS = 128 * 1024
 
 _OVERHEAD = 20
 """The cost of an index beside its rows, in rows."""
+
+
+class Kept(NamedTuple):
+    """An index, and the identity of its file."""
+
+    identity: Identity
+    found: Index
 
 
 class _Entry:
@@ -44,6 +52,11 @@ class IndexCache:
             return None
         self._entries.move_to_end(root)
         return entry.index
+
+    def kept(self, root: bytes) -> Kept | None:
+        """The last index of this maildrop, which its file may no longer hold."""
+        entry = self._entries.get(root)
+        return None if entry is None else Kept(entry.identity, entry.index)
 
     def put(self, root: bytes, identity: Identity, index: Index) -> None:
         """Add an index, and drop the oldest ones until it fits."""

@@ -22,6 +22,8 @@ A capital always begins a field, even if it is a hexadecimal digit: with two rea
 _SIZES = re.compile(rb",([SW])=(\d{1,15})(?=[,:]|$)")
 
 _MICROSECONDS = 1_000_000
+HASH = ord(",")
+"""The first octet of a unique-id that is a hash; no unique part contains it."""
 
 
 def unique_part(name: bytes) -> bytes:
@@ -66,6 +68,11 @@ def unique_id(unique: bytes) -> bytes:
     A hash begins with a comma, which no unique part contains, so the two kinds never collide.
     """
     return unique if _PLAIN.fullmatch(unique) else _hashed(unique)
+
+
+def is_hash(uidl: bytes) -> bool:
+    """Whether a unique-id is a hash, and no unique part."""
+    return uidl[0] == HASH
 
 
 def unique_id_of_base(stem: bytes) -> bytes:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import re
 import struct
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from hashlib import blake2b
-from itertools import repeat
 from typing import NamedTuple, overload
 
 from mailserver.snapshot import BLOCK, Snapshot
 from mailserver.store.maildir import filenames as names
 from mailserver.store.maildir.files import Identity, rename, unlink_if_there, write_new
+from mailserver.store.maildir.pieces import in_pieces, joined, split, texts
+from mailserver.store.maildir.rows import Row, Rows
 from mailserver.store.maildir.same import Target
 
 NAME = b"mailserver-index"
@@ -53,34 +54,22 @@ _UIDLS = re.compile(rb"[\x21-\x7e]{1,70}(?:\0[\x21-\x7e]{1,70})*")
 _TO_WIRE = bytes(flags & WIRE for flags in range(256))
 
 
-class Row(NamedTuple):
-    """A message as a scan finds it. Rows sort by arrival."""
-
-    arrival: int
-    """Microseconds of the epoch, from the file's name or else from its mtime."""
-    name: bytes
-    """The file, with its directory: ``new/...`` or ``cur/...``."""
-    uidl: bytes
-    size: int
-    """Octets of the file as it is stored."""
-    octets: int
-    """Octets on the wire."""
-    flags: int
-    inode: int = 0
-    """The file's inode, or 0 where the file system does not tell."""
-
-
 class Column(Sequence[bytes]):
-    """`count` values separated by NULs, split when the first of them is read.
+    """Values that are kept as one text, separated by NULs, and split when the first of them is read.
 
-    Most sessions find no new mail and read none: their column costs one object instead of `count`.
+    Most sessions find no new mail and read none: their column costs one object instead of one for each value.
     """
 
     __slots__ = ("_count", "_values")
 
-    def __init__(self, text: bytes, count: int) -> None:
+    def __init__(self, values: bytes | list[bytes], count: int) -> None:
         self._count = count
-        self._values: bytes | list[bytes] = text if 0 < count <= BLOCK else self._split(text)
+        self._values = values
+
+    @classmethod
+    def of(cls, values: list[bytes]) -> Column:
+        """The column of these values. A big one stays split: that would take too long in the reactor thread."""
+        return cls(b"\0".join(values) if 0 < len(values) <= BLOCK else values, len(values))
 
     def __len__(self) -> int:
         return self._count
@@ -90,14 +79,14 @@ class Column(Sequence[bytes]):
     @overload
     def __getitem__(self, index: slice) -> list[bytes]: ...
     def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
+        return self.values()[index]
+
+    def values(self) -> list[bytes]:
+        """All values, not to be changed."""
         values = self._values  # read once: a thread may split it at the same time
         if isinstance(values, bytes):
             values = self._values = values.split(b"\0")
-        return values[index]
-
-    def _split(self, text: bytes) -> list[bytes]:
-        """Split a big column at once, in the thread that loads it: it would take too long in the reactor thread."""
-        return text.split(b"\0") if self._count else []
+        return values
 
 
 class Index(NamedTuple):
@@ -108,9 +97,31 @@ class Index(NamedTuple):
     cur_time: int
     snapshot: Snapshot
     names: Column
+    uidls: Column
+    """Those of the snapshot."""
+    arrivals: array[int]
     sizes: array[int]
+    octets: array[int]
+    """Those of the snapshot."""
     inodes: array[int]
     flags: bytes
+
+    @classmethod
+    def of(cls, rows: Rows, new_time: int, cur_time: int) -> Index:
+        """The index of `rows`, the same as in their file."""
+        names, uidls, flags = Column.of(rows.names), Column.of(rows.uidls), bytes(rows.flags)
+        snapshot = Snapshot(uidls, rows.octets, flags.translate(_TO_WIRE))
+        return cls(
+            new_time, cur_time, snapshot, names, uidls, rows.arrivals, rows.sizes, rows.octets, rows.inodes, flags
+        )
+
+    @property
+    def rows(self) -> Rows:
+        """The rows, not to be changed."""
+        rows = Rows()
+        rows.names, rows.uidls, rows.flags = self.names.values(), self.uidls.values(), bytearray(self.flags)
+        rows.arrivals, rows.sizes, rows.octets, rows.inodes = self.arrivals, self.sizes, self.octets, self.inodes
+        return rows
 
     def target(self, at: int) -> Target:
         """The file of a row, as the index has it."""
@@ -121,23 +132,17 @@ class Index(NamedTuple):
         return frozenset(self.inodes).difference({target.inode for target in targets}, {0})
 
 
-def encode(rows: list[Row], new_time: int, cur_time: int) -> bytes:
+def encode(rows: Sequence[Row], new_time: int, cur_time: int) -> bytes:
     """The index file's contents for `rows`."""
-    uidls = b"\0".join([row.uidl for row in rows])
-    names = b"\0".join([row.name for row in rows])
-    data = b"".join(
-        [
-            _HEADER.pack(_MAGIC, _VERSION, len(rows), new_time, cur_time, len(uidls), len(names)),
-            array("Q", [row.arrival for row in rows]).tobytes(),
-            array("Q", [row.size for row in rows]).tobytes(),
-            array("Q", [row.octets for row in rows]).tobytes(),
-            array("Q", [row.inode for row in rows]).tobytes(),
-            bytes([row.flags for row in rows]),
-            uidls,
-            names,
-        ]
-    )
-    return data + _digest(data)
+    columns = rows if isinstance(rows, Rows) else Rows(rows)
+    uidls, names = joined(columns.uidls), joined(columns.names)
+    numbers = columns.arrivals, columns.sizes, columns.octets, columns.inodes
+    header = _HEADER.pack(_MAGIC, _VERSION, len(rows), new_time, cur_time, len(uidls), len(names))
+    parts = [header, *(column.tobytes() for column in numbers), bytes(columns.flags), uidls, names]
+    digest = blake2b(digest_size=_DIGEST)
+    for part in parts:
+        digest.update(part)
+    return b"".join([*parts, digest.digest()])
 
 
 def write(root: bytes, data: bytes) -> Identity:
@@ -157,36 +162,28 @@ def decode(data: bytes) -> Index | None:
     parts = _parts(data)
     if parts is None or parts.version != _VERSION:
         return None
-    version, count, new_time, cur_time, numbers, texts = parts
-    flags = data[_flags_at(version, count) :][:count]
-    uidls, names = Column(texts[0], count), Column(texts[1], count)
-    return Index(
-        new_time,
-        cur_time,
-        Snapshot(uidls, numbers[2 * count : 3 * count], flags.translate(_TO_WIRE)),
-        names,
-        numbers[count : 2 * count],
-        numbers[3 * count :],
-        flags,
-    )
+    _, count, new_time, cur_time, numbers, flags, names, uidls = parts
+    arrivals, sizes, octets, inodes = (numbers[at * count : (at + 1) * count] for at in range(4))
+    snapshot = Snapshot(uidls, octets, flags.translate(_TO_WIRE))
+    return Index(new_time, cur_time, snapshot, names, uidls, arrivals, sizes, octets, inodes, flags)
 
 
-def decode_rows(data: bytes) -> list[Row]:
+def decode_rows(data: bytes) -> Rows:
     """The rows in the file's contents, also of version 1; none when they are damaged or inconsistent."""
+    found = decode(data)
+    if found is not None:
+        return found.rows
     parts = _parts(data)
-    if parts is None or not parts.rows:
-        return []
-    version, count, _, _, numbers, (uidls, names) = parts
-    flags_at = _flags_at(version, count)
-    sizes, octets, inodes = (numbers[at * count : (at + 1) * count] for at in (1, 2, 3))
-    texts = names.split(b"\0"), uidls.split(b"\0")
-    flags = data[flags_at : flags_at + count]
-    rows = list(map(Row, numbers[:count], *texts, sizes, octets, flags, inodes or repeat(0)))
-    return list(map(_claimed, rows)) if version == 1 else rows
+    return Rows() if parts is None else Rows(_rows_without_inodes(parts))
+
+
+def _rows_without_inodes(parts: _Parts) -> Iterator[Row]:
+    """The rows of version 1, which did not record either whether a file had been measured."""
+    arrivals, sizes, octets = (parts.numbers[at * parts.rows : (at + 1) * parts.rows] for at in range(3))
+    return map(_claimed, map(Row, arrivals, parts.names, parts.uidls, sizes, octets, parts.flags))
 
 
 def _claimed(row: Row) -> Row:
-    """A row of version 1, which did not record whether the file had been measured."""
     if names.sizes(row.name) != (row.size, row.octets):
         return row
     return row._replace(flags=row.flags | CLAIMED)
@@ -198,11 +195,9 @@ class _Parts(NamedTuple):
     new_time: int
     cur_time: int
     numbers: array[int]
-    texts: tuple[bytes, bytes]
-
-
-def _flags_at(version: int, count: int) -> int:
-    return _HEADER.size + _COLUMNS[version] * _WORD * count
+    flags: bytes
+    names: Column
+    uidls: Column
 
 
 def _parts(data: bytes) -> _Parts | None:
@@ -211,30 +206,46 @@ def _parts(data: bytes) -> _Parts | None:
     magic, version, count, new_time, cur_time, uidls_size, names_size = _HEADER.unpack_from(data)
     if magic != _MAGIC or version not in _COLUMNS:
         return None
-    uidls_at = _flags_at(version, count) + count
+    flags_at = _HEADER.size + _COLUMNS[version] * _WORD * count
+    uidls_at = flags_at + count
     names_at = uidls_at + uidls_size
     if names_at + names_size + _DIGEST != len(data):
         return None
-    uidls, files = data[uidls_at:names_at], data[names_at : names_at + names_size]
-    if not (_are_uidls(uidls, count) and _are_names(files, count)):
+    uidls = _uidls(data[uidls_at:names_at], count)
+    files = _names(data[names_at : names_at + names_size], count)
+    if uidls is None or files is None:
         return None
     numbers = array("Q")
-    numbers.frombytes(memoryview(data)[_HEADER.size : _flags_at(version, count)])
-    return _Parts(version, count, new_time, cur_time, numbers, (uidls, files))
+    numbers.frombytes(memoryview(data)[_HEADER.size : flags_at])
+    return _Parts(version, count, new_time, cur_time, numbers, data[flags_at:uidls_at], files, uidls)
 
 
-def _are_uidls(text: bytes, count: int) -> bool:
-    if not count:
-        return not text
-    return _UIDLS.fullmatch(text) is not None and len(set(text.split(b"\0"))) == count
+def _uidls(text: bytes, count: int) -> Column | None:
+    """The unique-ids in the text; None unless they are different and allowed."""
+    column = _column(text, count, lambda piece: _UIDLS.fullmatch(piece) is not None)
+    distinct: set[bytes] = set()
+    for values in in_pieces(column.values() if column is not None else []):
+        distinct.update(values)
+    return column if len(distinct) == count else None
 
 
-def _are_names(text: bytes, count: int) -> bool:
-    """Whether each name is directly in new/ or cur/: a forged index must not open files elsewhere."""
-    if not count:
-        return not text
+def _names(text: bytes, count: int) -> Column | None:
+    """The names in the text; None unless each is directly in new/ or cur/: a forged index must not open files elsewhere."""
+    return _column(text, count, _are_names)
+
+
+def _are_names(text: bytes) -> bool:
     inside = (b"\0" + text).count(b"\0new/") + (b"\0" + text).count(b"\0cur/")
-    return text.count(b"\0") == count - 1 and inside == text.count(b"/") == count and b"/." not in text
+    return text.count(b"\0") + 1 == inside == text.count(b"/") and b"/." not in text
+
+
+def _column(text: bytes, count: int, allowed: Callable[[bytes], bool]) -> Column | None:
+    """The `count` values in the text; None when it has another number of them, or some that are not `allowed`."""
+    if not count:
+        return None if text else Column([], 0)
+    if text.count(b"\0") != count - 1 or not all(map(allowed, texts(text))):
+        return None
+    return Column(text if count <= BLOCK else split(text), count)
 
 
 def _digest(data: bytes | memoryview) -> bytes:

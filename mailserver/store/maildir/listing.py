@@ -26,6 +26,8 @@ PREFIX = 4
 PASSES = 200
 """Listings of directories that change all the time, before the operation fails: a few seconds."""
 
+_DOT = ord(".")
+
 _LEAST = 3
 """Listings without a new file that suffice when none of them is complete and no known message is missing."""
 
@@ -73,11 +75,16 @@ def look(root: bytes, clock: Clock) -> Listing:
     for directory in DIRECTORIES:
         with os.scandir(root + directory) as entries:
             for entry in entries:
-                if entry.name.startswith(b"."):
+                name = entry.name
+                if name[0] == _DOT:
                     continue
-                if _may_be_a_message(entry):
+                try:
+                    is_message = entry.is_file(follow_symlinks=False)
+                except OSError:
+                    is_message = True  # its type is unknown until it is read
+                if is_message:
                     inode = entry.inode()
-                    files[directory + entry.name] = 0 if inode in _NO_INODE else inode
+                    files[directory + name] = 0 if inode in _NO_INODE else inode
                 else:
                     skipped += 1
     return Listing(files, skipped, before, began, _undisturbed(before, directory_times(root), began, clock))
@@ -105,13 +112,6 @@ def look_until_complete(root: bytes, known: Iterable[bytes], clock: Clock) -> Li
 def pause(passes: int, longest: float) -> None:
     """Let the file system's clock tick, in a thread."""
     time.sleep(min(0.000_5 * 2 ** min(passes, 10), longest))
-
-
-def _may_be_a_message(entry: os.DirEntry[bytes]) -> bool:
-    try:
-        return entry.is_file(follow_symlinks=False)
-    except OSError:
-        return True  # its type is unknown until it is read
 
 
 def _undisturbed(before: tuple[int, int], after: tuple[int, int], began: int, clock: Clock) -> bool:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from mailserver.errors import MaildropUnavailable
 from mailserver.store.maildir import index, journal
-from mailserver.store.maildir.cache import IndexCache
+from mailserver.store.maildir.cache import IndexCache, Kept
 from mailserver.store.maildir.files import Identity, identity, make_below, read_whole, shown, unsynced
 from mailserver.store.maildir.index import Index
 from mailserver.store.maildir.listing import DIRECTORIES, Clock, directory_times
@@ -62,16 +62,23 @@ def unchanged(root: bytes, cache: IndexCache) -> Index | None:
     return None
 
 
-def thoroughly(root: bytes, anchor: bytes, owner: str, held: int | None, clock: Callable[[bytes], int]) -> Opened:
+def thoroughly(  # noqa: PLR0913, PLR0917  # it runs in a thread, which takes plain data
+    root: bytes,
+    anchor: bytes,
+    owner: str,
+    held: int | None,
+    clock: Callable[[bytes], int],
+    kept: Kept | None = None,
+) -> Opened:
     """Lock, finish a commit that a crash interrupted, and update the index. Unbounded work: for a thread.
 
     `clock` answers the time by the clock of a root's file system, in nanoseconds. `held` is the lock, if it was taken
-    already; every error releases it.
+    already; every error releases it. `kept` is an index of the cache, which saves reading its file if it is still that.
     """
     if held is None:
         held = make(root, anchor, owner)
     try:
-        return _refresh(root, held, partial(clock, root))
+        return _refresh(root, held, partial(clock, root), kept)
     except OSError as error:
         os.close(held)
         raise unavailable(error) from error
@@ -96,19 +103,30 @@ def make(root: bytes, anchor: bytes, owner: str) -> int:
         raise unavailable(error) from error
 
 
-def _refresh(root: bytes, held: int, clock: Clock) -> Opened:
+def _refresh(root: bytes, held: int, clock: Clock, kept: Kept | None) -> Opened:
     for directory in DIRECTORIES:
         make_below(root, root + directory[:-1])
     notes = [*_make_tmp(root), *journal.recover(root, clock), *unsynced()]
-    data = _read_index(root)
-    known = index.decode(data)
-    if known is not None and known[:2] == directory_times(root):
-        return Opened(held, known, identity(os.lstat(root + index.NAME)), notes)
-    scanned = scan(root, index.decode_rows(data), clock)
+    last = _last(root, kept)
+    if last is not None and last.found[:2] == directory_times(root):
+        return Opened(held, last.found, last.identity, notes)
+    scanned = scan(root, index.decode_rows(_read_index(root)) if last is None else last.found.rows, clock)
     clock()  # listed files are older than the lock's mtime, later ones are not
     if scanned.skipped:
         notes.append(f"{scanned.skipped} entries are not regular files and were skipped")
     return _written(root, held, scanned, notes)
+
+
+def _last(root: bytes, kept: Kept | None) -> Kept | None:
+    """The last index: the kept one if its file is still there, else that in the file; None when that cannot be used."""
+    try:
+        there = identity(os.lstat(root + index.NAME))
+    except OSError:
+        return None
+    if kept is not None and kept.identity == there:
+        return kept
+    found = index.decode(_read_index(root))
+    return None if found is None else Kept(there, found)
 
 
 def _make_tmp(root: bytes) -> list[str]:
@@ -134,6 +152,4 @@ def _written(root: bytes, held: int, scanned: Scan, notes: list[str]) -> Opened:
         written = index.write(root, data)
     except OSError as error:
         notes.append(f"the index cannot be written, so every login reads the directories: {error}")
-    found = index.decode(data)
-    assert found is not None  # noqa: S101  # it was encoded two lines above
-    return Opened(held, found, written, notes)
+    return Opened(held, Index.of(scanned.rows, scanned.new_time, scanned.cur_time), written, notes)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from mailserver.store.maildir import contents
 from mailserver.store.maildir import filenames as names
-from mailserver.store.maildir.index import CLAIMED, DISTRUSTED, UNTRUSTED, Row
+from mailserver.store.maildir.index import CLAIMED, DISTRUSTED, UNTRUSTED
 from mailserver.store.maildir.listing import PREFIX, Clock, by_identity, identity, look, look_until_complete
+from mailserver.store.maildir.rows import Row, Rows
 from mailserver.store.maildir.twins import Found, identify
 
 _RACY_NS = 2_000_000_000
@@ -24,7 +25,7 @@ _SEARCHES = 20
 class Scan(NamedTuple):
     """The rows of a maildrop in their order, and the directories' times, or UNTRUSTED where they prove nothing."""
 
-    rows: list[Row]
+    rows: Rows
     new_time: int
     cur_time: int
     skipped: int
@@ -37,21 +38,22 @@ def trusted(times: tuple[int, int], now: int) -> tuple[int, int]:
     return new_time, cur_time
 
 
-def scan(root: bytes, known: Sequence[Row], clock: Clock) -> Scan:
+def scan(root: bytes, known: Rows, clock: Clock) -> Scan:
     """List the maildrop, and measure only the messages that `known` lacks.
 
     A change after the listing is left to the next login, which finds other times; so no listing is repeated for it.
     """
-    listing = look_until_complete(root, (row.name for row in known), clock)
+    listing = look_until_complete(root, known.names, clock)
     rows = _rows(root, listing.files, known, clock)
     times = trusted(listing.times, listing.began) if listing.complete else (UNTRUSTED, UNTRUSTED)
     return Scan(rows, *times, listing.skipped)
 
 
-def _rows(root: bytes, files: Mapping[bytes, int], known: Sequence[Row], clock: Clock) -> list[Row]:
-    """The rows in their order."""
-    rows: list[Row] = []
-    lost = _looked_at(root, identify(root, files, known), rows)
+def _rows(root: bytes, files: dict[bytes, int], known: Rows, clock: Clock) -> Rows:
+    """The rows in their order; `files` loses the files whose rows stay as they are."""
+    changed = _changed(files, known)
+    rows = Rows()
+    lost = _looked_at(root, identify(root, files, map(known.__getitem__, changed)), rows)
     for _ in range(_SEARCHES):
         if not lost:
             break
@@ -61,14 +63,34 @@ def _rows(root: bytes, files: Mapping[bytes, int], known: Sequence[Row], clock: 
         hidden = [message for message, path in again if path is None and not listing.complete]
         moved = [message._replace(path=path) for message, path in again if path is not None]
         lost = hidden + _looked_at(root, moved, rows)
-    return sorted(rows, key=_order)
+    return known.merged(changed, rows.in_order())
 
 
-def _order(row: Row) -> tuple[int, bytes]:
-    return row.arrival, names.base(row.name[PREFIX:])
+def _changed(files: dict[bytes, int], known: Rows) -> list[int]:
+    """The indexes of the rows that must be identified again; takes the files of all other rows out of `files`.
+
+    A row stays as it is if its file is there under the same name with the same inode, and nothing else has its unique part:
+    neither another file nor another row. Of several rows with one unique part, all but one have a hash as unique-id.
+    """
+    changed = []
+    there: dict[bytes, int] = {}
+    take = files.pop
+    for at, (name, uidl, inode, flags) in enumerate(
+        zip(known.names, known.uidls, known.inodes, known.flags, strict=True)
+    ):
+        found = take(name, None)
+        if found != inode or flags & DISTRUSTED or uidl[0] == names.HASH:
+            changed.append(at)
+            if found is not None:
+                there[name] = found
+    files.update(there)
+    parts = {names.unique_part(name[PREFIX:]) for name in files}
+    twins = {at for at, uidl in enumerate(known.uidls) if uidl in parts}.difference(changed)
+    files.update((known.names[at], known.inodes[at]) for at in twins)
+    return sorted({*changed, *twins})
 
 
-def _looked_at(root: bytes, messages: Iterable[Found], rows: list[Row]) -> list[Found]:
+def _looked_at(root: bytes, messages: Iterable[Found], rows: Rows) -> list[Found]:
     """Add the rows of the messages to `rows`; answers the messages that were removed or renamed before that."""
     lost = []
     for message in messages:

@@ -9,8 +9,9 @@ from collections.abc import Set as AbstractSet
 from mailserver.store.maildir import filenames as names
 from mailserver.store.maildir import index
 from mailserver.store.maildir.files import read_whole, rename, shown
-from mailserver.store.maildir.index import CLAIMED, DISTRUSTED, UNTRUSTED, Row, write
+from mailserver.store.maildir.index import CLAIMED, DISTRUSTED, UNTRUSTED, write
 from mailserver.store.maildir.listing import PREFIX, Clock, look
+from mailserver.store.maildir.rows import Row, Rows
 from mailserver.store.maildir.same import Target, found_again
 
 
@@ -47,7 +48,7 @@ def _mend(root: bytes, lesson: Lesson) -> None:
     known = index.decode(data)
     if known is None:
         return
-    rows = [_mended(row, lesson) for row in index.decode_rows(data)]
+    rows = Rows(_mended(row, lesson) for row in known.rows)
     times = (UNTRUSTED, UNTRUSTED) if lesson.lied or None in lesson.mends.values() else (known.new_time, known.cur_time)
     write(root, index.encode(rows, *times))
 

@@ -88,7 +88,7 @@ class MaildirStore:
         index = None if held is None else opening.unchanged(root, self._cache)
         if held is not None and index is not None:
             return succeed(Maildrop(self._context, root, held, index))
-        thoroughly = opening.thoroughly, root, anchor, owner, held, self._clock
+        thoroughly = opening.thoroughly, root, anchor, owner, held, self._clock, self._cache.kept(root)
         opened = self._disk.open(root, *thoroughly, undo=_unlock, never_begun=partial(_give_back, held))
         return opened.addCallback(self._opened, root)
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import NamedTuple
 
 from mailserver.store.body import CHUNK
 from mailserver.store.maildir import filenames as names
 from mailserver.store.maildir.files import open_to_read
-from mailserver.store.maildir.index import Row
 from mailserver.store.maildir.listing import PREFIX
+from mailserver.store.maildir.rows import Row
 
 _NEVER = 2**63
 """Later than any mtime: for a file that cannot be examined."""
@@ -33,7 +33,7 @@ class Found(NamedTuple):
     """The message's row in the last index."""
 
 
-def identify(root: bytes, files: Mapping[bytes, int], known: Sequence[Row]) -> list[Found]:
+def identify(root: bytes, files: Mapping[bytes, int], known: Iterable[Row]) -> Iterator[Found]:
     """The messages in these files, each with a unique-id of its own."""
     alone: dict[bytes, bytes] = {}
     groups: dict[bytes, list[bytes]] = {}
@@ -43,28 +43,35 @@ def identify(root: bytes, files: Mapping[bytes, int], known: Sequence[Row]) -> l
         if first is not path:
             groups.setdefault(unique, [first]).append(path)
     rows, hashed = _by_unique_part(known)
-    found: list[Found] = []
+    taken: set[bytes] = set()
     fresh: list[tuple[list[Found], list[bytes]]] = []
     for unique, path in alone.items():
         row = rows.get(unique)
         if unique not in groups and unique not in hashed:
-            found.append(Found(path, files[path], names.unique_id(unique) if row is None else unique, row))
+            uidl = names.unique_id(unique) if row is None else unique
+            if names.is_hash(uidl):
+                taken.add(uidl)
+            yield Found(path, files[path], uidl, row)
             continue
-        paths = groups.get(unique, [path])
+        paths = sorted(groups.get(unique, [path]), key=_place)
         candidates = hashed.get(unique, []) if row is None else [*hashed.get(unique, ()), row]
         messages = _messages(root, paths, files)
         bases = [names.base(each.path[PREFIX:]) for each in messages]
         old, new = _recognise(messages, candidates)
-        found += old
+        taken.update(each.uidl for each in old)
+        yield from old
         if new:
             fresh.append((_in_order(root, new, first=b"" if candidates else names.unique_id(unique)), bases))
-    taken = {each.uidl for each in found} if fresh else set()
     for group, bases in fresh:
         for each in group:
             named = each._replace(uidl=_distinct(root, each, taken, bases))
             taken.add(named.uidl)
-            found.append(named)
-    return found
+            yield named
+
+
+def _place(path: bytes) -> tuple[bool, bytes]:
+    """Sorts the paths of a unique part: cur/ comes after new/, and no result depends on the order of a listing."""
+    return path.startswith(b"cur/"), path
 
 
 def same_contents(root: bytes, one: bytes, other: bytes) -> bool:
@@ -75,12 +82,13 @@ def same_contents(root: bytes, one: bytes, other: bytes) -> bool:
         return False
 
 
-def _by_unique_part(known: Sequence[Row]) -> tuple[dict[bytes, Row], dict[bytes, list[Row]]]:
+def _by_unique_part(known: Iterable[Row]) -> tuple[dict[bytes, Row], dict[bytes, list[Row]]]:
     """The rows by unique-id, which mostly is the unique part; and the rows with a hash as unique-id, by unique part."""
-    rows = {row.uidl: row for row in known}
+    rows: dict[bytes, Row] = {}
     hashed: dict[bytes, list[Row]] = {}
     for row in known:
-        if row.uidl.startswith(b","):
+        rows[row.uidl] = row
+        if names.is_hash(row.uidl):
             hashed.setdefault(names.unique_part(row.name[PREFIX:]), []).append(row)
     return rows, hashed
 

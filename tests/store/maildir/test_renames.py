@@ -15,6 +15,7 @@ from twisted.internet.defer import maybeDeferred
 from mailserver.errors import MessageGone, OutcomeUnknown
 from mailserver.store.maildir import index, journal, listing, locking, opening, promise, removal, scan
 from mailserver.store.maildir import maildrop as drop
+from mailserver.store.maildir.rows import Rows
 from mailserver.store.maildir.same import Target
 from tests.store.contract import ONE, TWO, contents
 from tests.store.maildir.maildirs import LoggedCase
@@ -48,7 +49,7 @@ class Mail:
         for name in (first, *OTHERS):
             (path / name).write_bytes(name.encode())
         self.clock = partial(locking.now, self.root)
-        self.rows = scan.scan(self.root, (), self.clock).rows
+        self.rows = scan.scan(self.root, Rows(), self.clock).rows
         self.since = self.clock()
 
     def task(self) -> tuple[list[Target], frozenset[int]]:
@@ -62,7 +63,7 @@ class Mail:
         return next(file for file in found if file.name.startswith("1700000002.b"))
 
     def left(self) -> list[bytes]:
-        return [row.uidl for row in scan.scan(self.root, (), self.clock).rows]
+        return [row.uidl for row in scan.scan(self.root, Rows(), self.clock).rows]
 
 
 def at_each_point(
@@ -116,7 +117,7 @@ def test_a_login_misses_no_message(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, move: tuple[str, str], known: bool
 ) -> None:
     def work(mail: Mail) -> None:
-        found = scan.scan(mail.root, mail.rows if known else (), mail.clock)
+        found = scan.scan(mail.root, mail.rows if known else Rows(), mail.clock)
         assert [row.uidl for row in found.rows] == UIDLS
         assert {row.inode for row in found.rows} == {row.inode for row in mail.rows}
 
@@ -138,7 +139,7 @@ def test_a_storm_without_end_hides_no_message_from_a_login(
         path.rename(mail.path / ("new/1700000002.b" if now % 3 else f"cur/1700000002.b:2,{next(flags)}"))
 
     monkeypatch.setattr(os, "scandir", Renames(rename).scandir)
-    for known in ((), mail.rows):
+    for known in (Rows(), mail.rows):
         found = scan.scan(mail.root, known, mail.clock)
         assert {row.uidl for row in found.rows} == set(UIDLS)
         assert (found.new_time, found.cur_time) == (index.UNTRUSTED, index.UNTRUSTED)
@@ -156,7 +157,7 @@ def test_a_message_that_is_renamed_whenever_it_is_looked_at_is_missed_by_no_logi
         return lstat(path)
 
     monkeypatch.setattr(os, "lstat", flee)
-    assert [row.uidl for row in scan.scan(mail.root, (), mail.clock).rows] == UIDLS
+    assert [row.uidl for row in scan.scan(mail.root, Rows(), mail.clock).rows] == UIDLS
     assert next(flags, None) is None
 
 
@@ -168,7 +169,7 @@ def test_a_login_in_a_storm_lists_three_times_when_nothing_is_missing(
     mail = Mail(tmp_path / "Maildir", "cur/1700000002.b:2,")
     busy = Renames(lambda _: [(mail.path / "new/.busy").touch(), (mail.path / "new/.busy").unlink()])
     monkeypatch.setattr(os, "scandir", busy.scandir)
-    scan.scan(mail.root, mail.rows if known else (), mail.clock)
+    scan.scan(mail.root, mail.rows if known else Rows(), mail.clock)
     assert busy.points == 3 * (2 * len(listing.DIRECTORIES) + len(UIDLS))
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from mailserver.store.maildir import index, scan
-from mailserver.store.maildir.index import CLAIMED, DISTRUSTED, WIRE, Row
+from mailserver.store.maildir.index import CLAIMED, DISTRUSTED, WIRE
+from mailserver.store.maildir.rows import Row, Rows
 
 WHEN = 1_600_000_000_000_005
 
@@ -26,7 +27,7 @@ def put(path: Path, data: bytes) -> None:
 
 
 def rows(maildrop: Path, *known: Row) -> list[Row]:
-    found = scan.scan(os.fsencode(maildrop) + b"/", known, lambda: 10**19).rows
+    found = scan.scan(os.fsencode(maildrop) + b"/", Rows(known), lambda: 10**19).rows
     return [row._replace(inode=0) for row in found]
 
 
@@ -41,7 +42,7 @@ def test_a_file_older_than_the_epoch_comes_first(maildrop: Path) -> None:
     put(maildrop / "new" / "0.a", b"")
     found = rows(maildrop)
     assert [row.uidl for row in found] == [b"0.a", b"letter"]
-    assert index.decode_rows(index.encode(found, 0, 0)) == found
+    assert list(index.decode_rows(index.encode(found, 0, 0))) == found
 
 
 def test_octets_in_the_name_save_the_reading(maildrop: Path) -> None:
@@ -81,4 +82,4 @@ def test_rows_stand_in_the_order_of_arrival_and_then_of_name(maildrop: Path) -> 
 def test_what_goes_or_turns_out_to_be_no_message_has_no_row(maildrop: Path, name: bytes) -> None:
     (maildrop / "new" / "link").symlink_to("/etc/passwd")
     os.mkfifo(maildrop / "new" / "fifo")
-    assert scan._rows(os.fsencode(maildrop) + b"/", {name: 1}, (), lambda: 10**19) == []
+    assert list(scan._rows(os.fsencode(maildrop) + b"/", {name: 1}, Rows(), lambda: 10**19)) == []

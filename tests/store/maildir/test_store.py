@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from twisted.internet import reactor
@@ -24,6 +24,7 @@ from mailserver.store import MaildirStore
 from mailserver.store.maildir import index, listing, maildrop, promise, scan
 from mailserver.store.maildir import store as maildir
 from mailserver.store.maildir.listing import Clock, Listing
+from mailserver.store.maildir.rows import Row, Rows
 from mailserver.store.maildir.same import Target
 from tests.store.contract import BARE, ONE, TWO, contents, on_the_wire
 from tests.store.maildir.maildirs import LoggedCase, MaildirCase
@@ -65,9 +66,7 @@ class Unchanged(MaildirCase):
         maildrop.release()
 
     async def test_a_big_index_is_loaded_off_the_reactor(self) -> None:
-        rows = [
-            index.Row(number, b"new/%d.M1P1.h" % number, b"%d.M1P1.h" % number, 9, 9, 0) for number in range(100_000)
-        ]
+        rows = [Row(number, b"new/%d.M1P1.h" % number, b"%d.M1P1.h" % number, 9, 9, 0) for number in range(100_000)]
         await self.settled()
         index.write(self.octets(), index.encode(rows, *listing.directory_times(self.octets())))
         opened = self.make().open(self.user("alice"), "me")
@@ -273,16 +272,14 @@ class Racy(MaildirCase):
     async def test_a_delivery_during_the_scan_is_seen(self) -> None:
         self.deliver("alice", ONE)
         self.stamp("alice", 1)
-        deliver = self.deliver
+        look = scan.look_until_complete
 
-        class KnownWhile(list[index.Row]):
-            """Read between the listing and the end of the scan."""
+        def deliver_and_look(*args: Any) -> Listing:
+            self.deliver("alice", TWO)
+            return look(*args)
 
-            def __iter__(self) -> Iterator[index.Row]:
-                deliver("alice", TWO)
-                return super().__iter__()
-
-        found = scan.scan(self.octets(), KnownWhile(), time.time_ns)
+        self.patch(scan, "look_until_complete", deliver_and_look)
+        found = scan.scan(self.octets(), Rows(), time.time_ns)
         assert len(found.rows) >= 2
         assert found.new_time == index.UNTRUSTED
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mailserver.store.maildir import filenames as names
 from mailserver.store.maildir import twins
-from mailserver.store.maildir.index import Row
+from mailserver.store.maildir.rows import Row
 from tests.store.contract import ONE, THREE, TWO, contents
 from tests.store.maildir.maildirs import LoggedCase
 
@@ -114,7 +114,7 @@ class Twins(LoggedCase):
         self.deliver("alice", TWO, f"cur/{X}:2,")
         rows = [Row(1, f"cur/{X},S=1:2,".encode(), one, 1, 1, 0), Row(1, f"cur/{X}:2,".encode(), two, 1, 1, 0)]
         files = {row.name: 10 + at for at, row in enumerate(rows)}
-        found = twins.identify(self.octets(), files, rows)
+        found = list(twins.identify(self.octets(), files, rows))
         assert {each.path: each.uidl for each in found} == {row.name: row.uidl for row in rows}
 
     async def test_a_restored_maildrop_keeps_all_unique_ids(self) -> None:
@@ -160,7 +160,7 @@ NOWHERE = bytes(Path("/nowhere")) + b"/"
 
 @given(st.dictionaries(PATHS, st.integers(0, 6)))
 def test_unique_ids_are_unique_and_allowed_whatever_lies_there(files: dict[bytes, int]) -> None:
-    found = twins.identify(NOWHERE, files, ())
+    found = list(twins.identify(NOWHERE, files, ()))
     assert len({each.uidl for each in found}) == len(found)
     assert all(1 <= len(each.uidl) <= 70 and all(0x21 <= octet <= 0x7E for octet in each.uidl) for each in found)
     assert {names.unique_part(each.path[4:]) for each in found} == {names.unique_part(path[4:]) for path in files}
@@ -172,7 +172,7 @@ def test_what_is_known_keeps_its_unique_id_whatever_comes_or_goes(
 ) -> None:
     rows = [Row(1, each.path, each.uidl, 1, 1, 0, each.inode) for each in twins.identify(NOWHERE, before, ())]
     old = {(names.unique_part(row.name[4:]), row.inode): row.uidl for row in rows}
-    found = twins.identify(NOWHERE, after, rows)
+    found = list(twins.identify(NOWHERE, after, rows))
     assert len({each.uidl for each in found}) == len(found)
     for each in found:
         identity = names.unique_part(each.path[4:]), each.inode
