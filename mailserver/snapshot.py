@@ -32,7 +32,7 @@ class Snapshot(Sequence[Message]):
         if not len(uidls) == len(octets) == len(wire):
             raise ValueError("the columns of a snapshot have different lengths")
         self.uidls, self.octets, self.wire = uidls, octets, wire
-        self.total = sum(octets)
+        self.total = sum(sum(octets[at : at + BLOCK]) for at in range(0, len(octets), BLOCK))
         self._scan: dict[int, bytes] = {}
         self._unique: dict[int, bytes] = {}
 

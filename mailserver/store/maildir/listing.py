@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from mailserver.store.maildir import filenames as names
+from mailserver.store.maildir.pieces import one_by_one
 
 DIRECTORIES = (b"new/", b"cur/")
 """In the order of reading: a message that moves from new/ to cur/ meanwhile is seen twice, never missed."""
@@ -74,7 +75,7 @@ def look(root: bytes, clock: Clock) -> Listing:
     skipped = 0
     for directory in DIRECTORIES:
         with os.scandir(root + directory) as entries:
-            for entry in entries:
+            for entry in one_by_one(entries):
                 name = entry.name
                 if name[0] == _DOT:
                     continue

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar, overload
 
 from mailserver.store.maildir import filenames as names
 from mailserver.store.maildir.listing import PREFIX
-from mailserver.store.maildir.pieces import in_order
+from mailserver.store.maildir.pieces import in_order, one_by_one
 
 _T = TypeVar("_T")
 
@@ -51,7 +51,7 @@ class Rows(Sequence[Row]):
         self.octets = array("Q")
         self.inodes = array("Q")
         self.flags = bytearray()
-        for row in rows:
+        for row in one_by_one(rows):
             self.append(row)
 
     def append(self, row: Row) -> None:
@@ -87,7 +87,8 @@ class Rows(Sequence[Row]):
 
     def in_order(self) -> Rows:
         """The rows in their order."""
-        return Rows(map(self.__getitem__, in_order(list(map(_key, self.arrivals, self.names, self.uidls)))))
+        keys = list(one_by_one(map(_key, self.arrivals, self.names, self.uidls)))
+        return Rows(map(self.__getitem__, in_order(keys)))
 
     def merged(self, gone: Sequence[int], added: Rows) -> Rows:
         """These rows, which are in their order, without those at `gone`; and the `added` ones, which are in theirs."""
@@ -117,7 +118,7 @@ class Rows(Sequence[Row]):
     def _places(self, added: Rows) -> Iterator[int]:
         """For each added row, the index of the row that it goes before."""
         place = 0
-        for arrival, name in zip(added.arrivals, added.names, strict=True):
+        for arrival, name in one_by_one(zip(added.arrivals, added.names, strict=True)):
             place = bisect_left(self.arrivals, arrival, place)
             same = bisect_right(self.arrivals, arrival, place)
             place = bisect_left(self.names, _base(name), place, same, key=_base)

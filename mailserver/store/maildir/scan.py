@@ -11,6 +11,7 @@ from mailserver.store.maildir import contents
 from mailserver.store.maildir import filenames as names
 from mailserver.store.maildir.index import CLAIMED, DISTRUSTED, UNTRUSTED
 from mailserver.store.maildir.listing import PREFIX, Clock, by_identity, identity, look, look_until_complete
+from mailserver.store.maildir.pieces import in_turns, one_by_one
 from mailserver.store.maildir.rows import Row, Rows
 from mailserver.store.maildir.twins import Found, identify
 
@@ -20,6 +21,10 @@ ticks of milliseconds to 2 s (FAT, old NFS)."""
 
 _SEARCHES = 20
 """Listings in search of messages that were renamed before they were measured; the next login finds the remaining ones."""
+
+
+_FILES = 32
+"""Files that are measured at a time, before other threads have a turn: about a millisecond."""
 
 
 class Scan(NamedTuple):
@@ -75,17 +80,16 @@ def _changed(files: dict[bytes, int], known: Rows) -> list[int]:
     changed = []
     there: dict[bytes, int] = {}
     take = files.pop
-    for at, (name, uidl, inode, flags) in enumerate(
-        zip(known.names, known.uidls, known.inodes, known.flags, strict=True)
-    ):
+    columns = zip(known.names, known.uidls, known.inodes, known.flags, strict=True)
+    for at, (name, uidl, inode, flags) in enumerate(one_by_one(columns)):
         found = take(name, None)
         if found != inode or flags & DISTRUSTED or uidl[0] == names.HASH:
             changed.append(at)
             if found is not None:
                 there[name] = found
     files.update(there)
-    parts = {names.unique_part(name[PREFIX:]) for name in files}
-    twins = {at for at, uidl in enumerate(known.uidls) if uidl in parts}.difference(changed)
+    parts = {names.unique_part(name[PREFIX:]) for name in one_by_one(files)}
+    twins = {at for at, uidl in enumerate(one_by_one(known.uidls)) if uidl in parts}.difference(changed)
     files.update((known.names[at], known.inodes[at]) for at in twins)
     return sorted({*changed, *twins})
 
@@ -93,7 +97,7 @@ def _changed(files: dict[bytes, int], known: Rows) -> list[int]:
 def _looked_at(root: bytes, messages: Iterable[Found], rows: Rows) -> list[Found]:
     """Add the rows of the messages to `rows`; answers the messages that were removed or renamed before that."""
     lost = []
-    for message in messages:
+    for message in in_turns(messages, _FILES):
         try:
             row = _row(root, message)
         except FileNotFoundError:

@@ -17,6 +17,7 @@ from mailserver.store.body import CHUNK
 from mailserver.store.maildir import filenames as names
 from mailserver.store.maildir.files import open_to_read
 from mailserver.store.maildir.listing import PREFIX
+from mailserver.store.maildir.pieces import one_by_one
 from mailserver.store.maildir.rows import Row
 
 _NEVER = 2**63
@@ -37,7 +38,7 @@ def identify(root: bytes, files: Mapping[bytes, int], known: Iterable[Row]) -> I
     """The messages in these files, each with a unique-id of its own."""
     alone: dict[bytes, bytes] = {}
     groups: dict[bytes, list[bytes]] = {}
-    for path in files:
+    for path in one_by_one(files):
         unique = names.unique_part(path[PREFIX:])
         first = alone.setdefault(unique, path)
         if first is not path:
