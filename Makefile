@@ -40,7 +40,7 @@ check: debian $(VENV)/.dev $(VENV)/.gssapi  ## the gate: lint, format, types, an
 crash: $(VENV)/.dev  ## kill the server hundreds of times, and count the messages
 	@CRASH_RUNS=500 $(PYTEST) tests/crash
 
-bench: $(VENV)/.dev  ## measure us beside other servers (root; see docs/performance.md)
+bench: $(VENV)/.dev  ## measure us beside other servers, or alone (see docs/performance.md)
 	@$(BIN)/python bench/compare.py
 
 docs: $(VENV)/.dev  ## check the pages: links, settings, and the programs in them

@@ -2,7 +2,8 @@
  *
  * Each of C concurrent connections runs one session after another, one account each in turn:
  *   greeting, USER, PASS, then the script (STAT, LIST, UIDL, RETR of messages 1..K), QUIT.
- * With --pipeline, everything after PASS goes out in one write. With --idle, each logs in and stays.
+ * With --pipeline, everything after PASS goes out in one write. With --idle, each logs in and stays. With --sessions N, it ends
+ * after so many.
  * Prints sessions/s, commands/s, MB/s received and the session latency percentiles, and the client's own CPU seconds.
  *
  * cc -O2 -o popload popload.c -lssl -lcrypto
@@ -23,9 +24,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAXSTEP = 100000 };
+enum { CROWD = 100 };       /* idle connections from one address */
 static char *host = "127.0.0.1", *userfmt = "user%d", *password = "secret";
 static int port = 110, conns = 8, users = 100, nretr = 0, do_list = 0, do_uidl = 0, pipeline = 0, tls = 0, resume = 0, dele = 0, idle = 0;
+static long limit = 0, begun; /* sessions to begin at most, 0: as many as there is time for */
 static double duration = 5;
 static SSL_CTX *ctx;
 static SSL_SESSION *saved;
@@ -73,6 +75,12 @@ static void start(struct conn *c) {
   int one = 1; setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
   struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(port) };
   inet_pton(AF_INET, host, &a.sin_addr);
+  if (idle) {                /* a crowd has several addresses: servers limit the connections of each */
+    struct sockaddr_in from = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK + (c - cs) / CROWD) };
+    setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
+    if (bind(c->fd, (void *)&from, sizeof from) < 0) { perror("bind"); exit(1); }
+  }
+  begun++;
   if (connect(c->fd, (void *)&a, sizeof a) < 0 && errno != EINPROGRESS) { perror("connect"); exit(1); }
   c->account = next_account++ % users;
   c->step = 0; c->multi = 0; c->linelen = 0; c->outlen = c->outpos = 0; c->inlines = 0; c->t0 = now(); c->pending = 1;
@@ -87,7 +95,7 @@ static void finish(struct conn *c, int ok) {
   close(c->fd);
   if (ok) { sessions++; if (nlat == caplat) { caplat = caplat ? caplat * 2 : 65536; lat = realloc(lat, caplat * sizeof *lat); } lat[nlat++] = now() - c->t0; }
   else errors++;
-  if (now() < deadline && !idle) start(c); else c->fd = -1;   /* an idle one that is refused is not tried again: it counts */
+  if (now() < deadline && !idle && (!limit || begun < limit)) start(c); else c->fd = -1;   /* an idle one that is refused is not tried again: it counts */
 }
 
 static int flush(struct conn *c) {
@@ -154,14 +162,14 @@ static int eat(struct conn *c, const char *p, size_t n) {
 static int cmp(const void *a, const void *b) { double x = *(double *)a - *(double *)b; return x < 0 ? -1 : x > 0; }
 
 int main(int argc, char **argv) {
-  static struct option o[] = {{"host",1,0,'h'},{"port",1,0,'p'},{"conns",1,0,'c'},{"users",1,0,'u'},{"userfmt",1,0,'f'},{"password",1,0,'w'},{"retr",1,0,'r'},{"list",0,0,'l'},{"uidl",0,0,'i'},{"pipeline",0,0,'P'},{"tls",0,0,'t'},{"resume",0,0,'R'},{"seconds",1,0,'s'},{"dele",0,0,'d'},{"idle",0,0,'I'},{0,0,0,0}};
+  static struct option o[] = {{"host",1,0,'h'},{"port",1,0,'p'},{"conns",1,0,'c'},{"users",1,0,'u'},{"userfmt",1,0,'f'},{"password",1,0,'w'},{"retr",1,0,'r'},{"list",0,0,'l'},{"uidl",0,0,'i'},{"pipeline",0,0,'P'},{"tls",0,0,'t'},{"resume",0,0,'R'},{"seconds",1,0,'s'},{"dele",0,0,'d'},{"idle",0,0,'I'},{"sessions",1,0,'n'},{0,0,0,0}};
   int k;
   while ((k = getopt_long(argc, argv, "", o, 0)) != -1) switch (k) {
     case 'h': host = optarg; break; case 'p': port = atoi(optarg); break; case 'c': conns = atoi(optarg); break;
     case 'u': users = atoi(optarg); break; case 'f': userfmt = optarg; break; case 'w': password = optarg; break;
     case 'r': nretr = atoi(optarg); break; case 'l': do_list = 1; break; case 'i': do_uidl = 1; break;
     case 'P': pipeline = 1; break; case 't': tls = 1; break; case 'R': resume = 1; break; case 's': duration = atof(optarg); break;
-    case 'd': dele = 1; break; case 'I': idle = 1; break; default: return 2; }
+    case 'd': dele = 1; break; case 'I': idle = 1; break; case 'n': limit = atol(optarg); break; default: return 2; }
   nsteps = 3 + do_list + do_uidl + nretr + (dele ? nretr : 0) + 1;
   if (tls) { ctx = SSL_CTX_new(TLS_client_method()); SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER); if (resume) SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT); }
   ep = epoll_create1(0);

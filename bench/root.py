@@ -1,0 +1,26 @@
+"""The folder that runs work in, and the lock that keeps two of them from disturbing each other."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = Path(os.environ.get("BENCH_ROOT") or Path(tempfile.gettempdir()) / "mailserver-bench")
+
+
+@contextmanager
+def alone() -> Generator[None]:
+    """Wait until no other run is at work in this folder: both would measure each other, and share maildrops."""
+    ROOT.mkdir(exist_ok=True, parents=True)
+    with (ROOT / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another run in {ROOT}", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
