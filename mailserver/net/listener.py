@@ -25,12 +25,16 @@ from mailserver.limits import Limits
 from mailserver.net.connection import Connection
 from mailserver.net.haproxy import Network, ProxyFactory
 from mailserver.net.places import Places, TurnedAway
+from mailserver.net.rounds import Rounds
 from mailserver.net.tls_transport import TLSFactory
 
 log = Logger()
 
 SWEEP_SECONDS = 5.0
 """The interval of the timeout sweep: one sweep costs less than a timer per connection, and 5 seconds more do not matter."""
+
+PAUSE_SECONDS = 0.01
+"""The pause after a slice of the sweep, in which others have their turns: 10,000 connections take half a second."""
 
 
 class Listener(ServerFactory):
@@ -58,7 +62,7 @@ class Listener(ServerFactory):
         self.places = places or Places(self.limits.connections, self.limits.connections_per_address)
         self._mark = secrets.token_hex(3)
         self._numbers = count(1)
-        self._connections: set[Connection] = set()
+        self._connections = Rounds[Connection]()
         self._turned_away: set[TurnedAway] = set()
         self._sweeping: IDelayedCall | None = None
         self._drains: list[Deferred[None]] = []
@@ -113,7 +117,7 @@ class Listener(ServerFactory):
 
     def ended(self, connection: Connection) -> None:
         """Forget a connection that was lost."""
-        self._connections.discard(connection)
+        self._connections.pop(connection, None)
         self.places.give_back(connection.peer)
         if not self._connections:
             drains, self._drains = self._drains, []
@@ -153,24 +157,35 @@ class Listener(ServerFactory):
 
     def _wake(self) -> None:
         if self._sweeping is None:
-            self._sweeping = self.clock.callLater(SWEEP_SECONDS, self._sweep)
+            self._sweeping = self.clock.callLater(SWEEP_SECONDS, self._begin_sweep)
 
     def _rest(self) -> None:
         """Cancel the timer, unless a port listens: keeping it for the next client costs less than a new one."""
-        if self._sweeping is not None and not (self.numPorts or self._connections or self._turned_away):
+        if self._sweeping is None or not self._sweeping.active():  # the sweep under way decides when it ends
+            return
+        if not (self.numPorts or self._connections or self._turned_away):
             self._sweeping.cancel()
             self._sweeping = None
 
-    def _sweep(self) -> None:
-        self._sweeping = None
-        if self._connections or self._turned_away:
-            self._wake()
+    def _begin_sweep(self) -> None:
         now = self.clock.seconds()
         self.places.tally.catch_up(now)
-        for connection in tuple(self._connections):
-            self._look_at(connection, now)
-        for stranger in tuple(self._turned_away):
+        for stranger in tuple(self._turned_away):  # at most TURNED_AWAY
             self._look_at(stranger, now)
+        self._connections.begin()
+        self._sweep(now)
+
+    def _sweep(self, began: float) -> None:
+        """Look at some connections, and leave the others to a later turn of the reactor."""
+        now = self.clock.seconds()
+        for connection in self._connections.slice():
+            self._look_at(connection, now)
+        if not self._connections.over:
+            self._sweeping = self.clock.callLater(PAUSE_SECONDS, self._sweep, began)
+        elif self._connections or self._turned_away:
+            self._sweeping = self.clock.callLater(max(0.0, began + SWEEP_SECONDS - now), self._begin_sweep)
+        else:
+            self._sweeping = None
 
     def _look_at(self, each: Connection | TurnedAway, now: float) -> None:
         try:

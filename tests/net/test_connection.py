@@ -236,7 +236,7 @@ class DirectTests(SocketCase):
         client.transport.write(LOGIN)
         while not server.lost:
             await self.turn()
-        assert server.factory._connections == set()
+        assert not server.factory._connections
         assert not self.named("fault")
 
     async def test_a_full_socket_and_quit_at_once_lose_nothing(self) -> None:
