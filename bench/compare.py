@@ -36,7 +36,7 @@ from bench import maildrops, measures, tools
 from bench.machine import versions
 from bench.maildrops import MAILDROPS
 from bench.root import alone
-from bench.scenarios import SCENARIOS, WORK, Scenario
+from bench.scenarios import AGES, SCENARIOS, Scenario
 from bench.servers import BUILT_IN, WORKERS, Server
 
 GROUPS = ("small", "tls", "wire", "bulk", "many", "aged", "workers", "new10", "idle")
@@ -75,7 +75,8 @@ def make_maildrops(options: argparse.Namespace, names: list[str]) -> None:
     own = [maildrops.growing(name, options.messages) for name in names if name != "limit"]
     maildrops.write_users([*MAILDROPS.values(), *own])
     scenarios = [scenario for group in options.only for scenario in SCENARIOS.get(group, [])]
-    scenarios += WORK if "aged" in options.only else []
+    if "aged" in options.only:
+        scenarios += [each for scenario, work in AGES for each in (scenario, *work)]
     wanted = {scenario.maildrops for scenario in scenarios} | {"idle"} & set(options.only)
     for drops in [*(MAILDROPS[name] for name in sorted(wanted)), *(own if "new10" in options.only else [])]:
         maildrops.fill(drops)
@@ -99,9 +100,11 @@ class Comparison:
         elif group == "new10":
             label = f"first login after {measures.DELIVERED} new in {self.options.messages:,}"
             self.keep(label, measures.first_logins(real, self.options.messages, rounds))
+        elif group == "aged":
+            for scenario, work in AGES:
+                measures.age(real, work, seconds)
+                self.keep(scenario.label, measures.sessions(real, scenario, seconds, rounds))
         else:
-            if group == "aged":
-                measures.age(real, seconds)
             for scenario in SCENARIOS[group]:
                 able = self.pairs if group == "workers" else self.servers if floor(scenario) else real
                 self.keep(scenario.label, measures.sessions(able, scenario, seconds, rounds))

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.figures import medians, ratio
 from bench.maildrops import IDLE, deliver, growing
-from bench.scenarios import HELD, WORK, Scenario, command, run
+from bench.scenarios import HELD, Scenario, command, run
 from bench.servers import Server
 
 Rounds = dict[str, list[dict[str, Any]]]
@@ -56,11 +56,11 @@ def show(label: str, results: Rounds, compared: Callable[[str], str | None]) -> 
         print(line, flush=True)
 
 
-def age(servers: Sequence[Server], seconds: float) -> None:
+def age(servers: Sequence[Server], work: Sequence[Scenario], seconds: float) -> None:
     """Give servers other work, as hours in the life of a process do."""
     for server in servers:
-        for work in WORK:
-            run(server, work, max(seconds, WARM_SECONDS))
+        for each in work:
+            run(server, each, max(seconds, WARM_SECONDS))
 
 
 def first_logins(servers: Sequence[Server], messages: int, rounds: int) -> Rounds:
