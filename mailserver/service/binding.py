@@ -18,12 +18,16 @@ from twisted.internet.tcp import Port
 
 from mailserver.config.kinds import KINDS, Listen
 from mailserver.errors import ConfigError
+from mailserver.net.hub import loop_of
 from mailserver.service.closing import close_ports
 from mailserver.service.endpoints import unfit
 
 BACKLOG: Final = 1024
 """Connections that may wait to be accepted, unless an endpoint says otherwise: cron starts its clients by the hundred in one
 second, and Twisted's 50 would make the others wait for a second SYN."""
+
+_PLAIN: Final = frozenset({"tcp", "tcp6", "unix", "systemd"})
+"""Endpoints that only listen, and so can do it in our own loop; what a plugin's needs of a reactor nobody knows."""
 
 _REMEDIES: Final = {
     errno.EADDRINUSE: "it is in use: stop the program that uses it (see ss -ltnp), or choose another",
@@ -82,17 +86,18 @@ class Socket:
     def accept(self, factory: IProtocolFactory) -> None:
         """Begin to accept connections, for `factory` to serve."""
         self.gate.open(factory)
-        self.port.reactor.addReader(self.port)
+        self.port.startReading()
 
 
 async def bind(listen: Listen, reactor: Any, kinds: Iterable[str] = KINDS) -> list[Socket]:
     """Bind all the ports without accepting connections. Errors: ConfigError with all problems; then no port is bound."""
+    loop = loop_of(reactor)
     bound: list[Socket] = []
     problems: list[str] = []
     for kind in kinds:
         for endpoint in listen.of(kind):
             try:
-                bound.append(await _bind_one(kind, endpoint, reactor))
+                bound.append(await _bind_one(kind, endpoint, reactor, loop))
             except CannotListenError as error:
                 problems.append(f'listen.{kind}: cannot listen on "{endpoint}": {_remedy(error.socketError)}')
             except OSError as error:  # a Unix socket's lock file
@@ -105,19 +110,21 @@ async def bind(listen: Listen, reactor: Any, kinds: Iterable[str] = KINDS) -> li
     return bound
 
 
-async def _bind_one(kind: str, endpoint: str, reactor: Any) -> Socket:
+async def _bind_one(kind: str, endpoint: str, reactor: Any, loop: Any) -> Socket:
     gate = Gate(kind)
     direct = endpoint.removeprefix("haproxy:")
     parts = re.split(r"(?<!\\):", direct)  # a fourth is the backlog, with or without its name
     queued = parts[0] in ("tcp", "tcp6", "unix") and len(parts) < 4 and ":backlog=" not in direct  # noqa: PLR2004
     try:
-        server = serverFromString(reactor, f"{direct}:backlog={BACKLOG}" if queued else direct)
+        server = serverFromString(
+            loop if parts[0] in _PLAIN else reactor, f"{direct}:backlog={BACKLOG}" if queued else direct
+        )
     except LookupError:
         if not direct.startswith("systemd:"):
             raise
         raise ValueError("systemd passed no such socket: the service must be started by its .socket unit") from None
     port = await server.listen(gate)
-    reactor.removeReader(port)
+    port.stopReading()
     return Socket(kind, endpoint, port, gate)
 
 

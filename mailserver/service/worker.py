@@ -32,6 +32,7 @@ from zope.interface import implementer
 from mailserver.clock import steady
 from mailserver.config.problems import Problems
 from mailserver.config.reading import revive
+from mailserver.net.hub import loop_of
 from mailserver.service.channel import FIRST_SOCKET, RELOADED, SERVING, say
 from mailserver.service.closing import close_ports
 from mailserver.service.failures import report
@@ -79,10 +80,11 @@ async def serve(spec: dict[str, Any], reactor: Any) -> None:
         become(config.user)
     await server.start()
     ports = []
+    loop = loop_of(reactor)
     for descriptor, (kind, endpoint) in enumerate(spec["sockets"], FIRST_SOCKET):
         with socket.socket(fileno=descriptor) as adopted:  # Twisted duplicates it
             factory = server.factory(kind, endpoint)
-            ports.append(reactor.adoptStreamPort(adopted.fileno(), adopted.family, factory))
+            ports.append(loop.adoptStreamPort(adopted.fileno(), adopted.family, factory))
 
     async def stop() -> None:
         await close_ports(ports)

@@ -23,6 +23,7 @@ from mailserver.envelope import EnvelopeHeaders, read_envelope
 from mailserver.errors import MaildropInUse
 from mailserver.interfaces import IMaildrop
 from mailserver.net import POP3ServerFactory
+from mailserver.net.hub import loop_of
 from mailserver.snapshot import Message, Snapshot
 from mailserver.store.body import BytesBody, FileBody
 from mailserver.tls.certificate_store import CertificateStore
@@ -220,6 +221,8 @@ class SocketCase(TestCase):
         from twisted.internet import reactor
 
         self.reactor: Any = reactor
+        self.loop: Any = loop_of(reactor)
+        """What the servers listen with, as the service does."""
         self.events: list[dict[str, Any]] = []
         globalLogPublisher.addObserver(self.events.append)
         self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
@@ -255,7 +258,7 @@ class SocketCase(TestCase):
         watched.buildProtocol = built
         if isinstance(getattr(watched, "clock", None), Clock):
             self.keep_turning(watched.clock)
-        port = self.reactor.listenTCP(0, serving, interface="127.0.0.1")
+        port = self.loop.listenTCP(0, serving, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         return int(port.getHost().port)
 

@@ -118,3 +118,9 @@ class OverSocketsTests(SocketCase):
         client.transport.write(LOGIN + b"QUIT\r\n" + b"NOOP\r\n" * 100_000)
         assert (await client.ended).endswith(b"+OK signing off\r\n")
         assert self.servers[0].session.unread < 64 * 1024
+
+
+class OverTwistedsPortsTests(OverSocketsTests):
+    def setUp(self) -> None:
+        super().setUp()
+        self.loop = self.reactor

@@ -140,7 +140,7 @@ class OverSocketsTests(SocketCase):
         factory.buildProtocol = lambda addr: self.servers.append(build(addr)) or self.servers[-1]
         self.keep_turning(factory.clock)
         path = str(Path(self.mktemp()))
-        port = self.reactor.listenUNIX(path, factory)
+        port = self.loop.listenUNIX(path, factory)
         self.addCleanup(port.stopListening)
         client = await connectProtocol(UNIXClientEndpoint(self.reactor, path), Client())
         self.clients.append(client)
@@ -238,6 +238,12 @@ class OverSocketsTests(SocketCase):
         await client.ended
         assert client.received.endswith(response(MESSAGES[4]) + response(MESSAGES[5]) + b"+OK\r\n")
         assert client.eof
+
+
+class OverTwistedsPortsTests(OverSocketsTests):
+    def setUp(self) -> None:
+        super().setUp()
+        self.loop = self.reactor
 
 
 def test_the_messages_cover_both_forms() -> None:

@@ -13,7 +13,9 @@ from twisted.trial.unittest import TestCase
 
 from mailserver.config.kinds import Listen
 from mailserver.errors import ConfigError
+from mailserver.net.hub import Hub
 from mailserver.service.binding import bind, written
+from tests.tls.handshakes import write_pair
 
 
 @pytest.mark.parametrize(
@@ -32,6 +34,11 @@ class Greeting(Protocol):
     def connectionMade(self):
         self.transport.write(b"welcome")
         self.transport.loseConnection()
+
+
+def made(folder):
+    folder.mkdir()
+    return folder
 
 
 class BindingTests(TestCase):
@@ -58,6 +65,18 @@ class BindingTests(TestCase):
             heard = Deferred()
             reactor.addReader(Ear(client, heard))
             assert await heard == b"welcome"
+
+    async def test_over_the_epoll_reactor_all_ports_share_a_hub_but_those_of_plugins(self):
+        folder = made(Path(self.mktemp()))
+        pair = write_pair(folder, "a", ["localhost"])
+        foreign = f"ssl:0:interface=127.0.0.1:privateKey={pair.key}:certKey={pair.certificate}"
+        endpoints = ("tcp:0:interface=127.0.0.1", f"haproxy:unix:{folder}/socket", foreign)
+        tcp, unix, ssl = await bind(Listen(pop3=endpoints), reactor)
+        for each in (tcp, unix, ssl):
+            self.addCleanup(each.port.stopListening)
+        assert isinstance(tcp.port.reactor, Hub)
+        assert unix.port.reactor is tcp.port.reactor
+        assert ssl.port.reactor is reactor
 
 
 class Ear:

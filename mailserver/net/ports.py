@@ -1,0 +1,114 @@
+"""Ports and connections of a `Hub`: Twisted's, with an accept and a close that cost no more than they must.
+
+Beside public names of Twisted's they use `_buildAddr`, `_addressType`, `_shouldShutdown` and `_fromListeningDescriptor`, and
+`_accept` of Python's sockets; tests/net/test_ports.py fails where one is missing.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, Final, cast
+
+from twisted.internet import abstract, tcp, unix
+from twisted.internet.address import IPv6Address
+from twisted.internet.interfaces import IProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+log = Logger()
+
+ACCEPTS: Final = 16
+"""Connections that are accepted at once, each with its greeting: less than a millisecond."""
+
+_NUMERIC: Final = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+
+
+class Transport(tcp.Server):
+    """A connection over TCP. It costs no more than it must to make and to close; the rest is Twisted's."""
+
+    _shouldShutdown = False  # close(2) does the same; a system call less
+
+    reactor: Any
+
+    def __init__(  # Twisted's own also formats two texts for its log
+        self, skt: Any, protocol: IProtocol, client: Any, server: Any, sessionno: int, reactor: Any
+    ) -> None:
+        abstract.FileDescriptor.__init__(self, reactor)
+        skt.setblocking(False)
+        self.socket = skt
+        self.fileno = skt.fileno
+        self.protocol = protocol
+        self.client = client
+        self.hostname = client[0]
+        self.server = server
+        self.sessionno = sessionno
+        if len(client) > 2:  # noqa: PLR2004 - an IPv6 address has a flow and a scope, too
+            self._addressType = IPv6Address
+        self.connected = 1
+        reactor.addReader(self)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Close the socket, and tell the protocol."""
+        if self.connected:
+            self.reactor.forget(self.fileno())
+        super().connectionLost(reason)
+
+    def logPrefix(self) -> str:
+        """For Twisted's own log lines."""
+        return f"{self.server.logPrefix()},{self.sessionno},{self.hostname}"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.logPrefix()}>"
+
+
+class Port(tcp.Port):
+    """A listening socket. It accepts several connections at once, each with fewer look-ups than Twisted's port."""
+
+    transport: Any = Transport
+    factory: Any
+
+    def doRead(self) -> None:
+        """Accept the connections that wait, up to a bound which follows how many there are."""
+        accept = cast(Any, self.socket)._accept  # the public `accept` looks up enumerations for 4 us
+        bound = min(self.numberAccepts, ACCEPTS)
+        for count in range(bound):
+            try:
+                fd, client = accept()
+            except BlockingIOError:
+                self.numberAccepts = count or 1
+                return
+            except OSError:  # too many open files, for which Twisted has a descriptor in reserve
+                super().doRead()
+                return
+            self._begin(socket.SocketType(self.addressFamily, self.socketType, 0, fd), client)
+        self.numberAccepts = bound * 2
+
+    def _begin(self, skt: Any, client: Any) -> None:
+        """Make the connection of an accepted socket; a fault ends it, and no other."""
+        transport = None
+        try:
+            client = self._named(client)
+            protocol = self.factory.buildProtocol(self._buildAddr(client))
+            if protocol is not None:
+                self.sessionno += 1
+                transport = self.transport(skt, protocol, client, self, self.sessionno - 1, self.reactor)
+                protocol.makeConnection(transport)
+                return
+        except BaseException:  # noqa: BLE001 - as in `Hub.doRead`
+            log.failure("fault in a new connection", event="fault")
+        if transport is None:
+            skt.close()
+        else:
+            transport.abortConnection()
+
+    def _named(self, client: Any) -> Any:
+        """The client's address; to one that is valid on one interface only, its name belongs (RFC 4007 section 11)."""
+        if self.addressFamily == socket.AF_INET6 and client[3]:
+            return (socket.getnameinfo(client, _NUMERIC)[0], *client[1:])
+        return client
+
+
+class UNIXPort(Port, unix.Port):
+    """A listening Unix socket."""
+
+    transport = unix.Server
