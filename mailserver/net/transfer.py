@@ -25,6 +25,10 @@ TOP_CHUNK = 16 * 1024
 SENDFILE_LEAST = 64 * 1024
 """Octets from which sendfile is worth it; a smaller message is read into the batch."""
 
+SENDFILE_MOST = 8 * 1024 * 1024
+"""Octets of one sendfile. What the socket's buffer holds ends most calls before; a client on the same machine that empties it
+meanwhile lets this many pass, which is 2 ms."""
+
 
 class Transfer:
     """RETR or TOP in progress: `read` gives the next chunk of the response, termination line included, until `done`."""
@@ -112,7 +116,7 @@ class FileSender:
             return
         try:
             count = os.sendfile(
-                self._transport.fileno(), self._fileno, self.octets, min(CHUNK, self._size - self.octets)
+                self._transport.fileno(), self._fileno, self.octets, min(SENDFILE_MOST, self._size - self.octets)
             )
         except BlockingIOError:
             self._transport.startWriting()

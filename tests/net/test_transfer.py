@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from mailserver.net.transfer import CHUNK, SENDFILE_LEAST, TOP_CHUNK, Transfer, unsent_octets
+from mailserver.net.transfer import CHUNK, SENDFILE_LEAST, SENDFILE_MOST, TOP_CHUNK, Transfer, unsent_octets
 from mailserver.store.body import BytesBody
 from tests.net.sessions import LOGIN, Client, Maildrop, SocketCase, Talk, make_factory
 
@@ -146,6 +146,20 @@ class SendfileTests(SocketCase):
             client = await self.begun(message, b"TOP 1 9\r\nQUIT\r\n" if top else b"RETR 1\r\nQUIT\r\n")
             await client.ended
             assert bool(counts) is used
+
+    async def test_one_call_may_move_all_that_the_socket_takes(self) -> None:
+        asked: list[tuple[int, int]] = []
+        real = os.sendfile
+
+        def sendfile(out: int, file: int, offset: int, count: int) -> int:
+            asked.append((offset, count))
+            return real(out, file, offset, count)
+
+        self.patch(os, "sendfile", sendfile)
+        client = await self.begun(commands=b"RETR 1\r\nQUIT\r\n")
+        await client.ended
+        assert client.received.endswith(BIG + b".\r\n+OK signing off\r\n")
+        assert all(count == min(SENDFILE_MOST, len(BIG) - offset) for offset, count in asked)
 
     async def test_the_client_goes_in_the_middle_and_the_file_is_closed(self) -> None:
         client = await self.stalled()
