@@ -25,6 +25,7 @@ from mailserver.service.checkers import make_checkers
 from mailserver.service.kerberos import Kerberos, make_kerberos
 from mailserver.service.listeners import Entrance, Listeners
 from mailserver.service.parts import Parts
+from mailserver.service.pauses import ShortPauses
 from mailserver.service.preload import load_all
 from mailserver.service.stores import make_store
 
@@ -65,6 +66,7 @@ class Server:
             self._census = CensusLog(self._entrance.oracle, named, problems)
             self.parts.add(self._census, "auth.mechanisms")
         self.parts.add(self._listeners, "listen")
+        self.parts.add(ShortPauses(), "listen")
 
     async def start(self) -> None:
         """Read and check everything. Errors: ConfigError with all problems; faults. Then nothing is left running."""
