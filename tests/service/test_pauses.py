@@ -55,7 +55,7 @@ def test_afterwards_all_is_as_it_was(pauses: ShortPauses) -> None:
 def test_turns_that_are_shorter_already_stay_so(pauses: ShortPauses) -> None:
     sys.setswitchinterval(TURN_SECONDS / 5)
     pauses.start(None)
-    assert sys.getswitchinterval() == pytest.approx(TURN_SECONDS / 5)
+    assert sys.getswitchinterval() == pytest.approx(TURN_SECONDS / 5, rel=0.1)
 
 
 def test_garbage_of_the_start_goes_before_it_is_kept(pauses: ShortPauses) -> None:
