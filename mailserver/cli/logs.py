@@ -20,7 +20,7 @@ from twisted.python.components import Componentized
 from twisted.python.logfile import LogFile
 
 from mailserver.service.logpipe import LogPipe
-from mailserver.service.reporting import line_of
+from mailserver.service.reporting import line_of, text_of
 
 log = Logger()
 
@@ -88,13 +88,13 @@ class Logs:
             return
         if "logFile" in options:
             options["logFile"] = self._place(options["logFile"])
-            if self._form == "json":
-                options["fileLogObserverFactory"] = lambda file: FileLogObserver(file, line_of)
+            if self._form == "json" or options["fileLogObserverFactory"] is textFileLogObserver:
+                options["fileLogObserverFactory"] = self._observer
         elif "logfile" in options and isinstance(application, Componentized) and not _chosen(options, application):
             application.setComponent(ILogObserver, self._observer(self._daemon_file(options)))
 
     def _observer(self, file: IO[str]) -> FileLogObserver:
-        return FileLogObserver(file, line_of) if self._form == "json" else textFileLogObserver(file)
+        return FileLogObserver(file, line_of if self._form == "json" else text_of)
 
     def _daemon_file(self, options: Mapping[str, Any]) -> IO[str]:
         """The file that twistd would choose."""

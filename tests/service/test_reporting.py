@@ -1,13 +1,17 @@
 """Events as finished text and plain fields."""
 
+import enum
 import json
+import re
+from time import tzset
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.logger import Logger, LogLevel, formatEvent
+from twisted.logger import Logger, LogLevel, formatEvent, formatEventAsClassicLogText
 from twisted.python.failure import Failure
 
+from mailserver.service import reporting
 from mailserver.service.reporting import (
     LONGEST_FIELD,
     LONGEST_LINE,
@@ -16,7 +20,7 @@ from mailserver.service.reporting import (
     crossed,
     crossing,
     line_of,
-    plain,
+    text_of,
 )
 
 
@@ -49,9 +53,114 @@ def test_a_fault_crosses_with_its_traceback_of_which_the_end_is_kept():
     assert len(text) <= LONGEST_TEXT
 
 
+class Coloured(enum.IntEnum):
+    RED = 1
+
+
+class Shown:
+    """Its text is another one for a format, for str and for repr."""
+
+    secret = "an attribute"
+
+    def __format__(self, spec):
+        return f"formatted {spec}"
+
+    def __str__(self):
+        return "str"
+
+    def __repr__(self):
+        return "repr"
+
+
+class Unshown:
+    """Nobody can see it."""
+
+    def __str__(self):
+        raise ZeroDivisionError
+
+    __repr__ = __format__ = lambda self, *_: str(self)
+
+
 def test_values_that_are_not_plain_are_spelled_out():
-    event = emitted(LogLevel.info, "files", files=["a", "b"], huge=2**64, nan=float("nan"), raw=b"\xff")
-    assert plain(event).items() >= {"files": "['a', 'b']", "huge": str(2**64), "nan": "nan", "raw": r"b'\xff'"}.items()
+    event = emitted(
+        LogLevel.info, "files", files=["a", "b"], huge=2**64, nan=float("nan"), raw=b"\xff", red=Coloured.RED
+    )
+    said = {"files": "['a', 'b']", "huge": str(2**64), "nan": "nan", "raw": r"b'\xff'", "red": 1}
+    assert json.loads(line_of(event)).items() >= said.items()
+
+
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=300), st.binary(max_size=9), st.just(Shown())
+)
+FORMATS = (
+    *("{a} {b!r} {c!s:>9} {a!a}", "{a.secret} {b[0]}", "{a()} {b}", "{a.secret()}", "{a:{b}}", "{missing}", "{0} {}"),
+    *("{", "}{", "no field", "", "two\nlines", "{{a}}", b"{a}", None, 1),
+)
+
+
+def seen(text):
+    """Without the addresses of objects, and without what only Twisted's formatter adds to the words of an error."""
+    return re.sub(r" at 0x\w+", "", text or "")
+
+
+@given(st.sampled_from(FORMATS), st.fixed_dictionaries({"a": VALUES, "b": VALUES, "c": VALUES}), st.floats(0, 4e9))
+def test_a_line_of_text_is_the_line_that_twisted_writes(form, values, time):
+    event = {**emitted(LogLevel.warn, form, **values), "log_time": time}
+    assert seen(text_of(event)) == seen(formatEventAsClassicLogText(event))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"log_system": "HTTPChannel,0,192.0.2.1"},
+        {"log_time": None},
+        {"log_level": None},
+        {"log_namespace": "-"},
+        {"log_failure": Failure(ValueError("two\nlines"))},
+        {"log_failure": Failure(ValueError("x")), "log_format": None},
+        {"log_flattened": {"a!s:": "earlier"}},
+        {"a": Unshown()},
+        {"a": "braces {b} {a.secret()}"},
+        {"a": lambda: "called", "log_format": "{a()}"},
+    ],
+)
+def test_a_line_of_an_unusual_event_is_the_line_that_twisted_writes(changes):
+    event = {**emitted(LogLevel.info, "{a} and\n{b}", a=1, b=2), **changes}
+    assert seen(text_of(event)) == seen(formatEventAsClassicLogText(event))
+
+
+def test_a_system_that_cannot_be_shown_loses_no_line():
+    assert text_of({**emitted(LogLevel.info, "text"), "log_system": Unshown()}).endswith("] text\n")
+
+
+def test_an_event_that_says_nothing_is_no_line():
+    assert text_of({}) == ""
+    assert text_of(emitted(LogLevel.info, None, event="x")) == ""
+
+
+def test_the_time_of_a_line_changes_with_the_second_and_its_milliseconds_are_cut(monkeypatch):
+    monkeypatch.setenv("TZ", "UTC")
+    tzset()
+    told = [
+        (text_of(event)[:24], json.loads(line_of(event))["time"])
+        for time in (0.0, 0.9999, 1.0, 1764123584.677, 1764123584.9999995)
+        for event in [{"log_format": "x", "log_time": time}]
+    ]
+    assert told == [
+        ("1970-01-01T00:00:00+0000", "1970-01-01T00:00:00.000Z"),
+        ("1970-01-01T00:00:00+0000", "1970-01-01T00:00:00.999Z"),
+        ("1970-01-01T00:00:01+0000", "1970-01-01T00:00:01.000Z"),
+        ("2025-11-26T02:19:44+0000", "2025-11-26T02:19:44.677Z"),
+        ("2025-11-26T02:19:44+0000", "2025-11-26T02:19:45.000Z"),
+    ]
+
+
+def test_the_ordinary_event_is_formatted_without_twisted_s_formatter(monkeypatch):
+    """It takes 47 us, a fifth of a session."""
+    event = emitted(LogLevel.info, "{user!r} from {peer}: {count}", user="{0}", peer="192.0.2.1", count=2)
+    monkeypatch.setattr(reporting, "eventAsText", None)
+    assert text_of(event).endswith("[test#info] '{0}' from 192.0.2.1: 2\n")
+    assert json.loads(line_of(event))["text"] == "'{0}' from 192.0.2.1: 2"
 
 
 @given(st.dictionaries(st.text(min_size=1), st.one_of(st.text(), st.integers(), st.floats(), st.binary()), max_size=50))
