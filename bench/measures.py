@@ -110,7 +110,7 @@ def _idle_kb(server: Server, tls: bool) -> float:
     server.start()
     run(server, Scenario("", "", "idle", tls, 4), 4)  # every account once: indexes are written and cached
     before = server.account.rss_mb()
-    held = command(server.port_for(tls=tls), HELD, "--seconds", "8")
+    held = command(server.port_for(tls=tls), HELD._replace(tls=tls), "--seconds", "8")
     load = subprocess.Popen(held, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     time.sleep(7)
     grown = server.account.rss_mb() - before
