@@ -17,7 +17,7 @@ from zope.interface import implementer
 from mailserver.errors import MessageTruncated, TemporaryFailure
 from mailserver.net.core import Core
 from mailserver.net.failures import report
-from mailserver.net.outlet import CLOSING_SECONDS, FAREWELL_SECONDS, STRANGER_OCTETS
+from mailserver.net.outlet import CLOSING_SECONDS, FAREWELL_SECONDS
 from mailserver.net.transfer import CHUNK, FileSender, Transfer
 from mailserver.net.waiting import Waiting
 
@@ -89,7 +89,7 @@ class Connection(Waiting):
 
     def connectionMade(self) -> None:
         """Greet."""
-        self.restrain(STRANGER_OCTETS)
+        self.restrain()
         self.core = self.begin(tls=self.probe())
         self.transport.registerProducer(self, True)
         self.pump()
@@ -246,6 +246,7 @@ class Connection(Waiting):
     def send_file(self, sender: FileSender) -> None:
         """Write the batch, and then a body by sendfile, which owns the transport meanwhile."""
         self.flush()
+        self.widen()
         self.transport.unregisterProducer()
         self._paused = False
         self._sender = sender

@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IReactorTime, ISSLTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.protocols.policies import ProtocolWrapper
 
+from mailserver.net.ports import STRANGER_OCTETS, Transport
 from mailserver.net.transfer import unsent_octets
 
 CLOSING_SECONDS = 60
@@ -17,9 +18,6 @@ CLOSING_SECONDS = 60
 
 FAREWELL_SECONDS = 1
 """How long a TLS client may take to answer close_notify when the server stops: an idle client reads nothing."""
-
-STRANGER_OCTETS = 16 * 1024
-"""Octets of replies that may wait for a client before the login: no client needs half of it."""
 
 CLOSING_OCTETS = 2 * 1024 * 1024
 """Octets that a client may still send, unread, after we closed: pipelining alone does not explain more."""
@@ -33,6 +31,7 @@ class Outlet(Protocol):
         "_direct",
         "_dropped",
         "_progress",
+        "_widens",
         "active",
         "clock",
         "octets_in",
@@ -54,6 +53,7 @@ class Outlet(Protocol):
         self.tls = False
         self.plain = False  # whether writes go to the socket without TLS: then sendfile may be used
         self._direct = False  # plain, and the transport's own buffer is empty
+        self._widens = False  # whether the bound of `restrain` goes when it matters
         self._closing = False
         self._dropped = 0
         self._progress = (0, 0)
@@ -64,20 +64,34 @@ class Outlet(Protocol):
         self.plain = self._direct = not self.tls and isinstance(self.transport, tcp.Connection)
         return self.tls
 
-    def restrain(self, octets: int) -> None:
+    def restrain(self, octets: int = STRANGER_OCTETS) -> None:
         """Bound the octets that wait for the client, in our memory and, unsent, in the kernel's; 0: no bound.
 
         Otherwise an unauthenticated client's replies could fill the kernel's buffers (2.4 MB measured). A fixed SO_SNDBUF
-        would end the kernel's tuning for the rest of the session; this bound can be removed.
+        would end the kernel's tuning for the rest of the session; this bound can be removed. Connections of our own ports are
+        born with it.
         """
         raw = self.transport
         while isinstance(raw, ProtocolWrapper):  # TLS
             raw = raw.transport
-        if not isinstance(raw, tcp.Connection):
+        if not isinstance(raw, tcp.Connection) or (octets and isinstance(raw, Transport) and raw.server.restrains):
             return
         if raw.socket.family != socket.AF_UNIX:  # a Unix socket's buffer does not grow
             raw.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, octets)
         raw.bufferSize = octets or tcp.Connection.bufferSize
+
+    def trust(self) -> None:
+        """End the bound. Of a direct connection it goes when it matters, which in a short session it never does."""
+        if self._direct:
+            self._widens = True
+        else:
+            self.restrain(0)
+
+    def widen(self) -> None:
+        """Remove the bound that matters now, if it may go."""
+        if self._widens:
+            self._widens = False
+            self.restrain(0)
 
     def write(self, data: bytes) -> None:
         """Write directly to the socket while the transport's buffer is empty.
@@ -91,8 +105,12 @@ class Outlet(Protocol):
                 sent = 0  # full or broken: the transport will find out
             if sent == len(data):
                 return
-            self._direct = False
             data = data[sent:]
+            if self._widens:
+                self.widen()
+                self.write(data)
+                return
+            self._direct = False
         self.transport.write(data)
 
     def notice_progress(self, sending: int, now: float) -> None:

@@ -182,7 +182,7 @@ class POP3Server(Connection):
             self.leave()
             return
         self._maildrop = maildrop
-        self.restrain(0)
+        self.trust()
         self.session.login_ok(maildrop.messages)
 
     def _not_let_in(self, failure: Failure, mechanism: bytes | None) -> None:

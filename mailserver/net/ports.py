@@ -20,15 +20,20 @@ log = Logger()
 ACCEPTS: Final = 16
 """Connections that are accepted at once, each with its greeting: less than a millisecond."""
 
+STRANGER_OCTETS: Final = 16 * 1024
+"""Octets of replies that may wait for a client before the login: no client needs half of it."""
+
 _NUMERIC: Final = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
 
 
 class Transport(tcp.Server):
     """A connection over TCP. It costs no more than it must to make and to close; the rest is Twisted's."""
 
+    bufferSize = STRANGER_OCTETS
     _shouldShutdown = False  # close(2) does the same; a system call less
 
     reactor: Any
+    server: Any
 
     def __init__(  # Twisted's own also formats two texts for its log
         self, skt: Any, protocol: IProtocol, client: Any, server: Any, sessionno: int, reactor: Any
@@ -66,6 +71,22 @@ class Port(tcp.Port):
 
     transport: Any = Transport
     factory: Any
+    restrains = False
+    """Whether connections are born with a bound of STRANGER_OCTETS on what waits, unsent, in the kernel."""
+
+    def createInternetSocket(self) -> socket.socket:
+        """Make the socket to listen with: what it is told here, all accepted sockets inherit, for no system call."""
+        skt: socket.socket = super().createInternetSocket()
+        if self.addressFamily != socket.AF_UNIX:
+            skt.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, STRANGER_OCTETS)
+        return skt
+
+    def startListening(self) -> None:
+        """Listen. A worker adopts a socket that has the bound; one of systemd's, with connections that wait, has none."""
+        super().startListening()
+        if self.addressFamily != socket.AF_UNIX:
+            bound = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT)
+            self.restrains = bound == STRANGER_OCTETS
 
     def doRead(self) -> None:
         """Accept the connections that wait, up to a bound which follows how many there are."""

@@ -6,12 +6,14 @@ import socket
 from typing import Any
 
 import pytest
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
+from twisted.internet.ssl import CertificateOptions
 
 from mailserver.names import Names
 from mailserver.net.connection import UNREAD_LIMIT, Connection
-from mailserver.net.outlet import STRANGER_OCTETS
-from mailserver.net.transfer import CHUNK
+from mailserver.net.ports import STRANGER_OCTETS
+from mailserver.net.transfer import CHUNK, SENDFILE_LEAST
 from tests.net.sessions import GREETING, HELLO, LOGIN, Client, Maildrop, SocketCase, Talk, make_factory
 
 REPLY = re.compile(rb"^(?:\+OK|-ERR)", re.MULTILINE)
@@ -193,17 +195,52 @@ class DirectTests(SocketCase):
         assert server.lost
         assert client.received.endswith(b"+OK signing off\r\n")
 
-    async def test_what_may_wait_unsent_is_bounded_until_the_login(self) -> None:
-        client, server, _ = await self.begun()
-        raw = server.transport.getHandle()
+    def bounds(self) -> tuple[int, int]:
+        transport = self.servers[0].transport
+        unsent = transport.getHandle().getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT)
+        return unsent, transport.bufferSize
 
-        def bounds() -> tuple[int, int]:
-            return raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT), server.transport.bufferSize
-
-        assert bounds() == (STRANGER_OCTETS, STRANGER_OCTETS)
+    async def test_what_may_wait_unsent_is_bounded_until_a_users_replies_need_more(self) -> None:
+        client, server, recorded = await self.begun()
+        assert self.bounds() == (STRANGER_OCTETS, STRANGER_OCTETS)
         client.transport.write(LOGIN)
         await client.until(lambda data: data.endswith(b"octets)\r\n"))
-        assert bounds() == (0, type(server.transport).bufferSize)
+        assert self.bounds() == (STRANGER_OCTETS, STRANGER_OCTETS), "a system call less in a short session"
+        recorded.taken.append(3)
+        client.transport.write(b"CAPA\r\nNOOP\r\n")
+        await client.until(lambda data: data.endswith(b".\r\n+OK\r\n"))
+        assert self.bounds() == (0, FileDescriptor.bufferSize)
+        assert server._direct, "the rest went to the socket, too"
+
+    async def test_what_may_wait_unsent_is_bounded_though_a_strangers_replies_need_more(self) -> None:
+        client, server, _ = await self.begun(3)
+        client.transport.write(b"CAPA\r\n")
+        await client.until(lambda data: data.endswith(b".\r\n"))
+        assert not server._direct
+        assert self.bounds() == (STRANGER_OCTETS, STRANGER_OCTETS)
+        client.transport.write(LOGIN)
+        await client.until(lambda data: data.endswith(b"octets)\r\n"))
+        assert self.bounds() == (0, FileDescriptor.bufferSize)
+
+    async def test_a_file_is_sent_without_the_bound(self) -> None:
+        big = b"x" * (2 * SENDFILE_LEAST - 2) + b"\r\n"
+        client = await self.connect(self.listen(make_factory(Maildrop([big], self.folder()))))
+        client.transport.write(LOGIN + b"RETR 1\r\n")
+        await client.until(lambda data: data.endswith(b"\r\n.\r\n"))
+        raw = self.servers[0].transport.getHandle()
+        assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == 0
+
+    async def test_under_tls_the_bound_ends_with_the_login(self) -> None:
+        factory = make_factory(Maildrop([SMALL]), cleartext="tls", tls=self.certificates())
+        client = await self.connect(self.listen(factory))
+        client.transport.write(b"STLS\r\n")
+        await client.until(lambda data: data.count(b"\r\n") == 2)
+        raw = self.servers[0].transport.transport.getHandle()
+        assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == STRANGER_OCTETS
+        client.transport.startTLS(CertificateOptions())
+        client.transport.write(LOGIN)
+        await client.until(lambda data: data.endswith(b"octets)\r\n"))
+        assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == 0
 
     async def order(self, *taken: Any) -> Recorded:
         client, server, recorded = await self.begun(*taken)
@@ -217,13 +254,14 @@ class DirectTests(SocketCase):
         return recorded
 
     async def test_a_partial_send_leaves_the_rest_to_the_transport(self) -> None:
-        assert (await self.order(5)).sent[0] == 5
+        assert (await self.order(5, 7)).sent[:2] == [5, 7]
 
     async def test_a_full_socket_leaves_all_to_the_transport(self) -> None:
-        await self.order(BlockingIOError(errno.EAGAIN, "full"))
+        full = BlockingIOError(errno.EAGAIN, "full")
+        await self.order(full, full)
 
     async def test_commands_that_come_while_the_transport_holds_data_are_answered_after_it(self) -> None:
-        client, server, _ = await self.begun(5)
+        client, server, _ = await self.begun(5, 5)
         server.dataReceived(LOGIN)
         server.dataReceived(b"NOOP\r\n")
         assert server.transport._tempDataLen > 0
@@ -232,7 +270,7 @@ class DirectTests(SocketCase):
 
     async def test_a_broken_socket_ends_the_session_as_a_lost_one(self) -> None:
         broken = BrokenPipeError(errno.EPIPE, "gone")
-        client, server, _ = await self.begun(broken, broken, broken)
+        client, server, _ = await self.begun(*[broken] * 4)
         client.transport.write(LOGIN)
         while not server.lost:
             await self.turn()
@@ -280,3 +318,9 @@ class DirectTests(SocketCase):
         opening.callback(body)
         assert len(recorded.sent) == sent
         await client.ended
+
+
+class DirectOverTwistedsPortsTests(DirectTests):
+    def setUp(self) -> None:
+        super().setUp()
+        self.loop = self.reactor

@@ -17,7 +17,7 @@ from twisted.internet.main import CONNECTION_LOST
 from twisted.python.failure import Failure
 
 from mailserver.net.hub import Hub
-from mailserver.net.ports import Port, Transport
+from mailserver.net.ports import STRANGER_OCTETS, Port, Transport
 from tests.net.test_hub import Hearing, Listening, Reactor, turn
 
 
@@ -96,7 +96,8 @@ def test_an_address_of_one_interface_has_its_name() -> None:
 
 def test_over_a_unix_socket(hub: Hub, tmp_path: Path) -> None:
     factory = Hearing()
-    hub.listenUNIX(str(tmp_path / "pop3").encode(), factory, mode=0o600)
+    port = hub.listenUNIX(str(tmp_path / "pop3").encode(), factory, mode=0o600)
+    assert not port.restrains
     assert (tmp_path / "pop3").stat().st_mode & 0o777 == 0o600
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(tmp_path / "pop3"))
@@ -126,6 +127,18 @@ def test_a_port_is_adopted(hub: Hub, family: socket.AddressFamily, tmp_path: Pat
         while not factory.made:
             turn(hub)
     assert factory.made[0].transport is not None
+
+
+def test_connections_are_born_with_the_bound_of_their_port(hub: Hub, listening: Listening) -> None:
+    listening.connect()
+    listening.until(lambda: listening.factory.made)
+    born: Any = listening.factory.made[0].transport
+    assert born.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == STRANGER_OCTETS
+    assert listening.port.restrains
+    assert hub.adoptStreamPort(listening.port.fileno(), socket.AF_INET, Hearing()).restrains, "as a worker does"
+    with socket.create_server(("127.0.0.1", 0)) as systemds:
+        systemds.setblocking(False)
+        assert not hub.adoptStreamPort(systemds.fileno(), socket.AF_INET, Hearing()).restrains
 
 
 def test_what_is_written_before_a_close_arrives_and_a_reset_only_after_an_abort(listening: Listening) -> None:
