@@ -1,7 +1,8 @@
 """The map of the system: the interfaces between its parts.
 
 Everything that may wait returns a Deferred. Only `IMaildrop.fetch`, its envelopes and `IBody.read` may also answer at once,
-because they are called often or are cheap; only ``net/`` distinguishes the two cases.
+because they are called often or are cheap; only ``net/`` distinguishes the two cases. The methods of a login answer at once
+for those who ask by `answers.ask`, where they are under `answers.prompt`; others get their Deferred.
 
 `net/` knows `IMaildrop`, `IBody` and `IOracle`; `store/` implements `IStore`, `IMaildrop` and `IBody`; `auth/` implements
 `IUsers`, `IVerifiers` and `IOracle`, and its realm asks `IStore`. `exchange` has the types of SASL exchanges.

@@ -22,6 +22,7 @@ BASE = {
     "envelope",
     "modules",
     "pool",
+    "answers",
     "asker",
     "toml",
     "toml_text",

@@ -11,6 +11,7 @@ from twisted.cred.checkers import ICredentialsChecker
 from twisted.internet.defer import Deferred
 from zope.interface import Interface, implementer
 
+from mailserver.answers import Answer, ask, prompt
 from mailserver.auth.chain import Chain
 from mailserver.auth.oracle import make_oracle
 from mailserver.auth.users import Users
@@ -45,12 +46,13 @@ class Accounts(Users):
         """The interfaces that some checker supports now."""
         return tuple({iface for checker in self._inner for iface in checker.credentialInterfaces})
 
-    def requestAvatarId(self, credentials: Any) -> Deferred[Any]:
+    @prompt
+    def requestAvatarId(self, credentials: Any) -> Answer[Any]:
         """The login's name, also if the account's secret was right. Errors: UnauthorizedLogin, and the checkers'."""
         name = user_name(getattr(credentials, "username", None))
         owner = None if name is None else self.naming.owner(name)
         if name is None or owner is None or owner.maildrop not in self.naming.accounts:
-            return self._chain(credentials).requestAvatarId(credentials)
+            return ask(self._chain(credentials).requestAvatarId, credentials)
         return Deferred.fromCoroutine(self._identify(name, owner, credentials))
 
     def mechanisms(self) -> frozenset[bytes]:

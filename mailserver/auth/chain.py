@@ -8,10 +8,10 @@ from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin, UnhandledCredentials
-from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
+from mailserver.answers import Answer, ask, is_later, prompt, rescued
 from mailserver.auth.schemes import plausible
 from mailserver.auth.users import Users
 from mailserver.credentials import NO_NAME, IKerberosIdentity, Password
@@ -44,28 +44,32 @@ class Chain:
         able = any(self._interface in checker.credentialInterfaces for checker in self._checkers)
         return (self._interface,) if able else ()
 
-    def requestAvatarId(self, credentials: Any) -> Deferred[Any]:
+    @prompt
+    def requestAvatarId(self, credentials: Any) -> Answer[Any]:
         """The avatar id from the first checker that accepts. An invalid name or password reaches no checker."""
         if not _names_somebody(credentials):
             raise LoginRefused(NO_NAME, known=False)
         if not plausible(getattr(credentials, "password", b"")):
             raise LoginRefused("the password is too long, or contains a NUL", known=None)
-        asked = maybeDeferred(self._ask, 0, credentials, {})
         if isinstance(credentials, Password) and credentials.second:
-            asked.addErrback(self._refused_as_typed, credentials)
-        return asked
+            prepared = replace(credentials, password=credentials.second, second=b"")
+            return rescued(REFUSED, lambda _: self._ask(0, prepared, {}), self._ask, 0, credentials, {})
+        return self._ask(0, credentials, {})
 
-    def _refused_as_typed(self, failure: Failure, credentials: Password) -> Deferred[Any]:
-        failure.trap(*REFUSED)
-        return self._ask(0, replace(credentials, password=credentials.second, second=b""), {})
-
-    def _ask(self, first: int, credentials: Any, refusals: Mapping[int, LoginRefused]) -> Deferred[Any]:
+    def _ask(self, first: int, credentials: Any, refusals: Mapping[int, LoginRefused]) -> Answer[Any]:
         for index in range(first, len(self._checkers)):
-            checker = self._checkers[index]
-            if self._interface in checker.credentialInterfaces:
-                asked = maybeDeferred(checker.requestAvatarId, credentials)
-                further = (index, credentials, refusals)
-                return asked.addCallbacks(self._taken, self._refused, further, errbackArgs=further)
+            checker: Any = self._checkers[index]
+            if self._interface not in checker.credentialInterfaces:
+                continue
+            try:
+                answer = ask(checker.requestAvatarId, credentials)
+            except REFUSED as error:
+                refusals = {**refusals, index: self._reason(index, error)}
+                continue
+            further = (index, credentials, refusals)
+            if is_later(answer):
+                return answer.addCallbacks(self._taken, self._refused, further, errbackArgs=further)
+            return self._taken(answer, *further)
         raise first_reason(list(refusals.values()))
 
     def _taken(self, answer: Any, index: int, credentials: Any, refusals: Mapping[int, LoginRefused]) -> Any:
@@ -79,12 +83,14 @@ class Chain:
 
     def _refused(
         self, failure: Failure, index: int, credentials: Any, refusals: Mapping[int, LoginRefused]
-    ) -> Deferred[Any]:
+    ) -> Answer[Any]:
         failure.trap(*REFUSED)
-        why = failure.value
-        if not isinstance(why, LoginRefused):
-            why = LoginRefused(f"{type(self._checkers[index]).__name__} refused without a reason", known=None)
-        return self._ask(index + 1, credentials, {**refusals, index: why})
+        return self._ask(index + 1, credentials, {**refusals, index: self._reason(index, failure.value)})
+
+    def _reason(self, index: int, error: BaseException | None) -> LoginRefused:
+        if isinstance(error, LoginRefused):
+            return error
+        return LoginRefused(f"{type(self._checkers[index]).__name__} refused without a reason", known=None)
 
 
 def _names_somebody(credentials: Any) -> bool:

@@ -9,11 +9,10 @@ from typing import Any, NoReturn, cast
 from twisted.cred.checkers import ICredentialsChecker, InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from twisted.cred.portal import IRealm, Portal
-from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
+from mailserver.answers import Answer, ask, prompt, rescued, then
 from mailserver.auth.chain import Chain
 from mailserver.auth.identities import Acting, Masters, Unproved, VerifiedIdentities
 from mailserver.auth.users import Users
@@ -82,7 +81,8 @@ class MailboxRealm:
         self._store = store
         self._users = Users.of(users)
 
-    def requestAvatar(self, avatarId: AvatarId, mind: object, *interfaces: type[Interface]) -> Deferred[Avatar]:  # noqa: N803 - IRealm names it so
+    @prompt
+    def requestAvatar(self, avatarId: AvatarId, mind: object, *interfaces: type[Interface]) -> Answer[Avatar]:  # noqa: N803 - IRealm names it so
         """Open the maildrop of an authenticated user.
 
         `mind` is a `Mind`; without one the peer is unknown. Errors: UnauthorizedLogin, PermanentFailure, the store's.
@@ -94,18 +94,18 @@ class MailboxRealm:
         name = user_name(avatarId)
         if name is None:  # also for cred's ANONYMOUS, which is ()
             raise LoginRefused(NO_NAME, known=False)
-        return self._find(name, avatarId, mind).addCallback(self._open, mind).addCallback(_avatar)
+        return then(self._find(name, avatarId, mind), self._open, name, mind)
 
-    def _act(self, acting: Acting, mind: object) -> Deferred[Avatar]:
+    def _act(self, acting: Acting, mind: object) -> Answer[Avatar]:
         """As for the user's own login, if the master may log in from this address, too."""
-        admitted = self._find(acting.master, acting.master_id, mind).addCallback(_admitted, mind)
-        found = admitted.addCallback(lambda _: self._find(acting.user, acting.user_id, mind))
-        return found.addCallback(self._open, mind).addCallback(_avatar).addCallback(_log_master, acting, mind)
+        admitted = then(self._find(acting.master, acting.master_id, mind), _admitted, mind)
+        found = then(admitted, lambda _: self._find(acting.user, acting.user_id, mind))
+        return then(then(found, self._open, "", mind), _log_master, acting, mind)
 
-    def _find(self, name: str, avatar_id: object, mind: object) -> Deferred[User]:
+    def _find(self, name: str, avatar_id: object, mind: object) -> Answer[User]:
         """The user: from the avatar id if this realm's own `users` have read it, else by a lookup."""
         read = self._users.read_here(avatar_id)
-        return succeed(read.user) if read is not None else self._users.lookup(name).addCallback(self._found, name, mind)
+        return self._users.lookup(name).addCallback(self._found, name, mind) if read is None else read.user
 
     def _found(self, user: User | None, name: str, mind: object) -> User:
         if user is None and "home" in self._store.needs:  # there are lists of users, without this one
@@ -113,16 +113,21 @@ class MailboxRealm:
             raise LoginRefused("the user is authenticated, but no checker knows the home", known=False)
         return User(name) if user is None else user
 
-    def _open(self, user: User, mind: object) -> Deferred[IMaildrop]:
+    def _open(self, user: User, checked: str, mind: object) -> Answer[Avatar]:
+        """Open the user's maildrop. `checked` is a name that can be a user's; a checker may know the user by another."""
         peer, listener = (mind.peer, mind.listener) if isinstance(mind, Mind) else (None, "embedded")
-        if user_name(_admitted(user, mind).name) is None:
+        if _admitted(user, mind).name != checked and user_name(user.name) is None:
             raise LoginRefused(NO_NAME, known=False)
         if user.unserved:
             log.error(UNSERVED, event="auth.unserved", user=user.name, reason=user.unserved, session=_session(mind))
             raise PermanentFailure
         if isinstance(mind, Mind):
             mind.user = user.name
-        return self._store.open(user, f"{listener} {peer or 'local'}").addErrback(_homeless, user, mind)
+        owner = f"{listener} {peer or 'local'}"
+        opened: Answer[IMaildrop] = rescued(
+            (HomeUnknown,), lambda why: _homeless(why, user, mind), ask, self._store.open, user, owner
+        )
+        return then(opened, _avatar)
 
 
 def _admitted(user: User, mind: object) -> User:
@@ -136,10 +141,8 @@ def _admitted(user: User, mind: object) -> User:
     return user
 
 
-def _homeless(failure: Failure, user: User, mind: object) -> NoReturn:
+def _homeless(why: HomeUnknown, user: User, mind: object) -> NoReturn:
     """Log where to configure a missing home; the session reports the store's other errors."""
-    failure.trap(HomeUnknown)
-    why = cast(HomeUnknown, failure.value)
     session = _session(mind)
     log.error(HOMELESS, event="auth.homeless", user=user.name, session=session, reason=str(why), remedy=why.remedy)
     raise PermanentFailure

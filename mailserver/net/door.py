@@ -1,7 +1,8 @@
 """The login in one place, for the clients of any protocol: names, portal, oracle and throttle.
 
-A listener has a `Door`, which keeps no state of clients; each client has a `Visit`. Both answer with Deferreds and know no
-connection: the caller waits for the answer, cancels it when the client has left, and then calls `Visit.leave`.
+A listener has a `Door`, which keeps no state of clients; each client has a `Visit`. Neither knows a connection. A login may be
+answered at once, or its error raised; otherwise the caller waits for the answer, cancels it when the client has left, and then
+calls `Visit.leave`.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from twisted.cred.portal import IRealm, Portal
+from twisted.cred.error import UnhandledCredentials
+from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import Interface, implementer
+from zope.interface import Interface
 
+from mailserver.answers import Answer, ask, is_later, then
 from mailserver.asker import asked_by
 from mailserver.credentials import ActingFor, BearerToken, Credentials, KerberosIdentity, Unproven, proven, renamed
 from mailserver.errors import (
@@ -66,9 +69,6 @@ class Door:
         self._oracle = oracle
         self._portal = portal
         self._foreign = type(portal) is not Portal
-        if not self._foreign:
-            self._portal = Portal(_Realm(portal))
-            self._portal.checkers = portal.checkers
 
     def attempt(self, peer: str, user: str) -> Attempt:
         """Ask for a turn to verify `user`'s secret. The users of an account share its turns."""
@@ -82,10 +82,21 @@ class Door:
                 request = replace(request, username=name.encode("utf-8"), typed=request.typed or request.username)
         return fail(TemporaryFailure()) if self._oracle is None else self._oracle.ask(request)
 
-    def log_in(self, credentials: Any, mind: Mind) -> Deferred[Any]:
-        """Log in at the portal, as cred's `login` does."""
-        asked: Deferred[Any] = maybeDeferred(self._portal.login, credentials, mind, *self._interfaces)
-        return _shielded(asked) if self._foreign else asked
+    def log_in(self, credentials: Any, mind: Mind) -> Answer[Avatar]:
+        """Log in at the portal. One of cred's own is asked step by step, as its `login` does, so that each may answer at once."""
+        if self._foreign:
+            return _shielded(maybeDeferred(self._portal.login, credentials, mind, *self._interfaces))
+        for interface, checker in self._portal.checkers.items():
+            if interface.providedBy(credentials):
+                return then(ask(checker.requestAvatarId, credentials), self._admit, mind)
+        raise UnhandledCredentials("no checker takes such credentials")
+
+    def _admit(self, avatar_id: Any, mind: Mind) -> Answer[Avatar]:
+        realm = self._portal.realm
+        avatar = ask(realm.requestAvatar, avatar_id, mind, *self._interfaces)
+        if not is_later(avatar) or avatar.called or IRevocable.providedBy(realm):
+            return avatar
+        return _shielded(avatar)
 
 
 class Visit:
@@ -108,7 +119,7 @@ class Visit:
         self.logout: Callable[[], object] | None = None
         """The avatar's logout, from the login until it was called."""
 
-    def ask(self, request: object) -> Deferred[object]:
+    def ask(self, request: object) -> Answer[object]:
         """Ask the oracle; a request about a secret waits for its turn."""
         match request:
             case VerifierOf(username=name) | BearerToken(claimed=name):
@@ -118,8 +129,8 @@ class Visit:
                 return self._in_turn(self._ask, request)
         return self._ask(request)
 
-    def log_in(self, credentials: Credentials, mind: Mind) -> Deferred[Any]:
-        """Log in at the portal; answers the result of the door's `adapt`."""
+    def log_in(self, credentials: Credentials, mind: Mind) -> Answer[Any]:
+        """Log in at the portal; answers the result of the door's `adapt`, at once if nothing has to be waited for."""
         names = self._door.names
         if names is not None:
             credentials = renamed(credentials, names.read)
@@ -167,13 +178,14 @@ class Visit:
 
     # Inside.
 
-    def _in_turn(self, verify: Callable[..., Deferred[Any]], *what: Any) -> Deferred[Any]:
+    def _in_turn(self, verify: Callable[..., Answer[Any]], *what: Any) -> Answer[Any]:
         """Call `verify` when it is the turn of an attempt at the user's secret."""
-        self._end_attempt(Attempt.abandoned)  # that of a cancelled exchange
+        if self._attempt is not None:
+            self._end_attempt(Attempt.abandoned)  # that of a cancelled exchange
         attempt = self._attempt = self._door.attempt(self.peer, self.user)
-        if attempt.granted.called:
+        turn: Deferred[Any] | None = attempt.turn
+        if turn is None:
             return verify(*what)
-        turn: Deferred[Any] = attempt.granted
         return turn.addCallback(lambda _: verify(*what))
 
     def _end_attempt(self, tell: Callable[[Attempt], object]) -> None:
@@ -189,16 +201,13 @@ class Visit:
             self._attempt.failed()  # an invalid token, whatever response follows
         return value
 
-    def _log_in(self, credentials: Credentials, mind: Mind) -> Deferred[Any]:
+    def _log_in(self, credentials: Credentials, mind: Mind) -> Answer[Any]:
         login = asked_by(network(self.peer), self._door.log_in, credentials, mind)
-        return login.addCallback(self._let_in, credentials, mind)
+        return then(login, self._let_in, credentials, mind)
 
-    def _let_in(self, avatar: Avatar, credentials: Credentials, mind: Mind) -> Any:
+    def _let_in(self, avatar: Avatar, credentials: Credentials, mind: Mind) -> Answer[Any]:
         interface, whole, self.logout = avatar
-        served = self._door.adapt(interface, whole)
-        if isinstance(served, Deferred):
-            return served.addCallback(self._entered, credentials, mind)
-        return self._entered(served, credentials, mind)
+        return then(self._door.adapt(interface, whole), self._entered, credentials, mind)
 
     def _entered(self, served: Any, credentials: Credentials, mind: Mind) -> Any:
         self._end_attempt(Attempt.succeeded)
@@ -217,19 +226,6 @@ def _settle(attempt: Attempt, failure: Failure) -> None:
         attempt.failed()
     else:
         attempt.withdrawn()
-
-
-@implementer(IRealm)
-class _Realm:
-    """The realm of `portal`, with an answer that may be cancelled."""
-
-    def __init__(self, portal: Portal) -> None:
-        self._portal = portal
-
-    def requestAvatar(self, avatarId: Any, mind: object, *interfaces: type[Interface]) -> Deferred[Avatar]:  # noqa: N803 - IRealm names it so
-        realm: Any = self._portal.realm
-        asked: Deferred[Avatar] = maybeDeferred(realm.requestAvatar, avatarId, mind, *interfaces)
-        return asked if asked.called or IRevocable.providedBy(realm) else _shielded(asked)
 
 
 def _shielded(asked: Deferred[Avatar]) -> Deferred[Avatar]:

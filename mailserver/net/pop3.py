@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from math import inf
 from typing import Any, ClassVar, Protocol, cast
 
@@ -162,14 +163,13 @@ class POP3Server(Connection):
         self.session.tls_started()
 
     def _sasl(self, effect: Sasl) -> None:
-        asked = self.visit.ask(effect.request)
-        self.wait(asked, self.session.answered, lambda failure: self._not_let_in(failure, None), revocable=True)
+        self.attend(self.session.answered, partial(self._not_let_in, None), self.visit.ask, effect.request)
         self._give_up_turn()
 
     def _login(self, effect: Login) -> None:
         mind = Mind(self.peer, self.session.tls, self.factory.listener, self.name)
-        login = self.visit.log_in(effect.credentials, mind)
-        self.wait(login, self._let_in, lambda failure: self._not_let_in(failure, effect.mechanism), revocable=True)
+        refused = partial(self._not_let_in, effect.mechanism)
+        self.attend(self._let_in, refused, self.visit.log_in, effect.credentials, mind)
         self._give_up_turn()
 
     def _give_up_turn(self) -> None:
@@ -185,7 +185,7 @@ class POP3Server(Connection):
         self.trust()
         self.session.login_ok(maildrop.messages)
 
-    def _not_let_in(self, failure: Failure, mechanism: bytes | None) -> None:
+    def _not_let_in(self, mechanism: bytes | None, failure: Failure) -> None:
         self.session.refused(self.visit.refuse(failure, self.facts(), mechanism))
 
     def _commit(self, effect: Commit) -> None:

@@ -16,7 +16,7 @@ from ipaddress import ip_address
 from itertools import islice
 from typing import Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from mailserver.errors import HeldTooLong
@@ -75,15 +75,11 @@ class _Lane:
 
 
 class Attempt:
-    """One attempt at a secret: `granted` fires when it may be verified; after that, the first outcome counts.
+    """One attempt at a secret, which may be verified when it is its `turn`; after that, the first outcome counts."""
 
-    `granted` fails with HeldTooLong if the turn does not come, and never fires after the client has left.
-    """
-
-    __slots__ = ("_throttle", "granted", "lanes", "since", "state", "visitor", "waited")
+    __slots__ = ("_throttle", "lanes", "since", "state", "turn", "visitor", "waited")
 
     def __init__(self, throttle: Throttle, lanes: tuple[_Lane, ...], visitor: Visitor, since: float) -> None:
-        self.granted: Deferred[None] = Deferred()
         self.visitor = visitor
         self.waited = 0.0
         """The seconds that the attempt was held back."""
@@ -91,6 +87,13 @@ class Attempt:
         self.since = since
         self.state = _State.WAITING
         self._throttle = throttle
+        self.turn: Deferred[None] | None = None
+        """For an attempt that has to wait; None: it may be verified at once."""
+
+    @property
+    def granted(self) -> Deferred[None]:
+        """Fires when it may be verified, or fails with HeldTooLong if the turn does not come, unless the client has left."""
+        return succeed(None) if self.turn is None else self.turn
 
     def succeeded(self) -> None:
         """Settle: the secret was right."""
@@ -134,22 +137,33 @@ class Throttle:
         `secret` is the name that the secret belongs to, if that is not the user: an account, for its users.
         """
         visitor, now = Visitor(network(address), user, secret or user), self._clock.seconds()
-        attempt = Attempt(self, tuple(self._lane(key, now) for key in self._keys(visitor)), visitor, now)
+        attempt = Attempt(self, self._lanes_of(visitor, now), visitor, now)
         if _open(attempt, now):
-            self._grant(attempt, now)
+            self._begin(attempt, now)
         else:
             self._enqueue(attempt, now)
         return attempt
 
-    def _keys(self, visitor: Visitor) -> tuple[tuple[str, ...], ...]:
+    def _lanes_of(self, visitor: Visitor, now: float) -> tuple[_Lane, ...]:
         if visitor in self._regulars:
-            return (("regular", *visitor),)
-        at_address = "address", visitor.where
-        return (at_address, ("user", visitor.secret)) if visitor.user else (at_address,)
+            return (self._lane(("regular", *visitor), now),)
+        at_address = self._lane(("address", visitor.where), now)
+        return (at_address, self._lane(("user", visitor.secret), now)) if visitor.user else (at_address,)
 
     # Turns.
 
+    def _begin(self, attempt: Attempt, now: float) -> None:
+        """It is the attempt's turn: until it is settled it counts as a failure."""
+        attempt.state = _State.UNDER_WAY
+        attempt.waited = now - attempt.since
+        for lane in attempt.lanes:
+            lane.under_way += 1
+            lane.until = max(lane.until, now + self._seconds(lane.doubtful))
+            if lane.waiting:
+                self._arrange(lane, now)
+
     def _enqueue(self, attempt: Attempt, now: float) -> None:
+        attempt.turn = Deferred()
         self._queue[attempt] = now + PATIENCE_SECONDS
         if self._lapsing is None:
             self._lapsing = self._clock.callLater(PATIENCE_SECONDS, self._lapse)
@@ -190,14 +204,8 @@ class Throttle:
 
     def _grant(self, attempt: Attempt, now: float) -> None:
         self._dequeue(attempt)
-        attempt.state = _State.UNDER_WAY
-        attempt.waited = now - attempt.since
-        for lane in attempt.lanes:
-            lane.under_way += 1
-            lane.until = max(lane.until, now + self._seconds(lane.doubtful))
+        self._begin(attempt, now)
         attempt.granted.callback(None)  # may settle the attempt at once
-        for lane in attempt.lanes:
-            self._arrange(lane, now)
 
     def _arrange(self, lane: _Lane, now: float) -> None:
         """Set the lane's timer for its waiting attempts. A timer that fires early sets itself again."""

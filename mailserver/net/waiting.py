@@ -9,6 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
+from mailserver.answers import Answer, is_later
 from mailserver.net.outlet import Outlet
 
 
@@ -57,6 +58,24 @@ class Waiting(Outlet):
 
         self._waiting, self._answer = True, answer if revocable else None
         answer.addBoth(fired)
+
+    def attend(
+        self,
+        then: Callable[[Any], object],
+        otherwise: Callable[[Failure], object],
+        question: Callable[..., Answer[Any]],
+        *args: Any,
+    ) -> None:
+        """Ask, and go on as after a revocable `wait`, but at once if the answer or its error is there."""
+        try:
+            answer = question(*args)
+        except Exception:  # noqa: BLE001 - a foreign checker or realm may raise anything: as if the answer had failed
+            otherwise(Failure())
+            return
+        if is_later(answer):
+            self.wait(answer, then, otherwise, revocable=True)
+        else:
+            then(answer)
 
     def after(self, seconds: float, act: Callable[[], object]) -> None:
         """Go on with `act` after `seconds`, unless the connection is lost before."""

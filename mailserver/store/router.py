@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from twisted.internet.defer import Deferred, DeferredList, fail, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mailserver.answers import Answer, ask, prompt
 from mailserver.errors import MaildropUnavailable, NoMaildrop, unusable_for
 from mailserver.interfaces import IMaildrop, IStore, User
 
@@ -52,18 +53,17 @@ class Router:
         self._stopped = True
         return Deferred.fromCoroutine(self._stop())
 
-    def open(self, user: User, owner: str) -> Deferred[IMaildrop]:
+    @prompt
+    def open(self, user: User, owner: str) -> Answer[IMaildrop]:
         """As the user's store. Errors: also NoMaildrop, of a scheme that is not known."""
         scheme = self._scheme if user.mail is None else user.mail.partition(":")[0]
         store = self._stores.get(scheme)
         if store is not None:
-            return store.open(user, owner)
+            return ask(store.open, user, owner)
         if scheme not in self._schemes:
             known = ", ".join(f"{name}:" for name in self._schemes)
             location = (user.mail or "")[:SHOWN]
-            return fail(
-                NoMaildrop(f"the mail location {location!r} of {user.name!r} names no store; known are {known}")
-            )
+            raise NoMaildrop(f"the mail location {location!r} of {user.name!r} names no store; known are {known}")
         return self._started(scheme).addCallback(lambda started: started.open(user, owner))
 
     def _started(self, scheme: str) -> Deferred[IStore]:

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mailserver.answers import Answer, ask, prompt, then
 from mailserver.envelope import Envelope, local_part
 from mailserver.interfaces import Account, IBody, IMaildrop, IStore, User
 from mailserver.names import Names
@@ -44,12 +45,11 @@ class SharedStore:
         """As the store."""
         return self._store.stop()
 
-    def open(self, user: User, owner: str) -> Deferred[IMaildrop]:
+    @prompt
+    def open(self, user: User, owner: str) -> Answer[IMaildrop]:
         """Lock the account's maildrop, and read the envelopes that are not known yet."""
-        opened = self._store.open(user, owner)
-        if user.account is not None:
-            opened.addCallback(self._share_of, user.name, user.account)
-        return opened
+        opened = ask(self._store.open, user, owner)
+        return opened if user.account is None else then(opened, self._share_of, user.name, user.account)
 
     def _share_of(self, maildrop: IMaildrop, name: str, account: Account) -> Deferred[IMaildrop]:
         envelopes = maybeDeferred(cast("IEnvelopes", maildrop).envelopes, name, account.user, self._names.user)

@@ -159,7 +159,7 @@ class PasswordsOfAnAccount(AccountsCase):
     async def test_credentials_that_nobody_takes_are_refused(self) -> None:
         accounts = await self.accounts()
         with pytest.raises(UnauthorizedLogin):
-            accounts.requestAvatarId(BearerToken(b"t"))
+            await accounts.requestAvatarId(BearerToken(b"t"))
         assert set(accounts.credentialInterfaces) == {IUsernamePassword, IUsernameHashedPassword}
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import Any
 
-import pytest
 from twisted.cred.checkers import ANONYMOUS
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm
@@ -83,8 +82,7 @@ class MailboxRealmTests(TestCase):
     def test_what_is_no_name_never_reaches_the_store(self) -> None:
         store = Store()
         for avatar_id in (ANONYMOUS, b"", "", b"../alice", b"a/b", b"a\0b", b"\xff", "\udcff", b"x" * 256, None, 7):
-            with pytest.raises(UnauthorizedLogin):
-                self.avatar(MailboxRealm(store), avatar_id)
+            self.failureResultOf(self.avatar(MailboxRealm(store), avatar_id), UnauthorizedLogin)
         assert store.opened == []
 
     def test_nor_does_what_a_directory_makes_of_a_name(self) -> None:
@@ -97,8 +95,7 @@ class MailboxRealmTests(TestCase):
         self.failureResultOf(self.avatar(MailboxRealm(Store(MaildropInUse("pid 1")))), MaildropInUse)
 
     def test_other_avatars_are_not_to_be_had(self) -> None:
-        with pytest.raises(NotImplementedError):
-            MailboxRealm(Store()).requestAvatar(b"alice", MIND, IMailboxPOP3)
+        self.failureResultOf(MailboxRealm(Store()).requestAvatar(b"alice", MIND, IMailboxPOP3), NotImplementedError)
 
     def test_a_user_with_networks_logs_in_from_these_alone(self) -> None:
         networks = tuple(ip_network(each) for each in ("192.0.2.0/24", "2001:db8::/32", "::1/128"))

@@ -544,4 +544,4 @@ class AccountsAreUsers(Case):
 
     async def test_tokens_and_their_like_have_no_name_to_look_up(self) -> None:
         with pytest.raises(UnauthorizedLogin):
-            Accounts(NAMES, [self.file()]).requestAvatarId(BearerToken(b"t"))
+            await Accounts(NAMES, [self.file()]).requestAvatarId(BearerToken(b"t"))

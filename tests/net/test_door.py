@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from twisted.cred.checkers import ICredentialsChecker, InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.portal import IRealm, Portal
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from zope.interface import Interface, implementer
@@ -59,7 +59,7 @@ class Place:
         return Visit(self.door, "192.0.2.1")
 
     def log_in(self, visit: Visit, credentials: Any = RIGHT) -> list[Any]:
-        return heard(visit.log_in(credentials, Mind(visit.peer, tls=True, listener="web")))
+        return heard(maybeDeferred(visit.log_in, credentials, Mind(visit.peer, tls=True, listener="web")))
 
 
 def heard(answer: Deferred[Any]) -> list[Any]:

@@ -14,9 +14,10 @@ from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
-from twisted.internet.defer import Deferred, execute, fail, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, execute, succeed
 from zope.interface import Interface, implementer
 
+from mailserver.answers import Answer, prompt, then
 from mailserver.auth.hashing import Hashing
 from mailserver.auth.hmac_md5 import CONTEXTS, hmac_md5, read_contexts
 from mailserver.auth.passwd.extra_fields import NOWHERE
@@ -100,9 +101,10 @@ class PasswordFile:
         self._cache.clear()
         return self.hashing.stop() if started else succeed(None)
 
-    def reload(self) -> Deferred[None]:
+    @prompt
+    def reload(self) -> Answer[None]:
         """Read the file again if it has changed; before the start this does nothing."""
-        return self._when_fresh(succeed, None) if self._started else succeed(None)
+        return self._when_fresh(_nothing) if self._started else None
 
     @property
     def credentialInterfaces(self) -> tuple[type[Interface], ...]:
@@ -111,20 +113,21 @@ class PasswordFile:
             return (IUsernamePassword, IUsernameHashedPassword)
         return (IUsernamePassword,)
 
-    def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
+    @prompt
+    def requestAvatarId(self, credentials: Any) -> Answer[Any]:
         """The user's `UserId`, if the password or the digest is right. Errors: UnauthorizedLogin, TemporaryFailure."""
         if self._ending and not credentials.username.endswith(self._ending.encode("utf-8")):
-            return fail(LoginRefused("unknown user: the domain is not the file's", known=False))
+            raise LoginRefused("unknown user: the domain is not the file's", known=False)
         check = self._check_password if IUsernamePassword.providedBy(credentials) else self._check_digest
         return self._when_fresh(check, credentials)
 
-    def lookup(self, name: str) -> Deferred[User | None]:
+    @prompt
+    def lookup(self, name: str) -> Answer[User | None]:
         """The user with exactly this name."""
-        if not name.endswith(self._ending):
-            return succeed(None)
-        return self._when_fresh(self._lookup, name)
+        return self._when_fresh(self._lookup, name) if name.endswith(self._ending) else None
 
-    def names(self, after: str, limit: int) -> Deferred[Sequence[str]]:
+    @prompt
+    def names(self, after: str, limit: int) -> Answer[Sequence[str]]:
         """A page of the table in force. The first one of a new table waits for its names to be sorted in a thread."""
         return self._when_fresh(self._page, after, limit)
 
@@ -139,7 +142,8 @@ class PasswordFile:
         """The counts of the table in force."""
         return Census(self._file.table.users, self._file.table.able)
 
-    def verifier(self, name: bytes, mechanism: bytes, realm: bytes = b"", typed: bytes = b"") -> Deferred[object]:
+    @prompt
+    def verifier(self, name: bytes, mechanism: bytes, realm: bytes = b"", typed: bytes = b"") -> Answer[object]:
         """The user's `ScramKeys`, or the MD5 for DIGEST-MD5. Errors: KeyError for a mechanism that is not in `mechanisms`."""
         if mechanism == b"DIGEST-MD5":
             return self._when_fresh(self._digest_key, name, realm, typed or name)
@@ -151,13 +155,13 @@ class PasswordFile:
         entry = table.entries.get(name.encode("utf-8", "surrogateescape"))
         return refusal(table, entry, name, self.naming, mechanism)
 
-    def _when_fresh(self, ask: Callable[..., Deferred[Any]], *args: Any) -> Deferred[Any]:
+    def _when_fresh(self, question: Callable[..., Answer[Any]], *args: Any) -> Answer[Any]:
         if not self._started:
             self._start_late()
         if self._file.fresh():
-            return ask(*args)
+            return question(*args)
         context = copy_context()  # one reading serves all who wait, but each goes on with its own `asker`
-        return self._file.refresh(partial(self.hashing.read, self)).addCallback(lambda _: context.run(ask, *args))
+        return self._file.refresh(partial(self.hashing.read, self)).addCallback(lambda _: context.run(question, *args))
 
     def _start_late(self) -> None:
         if self._find_reactor is None:
@@ -169,19 +173,19 @@ class PasswordFile:
     def _entry(self, name: bytes) -> Entry:
         return self._file.table.entries.get(name, UNKNOWN)
 
-    def _lookup(self, name: str) -> Deferred[User | None]:
+    def _lookup(self, name: str) -> User | None:
         entry = self._entry(name.encode("utf-8", "surrogateescape"))
-        return succeed(None if entry is UNKNOWN else self._user(entry))
+        return None if entry is UNKNOWN else self._user(entry)
 
     def _user(self, entry: Entry) -> User:
         if entry.not_before <= self._wall():
             return entry.user
         return replace(entry.user, networks=NOWHERE, denied="delay_until denies the login for now")
 
-    def _page(self, after: str, limit: int) -> Deferred[Sequence[str]]:
+    def _page(self, after: str, limit: int) -> Answer[Sequence[str]]:
         table = self._file.table
         if self._sorted[0] is table:
-            return succeed(page(self._sorted[1], after, limit))
+            return page(self._sorted[1], after, limit)
         ordered = self.hashing.read((self, "names"), _sorted_names, table)
         return ordered.addCallback(self._paged, table, after, limit)
 
@@ -189,32 +193,33 @@ class PasswordFile:
         self._sorted = table, ordered
         return page(ordered, after, limit)
 
-    def _check_password(self, credentials: Any) -> Deferred[bytes]:
+    def _check_password(self, credentials: Any) -> Answer[bytes]:
         name, password = credentials.username, credentials.password
         entry = self._entry(name)
         if not plausible(password):
-            return fail(LoginRefused("the password is too long, or contains a NUL", known=None))
+            raise LoginRefused("the password is too long, or contains a NUL", known=None)
         if entry.any_password:
-            return succeed(self._identity(name, entry))
+            return self._identity(name, entry)
         if entry.secret is None:
             return self._spend(name, password)
         if entry.secret.slow:
-            right = self._check_slowly(name, password, entry.secret)
-            return right.addCallback(self._identity, entry)
+            return then(self._check_slowly(name, password, entry.secret), self._identity, entry)
         if entry.secret.verify(password):
-            return succeed(self._identity(name, entry))
+            return self._identity(name, entry)
         decoy = self._file.table.decoy
-        return self._spend(name, password) if decoy and decoy.slow else fail(self._why(name))
+        if decoy and decoy.slow:
+            return self._spend(name, password)
+        raise self._why(name)
 
     def _identity(self, name: bytes, entry: Entry) -> bytes:
         return UserId(name, self._user(entry))
 
-    def _check_slowly(self, name: bytes, password: bytes, secret: Secret) -> Deferred[bytes]:
+    def _check_slowly(self, name: bytes, password: bytes, secret: Secret) -> Answer[bytes]:
         if self._cache.knows(name, password, secret.text):
-            return succeed(name)
+            return name
         return self.hashing.run(secret.verify, password).addCallback(self._verified, name, password, secret)
 
-    def _verified(self, right: bool, name: bytes, password: bytes, secret: Secret) -> bytes | Deferred[bytes]:
+    def _verified(self, right: bool, name: bytes, password: bytes, secret: Secret) -> Answer[bytes]:
         decoy = self._file.table.decoy
         if right:
             self._cache.remember(name, password, secret.text)
@@ -223,7 +228,7 @@ class PasswordFile:
             return self._spend(name, password)
         raise self._why(name)
 
-    def _spend(self, name: bytes, password: bytes) -> Deferred[bytes]:
+    def _spend(self, name: bytes, password: bytes) -> Answer[bytes]:
         """Refuse after the work of the commonest refusal: a quicker one would show which users exist."""
         decoy = self._file.table.decoy
         if decoy is not None and decoy.slow:
@@ -231,7 +236,7 @@ class PasswordFile:
             return self.hashing.run(decoy.verify, password).addCallback(self._spent, name)
         if decoy is not None:
             decoy.verify(password)
-        return fail(self._why(name))
+        raise self._why(name)
 
     def _spent(self, _: object, name: bytes) -> bytes:
         raise self._why(name)
@@ -239,17 +244,17 @@ class PasswordFile:
     def _why(self, name: bytes, mechanism: bytes = b"") -> LoginRefused:
         return self.explain(name.decode("utf-8", "replace"), mechanism)
 
-    def _check_digest(self, credentials: Any) -> Deferred[bytes]:
+    def _check_digest(self, credentials: Any) -> Answer[bytes]:
         """Verify APOP or CRAM-MD5 with a clear-text secret; for users without one, against a random secret."""
         entry = self._entry(credentials.username)
         secret = entry.secret
         if isinstance(credentials, CramMd5) and self._proved(secret, credentials):
-            return succeed(self._identity(credentials.username, entry))
+            return self._identity(credentials.username, entry)
         clear = secret.clear if secret else None
-        checked = maybeDeferred(credentials.checkPassword, self._fake if clear is None else clear)
+        checked = credentials.checkPassword(self._fake if clear is None else clear)
         mechanism = b"CRAM-MD5" if isinstance(credentials, CramMd5) else b"APOP"
         known = None if clear is None else entry
-        return checked.addCallback(self._digest_checked, known, credentials.username, mechanism)
+        return then(checked, self._digest_checked, known, credentials.username, mechanism)
 
     def _proved(self, secret: Secret | None, credentials: CramMd5) -> bool:
         """Whether stored ``{CRAM-MD5}`` contexts produce the digest. The work is the same for all users of a file."""
@@ -264,13 +269,13 @@ class PasswordFile:
             raise self._why(name, mechanism)
         return self._identity(name, known)
 
-    def _digest_key(self, name: bytes, realm: bytes, typed: bytes) -> Deferred[bytes]:
+    def _digest_key(self, name: bytes, realm: bytes, typed: bytes) -> bytes:
         secret = self._entry(name).secret
         password = self._fake if secret is None or secret.clear is None else secret.clear
         parts = map(_latin1, (typed, realm, prepared(password)))
-        return succeed(md5(b":".join(parts), usedforsecurity=False).digest())
+        return md5(b":".join(parts), usedforsecurity=False).digest()
 
-    def _scram_keys(self, name: bytes, mechanism: bytes) -> Deferred[object]:
+    def _scram_keys(self, name: bytes, mechanism: bytes) -> Answer[object]:
         """Keys take the same work for every user: a quicker answer would show who exists, or whose keys are stored."""
         table, secret = self._file.table, self._entry(name).secret
         shown = secret if _has_keys(secret, mechanism) else table.decoy
@@ -278,11 +283,15 @@ class PasswordFile:
         stored = keys if shown is secret else None
         if not table.clear:
             fake = self._salts.fake(name, mechanism, keys.iterations if keys else ITERATIONS)
-            return succeed(stored or fake)
+            return stored or fake
         password = prepared(secret.clear) if secret and secret.clear else self._fake
         salt = self._salts.salt(name, mechanism)
         derived = self.hashing.run(derive, password, salt, ITERATIONS, DIGESTS[mechanism])
         return derived.addCallback(lambda keys: stored or keys)
+
+
+def _nothing() -> None:
+    """What a reload asks for when the file is read."""
 
 
 def _sorted_names(table: Table) -> Sequence[str]:

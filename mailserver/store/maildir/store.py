@@ -8,12 +8,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
-from twisted.internet.defer import Deferred, execute, fail, succeed
+from twisted.internet.defer import Deferred, execute, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from mailserver.answers import Answer, prompt
 from mailserver.envelope import EnvelopeHeaders
-from mailserver.errors import NoMaildrop, StoreError
+from mailserver.errors import NoMaildrop
 from mailserver.interfaces import IMaildrop, IStore, User
 from mailserver.store.disk import Disk
 from mailserver.store.maildir import opening
@@ -75,19 +76,17 @@ class MaildirStore:
         """Finish the commits under way and end the threads."""
         return self._disk.stop()
 
-    def open(self, user: User, owner: str) -> Deferred[IMaildrop]:
+    @prompt
+    def open(self, user: User, owner: str) -> Answer[IMaildrop]:
         """At once when the maildrop is unchanged since its last login; else from a thread.
 
         After a cancel the lock is released as soon as it was taken; the thread finishes, which helps the next login.
         """
-        try:
-            root, anchor = self._place(user)
-            held = self._lock(root, owner) if self._context.at_once else None
-        except StoreError:
-            return fail()
+        root, anchor = self._place(user)
+        held = self._lock(root, owner) if self._context.at_once else None
         index = None if held is None else opening.unchanged(root, self._cache)
         if held is not None and index is not None:
-            return succeed(Maildrop(self._context, root, held, index))
+            return Maildrop(self._context, root, held, index)
         thoroughly = opening.thoroughly, root, anchor, owner, held, self._clock, self._cache.kept(root)
         opened = self._disk.open(root, *thoroughly, undo=_unlock, never_begun=partial(_give_back, held))
         return opened.addCallback(self._opened, root)

@@ -242,14 +242,14 @@ class LifeTests(PasswordFileCase):
         await checker.stop()
         self.addCleanup(checker.stop)
         with pytest.raises(RuntimeError):
-            checker.requestAvatarId(Password(b"alice", b"tanstaaf"))
+            await checker.requestAvatarId(Password(b"alice", b"tanstaaf"))
 
     def test_before_the_start_there_is_nothing_to_reload(self) -> None:
         self.successResultOf(PasswordFile(str(self.path)).reload())
 
     def test_else_it_is_a_fault(self) -> None:
-        with pytest.raises(RuntimeError):
-            PasswordFile(str(self.path)).requestAvatarId(Password(b"alice", b"tanstaaf"))
+        asked = PasswordFile(str(self.path)).requestAvatarId(Password(b"alice", b"tanstaaf"))
+        self.failureResultOf(asked, RuntimeError)
 
 
 class UsersTests(PasswordFileCase):
