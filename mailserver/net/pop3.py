@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReacto
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
+from mailserver.answers import ask
 from mailserver.envelope import Envelope as Details
 from mailserver.errors import MessageGone, OutcomeUnknown, StoreError
 from mailserver.interfaces import IBody, IMaildrop, Mind
@@ -189,16 +190,16 @@ class POP3Server(Connection):
         self.session.refused(self.visit.refuse(failure, self.facts(), mechanism))
 
     def _commit(self, effect: Commit) -> None:
-        commit = self._drop.commit(effect.numbers)
-        self._committing = True
-        commit.addBoth(self._committed)
-        self.wait(commit, lambda left: self._updated(len(effect.numbers), left), self._refused)
+        drop, self._committing = self._drop, True
+        updated = partial(self._updated, len(effect.numbers))
+        self.attend(updated, self._not_updated, ask, drop.commit, effect.numbers, revocable=False)
 
-    def _committed(self, result: Any) -> Any:
+    def _not_updated(self, failure: Failure) -> None:
         self._committing = False
-        return result
+        self._refused(failure)
 
     def _updated(self, marked: int, left: int) -> None:
+        self._committing = False
         self.deleted, self.ended = marked - left, "QUIT"
         self.session.committed(left)
         if self.lost:

@@ -65,15 +65,16 @@ class Waiting(Outlet):
         otherwise: Callable[[Failure], object],
         question: Callable[..., Answer[Any]],
         *args: Any,
+        revocable: bool = True,
     ) -> None:
-        """Ask, and go on as after a revocable `wait`, but at once if the answer or its error is there."""
+        """Ask, and go on as after a `wait`, but at once if the answer or its error is there."""
         try:
             answer = question(*args)
         except Exception:  # noqa: BLE001 - a foreign checker or realm may raise anything: as if the answer had failed
             otherwise(Failure())
             return
         if is_later(answer):
-            self.wait(answer, then, otherwise, revocable=True)
+            self.wait(answer, then, otherwise, revocable=revocable)
         else:
             then(answer)
 

@@ -117,9 +117,10 @@ class SharedMaildrop:
         """As the account's."""
         self._maildrop.sent(self._indexes[number - 1] + 1, octets)
 
-    def commit(self, numbers: Sequence[int]) -> Deferred[int]:
+    @prompt
+    def commit(self, numbers: Sequence[int]) -> Answer[int]:
         """As the account's: the messages are gone from the account and from all shares."""
-        return self._maildrop.commit([self._indexes[number - 1] + 1 for number in numbers])
+        return ask(self._maildrop.commit, [self._indexes[number - 1] + 1 for number in numbers])
 
     def release(self) -> None:
         """As the account's."""

@@ -61,11 +61,12 @@ class Deferreds(MaildirCase):
 
 
 class DeferredsTests(Deferreds):
-    async def test_a_login_to_an_unchanged_maildrop_makes_none_and_a_message_neither(self) -> None:
+    async def test_a_session_that_changes_nothing_makes_none(self) -> None:
         talk = Talk(await self.factory(), logged_in=False)
         assert self.made(talk, b"USER alice\r\nPASS secret\r\nSTAT\r\n") == 0
         assert self.made(talk, b"RETR 1\r\n") == 0
-        assert talk.heard().endswith(b"+OK 17 octets\r\nSubject: x\r\n\r\nx\r\n.\r\n")
+        assert self.made(talk, b"QUIT\r\n") == 0
+        assert talk.heard().endswith(b"+OK 17 octets\r\nSubject: x\r\n\r\nx\r\n.\r\n+OK signing off\r\n")
         talk.lose()
 
     async def test_a_wrong_password_makes_none(self) -> None:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn, cast
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mailserver.answers import Answer, prompt
 from mailserver.envelope import Envelope, EnvelopeHeaders, read_envelope
 from mailserver.errors import MaildropUnavailable, MessageGone, MessageSealed
 from mailserver.interfaces import IBody, IMaildrop
@@ -103,14 +104,15 @@ class Maildrop:
         if self._context.marks_seen and names.seen(name[PREFIX:]) is not None:
             self._learn().seen[self._index.target(index)] = name
 
-    def commit(self, numbers: Sequence[int]) -> Deferred[int]:
+    @prompt
+    def commit(self, numbers: Sequence[int]) -> Answer[int]:
         """At once when there is nothing to write; else in a thread, and cancelling does not stop it."""
         if self._lock < 0:
-            return fail(MaildropUnavailable(f"{shown(self._root)} is no longer locked"))
+            raise MaildropUnavailable(f"{shown(self._root)} is no longer locked")
         if numbers or self._lesson is not None:
             return self._end(numbers)
         self.release()
-        return succeed(0)
+        return 0
 
     def release(self) -> None:
         """Unlock at once; with a `Lesson`, a thread first writes it down under the lock."""
