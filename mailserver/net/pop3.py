@@ -159,8 +159,9 @@ class POP3Server(Connection):
 
     def _start_tls(self, _: StartTLS) -> None:
         self.flush()
+        creator = cast(IOpenSSLServerConnectionCreator, self.factory.tls)
+        self.transport = start_tls(self.transport, self, creator, untouched=self._direct)
         self.tls, self.plain, self._direct = True, False, False
-        self.transport = start_tls(self.transport, self, cast(IOpenSSLServerConnectionCreator, self.factory.tls))
         self.session.tls_started()
 
     def _sasl(self, effect: Sasl) -> None:

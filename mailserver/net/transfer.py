@@ -148,7 +148,8 @@ class FileSender:
 
 def unsent_octets(transport: object) -> int:
     """Return the number of octets in the kernel that the peer has not acknowledged; 0 without a socket."""
-    if not IFileDescriptor.providedBy(transport):
+    fileno = transport.fileno() if IFileDescriptor.providedBy(transport) else -1
+    if fileno < 0:
         return 0
-    (count,) = struct.unpack("i", fcntl.ioctl(transport.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"))
+    (count,) = struct.unpack("i", fcntl.ioctl(fileno, termios.TIOCOUTQ, b"\0\0\0\0"))
     return int(count)

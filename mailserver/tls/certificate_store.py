@@ -5,6 +5,7 @@ A loaded state is immutable and replaced as a whole: a handshake that began with
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
@@ -85,7 +86,14 @@ class CertificateErrors(Unusable):
         self.errors = tuple(errors)
 
 
-@implementer(IOpenSSLServerConnectionCreator)
+class ISocketConnectionCreator(IOpenSSLServerConnectionCreator):
+    """Makes TLS connections that live on a socket, too."""
+
+    def connection_on(skt: socket.socket) -> SSL.Connection:  # noqa: N805 - interfaces have no self
+        """A connection for one client's handshake, which reads and writes the socket itself."""
+
+
+@implementer(ISocketConnectionCreator)
 class CertificateStore:
     """The certificates in use: give it to ``startTLS`` and to ``TLSMemoryBIOFactory``.
 
@@ -174,6 +182,14 @@ class CertificateStore:
         """A connection for one client's handshake."""
         return _Connection(self.loaded)
 
+    def connection_on(self, skt: socket.socket) -> SSL.Connection:
+        """A connection for one client's handshake, which reads and writes the socket itself."""
+        connection = _Connection(self.loaded, skt)
+        # An end without close_notify would else be an error after which OpenSSL writes nothing, but the client's complete
+        # commands are still to be answered. A command that is cut off has no effect.
+        connection.set_options(SSL.OP_IGNORE_UNEXPECTED_EOF)
+        return connection
+
 
 class _Connection(SSL.Connection):
     """A connection that keeps the contexts alive with which its handshake began.
@@ -182,9 +198,9 @@ class _Connection(SSL.Connection):
     keeps only the chosen one, so the first would be freed if the certificates were swapped in between.
     """
 
-    def __init__(self, loaded: Contexts) -> None:
+    def __init__(self, loaded: Contexts, skt: socket.socket | None = None) -> None:
         self.loaded = loaded
-        super().__init__(loaded.default, None)
+        super().__init__(loaded.default, skt)
 
 
 def _wildcard(name: bytes) -> bytes:

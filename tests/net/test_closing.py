@@ -113,7 +113,7 @@ class OverSocketsTests(SocketCase):
     async def test_over_tls_too(self) -> None:
         store = self.certificates()
         factory = make_factory()
-        client = await self.connect(self.listen(TLSFactory(store, False, factory), factory))
+        client = await self.connect(self.listen(TLSFactory(store, factory), factory))
         client.transport.startTLS(CertificateOptions())
         client.transport.write(LOGIN + b"QUIT\r\n" + b"NOOP\r\n" * 100_000)
         assert (await client.ended).endswith(b"+OK signing off\r\n")

@@ -27,7 +27,7 @@ class Stranger:
     def __init__(self, folder: Path, factory: Any) -> None:
         store = CertificateStore([write_pair(folder, "a", ["localhost"])])
         self.wire = Wire()
-        self.server: Any = TLSFactory(store, False, factory).buildProtocol(None)
+        self.server: Any = TLSFactory(store, factory).buildProtocol(None)
         self.server.makeConnection(self.wire)
         self.tls = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
         self.tls.set_connect_state()

@@ -279,7 +279,7 @@ class OverSocketsTests(SocketCase):
     async def test_who_is_turned_away_over_tls_hears_so_or_is_dropped(self) -> None:
         clock = Clock()
         factory = make_factory(clock=clock, limits=Limits(connections=0))
-        port = self.listen(TLSFactory(self.certificates(), False, factory), factory)
+        port = self.listen(TLSFactory(self.certificates(), factory), factory)
         polite = await self.connect(port)
         polite.transport.startTLS(CertificateOptions())
         assert await polite.ended == TOO_MANY
@@ -293,7 +293,7 @@ class OverSocketsTests(SocketCase):
         places = Places(0)
         places.turned_away = TURNED_AWAY
         factory = make_factory(places=places)
-        client = await self.connect(self.listen(TLSFactory(self.certificates(), False, factory), factory))
+        client = await self.connect(self.listen(TLSFactory(self.certificates(), factory), factory))
         assert await client.ended == b""
 
     async def test_idle_sessions_drain_over_sockets_and_no_timer_is_left(self) -> None:

@@ -149,7 +149,7 @@ class OverSocketsTests(SocketCase):
 
     async def test_tls_from_the_first_byte(self) -> None:
         factory = self.made(cleartext="tls")
-        client = await self.connect(self.listen(TLSFactory(self.certificates(), False, factory), factory))
+        client = await self.connect(self.listen(TLSFactory(self.certificates(), factory), factory))
         client.transport.startTLS(CertificateOptions())
         await self.told(client)
         assert self.named("pop3.session")[0]["tls"] is True
