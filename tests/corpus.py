@@ -55,10 +55,10 @@ CORPUS: Final[dict[str, bytes]] = {
     # Just below, at and above the sizes of reads and writes: the line end or the dot falls on the chunk's edge.
     **{
         f"edge-{edge // 1024}k{offset:+d}": filled(edge + offset) + b"\n.\n..\n.tail"
-        for edge in (16 * 1024, 64 * 1024, 256 * 1024)
+        for edge in (16 * 1024, 64 * 1024, 120 * 1024)
         for offset in (-3, -2, -1, 0)
     },
-    "edge-cr-lf": b"c" * (256 * 1024 - 1) + b"\r\n.\r\n",
+    "edge-cr-lf": b"c" * (120 * 1024 - 1) + b"\r\n.\r\n",
     "large": HEAD % b"large" + b"All work and no play makes a large message.\n.\n" * 230_000,
     "large-wire-form": (HEAD % b"large-wire" + b"No line begins with a dot; sendfile.\n" * 280_000).replace(
         b"\n", b"\r\n"

@@ -25,19 +25,23 @@ UNREAD_LIMIT = 64 * 1024
 """Octets of input that may wait while an effect is open or the client does not read; above it, the connection stops reading."""
 
 
+TURN_OCTETS = 256 * 1024
+"""Octets of bodies after which other sessions have their turn: half a millisecond. Small messages gather up to here in one write."""
+
+
 @implementer(IHalfCloseableProtocol, IPushProducer)
 class Connection(Waiting):
     """One connection; a subclass gives `begin`, `perform`, `allowed_seconds`, `stranger_seconds`, `leave`, `facts`."""
 
     __slots__ = (
         "_batch",
-        "_batched",
         "_half_closed",
         "_paused",
         "_pumping",
         "_sender",
         "_stopped",
         "_transfer",
+        "_turn_octets",
         "core",
         "draining",
         "ended",
@@ -52,7 +56,7 @@ class Connection(Waiting):
         self._transfer: Transfer | None = None
         self._sender: FileSender | None = None
         self._batch: list[bytes] = []
-        self._batched = 0
+        self._turn_octets = 0
         self._pumping = self._paused = self._stopped = self._half_closed = False
 
     # What a subclass gives.
@@ -187,6 +191,7 @@ class Connection(Waiting):
             self._pumping = False
 
     def _run(self) -> None:
+        self._turn_octets = 0
         while not (self._paused or self._waiting or self._closing or self.lost):
             if self._transfer is not None:
                 self._read_on(self._transfer)
@@ -217,7 +222,7 @@ class Connection(Waiting):
         batch += self.core.take()
         if batch:
             data = b"".join(batch)
-            self._batch, self._batched = [], 0
+            self._batch = []
             self.octets_out += len(data)
             self.write(data)
 
@@ -264,11 +269,13 @@ class Connection(Waiting):
         if transfer is None or self.lost:
             return
         self._batch.append(chunk)
-        self._batched += len(chunk)
+        self._turn_octets += len(chunk)
         if transfer.done:
             self._transfer = None
             transfer.finish()
-        if self._batched >= CHUNK:
+        if len(chunk) >= CHUNK:
+            self.flush()  # not joined with the next one: that would be a copy, and a larger one than `CHUNK` allows
+        if self._turn_octets >= TURN_OCTETS:
             self.flush()
             self.give_way()
 

@@ -16,11 +16,15 @@ from zope.interface import implementer
 from mailserver.interfaces import IBody
 from mailserver.protocol.wire import TERMINATION, Stuffer, TopCut
 
-CHUNK = 256 * 1024
-"""Octets of one read. A message up to this size is written in one batch with the replies around it."""
+CHUNK = 120 * 1024
+"""Octets of one read. With a CR for each LF, a chunk has less than 128 KiB.
+
+glibc's allocator takes larger pieces from the system and gives them back, or not, depending on what the process did before: chunks
+of 256 KiB cost no page faults or 12,000 for 2 x 10 MB, at twice the CPU. 64 KiB are 5 % dearer, for their calls.
+"""
 
 TOP_CHUNK = 16 * 1024
-"""Octets of one read for TOP: headers and a few lines seldom need more."""
+"""Octets of the first read for TOP: headers and a few lines seldom need more."""
 
 SENDFILE_LEAST = 64 * 1024
 """Octets from which sendfile is worth it; a smaller message is read into the batch."""
@@ -33,19 +37,21 @@ meanwhile lets this many pass, which is 2 ms."""
 class Transfer:
     """RETR or TOP in progress: `read` gives the next chunk of the response, termination line included, until `done`."""
 
-    __slots__ = ("_body", "_cut", "_finished", "_octets", "_stuffer", "done")
+    __slots__ = ("_body", "_cut", "_finished", "_limit", "_octets", "_stuffer", "done")
 
     def __init__(self, body: IBody, finished: Callable[[int], object], *, wire: bool, lines: int | None = None) -> None:
         self._body = body
         self._finished = finished
         self._stuffer = None if wire else Stuffer()
         self._cut = None if lines is None else TopCut(lines)
+        self._limit = CHUNK if lines is None else TOP_CHUNK
         self._octets = 0
         self.done = False
 
     def read(self) -> bytes | Deferred[bytes]:
         """Return the next chunk, which may be empty. May answer at once. Errors: MessageTruncated."""
-        data = self._body.read(CHUNK if self._cut is None else TOP_CHUNK)
+        limit, self._limit = self._limit, CHUNK
+        data = self._body.read(limit)
         return data.addCallback(self._encode) if isinstance(data, Deferred) else self._encode(data)
 
     def finish(self) -> None:

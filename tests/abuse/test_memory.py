@@ -20,8 +20,8 @@ LINE: Final = b"All that is asked for, and never read.\n"
 LARGE: Final = b"Subject: large\n\n" + LINE * (10 * MIB // len(LINE))
 MEDIUM: Final = b"Subject: medium\n\n" + LINE * (MIB // len(LINE))
 
-BUFFERED: Final = 640 * KIB
-"""What may wait for one client: a chunk of 256 KiB, once more what stuffing or TLS made of it, and the session. Whoever
+BUFFERED: Final = 320 * KIB
+"""What may wait for one client: a chunk of 120 KiB, once more what stuffing or TLS made of it, and the session. Whoever
 buffers without a bound needs the message's 10 MiB.
 """
 

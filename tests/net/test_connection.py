@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.ssl import CertificateOptions
 
 from mailserver.names import Names
-from mailserver.net.connection import UNREAD_LIMIT, Connection
+from mailserver.net.connection import TURN_OCTETS, UNREAD_LIMIT, Connection
 from mailserver.net.ports import STRANGER_OCTETS
 from mailserver.net.transfer import CHUNK, SENDFILE_LEAST
 from tests.net.sessions import GREETING, HELLO, LOGIN, Client, Maildrop, SocketCase, Talk, make_factory
@@ -75,7 +75,8 @@ def test_a_large_message_gives_way_though_its_client_reads_as_fast_as_it_is_writ
     turns = 0
     while not talk.wire.value().endswith(b"\r\n.\r\n"):
         assert talk.wire.writes
-        assert sum(map(len, talk.wire.writes)) < 3 * CHUNK
+        assert sum(map(len, talk.wire.writes)) < 2 * TURN_OCTETS
+        assert max(map(len, talk.wire.writes)) < 2 * CHUNK
         talk.wire.writes.clear()
         turns += talk.turn()
     assert turns > 5
@@ -87,9 +88,9 @@ def test_a_batch_is_flushed_before_it_grows_large() -> None:
     while talk.turn():
         pass
     sizes = [len(write) for write in talk.wire.writes]
-    assert sum(sizes) > 2 * CHUNK
+    assert sum(sizes) > 2 * TURN_OCTETS
     assert len(sizes) == 3
-    assert all(CHUNK <= size < CHUNK + 3 * len(SMALL) for size in sizes[:-1])
+    assert all(TURN_OCTETS <= size < TURN_OCTETS + 3 * len(SMALL) for size in sizes[:-1])
 
 
 def test_a_client_that_does_not_read_stops_the_commands_then_the_reading() -> None:
