@@ -5,11 +5,7 @@ accept. A `Hub` has an epoll of its own, which is itself one descriptor in the r
 reactor calls the hub once, and the hub calls the sockets. Ports and transports are Twisted's, in subclasses whose `reactor` is the
 hub, so writing, producers, half-closes and aborts are Twisted's code. Where it cannot be used, Twisted's ports serve: see `loop_of`.
 
-**Another object can take over a connection's socket**, as TLS does: ``hub.replace(transport, taker)``, where `hub` is
-``transport.reactor`` if that is a `Hub`. It costs no system call. From then on the hub calls `taker`, for the events that were asked
-for. `taker` has the methods of Twisted's descriptors: `fileno` (the same number), `doRead`, `doWrite`, `readConnectionLost`,
-`connectionLost`. It asks for events by ``hub.addReader(taker)`` and the like, and the transport does so no more. To close,
-``transport.connectionLost(reason)`` still does it all: the hub forgets the socket, which is closed, and the transport's protocol is told.
+TLS on the socket itself puts its own `doRead` and `doWrite` in a transport's place, so the hub looks these up at each call.
 """
 
 from __future__ import annotations
@@ -107,13 +103,7 @@ class Hub:
         """As the reactor's."""
         return self._reactor.callLater(delay, call, *args, **kwargs)
 
-    # What transports and TLS ask of a hub.
-
-    def replace(self, member: Any, taker: Any) -> None:
-        """Call `taker` from now on for the events that `member` has asked for; they have the same descriptor."""
-        fd = member.fileno()
-        if fd in self._members:
-            self._members[fd] = taker
+    # What transports ask of a hub.
 
     def forget(self, fd: int) -> None:
         """Forget a socket that is closed right after: that ends the epoll's interest, too, without a system call."""
