@@ -41,7 +41,10 @@ crash: $(VENV)/.dev  ## kill the server hundreds of times, and count the message
 	@CRASH_RUNS=500 $(PYTEST) tests/crash
 
 bench: $(VENV)/.dev  ## measure us beside other servers, or alone (see docs/performance.md)
-	@$(BIN)/python bench/compare.py
+	@mkdir -p var/bench
+	@$(BIN)/python bench/compare.py --json var/bench/run.json
+	@$(BIN)/python bench/growth.py --json var/bench/growth.json --plot var/bench/growth.svg
+	@$(BIN)/python bench/report.py var/bench/run.json --growth var/bench/growth.json
 
 docs: $(VENV)/.dev  ## check the pages: links, settings, and the programs in them
 	@$(BIN)/python -m pytest -q tests/test_docs.py tests/config/test_settings.py

@@ -43,8 +43,8 @@ GROUPS = ("small", "tls", "wire", "bulk", "many", "aged", "workers", "new10", "i
 PLAIN_TOOLS = ("new10",)
 """Groups that need no load generator."""
 
-TWO = "-2"
-"""Ends the name of a server with two workers."""
+ONE, TWO = "-1", "-2"
+"""End the names of a fresh server of one process, and of one with two workers."""
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -113,7 +113,7 @@ class Comparison:
         """Print a line and remember it."""
         self.lines[label] = results
         paired = any(name.endswith(TWO) for name in results)
-        measures.show(label, results, (lambda name: name.removesuffix(TWO)) if paired else (lambda _: "dovecot"))
+        measures.show(label, results, (lambda name: name.removesuffix(TWO) + ONE) if paired else (lambda _: "dovecot"))
 
 
 def floor(scenario: Scenario) -> bool:
@@ -138,8 +138,12 @@ def main(arguments: list[str]) -> int:
 
         servers = [started(name, command) for name, command in found.items()]
         ours = [server for server in servers if server.ours] if "workers" in options.only else []
-        twos = [started(server.name + TWO, server.template + WORKERS.format(2)) for server in ours]
-        comparison = Comparison(options, servers, [*ours, *twos])
+        pairs = [
+            started(server.name + suffix, server.template + WORKERS.format(count))
+            for server in ours
+            for suffix, count in ((ONE, 1), (TWO, 2))
+        ]
+        comparison = Comparison(options, servers, pairs)
         for group in options.only:
             if there.popload or group in PLAIN_TOOLS:
                 comparison.measure(group)
@@ -147,7 +151,7 @@ def main(arguments: list[str]) -> int:
             told: dict[str, Any] = {"versions": versions(), "command": shlex.join(["bench/compare.py", *arguments])}
             told |= {"lacks": there.lacks(), "lines": comparison.lines, "idle": comparison.idle}
             options.json.write_text(json.dumps(told, indent=1))
-        return 1 if any(server.errors for server in [*servers, *twos]) else 0
+        return 1 if any(server.errors for server in [*servers, *pairs]) else 0
 
 
 if __name__ == "__main__":

@@ -36,4 +36,5 @@ def versions() -> dict[str, str]:
     if shutil.which("dovecot"):
         told = subprocess.run(["dovecot", "--version"], capture_output=True, text=True, check=True).stdout
         found["Dovecot"] = told.split()[0]
+    found["load before"] = f"{os.getloadavg()[0]:.1f}"
     return found

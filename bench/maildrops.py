@@ -6,7 +6,6 @@ import os
 import pwd
 import random
 import shutil
-import subprocess
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -33,6 +32,9 @@ class Maildrops(NamedTuple):
         return [self.name % user for user in range(self.users)] if "%d" in self.name else [self.name]
 
 
+GROWN = 1.1
+"""How much mail may have been delivered to a maildrop before it is made anew."""
+
 IDLE = 400
 """Idle sessions, of an account each: a maildrop admits one."""
 
@@ -43,6 +45,13 @@ MAILDROPS = {
     "many": Maildrops(6, "many%d", 20_000, 2000),
     "idle": Maildrops(IDLE, "idle%d", 20, 500),
 }
+
+
+SETTLED_SECONDS = 10
+"""Older than any server's idea of young."""
+
+CROWD = Maildrops(10_000, "crowd%d", 1, 300)
+"""Those of a crowd of idle clients."""
 
 
 def growing(server: str, messages: int) -> Maildrops:
@@ -71,7 +80,7 @@ def fill(maildrops: Maildrops) -> None:
     able = [line for line in lines if not (maildrops.wire and line.startswith("."))]
     for account in maildrops.accounts():
         folder = maildir(account)
-        if messages(folder) >= maildrops.messages:
+        if maildrops.messages <= messages(folder) <= maildrops.messages * GROWN:
             continue
         shutil.rmtree(folder, ignore_errors=True)
         for sub in ("new", "cur", "tmp"):
@@ -81,7 +90,9 @@ def fill(maildrops: Maildrops) -> None:
             text = head + "".join(chance.choices(able, k=max(1, (maildrops.octets - len(head)) // 73)))
             path = folder / "new" / f"{1_700_000_000 + number}.M{number}P1.host"
             path.write_text(text, newline="\r\n" if maildrops.wire else "\n")
-        subprocess.run(["chown", "-R", f"{USER}:", folder.parent], check=True)
+            _give(path)
+        for path in (folder.parent, folder, *folder.iterdir()):
+            _give(path)
 
 
 def messages(folder: Path) -> int:
@@ -92,12 +103,18 @@ def messages(folder: Path) -> int:
 def deliver(account: str, count: int) -> None:
     """Bring an account new mail, as a delivery agent does."""
     folder = maildir(account)
-    owner = pwd.getpwnam(USER)
     for number in range(count):
         name = f"{time.time_ns() // 10**9}.M{time.time_ns() // 1000 % 10**6}P{number}.host"
         (folder / "tmp" / name).write_text(f"Subject: new {number}\n\nhello\n")
-        os.chown(folder / "tmp" / name, owner.pw_uid, owner.pw_gid)
+        _give(folder / "tmp" / name)
         (folder / "tmp" / name).rename(folder / "new" / name)
+
+
+def settle(account: str) -> None:
+    """Make the times of the directories as old as they are when a user comes back: an index does not trust a young one."""
+    past = time.time() - SETTLED_SECONDS
+    for sub in ("new", "cur"):
+        os.utime(maildir(account) / sub, (past, past))
 
 
 def forget(account: str) -> None:
@@ -105,3 +122,8 @@ def forget(account: str) -> None:
     for pattern in ("mailserver-*", "dovecot*"):
         for file in maildir(account).glob(pattern):
             file.unlink()
+
+
+def _give(path: Path) -> None:
+    owner = pwd.getpwnam(USER)
+    os.chown(path, owner.pw_uid, owner.pw_gid)

@@ -43,6 +43,7 @@ struct conn {
 };
 static struct conn *cs;
 static int ep, nsteps, next_account;
+static char *taken;          /* accounts whose session is under way */
 static long sessions, errors, commands, held; static unsigned long long bytes;
 static double *lat; static long nlat, caplat;
 static double deadline;
@@ -82,7 +83,8 @@ static void start(struct conn *c) {
   }
   begun++;
   if (connect(c->fd, (void *)&a, sizeof a) < 0 && errno != EINPROGRESS) { perror("connect"); exit(1); }
-  c->account = next_account++ % users;
+  do c->account = next_account++ % users; while (taken[c->account] && conns <= users);  /* a maildrop admits one session */
+  taken[c->account] = 1;
   c->step = 0; c->multi = 0; c->linelen = 0; c->outlen = c->outpos = 0; c->inlines = 0; c->t0 = now(); c->pending = 1;
   memset(c->prev, 0, sizeof c->prev);
   c->handshaking = 0;
@@ -93,6 +95,7 @@ static void start(struct conn *c) {
 static void finish(struct conn *c, int ok) {
   if (c->ssl) SSL_shutdown(c->ssl);
   close(c->fd);
+  taken[c->account] = 0;
   if (ok) { sessions++; if (nlat == caplat) { caplat = caplat ? caplat * 2 : 65536; lat = realloc(lat, caplat * sizeof *lat); } lat[nlat++] = now() - c->t0; }
   else errors++;
   if (now() < deadline && !idle && (!limit || begun < limit)) start(c); else c->fd = -1;   /* an idle one that is refused is not tried again: it counts */
@@ -174,6 +177,7 @@ int main(int argc, char **argv) {
   if (tls) { ctx = SSL_CTX_new(TLS_client_method()); SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER); if (resume) SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT); }
   ep = epoll_create1(0);
   cs = calloc(conns, sizeof *cs);
+  taken = calloc(users, 1);
   double t0 = now(); deadline = t0 + duration;
   struct rusage u0; getrusage(RUSAGE_SELF, &u0);
   for (int i = 0; i < conns; i++) start(&cs[i]);

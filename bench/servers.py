@@ -151,7 +151,7 @@ class Server:
                 text = (ROOT / f"{self.name}.out").read_text()[-2000:]
                 raise SystemExit(f"{self.name} does not serve: {shlex.join(self.command)}\n{text}")
             time.sleep(0.1)
-        time.sleep(1)  # workers and processes in reserve start, too
+        time.sleep(0.3)  # workers and processes in reserve start, too
 
     def _configure(self) -> None:
         values = {"root": ROOT, "port": self.port, "tls_port": self.tls_port}

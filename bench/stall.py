@@ -27,8 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench import maildrops, tools
 from bench.machine import versions
-from bench.maildrops import MAILDROPS, deliver, forget, growing
-from bench.measures import DELIVERED, SETTLED_SECONDS, log_in
+from bench.maildrops import MAILDROPS, deliver, forget, growing, settle
+from bench.measures import DELIVERED, log_in
 from bench.root import alone
 from bench.servers import BUILT_IN, Server
 
@@ -137,13 +137,6 @@ def measure(servers: Sequence[Server], messages: int, rounds: int) -> dict[str, 
                 settle(account)
                 found[server.name][kind].append(beside(server, probers[server.name], account))
     return found
-
-
-def settle(account: str) -> None:
-    """Let the directories be old enough for an index that can be trusted, as they are in a user's life."""
-    past = time.time() - SETTLED_SECONDS
-    for sub in ("new", "cur"):
-        os.utime(maildrops.maildir(account) / sub, (past, past))
 
 
 def show(name: str, found: dict[str, list[Waits]]) -> None:

@@ -87,23 +87,46 @@ def test_mail_is_delivered_and_indexes_are_forgotten(place):
     assert {file.name for file in maildir("user0").iterdir()} == {"new", "cur", "tmp"}
 
 
-def test_a_short_run_measures_our_own_server():
+@pytest.fixture
+def start():
+    """A run as its user starts it, in a folder of its own that the server's user may enter."""
     with TemporaryDirectory(prefix="mailserver-bench-") as folder:
         Path(folder).chmod(0o755)
-        out = Path(folder) / "run.json"
-        arguments = ["--without", "limit,dovecot", "--only", "small,new10", "--messages", "30", "--rounds", "1"]
-        run = subprocess.run(
-            [sys.executable, "bench/compare.py", *arguments, "--seconds", "0.1", "--json", out],
-            cwd=ROOT,
-            env={**os.environ, "BENCH_ROOT": folder, "BENCH_USER": "nobody", "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert run.returncode == 0, run.stdout + run.stderr
-        told = json.loads(out.read_text())
+
+        def run(program, *arguments):
+            out = Path(folder) / "run.json"
+            ended = subprocess.run(
+                [sys.executable, program, *arguments, "--without", "limit,dovecot", "--json", out],
+                cwd=ROOT,
+                env={**os.environ, "BENCH_ROOT": folder, "BENCH_USER": "nobody", "PYTHONPATH": str(ROOT)},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert ended.returncode == 0, ended.stdout + ended.stderr
+            return json.loads(out.read_text()), "No load generator" not in ended.stdout
+
+        yield run
+
+
+def test_a_short_run_measures_our_own_server(start):
+    arguments = ["--only", "small,new10,workers", "--messages", "30", "--rounds", "1", "--seconds", "0.1"]
+    told, loaded = start("bench/compare.py", *arguments)
     assert "first login after 10 new in 30" in told["lines"]
-    if "load generator" in run.stdout:
-        return
-    assert told["lines"].keys() > {scenario.label for scenario in SCENARIOS["small"]}
-    assert all(rounds[0]["errors"] == 0 for line in told["lines"].values() for rounds in line.values())
+    if loaded:
+        assert told["lines"].keys() > {scenario.label for scenario in SCENARIOS["small"]}
+        assert told["lines"]["login + STAT, two workers"].keys() == {"mailserver-1", "mailserver-2"}
+    assert all(
+        figures["errors"] == 0 for line in told["lines"].values() for rounds in line.values() for figures in rounds
+    )
+
+
+def test_a_short_run_measures_growth(start):
+    arguments = ["--sizes", "5,40", "--crowds", "1,30", "--processes", "1,2", "--life", "100", "--rounds", "1"]
+    told, loaded = start("bench/growth.py", *arguments, "--seconds", "0.1")
+    assert [[messages for messages, _ in line] for line in told["logins"]["mailserver"].values()] == [[5, 40]] * 3
+    assert [clients for clients, _ in told["idle"]] == [0, 1, 30]
+    assert [messages for messages, _ in told["stalls"]["run"]["cold"]] == [5, 40]
+    if loaded:
+        assert [sessions for sessions, _ in told["memory"]] == list(range(0, 101, 10))
+        assert [count for count, _ in told["workers"]["a second"]] == [1, 2]
