@@ -182,7 +182,9 @@ class Listener(ServerFactory):
             self._look_at(connection, now)
         if not self._connections.over:
             self._sweeping = self.clock.callLater(PAUSE_SECONDS, self._sweep, began)
-        elif self._connections or self._turned_away:
+            return
+        self.places.swept()
+        if self._connections or self._turned_away:
             self._sweeping = self.clock.callLater(max(0.0, began + SWEEP_SECONDS - now), self._begin_sweep)
         else:
             self._sweeping = None

@@ -22,6 +22,9 @@ TURNED_AWAY: Final = 100
 TURNED_AWAY_SECONDS: Final = 10
 """How long a client over the limits may take to read its reply: in TLS, that waits for a handshake that may never end."""
 
+CHANGES: Final = 100
+"""Connections that came or went until the memory is tidied: enough to leave a hole of a megabyte, if they were TLS."""
+
 DEFAULT: Final = Limits()
 
 log = Logger()
@@ -31,10 +34,14 @@ class Places:
     """The connections of a process. Listeners with the same `Places` share its limits.
 
     All clients over Unix sockets count as one address, "": otherwise one program of this machine could take every place.
+    `tidy` is called at the end of a sweep if many connections came or went since the last time, to give memory back.
     """
 
     def __init__(
-        self, connections: int = DEFAULT.connections, per_address: int = DEFAULT.connections_per_address
+        self,
+        connections: int = DEFAULT.connections,
+        per_address: int = DEFAULT.connections_per_address,
+        tidy: Callable[[], object] = lambda: None,
     ) -> None:
         self.taken = 0
         self.turned_away = 0
@@ -43,6 +50,8 @@ class Places:
         self.by_address: Counter[str] = Counter()
         self._connections = connections
         self._per_address = per_address
+        self._changes = 0
+        self._tidy = tidy
 
     def take(self, peer: str | None) -> str:
         """Take a place for a client (None: a proxy has not named it yet); answers "", or the limit that is exceeded."""
@@ -54,16 +63,24 @@ class Places:
                 return "limits.connections_per_address"
             self.by_address[address] += 1
         self.taken += 1
+        self._changes += 1
         return ""
 
     def give_back(self, peer: str | None) -> None:
         """Release a place."""
         self.taken -= 1
+        self._changes += 1
         if peer is not None:
             address = network(peer)
             self.by_address[address] -= 1
             if not self.by_address[address]:
                 del self.by_address[address]
+
+    def swept(self) -> None:
+        """All connections of a listener were looked at."""
+        if self._changes >= CHANGES:
+            self._changes = 0
+            self._tidy()
 
     def turn_away(self, lobby: Lobby, refusal: Refusal, now: float) -> Protocol:
         """Return a protocol for a client without a place: it gets a reply, or is dropped if too many get one already."""

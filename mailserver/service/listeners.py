@@ -26,6 +26,7 @@ from mailserver.net.stamp import MAX_GREETING, greeting_octets
 from mailserver.net.story import Fetches
 from mailserver.net.throttle import Throttle
 from mailserver.service.certificates import Certificates
+from mailserver.service.heap import heap_trimmer
 
 DRAIN_SECONDS: Final = 10.0
 """How long a stop waits for transfers and commits; service managers kill after 30 to 90 s."""
@@ -72,7 +73,7 @@ class Listeners:
             "hostname": hostname,
             "limits": limits,
             "throttle": Throttle(reactor, limits.failure_delay_seconds),
-            "places": Places(limits.connections, limits.connections_per_address),
+            "places": Places(limits.connections, limits.connections_per_address, heap_trimmer()),
             "greeting": config.sdps.greeting,
             "fetches": Fetches(),
         }

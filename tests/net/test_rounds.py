@@ -11,7 +11,8 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 
 from mailserver.net import listener, rounds
-from mailserver.net.listener import PAUSE_SECONDS, SWEEP_SECONDS, Limits, Listener
+from mailserver.net.listener import PAUSE_SECONDS, SWEEP_SECONDS, Listener
+from mailserver.net.places import CHANGES, Places
 from mailserver.net.rounds import SLICE, Rounds
 
 ALICE = IPv4Address("TCP", "192.0.2.1", 1)
@@ -98,8 +99,9 @@ class Quiet:
 class Port(Listener):
     def __init__(self) -> None:
         self.turns = Clock()
-        limits = Limits(connections=100_000, connections_per_address=100_000)
-        super().__init__("quiet", lambda refusal: refusal.line, clock=self.turns, limits=limits)
+        self.tidied: list[float] = []
+        places = Places(100_000, 100_000, lambda: self.tidied.append(self.turns.seconds()))
+        super().__init__("quiet", lambda refusal: refusal.line, clock=self.turns, places=places)
         self.looked: list[Quiet] = []
 
     def connection(self, peer: str) -> Any:
@@ -195,3 +197,41 @@ def test_a_look_that_lets_another_in_leaves_one_timer() -> None:
     port.turn(SWEEP_SECONDS)
     assert len(port.turns.getDelayedCalls()) == 1
     assert port.turn(SWEEP_SECONDS) == 1
+
+
+def test_memory_is_tidied_at_the_end_of_a_sweep_if_many_came_or_went() -> None:
+    port = Port()
+    everyone = port.come(2 * SLICE)
+    port.turn(SWEEP_SECONDS)
+    assert port.tidied == []
+    port.turn(PAUSE_SECONDS)
+    first = port.turns.seconds()
+    assert port.tidied == [first]
+    for each in everyone[: CHANGES - 1]:
+        each.leave()
+    port.turn(SWEEP_SECONDS)
+    port.turn(SWEEP_SECONDS)
+    assert port.tidied == [first]
+    port.come()
+    port.turn(SWEEP_SECONDS)
+    assert len(port.tidied) == 2
+
+
+def test_memory_is_tidied_once_after_all_went() -> None:
+    port = Port()
+    port.doStart()
+    for each in port.come(CHANGES):
+        each.leave()
+    port.turn(SWEEP_SECONDS)
+    assert len(port.tidied) == 1
+    assert port.turns.getDelayedCalls() == []
+
+
+def test_two_listeners_tidy_their_common_memory_once() -> None:
+    first, second = Port(), Port()
+    second.places = first.places
+    first.come(CHANGES // 2)
+    second.come(CHANGES // 2)
+    first.turn(SWEEP_SECONDS)
+    second.turn(SWEEP_SECONDS)
+    assert len(first.tidied) == 1
