@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
-from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.mail.interfaces import IMailboxPOP3
 from zope.interface import Interface
 
-from mailserver.exchange import IMechanism
+from mailserver.exchange import IMechanism, SaslContext
 from mailserver.interfaces import BY_SECRET, IMaildrop, IOracle
 from mailserver.limits import Limits
 from mailserver.names import Names
@@ -85,8 +85,8 @@ class POP3ServerFactory(Listener):
             oracle=oracle,
             names=names,
         )
-        self._client_name = client_name
         self._stamp_host = stamp_host(hostname or socket.getfqdn())
+        self.surroundings: Callable[[Any], SaslContext] = partial(surroundings, self._stamp_host, client_name)
         self._chosen = chosen(mechanisms)
         self._named = frozenset(name.upper().encode("ascii") for name in mechanisms)
         self._stamps = False
@@ -105,7 +105,7 @@ class POP3ServerFactory(Listener):
         """Build a connection of this listener's kind."""
         return POP3Server(self, peer)
 
-    def session(self, peer: str, connection: Protocol, *, tls: bool) -> Session:
+    def session(self, peer: str, connection: POP3Server, *, tls: bool) -> Session:
         """Return a session with the greeting for this client."""
         if self.clock.seconds() - self._looked >= LOOK_SECONDS:
             try:
@@ -117,9 +117,7 @@ class POP3ServerFactory(Listener):
             COMMANDS,
             make_stamp(self._stamp_host) if self._stamps else b"",
             tls=tls,
-            surroundings=lambda: surroundings(
-                self._stamp_host, self._client_name, connection.transport
-            ),  # STLS changes it
+            surroundings=connection.surroundings,
         )
 
     def _look(self) -> None:

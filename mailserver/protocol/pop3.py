@@ -176,6 +176,7 @@ class Session:
         """Enter the TRANSACTION state over this snapshot."""
         self._answers(Login)
         self._move(State.TRANSACTION)
+        self.stamp = b""  # of no more use, and a hundred octets of each idle session
         self.messages = messages
         self.reply(texts.LOGGED_IN, len(messages), messages.total)
 

@@ -14,6 +14,7 @@ from twisted.internet.task import Clock
 from mailserver.net import POP3ServerFactory
 from mailserver.net.listener import SWEEP_SECONDS
 from mailserver.net.pop3_listener import LOOK_SECONDS
+from mailserver.protocol.effects import State
 from tests.net.sessions import LOGIN, Maildrop, Talk, make_factory, portal_of
 
 ALICE = IPv4Address("TCP", "192.0.2.1", 1)
@@ -104,3 +105,14 @@ def test_a_factory_needs_a_portal_only() -> None:
 
     factory = POP3ServerFactory(portal_of(Maildrop(())))
     assert factory.clock is reactor
+
+
+def test_a_session_forgets_its_stamp_when_it_is_of_no_more_use() -> None:
+    factory = POP3ServerFactory(
+        portal_of(Maildrop(())), clock=Clock(), hostname="h", cleartext="always", mechanisms=["APOP"]
+    )
+    talk = Talk(factory, logged_in=False)
+    assert talk.server.session.stamp
+    talk.say(LOGIN)
+    assert talk.server.session.state is State.TRANSACTION
+    assert not talk.server.session.stamp
