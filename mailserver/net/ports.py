@@ -73,6 +73,7 @@ class Port(tcp.Port):
     factory: Any
     restrains = False
     """Whether connections are born with a bound of STRANGER_OCTETS on what waits, unsent, in the kernel."""
+    _pace = 1.0
 
     def createInternetSocket(self) -> socket.socket:
         """Make the socket to listen with: what it is told here, all accepted sockets inherit, for no system call."""
@@ -89,20 +90,19 @@ class Port(tcp.Port):
             self.restrains = bound == STRANGER_OCTETS
 
     def doRead(self) -> None:
-        """Accept the connections that wait, up to a bound which follows how many there are."""
+        """Accept connections, up to a bound that grows while it is reached: a vain accept costs as much as a send."""
         accept = cast(Any, self.socket)._accept  # the public `accept` looks up enumerations for 4 us
-        bound = min(self.numberAccepts, ACCEPTS)
-        for count in range(bound):
+        for count in range(int(self._pace)):
             try:
                 fd, client = accept()
             except BlockingIOError:
-                self.numberAccepts = count or 1
+                self._pace = max(1.0, count)
                 return
             except OSError:  # too many open files, for which Twisted has a descriptor in reserve
                 super().doRead()
                 return
             self._begin(socket.SocketType(self.addressFamily, self.socketType, 0, fd), client)
-        self.numberAccepts = bound * 2
+        self._pace = min(self._pace * 1.25, ACCEPTS)  # of single connections one in five meets a vain accept
 
     def _begin(self, skt: Any, client: Any) -> None:
         """Make the connection of an accepted socket; a fault ends it, and no other."""

@@ -12,9 +12,10 @@ import pytest
 from twisted.internet import tcp, unix
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import CannotListenError, ConnectionAborted, ConnectionDone
-from twisted.internet.interfaces import ITCPTransport, IUNIXTransport
+from twisted.internet.interfaces import IPushProducer, ITCPTransport, IUNIXTransport
 from twisted.internet.main import CONNECTION_LOST
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from mailserver.net.hub import Hub
 from mailserver.net.ports import STRANGER_OCTETS, Port, Transport
@@ -181,6 +182,29 @@ def test_the_end_is_told_once(listening: Listening) -> None:
     transport.connectionLost(Failure(ConnectionDone()))
     assert len(told) == 1
     assert transport.fileno() == -1
+    assert (transport.connected, transport.disconnected) == (0, 1)
+    transport.write(b"x")
+    transport.loseConnection()
+    transport.abortConnection()
+    assert len(told) == 1
+
+
+def test_a_producer_is_stopped_at_the_end(listening: Listening) -> None:
+    listening.connect()
+    listening.until(lambda: listening.factory.made)
+    (protocol,) = listening.factory.made
+    transport: Any = protocol.transport
+    stopped: list[object] = []
+
+    @implementer(IPushProducer)
+    class Producer:
+        def stopProducing(self) -> None:
+            stopped.append(protocol.reason)
+
+    transport.registerProducer(Producer(), True)
+    transport.connectionLost(Failure(ConnectionDone()))
+    assert stopped == [None]
+    assert isinstance(protocol.reason, ConnectionDone)
 
 
 @pytest.mark.parametrize("where", ["buildProtocol", "makeConnection"])
