@@ -9,13 +9,18 @@ from typing import NamedTuple
 
 from mailserver.errors import MessageGone, MessageSealed
 from mailserver.store.body import CHUNK, BytesBody, FileBody
-from mailserver.store.maildir.files import open_message, open_to_read, opened, shown
+from mailserver.store.maildir.files import open_message, open_to_read, opened, read_message, shown
 from mailserver.store.maildir.index import CLAIMED, PACKED, SEALED, WIRE
 from mailserver.store.maildir.packed import UnpackedBody, Unpacking, Unreadable, kind_of
 from mailserver.wireform import Measure
 
+SMALL = 64 * 1024
+"""Octets below which a message is read whole when it is opened: three system calls, and for a thread one hop. A larger one may go
+to the client by sendfile.
+"""
+
 HEAD = 16 * 1024
-"""Octets of the first read of a message that was never measured: enough for most messages, and TOP's reads."""
+"""Octets of the first read of a large message that was never measured: enough to know a packed file, and for TOP."""
 
 
 class Contents(NamedTuple):
@@ -83,17 +88,26 @@ def beginning(path: bytes, step: int) -> Generator[bytes, None, None]:
             chunk = os.read(descriptor, step) if unpacking is None else unpacking.read(step)
 
 
-def open_at_once(path: bytes, size: int, flags: int) -> FileBody | None:
+def open_at_once(path: bytes, size: int, flags: int) -> BytesBody | FileBody | None:
     """The body of a message that is where it was listed; None where only `open_thoroughly` can open it.
 
-    Bounded work: two system calls, and a read that the body's first `read` then saves. Errors: MessageGone; OSError.
+    Bounded work: three system calls. Errors: MessageGone; OSError.
     """
+    try:
+        return _as_listed(path, size, flags)
+    except FileNotFoundError:
+        return None  # another program renamed it
+
+
+def _as_listed(path: bytes, size: int, flags: int) -> BytesBody | FileBody | None:
+    """The body of a message; None if it is packed, or its file not of the size that its name claims."""
     if flags & PACKED:
         return None
     try:
+        if size < SMALL:
+            data = read_message(path, size)
+            return None if flags & CLAIMED and kind_of(data) is not None else BytesBody(data)
         descriptor = open_message(path, size)
-    except FileNotFoundError:
-        return None  # another program renamed it
     except MessageGone:
         if flags & CLAIMED:
             return None
@@ -113,8 +127,9 @@ def open_at_once(path: bytes, size: int, flags: int) -> FileBody | None:
 
 def open_thoroughly(path: bytes, size: int, flags: int) -> Opened:
     """The body of a message, whatever its file is. For a thread. Errors: MessageGone, MessageSealed; OSError."""
-    if not flags & (CLAIMED | PACKED):
-        return Opened(FileBody(open_message(path, size), size), lied=False)
+    listed = _as_listed(path, size, flags)
+    if listed is not None:
+        return Opened(listed, lied=False)
     descriptor = open_message(path, size) if flags & PACKED else open_to_read(path)
     try:
         status = os.fstat(descriptor)

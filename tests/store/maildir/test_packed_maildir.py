@@ -180,7 +180,7 @@ class Lies(LoggedCase):
         assert len(self.told("store.note")) == 1
         maildrop = await self.open()
         assert list(maildrop.messages.octets) == [on_the_wire(mail) for mail in mails]
-        assert all(isinstance(maildrop.fetch(number), body.FileBody) for number in range(1, 31))
+        assert all(isinstance(maildrop.fetch(number), body.BytesBody) for number in range(1, 31))
         maildrop.release()
 
     async def test_after_the_first_one_no_name_of_the_maildrop_is_believed(self) -> None:
@@ -192,18 +192,29 @@ class Lies(LoggedCase):
         await maildrop.commit([])
         assert [octets for _, octets in await self.reopen()] == [on_the_wire(MAIL)] * 3
 
-    async def test_a_true_name_is_believed_and_its_message_read_in_one_call(self) -> None:
-        self.deliver("alice", MAIL, f"cur/{NAME}{claims(MAIL)}:2,")
+    async def test_a_small_message_is_read_in_three_calls_whether_it_was_measured_or_its_name_is_believed(self) -> None:
+        for name in (NAME, f"{NAME}{claims(MAIL)}"):
+            self.deliver("alice", MAIL, f"cur/{name}:2,")
+            assert await self.calls(MAIL) == ["open", "pread", "close"]
+            self.vanish("alice", MAIL)
+
+    async def test_a_large_message_with_a_true_name_is_read_from_its_first_look_on(self) -> None:
+        large = MAIL + b"x" * contents.SMALL
+        self.deliver("alice", large, f"cur/{NAME}{claims(large)}:2,")
+        assert await self.calls(large) == ["open", "fstat", "read", "read", "close"]
+
+    async def calls(self, mail: bytes) -> list[str]:
+        """The system calls from a fetch to the close."""
         maildrop = await self.open()
         calls: list[str] = []
-        for name in ("open", "fstat", "read", "pread", "lseek", "close"):
-            self.patch(os, name, self.counted(calls, name))
-        found = maildrop.fetch(1)
-        assert found.read(body.CHUNK) == MAIL
-        assert found.read(body.CHUNK) == b""
-        found.close()
-        assert calls == ["open", "fstat", "read", "close"]
+        with pytest.MonkeyPatch.context() as patches:
+            for name in ("open", "fstat", "read", "pread", "lseek", "close"):
+                patches.setattr(os, name, self.counted(calls, name))
+            found = maildrop.fetch(1)
+            assert b"".join(iter(lambda: found.read(body.CHUNK), b"")) == mail
+            found.close()
         maildrop.release()
+        return calls
 
     def counted(self, calls: list[str], name: str) -> object:
         function = getattr(os, name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,9 +21,10 @@ from mailserver.errors import (
     PermanentFailure,
 )
 from mailserver.interfaces import User
-from mailserver.store import MaildirStore
+from mailserver.store import MaildirStore, disk
 from mailserver.store.maildir import index, listing, maildrop, promise, scan
 from mailserver.store.maildir import store as maildir
+from mailserver.store.maildir.contents import SMALL
 from mailserver.store.maildir.listing import Clock, Listing
 from mailserver.store.maildir.rows import Row, Rows
 from mailserver.store.maildir.same import Target
@@ -30,6 +32,15 @@ from tests.store.contract import BARE, ONE, TWO, contents, on_the_wire
 from tests.store.maildir.maildirs import LoggedCase, MaildirCase
 
 NAME = "1700000000.M1P1.host"
+LARGE = b"Subject: large\n\n" + b"x" * SMALL
+
+
+def full_fifo(path: Path, message: bytes) -> int:
+    """A FIFO from which the message could be read; the descriptor keeps it full."""
+    os.mkfifo(path)
+    descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+    os.write(descriptor, message)
+    return descriptor
 
 
 class Unchanged(MaildirCase):
@@ -78,7 +89,7 @@ class Unchanged(MaildirCase):
         maildrop.release()
 
     async def test_threads_leave_the_disk_alone_here(self) -> None:
-        await self.settled(ONE)
+        await self.settled(LARGE)
         self.store = self.make(io="threads")
         opened = self.store.open(self.user("alice"), "me")
         assert not opened.called
@@ -89,8 +100,21 @@ class Unchanged(MaildirCase):
         read = body.read(10)
         assert isinstance(read, Deferred)
         assert body.fileno() is None
-        assert await read == ONE[:10]
+        assert await read == LARGE[:10]
         body.close()
+        maildrop.release()
+
+    async def test_threads_read_a_small_message_in_one_hop(self) -> None:
+        await self.settled(ONE)
+        self.store = self.make(io="threads")
+        maildrop = await self.open()
+        hops: list[object] = []
+        read = disk.Disk.read
+        self.patch(disk.Disk, "read", lambda *work, **how: hops.append(work) or read(*work, **how))
+        body = await maildrop.fetch(1)
+        assert body.read(10_000) == ONE
+        body.close()
+        assert len(hops) == 1
         maildrop.release()
 
 
@@ -214,10 +238,10 @@ class Changes(MaildirCase):
         (await opened).release()
 
     async def test_a_body_that_becomes_short_is_truncated(self) -> None:
-        maildrop = await self.open("alice", ONE)
+        maildrop = await self.open("alice", LARGE)
         body = maildrop.fetch(1)
-        self.files()[0].write_bytes(ONE[:5])
-        assert body.read(100) == ONE[:5]
+        self.files()[0].write_bytes(LARGE[:5])
+        assert body.read(100) == LARGE[:5]
         with pytest.raises(MessageTruncated):
             body.read(100)
         body.close()
@@ -226,27 +250,40 @@ class Changes(MaildirCase):
         maildrop.release()
 
     async def test_a_body_that_grows_ends_where_it_was_listed(self) -> None:
-        maildrop = await self.open("alice", ONE)
+        maildrop = await self.open("alice", LARGE)
         body = maildrop.fetch(1)
-        assert os.pread(body.fileno(), 5, 0) == ONE[:5]
+        assert os.pread(body.fileno(), 5, 0) == LARGE[:5]
         with self.files()[0].open("ab") as file:
             file.write(TWO)
-        assert await contents(body) == ONE
+        assert await contents(body) == LARGE
         assert body.fileno() is None
         maildrop.release()
 
-    async def test_a_message_replaced_by_a_fifo_or_a_symlink_is_refused(self) -> None:
-        maildrop = await self.open("alice", ONE, TWO)
-        first, second = self.files()
-        first.unlink()
-        second.unlink()
-        os.mkfifo(first)
-        second.symlink_to("/etc/passwd")
-        with pytest.raises(MessageGone):
-            maildrop.fetch(1)
-        with pytest.raises(MessageGone):
-            maildrop.fetch(2)
-        maildrop.release()
+    async def test_a_message_that_grew_or_shrank_is_not_the_listed_one(self) -> None:
+        for message in (ONE, LARGE, b""):
+            for other in (message + b"x", message[:-1] or b"y"):
+                self.deliver("alice", message)
+                maildrop = await self.open()
+                self.files()[0].write_bytes(other)
+                with pytest.raises(MessageGone, match="octets that was listed"):
+                    maildrop.fetch(1)
+                await maildrop.commit([])
+                self.vanish("alice", other)
+
+    async def test_a_message_replaced_by_what_is_no_file_is_refused(self) -> None:
+        for message in (ONE, LARGE, b""):
+            for make in (lambda path: path.mkdir(), lambda path: path.symlink_to("/etc/passwd"), None):
+                path = self.deliver("alice", message)
+                maildrop = await self.open()
+                path.unlink()
+                if make is None:
+                    self.addCleanup(os.close, full_fifo(path, message))
+                else:
+                    make(path)
+                with pytest.raises(MessageGone):
+                    maildrop.fetch(1)
+                await maildrop.commit([])
+                path.rename(self.homes / f"former {len(message)} {make}")
 
 
 class Racy(MaildirCase):
