@@ -10,6 +10,7 @@ import pytest
 
 from tests.rawpop3 import RawPOP3
 from tests.servers import START_SECONDS, TWIST, TWISTD, Server, Site, toml
+from tests.waiting import eventually
 
 SESSIONS_OVER_A_PIPE = 1000
 """Of 500 octets of JSON each, which is more than a pipe's 64 KiB and what is kept beside it."""
@@ -124,6 +125,23 @@ def test_a_log_that_was_renamed_goes_on_in_a_new_file_at_sigusr1(site, systemd, 
     assert "service.listening" in [event.get("event") for event in before]
     assert {"log.reopened", "service.reload"} <= {event.get("event") for event in after}
     assert {event["level"] for event in before + after} <= {"debug", "info", "warn"}
+
+
+@pytest.mark.parametrize("form", ["twisted", "json"])
+def test_a_file_has_the_line_of_a_session_while_the_server_runs_and_all_at_its_end(site, systemd, form):
+    log = site.folder / "log"
+    server = Server(site, program=[*TWIST[:-2], "--log-format=text", f"--log-file={log}", "mailserver"], log=form)
+    server.launch()
+    port = int(re.search(rb"STATUS=serving 127.0.0.1:(\d+)", systemd.recv(4096))[1])
+    for name in ("a line that comes by itself", "a line that waits at the end"):
+        with RawPOP3(port) as client:
+            client.login("alice", "wonderland")
+            client.quit()
+        if "itself" in name:
+            eventually(lambda: log.read_text().count("ended by QUIT") == 1, log.read_text)
+    assert server.stop() == -signal.SIGTERM
+    assert log.read_text().count("ended by QUIT: 0 retrieved, 0 deleted") == 2
+    assert "Main loop terminated." in log.read_text()
 
 
 def test_twistd_s_own_rotation_stays_what_sigusr1_does_to_a_log_that_nobody_renamed(site, systemd):

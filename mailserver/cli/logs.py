@@ -7,51 +7,25 @@ the service was made. For twistd it sets an observer on the application, as twis
 
 from __future__ import annotations
 
+import atexit
 import os
 import stat
 import sys
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
-from threading import RLock
 from typing import IO, Any, cast
 
 from twisted.logger import FileLogObserver, ILogObserver, Logger, textFileLogObserver
+from twisted.python import logfile
 from twisted.python.components import Componentized
-from twisted.python.logfile import LogFile
 
-from mailserver.service.logpipe import LogPipe
+from mailserver.service.logpipe import LineObserver, LogFile, LogPipe
 from mailserver.service.reporting import line_of, text_of
 
 log = Logger()
 
 
-class Reopened:
-    """A text file that can be opened again under its name after it was renamed."""
-
-    def __init__(self, file: IO[str], path: str) -> None:
-        self._file = file
-        self._path = Path(path).absolute()
-        self._lock = RLock()  # threads and signal handlers log, too
-
-    def write(self, text: str) -> None:
-        """As of a file."""
-        with self._lock:
-            self._file.write(text)
-
-    def flush(self) -> None:
-        """As of a file."""
-        with self._lock:
-            self._file.flush()
-
-    def reopen(self) -> None:
-        """Close the file, whatever its name is now, and open one with the old name. Errors: OSError; nothing changes then."""
-        new = self._path.open("a", encoding="utf-8", errors="backslashreplace")
-        with self._lock:
-            old, self._file = self._file, new
-            old.close()
-
-
-class DaemonsFile(LogFile):
+class DaemonsFile(logfile.LogFile):
     """twistd's log file, which rotates itself: by size, and at SIGUSR1 unless logrotate has renamed the file."""
 
     def reopen(self) -> None:
@@ -80,7 +54,7 @@ class Logs:
         self._form = form
         self._reactor = reactor
         self._pipes: list[LogPipe] = []
-        self._files: list[Reopened | DaemonsFile] = []
+        self._files: list[LogFile | DaemonsFile] = []
 
     def replace(self, options: object, application: object) -> None:
         """Replace the log's file if `options` are those of twist or twistd; other programs keep theirs."""
@@ -88,15 +62,17 @@ class Logs:
             return
         if "logFile" in options:
             options["logFile"] = self._place(options["logFile"])
+            atexit.register(self.finish)  # for an end without the reactor's shutdown
             if self._form == "json" or options["fileLogObserverFactory"] is textFileLogObserver:
                 options["fileLogObserverFactory"] = self._observer
         elif "logfile" in options and isinstance(application, Componentized) and not _chosen(options, application):
             application.setComponent(ILogObserver, self._observer(self._daemon_file(options)))
 
-    def _observer(self, file: IO[str]) -> FileLogObserver:
-        return FileLogObserver(file, line_of if self._form == "json" else text_of)
+    def _observer(self, file: IO[str] | LogPipe) -> ILogObserver:
+        form = line_of if self._form == "json" else text_of
+        return LineObserver(file, form) if isinstance(file, LogPipe) else FileLogObserver(file, form)
 
-    def _daemon_file(self, options: Mapping[str, Any]) -> IO[str]:
+    def _daemon_file(self, options: Mapping[str, Any]) -> IO[str] | LogPipe:
         """The file that twistd would choose."""
         name = options["logfile"]
         if options["nodaemon"] and name in (None, "", "-"):
@@ -107,19 +83,23 @@ class Logs:
         self._files.append(file)
         return cast(IO[str], file)
 
-    def _place(self, file: IO[str]) -> IO[str]:
+    def _place(self, file: IO[str]) -> IO[str] | LogPipe:
         """The replacement for `file`: one that can be opened again by name, or else a pipe that waits for no reader."""
         try:
-            mode = os.fstat(file.fileno()).st_mode
+            descriptor = file.fileno()
+            mode = os.fstat(descriptor).st_mode
         except (OSError, ValueError, AttributeError):  # not a file of the system
             return file
         if not stat.S_ISREG(mode):
-            self._pipes.append(pipe := LogPipe(file.fileno(), self._reactor))
-            return cast(IO[str], pipe)
+            self._pipes.append(pipe := LogPipe(descriptor, self._reactor))
+            return pipe
         if file in (sys.stdout, sys.stderr):
             return file  # opened by a shell; its name is unknown here
-        self._files.append(reopened := Reopened(file, file.name))
-        return cast(IO[str], reopened)
+        named = LogFile(descriptor, file.name, self._reactor)
+        file.close()
+        self._pipes.append(named)
+        self._files.append(named)
+        return named
 
     def reopen(self) -> None:
         """At SIGUSR1: open new files where the old ones were renamed."""
@@ -137,6 +117,6 @@ class Logs:
                 log.info("the log was opened again", event="log.reopened")
 
     def finish(self) -> None:
-        """At the end of the process: give slow readers of pipes a moment."""
+        """At the end of the process: write what waits, and give slow readers of pipes a moment."""
         for pipe in self._pipes:
             pipe.finish()

@@ -2,17 +2,20 @@
 
 import os
 import pty
+import resource
 import socket
 import threading
 from contextlib import contextmanager
 
 import pytest
 from twisted.internet.main import CONNECTION_DONE
-from twisted.logger import globalLogPublisher
+from twisted.internet.task import Clock
+from twisted.logger import Logger, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
 from mailserver.service import logpipe
-from mailserver.service.logpipe import LIMIT, LogPipe
+from mailserver.service.logpipe import BATCH_OCTETS, BATCH_SECONDS, LIMIT, LineObserver, LogFile, LogPipe
+from mailserver.service.reporting import text_of
 
 LINE = "x" * 99 + "\n"
 
@@ -173,3 +176,194 @@ def test_the_reactor_may_let_go_of_it():
     pipe = LogPipe(writing, Writers())
     pipe.connectionLost(Failure(CONNECTION_DONE))
     assert (pipe.logPrefix(), pipe.fileno() >= 0) == ("log", True)
+
+
+class Running(Clock):
+    """A reactor that runs, and does later what comes from threads."""
+
+    running = True
+
+    def __init__(self):
+        super().__init__()
+        self.asked = 0
+
+    def callFromThread(self, function, *arguments):
+        self.asked += 1
+        self.callLater(0, function, *arguments)
+
+
+class Log:
+    """A file in batches, what is in it, and how often it was written."""
+
+    def __init__(self, path):
+        self.path = path
+        self.reactor = Running()
+        self.writes = 0
+        with path.open("a") as opened:
+            self.file = LogFile(opened.fileno(), str(path), self.reactor)
+        self.watch()
+
+    def watch(self):
+        self.send, self.file._send = self.file._send, self.count
+
+    def count(self, data):
+        self.writes += 1
+        return self.send(data)
+
+    def lines(self):
+        return self.path.read_text().splitlines()
+
+
+@pytest.fixture
+def batched(tmp_path):
+    log = Log(tmp_path / "log")
+    yield log
+    log.file.close()
+
+
+def test_lines_of_a_moment_are_written_together(batched):
+    for number in range(100):
+        batched.file.write(f"{number}\n")
+    batched.reactor.advance(0)
+    assert (batched.writes, batched.lines()) == (0, [])
+    batched.reactor.advance(BATCH_SECONDS)
+    assert (batched.writes, batched.lines()) == (1, [str(number) for number in range(100)])
+    assert batched.reactor.asked == 1
+    assert batched.reactor.getDelayedCalls() == [], "a quiet log wakes nobody"
+    batched.file.write("and on\n")
+    batched.reactor.pump([0, BATCH_SECONDS])
+    assert (batched.writes, batched.lines()[-1]) == (2, "and on")
+
+
+def test_many_lines_do_not_wait_for_the_moment_to_pass(batched):
+    for _ in range(2 * BATCH_OCTETS // len(LINE) + 1):
+        batched.file.write(LINE)
+    assert batched.writes == 2
+    assert batched.file._waiting < BATCH_OCTETS
+
+
+def test_a_warning_is_written_at_once_with_all_before_it(batched):
+    log = Logger(namespace="test", observer=LineObserver(batched.file, text_of))
+    log.info("one")
+    log.debug("two")
+    assert batched.writes == 0
+    log.warn("three")
+    assert (batched.writes, [line[-4:].strip() for line in batched.lines()]) == (1, ["one", "two", "hree"])
+    log.info("four")
+    for level in (LogLevel.error, LogLevel.critical):
+        log.emit(level, "five")
+    assert batched.writes == 3
+    log.info(None, event="without a text")
+    assert len(batched.lines()) == 6
+
+
+@pytest.mark.parametrize("moment", ["before the start", "at the end"])
+def test_lines_outside_of_the_reactor_s_time_are_written_at_once(batched, moment):
+    if moment == "at the end":
+        batched.file.write("last\n")
+        batched.file.finish()
+        assert batched.lines() == ["last"]
+    else:
+        batched.reactor.running = False
+    batched.file.write("one\n")
+    assert batched.lines()[-1] == "one"
+
+
+def test_a_file_that_was_renamed_keeps_what_waited_for_it(batched):
+    batched.file.write("old\n")
+    old = batched.path.rename(batched.path.with_suffix(".1"))
+    batched.file.reopen()
+    batched.file.write("new\n")
+    batched.reactor.pump([0, BATCH_SECONDS])
+    assert (old.read_text(), batched.path.read_text()) == ("old\n", "new\n")
+
+
+def test_a_file_that_cannot_be_opened_again_stays(batched):
+    folder = batched.path.parent
+    batched.file._path = folder / "missing" / "log"
+    with pytest.raises(FileNotFoundError):
+        batched.file.reopen()
+    batched.file.write("on\n")
+    batched.file.flush()
+    assert batched.lines() == ["on"]
+
+
+def test_a_signal_during_a_write_tears_no_line_and_keeps_the_order(batched):
+    """A handler runs between two system calls of a write that took only a part."""
+
+    def halved(data):
+        if batched.writes < 5:
+            batched.file.write(f"signal {batched.writes}\n")
+            batched.file.flush()
+        return batched.count(data[: len(data) // 2 + 1])
+
+    batched.file._send = halved
+    batched.file.write("a line that is written in parts\n")
+    batched.file.flush()
+    assert batched.lines() == ["a line that is written in parts", *(f"signal {number}" for number in range(5))]
+    assert batched.file._waiting == 0
+
+
+def test_lines_of_many_threads_are_whole_and_complete(batched):
+    def chatter(name):
+        for number in range(500):
+            batched.file.write(f"{name} {number} {'x' * 100}\n")
+
+    threads = [threading.Thread(target=chatter, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    batched.file.finish()
+    lines = batched.lines()
+    for name in "abcd":
+        told = [line for line in lines if line.startswith(name)]
+        assert told == [f"{name} {number} {'x' * 100}" for number in range(500)]
+    assert len(lines) == 2000
+    assert batched.file._waiting == 0
+
+
+@pytest.fixture
+def full():
+    """Files that cannot become longer than this: for whoever writes, a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (soft if size is None else size, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_tears_no_line_and_ends_nothing(batched, full):
+    full(1050)
+    for _ in range(20):
+        batched.file.write(LINE)
+        batched.file.flush()
+    full(None)
+    assert batched.path.stat().st_size == 1050
+    batched.file.write("and on\n")
+    batched.file.flush()
+    assert batched.lines() == [LINE.strip()] * 20 + ["and on"]
+
+
+def test_what_a_full_disk_costs_in_memory_is_bounded_and_told(batched, full):
+    with logged_to(batched.file):
+        full(0)
+        for _ in range(LIMIT // len(LINE) + 10):
+            batched.file.write(LINE)
+        assert batched.file._waiting <= LIMIT
+        full(None)
+        batched.file.flush()
+    assert batched.lines()[-1] == "dropped 10"
+    assert batched.lines()[:-1] == [LINE.strip()] * (LIMIT // len(LINE))
+
+
+def test_a_pipe_in_batches_that_nobody_reads_waits_for_its_reader():
+    reading, writing = os.pipe()
+    reactor = Writers()
+    reactor.running = True
+    reactor.callLater = lambda _seconds, due: due()
+    pipe = LogPipe(writing, reactor, batched=True)
+    for _ in range(1000):
+        pipe.write(LINE)
+    assert reactor.watched == [pipe]
+    assert read_all(reading, pipe, reactor) == LINE * 1000
+    for descriptor in (reading, writing):
+        os.close(descriptor)
