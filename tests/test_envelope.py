@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import TestCase
 
 from mailserver.envelope import HEAD_OCTETS, Envelope, EnvelopeHeaders, is_whole, read_envelope
-from mailserver.store.body import BytesBody
+from mailserver.interfaces import BytesBody
 from tests.protocol.oracle import thorough
 
 READ = [

@@ -31,7 +31,7 @@ TURN_OCTETS = 256 * 1024
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
 class Connection(Waiting):
-    """One connection; a subclass gives `begin`, `perform`, `allowed_seconds`, `stranger_seconds`, `leave`, `facts`."""
+    """One connection; a subclass gives `begin`, `perform`, `allowed_seconds`, `stranger_seconds`, `leave`, `facts`, `sent`."""
 
     __slots__ = (
         "_batch",
@@ -83,6 +83,10 @@ class Connection(Waiting):
 
     def facts(self) -> dict[str, Any]:
         """Return the fields of the connection for each of its log events, at least `peer` and `user`."""
+        raise NotImplementedError
+
+    def sent(self, body: Transfer | FileSender) -> None:
+        """Go on after a body that has been written whole."""
         raise NotImplementedError
 
     def end(self, cause: str) -> None:
@@ -272,7 +276,8 @@ class Connection(Waiting):
         self._turn_octets += len(chunk)
         if transfer.done:
             self._transfer = None
-            transfer.finish()
+            transfer.close()
+            self.sent(transfer)
         if len(chunk) >= CHUNK:
             self.flush()  # not joined with the next one: that would be a copy, and a larger one than `CHUNK` allows
         if self._turn_octets >= TURN_OCTETS:
@@ -293,7 +298,8 @@ class Connection(Waiting):
         self._direct = True
         self.transport.registerProducer(self, True)
         self._batch.append(sender.end)
-        sender.finish()
+        sender.close()
+        self.sent(sender)
         self.pump()
 
     # Failures.

@@ -241,24 +241,25 @@ class POP3Server(Connection):
         if self.lost:
             body.close()
             return
-        row = self.session.messages[effect.number - 1]
+        messages, index = self.session.messages, effect.number - 1
+        wire, octets = bool(messages.wire[index]), messages.octets[index]
         self.session.opened()
-        direct = self.plain and row.wire and effect.lines is None and row.octets >= SENDFILE_LEAST
+        direct = wire and self.plain and effect.lines is None and octets >= SENDFILE_LEAST
         fileno = body.fileno() if direct else None
         if fileno is None:
-            self.send(Transfer(body, lambda octets: self._sent(effect, octets), wire=row.wire, lines=effect.lines))
+            self.send(Transfer(body, effect, wire=wire, lines=effect.lines))
         else:
-            self.send_file(
-                FileSender(self.transport, body, fileno, row.octets, lambda octets: self._sent(effect, octets))
-            )
+            self.send_file(FileSender(self.transport, body, fileno, octets, effect))
 
-    def _sent(self, effect: Retrieve, octets: int) -> None:
+    def sent(self, body: Transfer | FileSender) -> None:
+        """Count a message that was retrieved, tell the maildrop, and go on."""
+        effect: Retrieve = body.asked
         if effect.lines is None:
             self.retrieved += 1
             if self.fetched is None:
                 self.fetched = set()
             self.fetched.add(effect.number)
-            self._drop.sent(effect.number, octets)
+            self._drop.sent(effect.number, body.octets)
         self.session.sent()
 
     def _envelope(self, effect: Envelope) -> None:

@@ -7,13 +7,14 @@ import os
 import struct
 import termios
 from collections.abc import Callable
+from typing import Any
 
 from twisted.internet import tcp
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IFileDescriptor, IPullProducer
 from zope.interface import implementer
 
-from mailserver.interfaces import IBody
+from mailserver.interfaces import BytesBody, IBody
 from mailserver.protocol.wire import TERMINATION, Stuffer, TopCut
 
 CHUNK = 120 * 1024
@@ -37,30 +38,37 @@ meanwhile lets this many pass, which is 2 ms."""
 class Transfer:
     """RETR or TOP in progress: `read` gives the next chunk of the response, termination line included, until `done`."""
 
-    __slots__ = ("_body", "_cut", "_finished", "_limit", "_octets", "_stuffer", "done")
+    __slots__ = ("_body", "_cut", "_limit", "_octets", "_stuffer", "asked", "done")
 
-    def __init__(self, body: IBody, finished: Callable[[int], object], *, wire: bool, lines: int | None = None) -> None:
+    def __init__(self, body: IBody, asked: Any, *, wire: bool, lines: int | None = None) -> None:
+        self.asked = asked
+        """The effect that it performs, for the connection that gets it back."""
         self._body = body
-        self._finished = finished
         self._stuffer = None if wire else Stuffer()
         self._cut = None if lines is None else TopCut(lines)
         self._limit = CHUNK if lines is None else TOP_CHUNK
         self._octets = 0
         self.done = False
 
+    @property
+    def octets(self) -> int:
+        """The message's octets so far, as LIST counts them."""
+        return self._octets if self._stuffer is None else self._stuffer.octets
+
     def read(self) -> bytes | Deferred[bytes]:
         """Return the next chunk, which may be empty. May answer at once. Errors: MessageTruncated."""
+        body = self._body
         limit, self._limit = self._limit, CHUNK
-        data = self._body.read(limit)
-        return data.addCallback(self._encode) if isinstance(data, Deferred) else self._encode(data)
-
-    def finish(self) -> None:
-        """Close the body, and report the message's octets as LIST counts them."""
-        self._body.close()
-        self._finished(self._octets if self._stuffer is None else self._stuffer.octets)
+        data = body.read(limit)
+        if isinstance(data, Deferred):
+            return data.addCallback(self._encode)
+        chunk = self._encode(data)
+        if isinstance(body, BytesBody) and body.ended and not self.done:
+            chunk += self._encode(b"")  # a small message leaves whole
+        return chunk
 
     def close(self) -> None:
-        """Give up."""
+        """Close the body."""
         self._body.close()
 
     def _encode(self, data: bytes) -> bytes:
@@ -89,9 +97,9 @@ class FileSender:
 
     end = TERMINATION
 
-    def __init__(
-        self, transport: tcp.Connection, body: IBody, fileno: int, size: int, finished: Callable[[int], object]
-    ) -> None:
+    def __init__(self, transport: tcp.Connection, body: IBody, fileno: int, size: int, asked: Any) -> None:
+        self.asked = asked
+        """As of `Transfer`."""
         self.octets = 0
         """The octets that the socket has accepted so far."""
         self.error: OSError | None = None
@@ -100,7 +108,6 @@ class FileSender:
         self._body = body
         self._fileno = fileno
         self._size = size
-        self._finished = finished
         self._begun = False
         self._stopped: Callable[[FileSender], object] | None = None
 
@@ -141,13 +148,8 @@ class FileSender:
     def stopProducing(self) -> None:
         """Do nothing: the connection closes the body when it is lost."""
 
-    def finish(self) -> None:
-        """Close the body, and report the message's octets."""
-        self._body.close()
-        self._finished(self.octets)
-
     def close(self) -> None:
-        """Give up."""
+        """Close the body, and end it early if it is under way."""
         self._stopped = None
         self._body.close()
 

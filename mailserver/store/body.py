@@ -18,29 +18,6 @@ CHUNK = 120 * 1024
 
 
 @implementer(IBody)
-class BytesBody:
-    """A message in memory."""
-
-    __slots__ = ("_data", "_position")
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._position = 0
-
-    def read(self, limit: int) -> bytes:
-        """Answers at once."""
-        chunk = self._data[self._position : self._position + limit]
-        self._position += len(chunk)
-        return chunk
-
-    def fileno(self) -> None:
-        """There is no descriptor to send from."""
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
-@implementer(IBody)
 class FileBody:
     """An open file with `size` octets left to read, the first of them in `head`; answers at once."""
 

@@ -9,9 +9,8 @@ from zope.interface import implementer
 
 from mailserver.envelope import HEAD_OCTETS, Envelope, EnvelopeHeaders
 from mailserver.errors import MaildropInUse, MaildropUnavailable, MessageGone, NoMaildrop
-from mailserver.interfaces import IMaildrop, IStore, User
+from mailserver.interfaces import BytesBody, IMaildrop, IStore, User
 from mailserver.snapshot import Message, Snapshot
-from mailserver.store.body import BytesBody
 from mailserver.store.envelopes import Envelopes, IEnvelopes
 from mailserver.wireform import measure
 

@@ -21,11 +21,11 @@ from zope.interface import implementer
 
 from mailserver.envelope import EnvelopeHeaders, read_envelope
 from mailserver.errors import MaildropInUse
-from mailserver.interfaces import IMaildrop
+from mailserver.interfaces import BytesBody, IMaildrop
 from mailserver.net import POP3ServerFactory
 from mailserver.net.hub import loop_of
 from mailserver.snapshot import Message, Snapshot
-from mailserver.store.body import BytesBody, FileBody
+from mailserver.store.body import FileBody
 from mailserver.tls.certificate_store import CertificateStore
 from mailserver.wireform import measure
 from tests.tls.handshakes import write_pair

@@ -32,10 +32,10 @@ sink = os.open("/dev/null", os.O_WRONLY)
 def faults():
     os.lseek(file.fileno(), 0, os.SEEK_SET)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    sending = transfer.Transfer(body.FileBody(os.dup(file.fileno()), octets), str, wire=False)
+    sending = transfer.Transfer(body.FileBody(os.dup(file.fileno()), octets), None, wire=False)
     while not sending.done:
         os.write(sink, sending.read())
-    sending.finish()
+    sending.close()
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 

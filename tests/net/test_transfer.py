@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
+from mailserver.interfaces import BytesBody
 from mailserver.net.transfer import CHUNK, SENDFILE_LEAST, SENDFILE_MOST, TOP_CHUNK, Transfer, unsent_octets
-from mailserver.store.body import BytesBody
 from tests.net.sessions import LOGIN, Client, Maildrop, SocketCase, Talk, make_factory
 
 LINE = b"0123456789" * 7 + b"\r\n"
@@ -32,28 +32,35 @@ class Counting(BytesBody):
 
 
 def test_top_reads_no_further_than_it_must() -> None:
-    body, told = Counting(b"a: b\r\n\r\n" + BIG), []
-    sending = Transfer(body, told.append, wire=True, lines=1)
+    body = Counting(b"a: b\r\n\r\n" + BIG)
+    sending = Transfer(body, None, wire=True, lines=1)
     assert sending.read() == b"a: b\r\n\r\n" + LINE + b".\r\n"
     assert sending.done
-    sending.finish()
     assert body.limits == [TOP_CHUNK]
-    assert body.closed
 
 
 @pytest.mark.parametrize(("wire", "octets"), [(True, 3), (False, 4)])
 def test_a_transfer_tells_the_octets_of_the_message(wire: bool, octets: int) -> None:
-    told: list[int] = []
-    sending = Transfer(Counting(b"a\r\n" if wire else b".\r."), told.append, wire=wire)
+    sending = Transfer(Counting(b"a\r\n" if wire else b".\r."), None, wire=wire)
     while not sending.done:
         sending.read()
-    sending.finish()
-    assert told == [octets + (not wire)]
+    assert sending.octets == octets + (not wire)
+
+
+@pytest.mark.parametrize("lines", [None, 10**9])
+@pytest.mark.parametrize("wire", [True, False])
+def test_a_message_in_memory_leaves_whole(wire: bool, lines: int | None) -> None:
+    for message in (b"", b"a: b\r\n\r\n" + LINE * 100):
+        body = Counting(message)
+        sending = Transfer(body, None, wire=wire, lines=lines)
+        assert sending.read() == message + b".\r\n"
+        assert sending.done
+        assert len(body.limits) == 1
 
 
 def test_a_transfer_given_up_closes_its_body() -> None:
     body = Counting(b"")
-    Transfer(body, print, wire=True).close()
+    Transfer(body, None, wire=True).close()
     assert body.closed
 
 
@@ -76,6 +83,7 @@ def test_a_body_that_answers_later_is_sent_in_order() -> None:
     assert talk.heard() == b"+OK 3 octets\r\na\r\n.\r\n+OK 3 octets\r\nb\r\n.\r\n"
     talk.say(b"NOOP\r\n")
     assert talk.heard() == b"+OK\r\n"
+    assert body.closed
 
 
 def test_a_read_answered_after_the_client_has_gone_is_dropped() -> None:

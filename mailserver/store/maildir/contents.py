@@ -8,7 +8,8 @@ from collections.abc import Generator
 from typing import NamedTuple
 
 from mailserver.errors import MessageGone, MessageSealed
-from mailserver.store.body import CHUNK, BytesBody, FileBody
+from mailserver.interfaces import BytesBody
+from mailserver.store.body import CHUNK, FileBody
 from mailserver.store.maildir.files import open_message, open_to_read, opened, read_message, shown
 from mailserver.store.maildir.index import CLAIMED, PACKED, SEALED, WIRE
 from mailserver.store.maildir.packed import UnpackedBody, Unpacking, Unreadable, kind_of

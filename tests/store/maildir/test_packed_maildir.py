@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 
 from mailserver.envelope import EnvelopeHeaders
 from mailserver.errors import MessageGone, MessageSealed
+from mailserver.interfaces import BytesBody
 from mailserver.store import body
 from mailserver.store.maildir import contents, index, packed
 from tests.store.contract import on_the_wire
@@ -180,7 +181,7 @@ class Lies(LoggedCase):
         assert len(self.told("store.note")) == 1
         maildrop = await self.open()
         assert list(maildrop.messages.octets) == [on_the_wire(mail) for mail in mails]
-        assert all(isinstance(maildrop.fetch(number), body.BytesBody) for number in range(1, 31))
+        assert all(isinstance(maildrop.fetch(number), BytesBody) for number in range(1, 31))
         maildrop.release()
 
     async def test_after_the_first_one_no_name_of_the_maildrop_is_believed(self) -> None:
