@@ -141,7 +141,7 @@ class Program(Service):
         self._changes = Changes(options["config"], options.flags())
         self._logs = Logs(config.log, reactor)
         self._notifier = Notifier(os.environ, reactor, lambda: self._mail.alive)
-        self._mail = MailService(config, reactor, _level(self._program), misread)
+        self._mail = MailService(config, reactor, _level(self._program), misread, self._logs)
         self._reactor = reactor
         self._status: int | None = None
 

@@ -55,6 +55,9 @@ class Logs:
         self._reactor = reactor
         self._pipes: list[LogPipe] = []
         self._files: list[LogFile | DaemonsFile] = []
+        self._file: IO[str] | LogPipe = sys.stdout  # what `_observer` writes to
+        self.form = "event"
+        """What worker processes write: this log's own form, unless a foreign observer makes the lines."""
 
     def replace(self, options: object, application: object) -> None:
         """Replace the log's file if `options` are those of twist or twistd; other programs keep theirs."""
@@ -70,6 +73,8 @@ class Logs:
 
     def _observer(self, file: IO[str] | LogPipe) -> ILogObserver:
         form = line_of if self._form == "json" else text_of
+        self._file = file
+        self.form = "json" if self._form == "json" else "text"
         return LineObserver(file, form) if isinstance(file, LogPipe) else FileLogObserver(file, form)
 
     def _daemon_file(self, options: Mapping[str, Any]) -> IO[str] | LogPipe:
@@ -100,6 +105,14 @@ class Logs:
         self._pipes.append(named)
         self._files.append(named)
         return named
+
+    def write(self, text: str) -> None:
+        """Take a finished line of a worker process."""
+        self._file.write(text)
+
+    def flush(self) -> None:
+        """Write what was taken."""
+        self._file.flush()
 
     def reopen(self) -> None:
         """At SIGUSR1: open new files where the old ones were renamed."""

@@ -25,6 +25,7 @@ from mailserver.config.settings import Config
 from mailserver.errors import ConfigError
 from mailserver.service.binding import Socket, bind
 from mailserver.service.closing import close_ports
+from mailserver.service.passing import Journal
 from mailserver.service.privileges import become
 from mailserver.service.server import Server
 from mailserver.service.workers import Workers
@@ -42,7 +43,12 @@ class MailService(Service):
     serving: Deferred[Sequence[IListeningPort]]
 
     def __init__(
-        self, config: Config, reactor: Any, log_level: Any = LogLevel.debug, misread: Misread | None = None
+        self,
+        config: Config,
+        reactor: Any,
+        log_level: Any = LogLevel.debug,
+        misread: Misread | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self._config = config
         self._reactor = reactor
@@ -50,6 +56,7 @@ class MailService(Service):
         self._made: Server | None = None
         self._preparing: Deferred[None] | None = None
         self._log_level = log_level  # worker processes do not send events below it
+        self._journal = journal  # takes their finished lines; without it they send events
         self._outdated = False
         self._sockets: list[Socket] = []
         self._server: Server | Workers | None = None
@@ -120,7 +127,7 @@ class MailService(Service):
             if each.is_unix:
                 raise ConfigError([f"listen.{each.kind}: a Unix socket is served by one process: set workers = 1"])
         sockets = [(each.kind, each.endpoint, each.port) for each in self._sockets]
-        self._server = workers = Workers(self._config, self._reactor, sockets, self._log_level)
+        self._server = workers = Workers(self._config, self._reactor, sockets, self._log_level, self._journal)
         await workers.start()
         for each in self._sockets:
             _log_listening(each)

@@ -91,16 +91,16 @@ def crossed(line: bytes, worker: int) -> LogEvent | None:
         return None
     time, level, namespace = said.get("time"), said.get("level"), said.get("namespace")
     event: LogEvent = {
-        name: _bounded(value, LONGEST_FIELD) if isinstance(value, str) else value
+        name: bounded(value, LONGEST_FIELD) if isinstance(value, str) else value
         for name, value in _fields(said)
-        if isinstance(value, str) or _fits(value)
+        if isinstance(value, str) or fits(value)
     }
     event.update(
         log_format="{log_text}",
-        log_text=_bounded(text, LONGEST_TEXT),
+        log_text=bounded(text, LONGEST_TEXT),
         log_time=time if isinstance(time, float) and 0 <= time <= _LATEST else 0.0,
         log_level=_LEVELS.get(level, LogLevel.info) if isinstance(level, str) else LogLevel.info,
-        log_namespace=_bounded(namespace, LONGEST_FIELD) if isinstance(namespace, str) else "",
+        log_namespace=bounded(namespace, LONGEST_FIELD) if isinstance(namespace, str) else "",
         worker=worker,
     )
     return event
@@ -112,8 +112,8 @@ def _object(event: LogEvent, time: str) -> str:
     Its parts are put together here, because json.dumps takes twice as long: it wants a dict, and asks each value its type.
     """
     level = event.get("log_level")
-    text = _bounded(sentence(event), LONGEST_TEXT)
-    namespace = _bounded(str(event.get("log_namespace", "")), LONGEST_FIELD)
+    text = bounded(sentence(event), LONGEST_TEXT)
+    namespace = bounded(str(event.get("log_namespace", "")), LONGEST_FIELD)
     head = f'{{"time": {time}, "level": "{level.name if level else "info"}", "text": {_quoted(text)}, "namespace": {_quoted(namespace)}'
     fields = [key + _spelled(value) for name, value in event.items() if (key := _key(name))]
     line = f"{head}{''.join(fields[:MOST_FIELDS])}}}\n"
@@ -132,9 +132,9 @@ def _key(name: str) -> str:
 def _spelled(value: object) -> str:
     """A field's value in JSON."""
     if isinstance(value, str):
-        return _quoted(value if len(value) <= LONGEST_FIELD and value.isascii() else _bounded(value, LONGEST_FIELD))
-    if not _fits(value):
-        return _quoted(_bounded(str(value), LONGEST_FIELD))
+        return _quoted(value if len(value) <= LONGEST_FIELD and value.isascii() else bounded(value, LONGEST_FIELD))
+    if not fits(value):
+        return _quoted(bounded(str(value), LONGEST_FIELD))
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
@@ -157,14 +157,14 @@ def _is_field(name: str) -> bool:
     )
 
 
-def _fits(value: object) -> bool:
+def fits(value: object) -> bool:
     """Whether the value is null, a boolean, or a number that every JSON reader accepts."""
     if isinstance(value, int):
         return -(2**63) < value < 2**63
     return value is None or (isinstance(value, float) and math.isfinite(value))
 
 
-def _bounded(text: str, limit: int) -> str:
+def bounded(text: str, limit: int) -> str:
     """The text in a form that UTF-8 can encode; a longer one than `limit` keeps both ends, since a traceback's end matters."""
     if len(text) > limit:
         half = limit // 2 - 3

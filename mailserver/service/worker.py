@@ -1,7 +1,7 @@
 """A worker process: adopts the ports of its parent and serves.
 
 Descriptor 0 gives one line of JSON with the settings, and later only an end of file, when the parent ends. The log goes to
-descriptor 1, as finished lines of `reporting`, and the messages of `channel` go to CHANNEL. The sockets begin at FIRST_SOCKET.
+descriptor 1, as finished lines of `passing`, and the messages of `channel` go to CHANNEL. The sockets begin at FIRST_SOCKET.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from typing import IO, Any, cast
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import (
-    FileLogObserver,
     FilteringLogObserver,
     Logger,
     LogLevel,
@@ -36,9 +35,9 @@ from mailserver.net.hub import loop_of
 from mailserver.service.channel import FIRST_SOCKET, RELOADED, SERVING, say
 from mailserver.service.closing import close_ports
 from mailserver.service.failures import report
-from mailserver.service.logpipe import LogPipe
+from mailserver.service.logpipe import LineObserver, LogPipe
+from mailserver.service.passing import FORMS
 from mailserver.service.privileges import become
-from mailserver.service.reporting import crossing
 from mailserver.service.server import Server
 from mailserver.service.workers import HELD
 
@@ -108,8 +107,8 @@ def main() -> int:
     reactor: Any = installed
     steady(reactor)
     spec = json.loads(sys.stdin.buffer.readline())
-    output = LogPipe(1, reactor)
-    observer = FileLogObserver(cast(IO[str], output), crossing)
+    output = LogPipe(1, reactor, batched=True)
+    observer = LineObserver(output, FORMS[spec["log_form"]])
     level = LogLevelFilterPredicate(defaultLogLevel=LogLevel.levelWithName(spec["log_level"]))
     # Standard output itself becomes part of the log, so that no print garbles the lines.
     globalLogBeginner.beginLoggingTo([FilteringLogObserver(observer, [level])])

@@ -27,6 +27,7 @@ from mailserver.config.settings import Config
 from mailserver.errors import ConfigError
 from mailserver.service.channel import CHANNEL, FIRST_SOCKET, LONGEST_WORD, RELOADED, SERVING, Lines, heard
 from mailserver.service.listeners import DRAIN_SECONDS
+from mailserver.service.passing import PASSED, Journal
 from mailserver.service.reporting import LONGEST_LINE, crossed
 
 RELOAD_SECONDS: Final = 30.0
@@ -56,11 +57,13 @@ class Workers:
         reactor: Any,
         sockets: Sequence[tuple[str, str, IFileDescriptor]],
         log_level: Any = LogLevel.debug,
+        journal: Journal | None = None,
     ) -> None:
         self._config = config
         self._reactor = reactor
         self._sockets = sockets
         self._log_level = log_level  # events that the observers here would drop need not be sent
+        self.journal = journal
         self._workers: set[Worker] = set()
         self._waiting: list[IDelayedCall] = []
         self._delays: dict[int, float] = {}
@@ -109,6 +112,7 @@ class Workers:
             "config": plain(self._config),
             "sockets": sockets,
             "log_level": self._log_level.name,
+            "log_form": "event" if self.journal is None else self.journal.form,
         }
         worker = Worker(self, number, json.dumps(spec).encode() + b"\n", self._reactor.seconds())
         self._workers.add(worker)
@@ -196,14 +200,22 @@ class Worker(ProcessProtocol):
             self.outReceived(data)
 
     def outReceived(self, data: bytes) -> None:
-        """Pass the worker's events to this process's observers, so that there is one log, in the form the operator chose."""
-        lost = self._log.lost
+        """Write the worker's lines into the log, or pass its events to this process's observers: so there is one log."""
+        lost, journal = self._log.lost, self._owner.journal
+        passed = None if journal is None else PASSED.get(journal.form)
         for line in self._log.feed(data):
-            event = crossed(line, self.number)
-            if event is not None:
-                globalLogPublisher(event)
-            else:  # a C library wrote it, such as libkrb5 with KRB5_TRACE=/dev/stdout
-                log.info("{line!r}", event="worker.output", line=line, worker=self.number)
+            if passed is None or journal is None:
+                event = crossed(line, self.number)
+                if event is not None:
+                    globalLogPublisher(event)
+                    continue
+            elif text := passed(line, self.number):
+                journal.write(text)
+                continue
+            # a C library wrote it, such as libkrb5 with KRB5_TRACE=/dev/stdout
+            log.info("{line!r}", event="worker.output", line=line, worker=self.number)
+        if journal is not None:
+            journal.flush()  # these lines have waited for one another in the worker
         if self._log.lost != lost:
             log.warn(
                 "worker {worker} wrote a line of more than {limit} octets, which is left out",

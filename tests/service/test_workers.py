@@ -30,6 +30,7 @@ from tests.waiting import eventually
 PROGRAMS = pytest.mark.parametrize("program", [TWIST, TWISTD], ids=["twist", "twistd"])
 SESSIONS_OVER_A_PIPE = 2000
 """Two lines each are more than a pipe's 64 KiB and what is kept beside it, in both workers."""
+TEXT = (*TWIST[:-2], "--log-format=text", "mailserver")
 MESSAGE = b"Subject: hello\r\n\r\nworld\r\n"
 
 
@@ -118,6 +119,22 @@ def test_the_log_of_a_worker_is_in_the_log_of_the_parent(site):
         (session,) = [event for event in server.events if "octets_in" in event]
         assert session["worker"] in (1, 2)
         assert session["user"] == "alice"
+
+
+@pytest.mark.parametrize("program", [TEXT, TWISTD], ids=["twist", "twistd"])
+@pytest.mark.parametrize("form", ["twisted", "json"])
+def test_the_parent_s_log_has_the_lines_of_the_workers_in_its_own_form(site, program, form):
+    server = Server(site, workers=2, program=program, log=form)
+    server.start()
+    fetch(server)
+    server.stop()
+    (line,) = [line for line in server.raw.decode().splitlines() if "ended by QUIT" in line]
+    if form == "json":
+        told = json.loads(line)
+        assert (told["user"], told["level"], told["worker"] in (1, 2)) == ("alice", "info", True)
+    else:
+        assert re.match(r"[-T:\d]{19}[-+]\d{4} \[mailserver\.net\.story#info\] session \S+ of 'alice' from 127", line)
+    assert "worker.output" not in server.log()
 
 
 def test_workers_do_not_outlive_a_parent_that_was_killed(site):
@@ -221,6 +238,53 @@ class ProcessOfNobody:
 
 def dies(worker):
     worker.processEnded(Failure(ProcessTerminated(9)))
+
+
+class JournalOf:
+    """A log that takes finished lines of a form."""
+
+    def __init__(self, form):
+        self.form = form
+        self.taken = []
+
+    def write(self, text):
+        self.taken.append(text)
+
+    def flush(self):
+        self.taken.append("flushed")
+
+
+def pass_on(form, data):
+    """A journal to which a worker's output was passed, and what was logged meanwhile."""
+    config = decode({"workers": 2, "listen": {"pop3": ["tcp:0"]}, "auth": {"checkers": ["unix"]}})
+    reactor, journal = ReactorOfProcesses(), JournalOf(form)
+    Workers(config, reactor, [], journal=journal).start()
+    with capturedLogs() as events:
+        reactor.spawned[0].outReceived(data)
+    return journal, events, json.loads(reactor.spawned[0].transport.written)
+
+
+def test_a_worker_s_lines_go_into_the_log_as_they_are_and_at_once():
+    lines = [f"2026-11-26T02:19:44+0000 [x#info] {number}\n" for number in range(3)]
+    journal, events, spec = pass_on("text", "".join(lines).encode())
+    assert spec["log_form"] == "text"
+    assert journal.taken == [*lines, "flushed"]
+    assert events == []
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_what_a_worker_may_not_write_is_logged_as_the_output_of_a_library(form):
+    journal, events, _spec = pass_on(form, b"\x1b[2J trace\n")
+    assert journal.taken == ["flushed"]
+    assert [event["event"] for event in events] == ["worker.output"]
+    assert r"\x1b[2J trace" in formatEvent(events[0])
+
+
+def test_a_log_of_foreign_lines_gets_events():
+    journal, events, spec = pass_on("event", b'{"text": "x", "event": "y"}\n')
+    assert spec["log_form"] == "event"
+    assert [event["event"] for event in events] == ["y"]
+    assert journal.taken == ["flushed"]
 
 
 class ReplacementTests(SynchronousTestCase):
