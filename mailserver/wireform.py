@@ -17,23 +17,23 @@ class Canonical:
         self.octets = 0
         """Octets returned so far."""
         self.line_ended = True
-        """Whether what was returned so far ends with a line end; a message begins as after one."""
+        """Whether what was fed so far ends with a line end; a message begins as after one."""
         self._held = False  # a CR at the end of a chunk: half of a CRLF, or bare
 
     def feed(self, chunk: bytes) -> bytes:
         """Return the next chunk's octets."""
+        if not chunk:
+            return b""
+        self.line_ended = chunk.endswith(b"\n")
         if self._held:
             chunk = b"\r" + chunk
         self._held = chunk.endswith(b"\r")
         if self._held:
             chunk = chunk[:-1]
-        if not chunk:
-            return b""
         if b"\r" in chunk:  # a search for one octet costs a hundredth of one for two: most stored mail has no CR
             chunk = chunk.replace(b"\r\n", b"\n")
         chunk = chunk.replace(b"\n", b"\r\n")
         self.octets += len(chunk)
-        self.line_ended = chunk.endswith(b"\n")
         return chunk
 
     def end(self) -> bytes:

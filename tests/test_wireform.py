@@ -48,11 +48,12 @@ def test_no_canonical_chunk_ends_between_cr_and_lf(chunks: list[bytes]) -> None:
 
 
 @given(CHUNKED)
-def test_it_knows_what_it_has_returned(chunks: list[bytes]) -> None:
-    made, pieces = Canonical(), b""
+def test_it_knows_what_it_was_fed_and_has_returned(chunks: list[bytes]) -> None:
+    made, fed, pieces = Canonical(), b"", b""
     for chunk in chunks:
+        fed += chunk
         pieces += made.feed(chunk)
-        assert (made.octets, made.line_ended) == (len(pieces), not pieces or pieces.endswith(b"\n"))
+        assert (made.octets, made.line_ended) == (len(pieces), not fed or fed.endswith(b"\n"))
     pieces += made.end()
     assert (made.octets, made.line_ended) == (len(pieces), True)
     assert made.end() == b"", "the end comes once"
