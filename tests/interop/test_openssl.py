@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
-from tests.interop.clients import Clients
+from tests.interop.clients import Clients, path_of
 from tests.servers import Account
 
 ROADS = ("pop3s", "starttls")
@@ -52,3 +54,34 @@ def test_it_resumes_a_session(clients: Clients, account: Account, road: str, ver
 def test_what_is_older_than_tls_1_2_is_refused(clients: Clients, account: Account, version: str) -> None:
     told = talk(clients, "pop3s", version, "-cipher", "DEFAULT@SECLEVEL=0", account=account, status=1)
     assert "alert protocol version" in told
+
+
+def test_it_changes_its_keys_whenever_it_likes(clients: Clients, account: Account) -> None:
+    account.deliver(b"Subject: keys\n\n" + b"0123456789\n" * 5000)
+    address = f"localhost:{clients.server.pop3s_port}"
+    with subprocess.Popen(
+        [path_of("openssl"), "s_client", "-tls1_3", "-crlf", "-connect", address],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as client:
+        assert client.stdin is not None
+        assert client.stdout is not None
+        said = (
+            ("K", "KEYUPDATE"),  # and the server's, too
+            (f"user {account.name}", "+OK"),
+            ("k", "KEYUPDATE"),
+            (f"pass {account.password}", "+OK"),
+            ("K", "KEYUPDATE"),
+            ("retr 1", "Subject: keys"),
+            ("K", "KEYUPDATE"),
+            ("quit", "signing off"),
+        )
+        wanted = "POP3 server ready"
+        for line, answer in said:
+            while wanted not in client.stdout.readline().decode():
+                assert client.poll() is None
+            client.stdin.write(f"{line}\n".encode())
+            client.stdin.flush()
+            wanted = answer
+        assert wanted in client.stdout.read().decode()

@@ -319,6 +319,31 @@ def test_a_record_that_was_changed_ends_the_connection(connect: Connect, way: st
 
 
 @pytest.mark.parametrize("way", WAYS)
+def test_a_client_that_wants_another_handshake_is_refused_and_served(connect: Connect, way: str) -> None:
+    line = connect(way=way)
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_max_proto_version(SSL.TLS1_2_VERSION)
+    client = SSL.Connection(context, None)
+    client.set_connect_state()
+
+    def shake() -> None:
+        for _ in range(4):
+            with contextlib.suppress(SSL.WantReadError):
+                client.do_handshake()
+            with contextlib.suppress(SSL.WantReadError):
+                line.send(client.bio_read(1 << 16))
+            if data := line.take()[0]:
+                client.bio_write(data)
+
+    shake()
+    client.renegotiate()
+    with pytest.raises(SSL.Error, match="no renegotiation"):
+        shake()
+    assert line.protocol.lost == []
+    assert not line.gone
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("unsent", [False, True])
 def test_an_abort_says_close_notify_only_to_one_who_has_everything(connect: Connect, way: str, unsent: bool) -> None:
     line = connect(way=way, buffer=10_000)
