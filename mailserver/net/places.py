@@ -22,8 +22,8 @@ TURNED_AWAY: Final = 100
 TURNED_AWAY_SECONDS: Final = 10
 """How long a client over the limits may take to read its reply: in TLS, that waits for a handshake that may never end."""
 
-CHANGES: Final = 100
-"""Connections that came or went until the memory is tidied: enough to leave a hole of a megabyte, if they were TLS."""
+CHANGES: Final = 20
+"""Connections that came or went until the memory is tidied: enough to leave half a megabyte unused, if they were TLS."""
 
 DEFAULT: Final = Limits()
 
