@@ -77,15 +77,16 @@ class Commands(Generic[S]):
         if found is None:
             known = any(verb.upper() in table for table in self.tables.values())
             raise BadCommand(texts.NOT_NOW if known else None)
-        if found.verbatim:
+        function, least, most, verbatim, when = found
+        if verbatim:
             args: Sequence[bytes] = (rest,)
         else:
             args = rest.split()
-            if not found.least <= len(args) <= found.most:
+            if not least <= len(args) <= most:
                 raise BadCommand(texts.WRONG_ARGUMENTS)
-        if found.when is not None and (refusal := found.when(session, args)) is not None:
+        if when is not None and (refusal := when(session, args)) is not None:
             raise refusal
-        return found.function(session, args)
+        return function(session, args)
 
     def capabilities(self, session: S) -> Iterator[bytes]:
         """Yield the lines of the capabilities that can be used now, in the order in which the commands were entered."""

@@ -50,6 +50,8 @@ class State(enum.Enum):
     UPDATE = enum.auto()
     CLOSED = enum.auto()
 
+    __hash__ = object.__hash__  # Enum's own is a function in Python, and a session looks its states up ten times
+
 
 MOVES = {
     State.AUTHORIZATION: {State.TRANSACTION, State.CLOSED},

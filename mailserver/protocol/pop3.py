@@ -32,12 +32,12 @@ from mailserver.protocol.effects import (
 )
 from mailserver.protocol.exchanges import Exchanges
 from mailserver.protocol.policy import Policy
-from mailserver.protocol.wire import COMMAND_LIMIT, SASL_LIMIT, TERMINATION, LineBuffer, err, ok
+from mailserver.protocol.wire import COMMAND_LIMIT, SASL_LIMIT, TERMINATION, TLS_HELLO, LineBuffer, err, ok
 from mailserver.snapshot import Snapshot
 
+AUTHORIZATION = State.AUTHORIZATION  # each look at a member of an enumeration costs as much as a call
 NOTHING = Snapshot((), (), ())
-TLS_HELLO = b"\x16\x03"
-"""How a TLS client begins that took a plain port for a TLS one: it would wait for an answer to an unfinished line."""
+NONE: set[int] | frozenset[int] = frozenset()  # an idle session that has marked nothing keeps no set of its own
 TURN_OCTETS = 16 * 1024
 """Work after which the session gives way and the network writes, counted in octets of listings: six octets of UIDL ask for
 megabytes. It is 1 to 2 ms, and one segment from a client holds commands for 300."""
@@ -46,6 +46,7 @@ COMMAND_OCTETS = 40
 MESSAGE_OCTETS = 400
 """What a message counts that is opened, with its status line: 40 to 50 us. Forty of them are a session as users have it."""
 
+OPENING = Retrieve, Envelope  # the effects that open a message
 SENDING = Sending()
 
 
@@ -62,6 +63,7 @@ class Session:
         "_open",
         "_out",
         "_pending",
+        "_surroundings",
         "_verbs",
         "_work",
         "closed_by",
@@ -93,17 +95,18 @@ class Session:
         self.stamp = stamp
         """APOP's, with its angle brackets (RFC 1939 section 7); b"" where APOP is not to be had."""
         self.tls = tls
-        self.state = State.AUTHORIZATION
+        self.state = AUTHORIZATION
         self._commands = commands
-        self._verbs = commands.tables[self.state]  # the only ones that can be reached
+        self._verbs = commands.tables[AUTHORIZATION]  # the only ones that can be reached
         self.user: bytes | None = None
         self.messages = NOTHING
-        self.deleted: set[int] = set()
+        self.deleted = NONE
         self.deleted_octets = 0
         self._buffer = LineBuffer()
         self._pending: Effect | None = None  # what `next` returns next
         self._open: Effect | Sending | None = None  # returned, and not yet answered
-        self._exchanges = Exchanges(policy.mechanisms, surroundings or self._alone)
+        self._surroundings = surroundings
+        self._exchanges: Exchanges | None = None  # made when asked for, as most clients log in by USER and PASS
         self._listing: Iterator[bytes] | None = None
         self._failures = self._bad_commands = self._work = 0
         self.remark: Refusal | None = None
@@ -121,7 +124,7 @@ class Session:
     @property
     def unread(self) -> int:
         """Octets that wait in the buffer."""
-        return len(self._buffer)
+        return self._buffer.unread
 
     @property
     def busy(self) -> bool:
@@ -142,7 +145,9 @@ class Session:
         if self._open is not None:
             return None
         while self._pending is None:
-            if self._work >= TURN_OCTETS and (self._buffer or self._listing is not None):
+            if self._listing is None and not self._buffer.unread:
+                return None
+            if self._work >= TURN_OCTETS:
                 self._work = 0
                 self._pending = Turn()
             elif self._listing is not None:
@@ -151,7 +156,7 @@ class Session:
                 return None
         effect, self._pending = self._pending, None
         self._open = effect
-        if isinstance(effect, Retrieve | Envelope):
+        if isinstance(effect, OPENING):
             self._work += MESSAGE_OCTETS
         return effect
 
@@ -168,7 +173,7 @@ class Session:
         """Hand the oracle's answer to the exchange."""
         self._answers(Sasl)
         try:
-            self._pending = self._advance(self._exchanges.answer(value))
+            self._pending = self._advance(self._exchanging.answer(value))
         except Refusal as refusal:
             self._refuse(refusal)
 
@@ -176,7 +181,7 @@ class Session:
         """Enter the TRANSACTION state over this snapshot."""
         self._answers(Login)
         self._move(State.TRANSACTION)
-        self.stamp = b""  # of no more use, and a hundred octets of each idle session
+        self.stamp, self._exchanges = b"", None  # of no more use, and two hundred octets of each idle session
         self.messages = messages
         self.reply(texts.LOGGED_IN, len(messages), messages.total)
 
@@ -233,7 +238,7 @@ class Session:
 
     def mechanisms(self) -> list[IMechanism]:
         """The SASL mechanisms that can be used now, in the policy's order."""
-        return self._exchanges.fitting(secure=self.secure)
+        return self._exchanging.fitting(secure=self.secure)
 
     def reply(self, text: bytes = b"", *values: int) -> None:
         """Answer +OK, and `text` with its values: one of `texts`, or what a listing says."""
@@ -255,7 +260,7 @@ class Session:
 
     def begin(self, mechanism: IMechanism, response: bytes | None) -> Effect | None:
         """Begin an exchange; `response` is the initial one, in base64, or None (RFC 5034 section 4)."""
-        return self._advance(self._exchanges.begin(mechanism, response, secure=self.secure))
+        return self._advance(self._exchanging.begin(mechanism, response, secure=self.secure))
 
     def commit(self) -> Commit:
         """Enter the UPDATE state."""
@@ -268,9 +273,6 @@ class Session:
         return Close()
 
     # Inside.
-
-    def _alone(self) -> SaslContext:
-        return SaslContext(self.policy.hostname, self.tls)
 
     def _move(self, state: State) -> None:
         if state not in MOVES[self.state]:
@@ -285,30 +287,36 @@ class Session:
 
     def _read(self) -> bool:
         """Run one line; False when none is whole."""
+        exchanges = self._exchanges
+        responding = exchanges is not None and exchanges.under_way
         try:
-            line = self._line()
+            line = self._buffer.line(SASL_LIMIT if responding else self._limit())
             if line is None:
                 return False
             self._work += COMMAND_OCTETS
-            self._pending = (
-                self._respond(line) if self._exchanges.under_way else self._commands.run(self, self._verbs, line)
-            )
+            if responding:
+                self._pending = self._advance(self._exchanging.respond(line))
+            else:
+                self._pending = self._commands.run(self, self._verbs, line)
             self._bad_commands = 0
         except Refusal as refusal:
             self._refuse(refusal)
         return True
 
-    def _line(self) -> bytes | None:
-        if self._exchanges.under_way:
-            return self._buffer.line(SASL_LIMIT)
-        if self.state is not State.AUTHORIZATION or not self._buffer:
-            return self._buffer.line(COMMAND_LIMIT)
+    def _limit(self) -> int:
+        """The octets that the next command line may have."""
+        if self.state is not AUTHORIZATION:
+            return COMMAND_LIMIT
         if self._buffer.begins(TLS_HELLO):
             raise WrongProtocol("TLS")
-        return self._buffer.line(SASL_LIMIT if self._buffer.begins(b"AUTH ") else COMMAND_LIMIT)
+        return SASL_LIMIT if self._buffer.begins(b"AUTH ") else COMMAND_LIMIT
 
-    def _respond(self, line: bytes) -> Effect | None:
-        return self._advance(self._exchanges.respond(line))
+    @property
+    def _exchanging(self) -> Exchanges:
+        if self._exchanges is None:
+            surroundings = self._surroundings or (lambda: SaslContext(self.policy.hostname, self.tls))
+            self._exchanges = Exchanges(self.policy.mechanisms, surroundings)
+        return self._exchanges
 
     def _advance(self, step: Step) -> Effect | None:
         if isinstance(step, Challenge):
@@ -316,20 +324,21 @@ class Session:
             return None
         if isinstance(step, Ask):
             return Sasl(step.request)
-        return self.login(step.credentials, self._exchanges.mechanism)
+        return self.login(step.credentials, self._exchanging.mechanism)
 
     def _list_on(self, blocks: Iterator[bytes]) -> None:
-        block = next(blocks, None)
-        if block is None:
-            self._listing = None
-            self._out.append(TERMINATION)
-            return
-        self._out.append(block)
-        self._work += len(block)
+        for block in blocks:
+            self._out.append(block)
+            self._work += len(block)
+            if self._work >= TURN_OCTETS:
+                return
+        self._listing = None
+        self._out.append(TERMINATION)
 
     def _refuse(self, refusal: Refusal) -> None:
         self._out.append(err(refusal))
-        self._exchanges.end()
+        if self._exchanges is not None:
+            self._exchanges.end()
         self._failures += isinstance(refusal, AuthenticationFailed)
         self._bad_commands += isinstance(refusal, BadCommand)
         hopeless = self._failures >= self.policy.failures or self._bad_commands >= self.policy.bad_commands

@@ -14,7 +14,7 @@ from mailserver.errors import BadCommand, NeedsTLS, NoSuchMessage, Refusal, Wron
 from mailserver.protocol import texts
 from mailserver.protocol.commands import Commands
 from mailserver.protocol.effects import Effect, Envelope, Retrieve, StartTLS, State
-from mailserver.protocol.pop3 import Session
+from mailserver.protocol.pop3 import NONE, Session
 from mailserver.snapshot import BLOCK
 
 AUTHORIZATION, TRANSACTION = State.AUTHORIZATION, State.TRANSACTION
@@ -225,6 +225,8 @@ def envelope(session: Session, args: Sequence[bytes]) -> Effect:
 def dele(session: Session, args: Sequence[bytes]) -> None:
     """RFC 1939 section 5: mark as deleted; QUIT removes."""
     number = _number(session, args[0])
+    if not isinstance(session.deleted, set):
+        session.deleted = set()
     session.deleted.add(number)
     session.deleted_octets += session.messages.octets[number - 1]
     session.reply(texts.DELETED, number)
@@ -233,8 +235,7 @@ def dele(session: Session, args: Sequence[bytes]) -> None:
 @command(b"RSET", TRANSACTION)
 def rset(session: Session, _: Sequence[bytes]) -> None:
     """RFC 1939 section 5: unmark all."""
-    session.deleted.clear()
-    session.deleted_octets = 0
+    session.deleted, session.deleted_octets = NONE, 0
     session.reply(texts.MESSAGES, *_remaining(session))
 
 

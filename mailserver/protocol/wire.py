@@ -17,6 +17,9 @@ COMMAND_LIMIT = 255
 SASL_LIMIT = 64 * 1024
 """Octets of an AUTH line or a SASL response: Kerberos tickets with PACs and OAuth tokens are long (RFC 5034 section 4)."""
 
+TLS_HELLO = b"\x16\x03"
+"""How a TLS client begins that took a plain port for a TLS one: it would wait for an answer to an unfinished line."""
+
 TERMINATION = b".\r\n"
 """The line that ends a multi-line response (RFC 1939 section 3)."""
 
@@ -45,30 +48,30 @@ def from_base64(line: bytes) -> bytes:
 class LineBuffer:
     """Input that waits to be read as lines. It remembers how far it searched, so octets are looked at once."""
 
-    __slots__ = ("_data", "_mark", "_start")
+    __slots__ = ("_data", "_mark", "_start", "unread")
 
     def __init__(self) -> None:
         self._data = b""
         self._start = 0  # of the line that is read next
         self._mark = 0  # no line end stands between _start and here
-
-    def __len__(self) -> int:
-        return len(self._data) - self._start
+        self.unread = 0
+        """The number of octets from _start on: an attribute, because each segment and each command asks for it."""
 
     def feed(self, data: bytes) -> None:
         """Add what arrived."""
-        if self._start == len(self._data):
-            self._data = data
-            self._mark = 0
-        else:
+        if self.unread:
             self._mark -= self._start
             self._data = self._data[self._start :] + data
+        else:
+            self._data = data
+            self._mark = 0
         self._start = 0
+        self.unread = len(self._data)
 
     def clear(self) -> None:
         """Forget everything that was not read."""
         self._data = b""
-        self._start = self._mark = 0
+        self._start = self._mark = self.unread = 0
 
     def begins(self, prefix: bytes) -> bool:
         """Whether the next line begins with `prefix`, given in upper case, in any case."""
@@ -82,13 +85,14 @@ class LineBuffer:
         start = self._start
         end = self._data.find(b"\n", self._mark)
         if end < 0:
-            if len(self._data) - start >= limit:
+            if self.unread >= limit:
                 raise LineTooLong
             self._mark = len(self._data)
             return None
         if end - start >= limit:
             raise LineTooLong
         self._start = self._mark = end + 1
+        self.unread -= end + 1 - start
         line = self._data[start:end]
         return line[:-1] if line.endswith(b"\r") else line
 

@@ -48,12 +48,15 @@ def calls(act: Callable[[], object]) -> int:
 @pytest.mark.parametrize(
     ("lines", "most"),
     [
-        ([*IN, b"STAT\r\n", *OUT], 250),
-        ([*IN, *(b"RETR %d\r\n" % number for number in range(1, 21)), *OUT], 1290),
-        ([b"AUTH PLAIN AGFsaWNlAHNlY3JldA==\r\n", *OUT], 216),
-        ([b"USER alice\r\n", b"PASS guess\r\n", *OUT], 224),
+        ([*IN, b"STAT\r\n", *OUT], 216),
+        ([*IN, b"LIST\r\n", b"UIDL\r\n", *OUT], 252),
+        ([*IN, *(b"RETR %d\r\n" % number for number in range(1, 21)), *OUT], 1116),
+        ([*IN, b"".join(b"RETR %d\r\n" % number for number in range(1, 21)), *OUT], 869),
+        ([*IN, b"NOOP\r\n" * 20, *OUT], 347),
+        ([b"AUTH PLAIN AGFsaWNlAHNlY3JldA==\r\n", *OUT], 201),
+        ([b"USER alice\r\n", b"PASS guess\r\n", *OUT], 188),
     ],
-    ids=["STAT", "RETR of twenty", "AUTH PLAIN", "a wrong password"],
+    ids=["STAT", "LIST, UIDL", "RETR of twenty", "twenty pipelined", "twenty NOOPs", "AUTH PLAIN", "a wrong password"],
 )
 def test_a_session_makes_so_many_calls_and_no_more(lines: Sequence[bytes], most: int) -> None:
     portal = portal_of(Maildrop([b"a: b\r\n\r\nx\r\n"] * 20))
