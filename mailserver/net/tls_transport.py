@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from OpenSSL import SSL
 from twisted.internet.interfaces import (
     IAddress,
     IHalfCloseableProtocol,
@@ -198,8 +199,14 @@ class TLSFactory(TLSMemoryBIOFactory):
 
     def __init__(self, creator: IOpenSSLServerConnectionCreator, wrapped: Any) -> None:
         super().__init__(creator, False, wrapped)
-        self.connection = self._creatorCallable
+        self._creator = creator
         self.on_socket: ISocketConnectionCreator | None = ISocketConnectionCreator(creator, None)
+
+    def connection(self, protocol: Any) -> SSL.Connection:
+        """Make a connection of pyOpenSSL that reads and writes in memory."""
+        made = self._creator.serverConnectionForTLS(protocol)
+        made.set_accept_state()
+        return made
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """Build the wrapped factory's protocol, with TLS in front; None if it builds none."""
