@@ -6,14 +6,15 @@ needs a subclass that performs the core's effects.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mailserver.answers import is_later
 from mailserver.errors import MessageTruncated, TemporaryFailure
 from mailserver.net.core import Core
 from mailserver.net.failures import report
@@ -31,7 +32,7 @@ TURN_OCTETS = 256 * 1024
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
 class Connection(Waiting):
-    """One connection; a subclass gives `begin`, `perform`, `allowed_seconds`, `stranger_seconds`, `leave`, `facts`, `sent`."""
+    """One connection; a subclass gives `begin`, `performers`, `allowed_seconds`, `stranger_seconds`, `leave`, `facts`, `sent`."""
 
     __slots__ = (
         "_batch",
@@ -65,9 +66,8 @@ class Connection(Waiting):
         """Return the first core; `tls` tells whether the transport is TLS from its first octet."""
         raise NotImplementedError
 
-    def perform(self, effect: Any) -> None:
-        """Begin to perform an effect."""
-        raise NotImplementedError
+    performers: ClassVar[Mapping[type, Callable[[Any, Any], None]]] = {}
+    """What begins to perform an effect, by its class."""
 
     def allowed_seconds(self) -> float:
         """The seconds that the session may be inactive in its state."""
@@ -200,12 +200,13 @@ class Connection(Waiting):
             if self._transfer is not None:
                 self._read_on(self._transfer)
             elif (effect := self.core.next()) is not None:
-                self.perform(effect)
+                self.performers[type(effect)](self, effect)
             else:
                 break
         if self._closing or self.lost:
             return
-        if not (self.core.busy or self._paused):
+        held = self._paused or self.core.busy  # only then more than the beginning of a line can be unread
+        if not held:
             if self.draining:
                 self.drain()
                 return
@@ -213,7 +214,8 @@ class Connection(Waiting):
                 self.close()
                 return
         self.flush()
-        self._limit_reading()
+        if held or self._stopped:
+            self._limit_reading()
 
     def change(self, core: Core) -> None:
         """Run another core from now on. The former core's replies leave in the same batch."""
@@ -263,7 +265,7 @@ class Connection(Waiting):
 
     def _read_on(self, transfer: Transfer) -> None:
         chunk = transfer.read()
-        if isinstance(chunk, Deferred):
+        if is_later(chunk):
             self.wait(chunk, self._append, self.fault)
         else:
             self._append(chunk)

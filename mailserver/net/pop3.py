@@ -8,12 +8,11 @@ from math import inf
 from typing import Any, ClassVar, Protocol, cast
 
 from OpenSSL import SSL
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
-from mailserver.answers import ask
+from mailserver.answers import ask, is_later
 from mailserver.envelope import Envelope as Details
 from mailserver.errors import MessageGone, OutcomeUnknown, StoreError
 from mailserver.exchange import SaslContext
@@ -118,10 +117,6 @@ class POP3Server(Connection):
         """Return the session that the listener's policy gives this client."""
         self.session = self.factory.session(self.peer, self, tls=tls)
         return self.session
-
-    def perform(self, effect: Any) -> None:
-        """Begin to perform an effect."""
-        self.performers[type(effect)](self, effect)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Release everything, and log a misconfigured client that could not log in."""
@@ -232,7 +227,7 @@ class POP3Server(Connection):
         except StoreError:
             self._refused(Failure())
             return
-        if isinstance(body, Deferred):
+        if is_later(body):
             self.wait(body, lambda opened: self._send(effect, opened), self._refused)
         else:
             self._send(effect, body)
@@ -268,7 +263,7 @@ class POP3Server(Connection):
         except StoreError:
             self._no_envelope(Failure())
             return
-        if isinstance(envelope, Deferred):
+        if is_later(envelope):
             self.wait(envelope, self._enveloped, self._no_envelope)
         else:
             self._enveloped(envelope)

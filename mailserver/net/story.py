@@ -106,4 +106,4 @@ def end_of(reason: Failure) -> str:
     """Return the cause of a connection's end that was not the server's."""
     if isinstance(reason.value, SSL.Error):
         return "TLS error"
-    return "client's close" if reason.check(ConnectionDone) else "connection lost"
+    return "client's close" if isinstance(reason.value, ConnectionDone) else "connection lost"

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IFileDescriptor, IPullProducer
 from zope.interface import implementer
 
+from mailserver.answers import is_later
 from mailserver.interfaces import BytesBody, IBody
 from mailserver.protocol.wire import TERMINATION, Stuffer, TopCut
 
@@ -60,7 +61,7 @@ class Transfer:
         body = self._body
         limit, self._limit = self._limit, CHUNK
         data = body.read(limit)
-        if isinstance(data, Deferred):
+        if is_later(data):
             return data.addCallback(self._encode)
         chunk = self._encode(data)
         if isinstance(body, BytesBody) and body.ended and not self.done:

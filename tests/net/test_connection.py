@@ -107,6 +107,17 @@ def test_a_client_that_does_not_read_stops_the_commands_then_the_reading() -> No
     assert talk.heard().startswith(b"+OK\r\n-ERR")
 
 
+def test_reading_goes_on_once_all_is_read_in_one_turn() -> None:
+    talk = Talk(make_factory())
+    talk.wire.hold()
+    talk.say((b"NOOP".ljust(253) + b"\r\n") * 260)
+    assert talk.wire.producerState == "paused"
+    talk.wire.go()
+    assert talk.heard() == b"+OK\r\n" * 260
+    assert not talk.turn()
+    assert talk.wire.producerState == "producing"
+
+
 def test_input_waits_while_an_effect_is_open_and_reading_stops_above_the_limit() -> None:
     opening: Deferred[Any] = Deferred()
     maildrop = Maildrop([b"a\r\n"])
@@ -148,7 +159,6 @@ def test_what_a_subclass_must_give() -> None:
     connection: Any = Connection(make_factory().clock, "")
     for missing in (
         lambda: connection.begin(tls=False),
-        lambda: connection.perform(None),
         connection.allowed_seconds,
         connection.facts,
         connection.leave,
