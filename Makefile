@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := $(shell find mailserver twisted -name '*.py') setup.cfg pyproject.toml
+SOURCES := $(shell find mailserver twisted -name '*.py' -o -name '*.c') setup.cfg pyproject.toml
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 DEBIAN := tests/debian-packages.txt
 # The tests that make quick leaves out.

@@ -20,6 +20,8 @@ ROOT = Path(__file__).parent.parent
 PLUGINS = {"twisted/plugins/mailserver_plugin.py", "twisted/plugins/mailserver_checkers.py"}
 LITTER = shutil.ignore_patterns(".*", "var", "build", "dist", "tests.*", "*.egg-info", "__pycache__", "dropin.cache")
 
+COMPILED = "mailserver/protocol/_stuffing."
+
 BUILD = """
 import sys
 from setuptools import build_meta
@@ -27,10 +29,15 @@ print(getattr(build_meta, "build_" + sys.argv[1])(sys.argv[2]))
 """
 
 
-def build(kind, source, target):
+def build(kind, source, target, **environment):
     """Build with the backend alone, as a front end does: what it needs is installed, so no network."""
     run = subprocess.run(
-        [sys.executable, "-c", BUILD, kind, target], cwd=source, capture_output=True, text=True, check=True
+        [sys.executable, "-c", BUILD, kind, target],
+        cwd=source,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return target / run.stdout.split()[-1]
 
@@ -63,6 +70,12 @@ def installed(wheel, tmp_path_factory):
     return python
 
 
+def expected():
+    """The package's files in a wheel, except what a compiler made of them."""
+    sources = [*(ROOT / "mailserver").rglob("*.py"), *(ROOT / "mailserver").rglob("*.c")]
+    return {str(path.relative_to(ROOT)) for path in sources} | {"mailserver/py.typed"}
+
+
 def twist(python, *arguments):
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [python, "-P", "-m", "twisted", "mailserver", *arguments]
@@ -74,8 +87,25 @@ def twist(python, *arguments):
 def test_the_wheel_holds_the_package_and_the_plugins_and_nothing_of_twisted_s_own(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {name for name in names if name.startswith("twisted/")} == PLUGINS
-    expected = {str(path.relative_to(ROOT)) for path in (ROOT / "mailserver").rglob("*.py")} | {"mailserver/py.typed"}
-    assert {name for name in names if name.startswith("mailserver/")} == expected
+    assert {name for name in names if name.startswith("mailserver/") and not name.startswith(COMPILED)} == expected()
+
+
+def test_without_a_compiler_the_wheel_is_the_same_but_for_what_it_would_have_made(sdist, tmp_path):
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path / "tree", filter="data")
+    wheel = build("wheel", next((tmp_path / "tree").iterdir()), tmp_path, CC="false")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {name for name in names if name.startswith("mailserver/")} == expected()
+
+
+def test_an_installed_wheel_stuffs_in_c_where_there_was_a_compiler(wheel, installed):
+    built = any(name.startswith(COMPILED) for name in zipfile.ZipFile(wheel).namelist())
+    assert built or os.environ.get("TEST_PACKAGES") != "installed"
+    code = "from mailserver.protocol.wire import FAST, Stuffer; print(FAST is not None, Stuffer().feed(b'.\\n' * 10000)[:7])"
+    run = subprocess.run(
+        [installed, "-P", "-c", code], cwd=installed.parent, capture_output=True, text=True, check=True
+    )
+    assert run.stdout == f"{built} {b'..' + bytes([13, 10]) + b'..' + bytes([13])}\n"
 
 
 def test_the_sdist_holds_what_a_packager_needs(sdist):

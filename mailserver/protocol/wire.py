@@ -9,6 +9,7 @@ from binascii import a2b_base64
 
 from mailserver.errors import BadCommand, LineTooLong, Refusal
 from mailserver.protocol import texts
+from mailserver.protocol.stuffing import Stuffing, load
 from mailserver.wireform import Canonical
 
 COMMAND_LIMIT = 255
@@ -25,6 +26,13 @@ TERMINATION = b".\r\n"
 
 _DOT_LINES = re.compile(rb"\n\.")
 """Measured on 256 KiB of mail: 0.13 ms to stuff, where bytes.replace takes 0.46 ms, for it searches twice."""
+
+
+FAST = load("mailserver.protocol._stuffing")
+"""The stuffing in C; None where it was not built."""
+
+FAST_LEAST = 16 * 1024
+"""Octets from which it is used: for fewer, calling it costs what it saves."""
 
 
 def ok(text: bytes = b"") -> bytes:
@@ -108,12 +116,21 @@ class Stuffer(Canonical):
 
     def feed(self, data: bytes) -> bytes:
         """Return what is sent of the next chunk."""
+        if FAST is not None and len(data) >= FAST_LEAST and not self._held and b"\r" not in data:
+            return self._feed_lines(FAST, data)
         stuffed = _DOT_LINES.sub(b"\n..", data)  # before the line ends: a quarter less time, measured
         if self.line_ended and data.startswith(b"."):
             stuffed = b"." + stuffed
         lines = super().feed(stuffed)
         self.octets -= len(stuffed) - len(data)
         return lines
+
+    def _feed_lines(self, stuffing: Stuffing, data: bytes) -> bytes:
+        """The same for a large chunk in which all line ends are LFs, as of most stored mail."""
+        made, dots = stuffing(data, line_begins=self.line_ended)
+        self.octets += len(made) - dots
+        self.line_ended = data.endswith(b"\n")
+        return made
 
     def end(self) -> bytes:
         """Return what is still to be sent: the end of the canonical message, and the termination line."""
