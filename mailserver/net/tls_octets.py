@@ -210,7 +210,7 @@ class TLSOctets(ProtocolWrapper):
         if self._lost or self._ended:
             return None
         try:
-            return bytes(self._tls.recv(RECORD))
+            data: bytes = self._tls.recv(RECORD)
         except SSL.WantReadError:
             pass
         except SSL.WantWriteError:
@@ -220,6 +220,8 @@ class TLSOctets(ProtocolWrapper):
             self._end_reading()
         except SSL.Error:
             self._fail(Failure())
+        else:
+            return data
         return None
 
     def _end_reading(self) -> None:

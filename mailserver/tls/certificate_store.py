@@ -26,6 +26,7 @@ from mailserver.tls.certificates import (
     stamp,
 )
 from mailserver.tls.contexts import PROFILES, make_context, prove, verify_clients
+from mailserver.tls.direct import DirectConnection
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +192,7 @@ class CertificateStore:
         return connection
 
 
-class _Connection(SSL.Connection):
+class _Connection(DirectConnection):
     """A connection that keeps the contexts alive with which its handshake began.
 
     OpenSSL may call back into the first context after another was chosen (at a second ClientHello). The connection itself
