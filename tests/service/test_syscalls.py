@@ -166,4 +166,4 @@ def test_twenty_messages_pipelined(counted: Callable[..., Counts]) -> None:
 
 def test_login_list_and_uidl_in_tls(counted: Callable[..., Counts]) -> None:
     most = {"read": 20, "write": 12, "recvfrom": 0, "sendto": 0, "setsockopt": 2}
-    check(counted(listings, tls=True), {**CLOSING, **most}, 58.2)
+    check(counted(listings, tls=True), {**CLOSING, **most}, 59.2)  # a client may send its first command with its Finished
