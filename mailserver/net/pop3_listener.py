@@ -24,7 +24,7 @@ from mailserver.net.door import Door
 from mailserver.net.listener import Listener, is_loopback
 from mailserver.net.places import Places
 from mailserver.net.pop3 import POP3Server
-from mailserver.net.stamp import make_stamp, stamp_host
+from mailserver.net.stamp import make_stamp, stamp_host, unpredictable
 from mailserver.net.story import Fetches
 from mailserver.net.throttle import Throttle
 from mailserver.protocol.policy import Policy
@@ -86,6 +86,7 @@ class POP3ServerFactory(Listener):
             names=names,
         )
         self._stamp_host = stamp_host(hostname or socket.getfqdn())
+        self._random = unpredictable()
         self.surroundings: Callable[[Any], SaslContext] = partial(surroundings, self._stamp_host, client_name)
         self._chosen = chosen(mechanisms)
         self._named = frozenset(name.upper().encode("ascii") for name in mechanisms)
@@ -115,7 +116,7 @@ class POP3ServerFactory(Listener):
         return Session(
             self._loopback_policy if is_loopback(peer) else self._policy,
             COMMANDS,
-            make_stamp(self._stamp_host) if self._stamps else b"",
+            make_stamp(self._stamp_host, next(self._random)) if self._stamps else b"",
             tls=tls,
             surroundings=connection.surroundings,
         )
