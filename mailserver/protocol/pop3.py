@@ -270,6 +270,7 @@ class Session:
     def end(self) -> Close:
         """Leave for CLOSED."""
         self._move(State.CLOSED)
+        self._surroundings = self._exchanges = None  # they know the connection, and it us: no collector is needed
         return Close()
 
     # Inside.

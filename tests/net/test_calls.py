@@ -88,3 +88,25 @@ def test_a_message_that_is_there_makes_no_deferred(tmp_path: Path) -> None:
     assert calls(retrieve, lambda code: code is made) == 0
     assert len(talk.wire.writes) == 1
     assert talk.heard().count(b"\r\n.\r\n") == 5
+
+
+def test_a_session_that_was_ended_leaves_nothing_to_the_garbage_collector() -> None:
+    factory = POP3ServerFactory(portal_of(Maildrop([b"a\n"])), clock=Clock(), cleartext="always", limits=NO_WAITING)
+
+    def session() -> None:
+        talk = Talk(factory, ALICE)
+        talk.say(b"CAPA\r\nRETR 1\r\nQUIT\r\n")
+        talk.lose()
+
+    session()
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        session()
+        gc.collect()
+        assert [each for each in gc.garbage if type(each).__module__.startswith("mailserver")] == []
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
