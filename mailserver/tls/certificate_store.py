@@ -186,9 +186,7 @@ class CertificateStore:
     def connection_on(self, skt: socket.socket) -> SSL.Connection:
         """A connection for one client's handshake, which reads and writes the socket itself."""
         connection = _Connection(self.loaded, skt)
-        # An end without close_notify would else be an error after which OpenSSL writes nothing, but the client's complete
-        # commands are still to be answered. A command that is cut off has no effect.
-        connection.set_options(SSL.OP_IGNORE_UNEXPECTED_EOF)
+        connection.expect_any_end()
         return connection
 
 

@@ -14,6 +14,10 @@ from mailserver.tls.certificates import CertificateError, Pair
 SESSION_SECONDS: Final = 7200
 """How long a client may resume a TLS session: longer than the time between two polls, shorter than a day."""
 
+MOVING_WRITE_BUFFER: Final = 2
+"""OpenSSL's SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER: what a socket did not take may be offered again from another place, with more
+behind it. pyOpenSSL has no name for it, and sets it by itself in newer versions only."""
+
 ALPN: Final = b"pop3"
 """The protocol's name in the registry of RFC 7301 section 6."""
 
@@ -74,6 +78,7 @@ def make_context(profile: Profile, pairs: tuple[Pair, ...]) -> SSL.Context:
     if profile.server_order:
         context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)  # an idle session keeps no record buffers: see docs/tls.md
+    context.set_mode(MOVING_WRITE_BUFFER)
     context.set_session_id(ALPN)  # any constant: without one, OpenSSL refuses to resume
     context.set_session_cache_mode(
         SSL.SESS_CACHE_SERVER

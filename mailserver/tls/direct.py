@@ -35,3 +35,11 @@ class DirectConnection(SSL.Connection):
         if count <= 0:
             self._raise_ssl_error(self._ssl, count)
         return count
+
+    def expect_any_end(self) -> None:
+        """Take an end of the octets without close_notify for one, as memory never ends.
+
+        Else it would be an error after which OpenSSL writes nothing, but the client's complete commands are still to be answered. A
+        command that is cut off has no effect. Older versions of pyOpenSSL have no `set_options` for a connection.
+        """
+        lib.SSL_set_options(self._ssl, SSL.OP_IGNORE_UNEXPECTED_EOF)

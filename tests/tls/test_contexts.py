@@ -11,7 +11,7 @@ from OpenSSL import SSL
 
 from mailserver.tls.certificate_store import CertificateErrors, CertificateStore
 from mailserver.tls.certificates import CertificateError, CertificateFiles, read_pair
-from mailserver.tls.contexts import PROFILES, VERSIONS, prove
+from mailserver.tls.contexts import MOVING_WRITE_BUFFER, PROFILES, VERSIONS, make_context, prove
 from tests.tls.handshakes import connect, rsa_key, write_pair
 
 
@@ -75,3 +75,11 @@ def test_all_pairs_that_cannot_be_used_at_the_start_are_named(tmp_path: Path) ->
         str(tmp_path / "nowhere"),
     ]
     assert caught.value.problems == tuple(str(caught.value).splitlines())
+
+
+def test_the_modes_that_connections_count_on_are_set(tmp_path: Path) -> None:
+    context = make_context(PROFILES["intermediate"], (read_pair(write_pair(tmp_path, "a", ["a"])),))
+    modes = context.set_mode(0)  # SSL_MODE_ENABLE_PARTIAL_WRITE is 1
+    assert modes & 1
+    assert modes & MOVING_WRITE_BUFFER
+    assert modes & SSL.MODE_RELEASE_BUFFERS
