@@ -37,6 +37,7 @@ CLOSING: Final = {
     "getsockname": 1,
     "shutdown": 0,
     "setsockopt": 0,
+    "getpid": 0,
 }
 """For each connection: a second accept finds none every fifth time, and the lock of the maildrop is closed, too."""
 
@@ -147,25 +148,32 @@ def check(found: Counts, most: Counts, total: float) -> None:
 
 
 def test_login_and_stat(counted: Callable[..., Counts]) -> None:
-    check(counted(stat), {**CLOSING, "recvfrom": 4, "sendto": 5}, 25.2)
+    check(counted(stat), {**CLOSING, "recvfrom": 4, "sendto": 5}, 24.2)
 
 
 def test_login_list_and_uidl(counted: Callable[..., Counts]) -> None:
-    check(counted(listings), {**CLOSING, "recvfrom": 6, "sendto": 7}, 29.2)
+    check(counted(listings), {**CLOSING, "recvfrom": 6, "sendto": 7}, 28.2)
 
 
 def test_twenty_messages_one_by_one(counted: Callable[..., Counts]) -> None:
     most = {"recvfrom": 26, "sendto": 27, "openat": 21, "pread64": 20, "read": 0, "newfstatat": 4, "close": 22}
-    check(counted(fetches), {**CLOSING, **most}, 129.2)
+    check(counted(fetches), {**CLOSING, **most}, 128.2)
 
 
 def test_twenty_messages_pipelined(counted: Callable[..., Counts]) -> None:
     most = {"recvfrom": 7, "sendto": 8, "openat": 21, "pread64": 20, "read": 0, "newfstatat": 4, "close": 22}
-    check(counted(pipelined), {**CLOSING, **most}, 91.2)
+    check(counted(pipelined), {**CLOSING, **most}, 90.2)
 
 
 def test_login_list_and_uidl_in_tls(counted: Callable[..., Counts]) -> None:
-    most = {"read": 20, "write": 12, "recvfrom": 0, "sendto": 0, "setsockopt": 2}
+    most = {
+        "read": 20,
+        "write": 12,
+        "recvfrom": 0,
+        "sendto": 0,
+        "setsockopt": 2,
+        "getpid": 9,
+    }  # OpenSSL asks after forks
     check(
-        counted(listings, tls=True), {**CLOSING, **most}, 58.2
+        counted(listings, tls=True), {**CLOSING, **most}, 57.2
     )  # a client may send its first command with its Finished

@@ -19,7 +19,10 @@ _RECORD = 128
 
 
 def lock(root: bytes, owner: str) -> int:
-    """Take the lock of the maildrop at `root`, or raise MaildropInUse; never waits. The descriptor is the lock."""
+    """Take the lock of the maildrop at `root`, or raise MaildropInUse; never waits. The descriptor is the lock.
+
+    `owner` is written into it, from `signature`.
+    """
     path = root + NAME
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     try:
@@ -32,6 +35,11 @@ def lock(root: bytes, owner: str) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def signature() -> str:
+    """The beginning of an `owner`: this process. It is a system call, so a store makes it once."""
+    return f"pid {os.getpid()} "
 
 
 def now(root: bytes) -> int:
@@ -62,7 +70,7 @@ def holds(descriptor: int, root: bytes) -> bool:
 
 
 def _sign(descriptor: int, owner: str) -> None:
-    line = f"pid {os.getpid()} {owner}".encode("ascii", "backslashreplace")
+    line = owner.encode("ascii", "backslashreplace")
     try:
         os.pwrite(descriptor, line[: _RECORD - 1].ljust(_RECORD - 1) + b"\n", 0)
     except OSError:

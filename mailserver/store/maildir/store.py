@@ -20,7 +20,7 @@ from mailserver.store.disk import Disk
 from mailserver.store.maildir import opening
 from mailserver.store.maildir.cache import IndexCache
 from mailserver.store.maildir.files import shown
-from mailserver.store.maildir.locking import lock, now
+from mailserver.store.maildir.locking import lock, now, signature
 from mailserver.store.maildir.maildrop import Context, Maildrop
 from mailserver.store.maildir.template import Template, own_path
 
@@ -58,6 +58,7 @@ class MaildirStore:
         self._template = None if template is None else Template(template)
         self._disk = Disk(reactor, threads)
         self._clock = clock
+        self._signature = signature()
         self._cache = IndexCache()
         self._reported: OrderedDict[tuple[bytes, str], None] = OrderedDict()
         headers = headers or EnvelopeHeaders()
@@ -66,6 +67,7 @@ class MaildirStore:
 
     def start(self, _reactor: object = None) -> Deferred[None]:
         """Start the threads. Without it they start with the first work, for embedders. Errors: NoThreads."""
+        self._signature = signature()  # the process may have been forked since the store was made
         return execute(self._disk.start)
 
     def reload(self) -> Deferred[None]:
@@ -82,23 +84,35 @@ class MaildirStore:
 
         After a cancel the lock is released as soon as it was taken; the thread finishes, which helps the next login.
         """
-        root, anchor = self._place(user)
+        root, owner = self._root(user), self._signature + owner
         held = self._lock(root, owner) if self._context.at_once else None
         index = None if held is None else opening.unchanged(root, self._cache)
         if held is not None and index is not None:
             return Maildrop(self._context, root, held, index)
-        thoroughly = opening.thoroughly, root, anchor, owner, held, self._clock, self._cache.kept(root)
+        thoroughly = (
+            opening.thoroughly,
+            root,
+            self._anchor(user, root),
+            owner,
+            held,
+            self._clock,
+            self._cache.kept(root),
+        )
         opened = self._disk.open(root, *thoroughly, undo=_unlock, never_begun=partial(_give_back, held))
         return opened.addCallback(self._opened, root)
 
-    def _place(self, user: User) -> tuple[bytes, bytes]:
-        """The maildrop's root, and the directory that must exist already."""
+    def _root(self, user: User) -> bytes:
         if user.mail is not None:
-            root = own_path(user.mail, user)
-            return root, root[: root.rindex(b"/", 0, -1) + 1]
+            return own_path(user.mail, user)
         if self._template is None:
             raise NoMaildrop(f"{user.name!r} has no own mail location, and the store has no path for all users")
-        return self._template.path(user), self._template.anchor(user)
+        return self._template.path(user)
+
+    def _anchor(self, user: User, root: bytes) -> bytes:
+        """The directory that must exist already."""
+        if user.mail is not None or self._template is None:
+            return root[: root.rindex(b"/", 0, -1) + 1]
+        return self._template.anchor(user)
 
     def _lock(self, root: bytes, owner: str) -> int | None:
         """The lock; None when the maildrop does not exist yet."""

@@ -16,8 +16,8 @@ from mailserver.store.maildir.locking import NAME, lock
 
 HOLD = """
 import os, sys
-from mailserver.store.maildir.locking import lock
-held = lock(os.fsencode(sys.argv[1]), "the other process")
+from mailserver.store.maildir.locking import lock, signature
+held = lock(os.fsencode(sys.argv[1]), signature() + "the other process")
 print("locked", flush=True)
 sys.stdin.read()
 """

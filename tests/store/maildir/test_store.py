@@ -396,6 +396,14 @@ class Refusals(LoggedCase):
         assert f"pid {os.getpid()} the contract" in str(caught.value)
         maildrop.release()
 
+    async def test_the_holder_is_the_process_in_which_the_store_was_started(self) -> None:
+        self.patch(os, "getpid", lambda: 7)  # as in a child, which has the store of its parent
+        await self.store.start()
+        maildrop = await self.open()
+        with pytest.raises(MaildropInUse, match="pid 7 the contract"):
+            await self.store.open(self.user("alice"), "me")
+        maildrop.release()
+
     async def test_a_symlink_in_the_place_of_new_is_refused_and_the_lock_given_back(self) -> None:
         self.deliver("bob", ONE)
         (self.root() / "cur").mkdir(parents=True)
