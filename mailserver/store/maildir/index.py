@@ -81,6 +81,9 @@ class Column(Sequence[bytes]):
     def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
         return self.values()[index]
 
+    def __contains__(self, value: object) -> bool:
+        return value in self.values()
+
     def values(self) -> list[bytes]:
         """All values, not to be changed."""
         values = self._values  # read once: a thread may split it at the same time

@@ -100,8 +100,7 @@ class Maildrop:
         index = number - 1
         if octets != self.messages.octets[index]:
             self._learn().mends[self.messages.uidls[index]] = octets
-        name = self._name(index)
-        if self._context.marks_seen and names.seen(name[PREFIX:]) is not None:
+        if self._context.marks_seen and names.seen((name := self._name(index))[PREFIX:]) is not None:
             self._learn().seen[self._index.target(index)] = name
 
     @prompt

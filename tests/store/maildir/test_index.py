@@ -27,6 +27,21 @@ NAMES = st.binary(min_size=1, max_size=40).filter(lambda name: not {0, 0x2F} & s
 NUMBERS = st.integers(0, 2**64 - 1)
 
 
+class Whole(index.Column):
+    """A column that is not looked at value by value."""
+
+    __slots__ = ()
+
+    def __getitem__(self, at: object) -> bytes:  # type: ignore[override]
+        raise AssertionError(at)
+
+
+def test_a_column_is_searched_in_one_step() -> None:
+    column = Whole(b"a\0b", 2)
+    assert b"b" in column
+    assert b"c" not in column
+
+
 def test_what_was_written_is_read() -> None:
     found = index.decode(DATA)
     assert found is not None
