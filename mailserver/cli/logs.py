@@ -12,6 +12,7 @@ import os
 import stat
 import sys
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -107,12 +108,14 @@ class Logs:
         return named
 
     def write(self, text: str) -> None:
-        """Take a finished line of a worker process."""
-        self._file.write(text)
+        """Take a finished line of a worker process. A full disk may lose it, as it may this process's own."""
+        with suppress(OSError):
+            self._file.write(text)
 
     def flush(self) -> None:
         """Write what was taken."""
-        self._file.flush()
+        with suppress(OSError):
+            self._file.flush()
 
     def reopen(self) -> None:
         """At SIGUSR1: open new files where the old ones were renamed."""

@@ -1,7 +1,7 @@
 """A worker's finished lines on their way into the log of its parent, which writes them as they are, in the form of its log.
 
-A line that the worker finishes and the parent only looks at costs both 6 us; as an event, which the parent publishes and formats
-again, it costs 35. Events are for programs that have observers of their own.
+A line that the worker finishes and the parent only looks at costs both together 5 us, an object of JSON 20; as an event, which the
+parent publishes and formats again, each costs 32. Events are for programs that have observers of their own.
 
 The parent may be root and believes no octet: what it writes is one line of its form, without control characters, and tells of which
 worker it is where the form can. Whatever else arrives is logged as the output of a library.
