@@ -21,20 +21,31 @@ class Stopped:
     running = False
 
 
-def replaced(kind, path, form="twisted"):
-    logs = Logs(form, Stopped())
-    if kind == "twistd":
-        logs.replace({"logfile": str(path), "nodaemon": True}, Application("mailserver"))
-    else:
-        logs.replace({"logFile": path.open("a"), "fileLogObserverFactory": textFileLogObserver}, None)
-        logs._observer(logs._pipes[0])  # as twist does
-    return logs
+@pytest.fixture
+def logs_of(tmp_path):
+    """The logs of a program with a file, in a form."""
+    made = []
+
+    def make(kind, form="twisted"):
+        path, logs = tmp_path / "log", Logs(form, Stopped())
+        if kind == "twistd":
+            logs.replace({"logfile": str(path), "nodaemon": True}, Application("mailserver"))
+        else:
+            options = {"logFile": path.open("a"), "fileLogObserverFactory": textFileLogObserver}
+            logs.replace(options, None)
+            options["fileLogObserverFactory"](options["logFile"])  # as twist does
+        made.append(logs)
+        return logs
+
+    yield make
+    for logs in made:
+        logs._file.close()
 
 
 @pytest.mark.parametrize("kind", ["twist", "twistd"])
-def test_a_full_disk_does_not_end_the_reading_of_a_worker_s_lines(kind, tmp_path, full):
+def test_a_full_disk_does_not_end_the_reading_of_a_worker_s_lines(logs_of, kind, tmp_path, full):
     """An error would close the worker's log for good."""
-    logs = replaced(kind, tmp_path / "log")
+    logs = logs_of(kind)
     full(0)
     for _ in range(3):
         logs.write("a line\n")
@@ -47,8 +58,8 @@ def test_a_full_disk_does_not_end_the_reading_of_a_worker_s_lines(kind, tmp_path
 
 @pytest.mark.parametrize(("form", "lines"), [("twisted", "text"), ("json", "json")])
 @pytest.mark.parametrize("kind", ["twist", "twistd"])
-def test_workers_write_the_form_of_the_log(kind, form, lines, tmp_path):
-    assert replaced(kind, tmp_path / "log", form).form == lines
+def test_workers_write_the_form_of_the_log(logs_of, kind, form, lines):
+    assert logs_of(kind, form).form == lines
 
 
 def test_workers_send_events_where_another_observer_makes_the_lines(tmp_path):
@@ -57,6 +68,7 @@ def test_workers_send_events_where_another_observer_makes_the_lines(tmp_path):
     application.setComponent(ILogObserver, lambda _: None)
     with (tmp_path / "log").open("a") as file:
         logs.replace({"logFile": file, "fileLogObserverFactory": jsonFileLogObserver}, None)
+        logs._pipes[0].close()
         assert logs.form == "event"
     for options in ({"logfile": "x", "syslog": True}, {"logfile": "x", "logger": "a.b"}, {"logfile": "x"}):
         logs.replace(options, application)

@@ -69,7 +69,7 @@ class LogPipe:
         line = text.encode("utf-8", "backslashreplace")
         size = len(line)
         with self._lock:
-            if self._dropped or self._waiting + size > LIMIT:
+            if self._dropped or (self._waiting and self._waiting + size > LIMIT):  # one line of any length is taken
                 self._dropped += 1
             else:
                 self._lines.append(line)
@@ -127,7 +127,7 @@ class LogPipe:
 
     def _report_dropped(self) -> None:
         """Log the number of dropped lines in their place, after the last kept line."""
-        if self._dropped and not self._waiting:
+        if self._dropped and not (self._rest or self._lines):
             count, self._dropped = self._dropped, 0
             text = "{count} lines of the log were dropped: {reason}"
             log.warn(text, event="log.dropped", count=count, reason=self._why_dropped)

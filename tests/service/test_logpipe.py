@@ -367,3 +367,10 @@ def test_a_pipe_in_batches_that_nobody_reads_waits_for_its_reader():
     assert read_all(reading, pipe, reactor) == LINE * 1000
     for descriptor in (reading, writing):
         os.close(descriptor)
+
+
+def test_a_line_longer_than_the_limit_is_written_and_what_follows_it_too(batched):
+    batched.file.write("x" * LIMIT + "\n")
+    batched.file.write("and on\n")
+    batched.file.flush()
+    assert [len(line) for line in batched.lines()] == [LIMIT, len("and on")]
