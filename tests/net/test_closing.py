@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from mailserver.errors import MessageTruncated
 from mailserver.net.outlet import CLOSING_OCTETS, CLOSING_SECONDS
 from mailserver.net.tls_transport import TLSFactory
+from mailserver.net.transfer import unsent_octets
 from tests.net.sessions import GREETING, LOGIN, Client, Maildrop, SocketCase, Talk, make_factory
 
 
@@ -103,7 +104,8 @@ class OverSocketsTests(SocketCase):
         client.readConnectionLost = lambda: None
         client.transport.write(b"QUIT\r\nNOOP\r\n")
         await client.until(lambda data: b"signing off" in data)
-        while not self.servers[0].transport._writeDisconnected:
+        transport = self.servers[0].transport
+        while not transport._writeDisconnected or unsent_octets(transport):  # a late acknowledgement counts as activity
             await self.turn()
         for _ in range(int(CLOSING_SECONDS // 5) + 2):
             clock.advance(5)
