@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
+import sys
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -15,7 +17,11 @@ ROOT = Path(os.environ.get("BENCH_ROOT") or Path(tempfile.gettempdir()) / "mails
 
 @contextmanager
 def alone() -> Generator[None]:
-    """Wait until no other run is at work in this folder: both would measure each other, and share maildrops."""
+    """Wait until no other run is at work in this folder: both would measure each other, and share maildrops.
+
+    SIGTERM ends a run as an error does: with its servers, which would else serve on.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     ROOT.mkdir(exist_ok=True, parents=True)
     with (ROOT / "lock").open("w") as lock:
         try:

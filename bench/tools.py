@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pwd
 import shutil
 import subprocess
 from pathlib import Path
@@ -47,7 +48,7 @@ class Tools(NamedTuple):
 def make() -> Tools:
     """Make what can be made, once."""
     root = os.geteuid() == 0
-    if root and subprocess.run(["id", USER], capture_output=True, check=False).returncode:
+    if root and USER not in (each.pw_name for each in pwd.getpwall()):
         subprocess.run(["useradd", "-r", "-d", "/nonexistent", USER], check=True)
     if not (ROOT / "cert.pem").exists():
         certificate, key = self_signed(["localhost", "127.0.0.1"])

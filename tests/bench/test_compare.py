@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +86,25 @@ def test_mail_is_delivered_and_indexes_are_forgotten(place):
     forget("user0")
     assert messages(maildir("user0")) == 11
     assert {file.name for file in maildir("user0").iterdir()} == {"new", "cur", "tmp"}
+
+
+def test_a_run_that_is_told_to_end_gives_back_what_it_holds(tmp_path):
+    """As `timeout` does; the run's servers stand in a stack of what is to be closed."""
+    program = """
+import signal
+from contextlib import ExitStack
+from bench.root import alone
+with alone(), ExitStack() as running:
+    running.callback(print, "closed")
+    print("at work", flush=True)
+    signal.pause()
+"""
+    environment = {**os.environ, "BENCH_ROOT": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout.readline() == "at work\n"
+        run.terminate()
+        assert run.stdout.read() == "closed\n"
+    assert run.returncode == 128 + signal.SIGTERM
 
 
 @pytest.fixture
