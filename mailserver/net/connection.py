@@ -205,7 +205,8 @@ class Connection(Waiting):
                 break
         if self._closing or self.lost:
             return
-        held = self._paused or self.core.busy  # only then more than the beginning of a line can be unread
+        # Only then more than the beginning of a line can be unread. After a long message `_waiting` gives way between two commands.
+        held = self._paused or self._waiting or self.core.busy
         if not held:
             if self.draining:
                 self.drain()

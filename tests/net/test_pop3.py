@@ -276,6 +276,16 @@ def test_who_half_closes_gets_all_answers(state: str) -> None:
     assert maildrop.told[2:] == ["release"]
 
 
+def test_who_half_closes_while_others_have_their_turn_gets_all_answers() -> None:
+    maildrop = Maildrop([b"%b\r\n" % (b"x" * 998) * 300])
+    talk = Talk(make_factory(maildrop))
+    talk.say(b"RETR 1\r\nNOOP\r\nDELE 1\r\nQUIT\r\n")
+    assert talk.heard().endswith(b"x\r\n.\r\n")  # whole, and so much that others come next
+    talk.server.readConnectionLost()
+    assert talk.turns() == b"+OK\r\n+OK message 1 deleted\r\n+OK signing off\r\n"
+    assert ("commit", [1]) in maildrop.told
+
+
 def test_a_long_listing_lets_others_run_between_its_blocks() -> None:
     maildrop = Maildrop(())
     rows = 10 * BLOCK
