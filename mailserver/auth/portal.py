@@ -100,7 +100,7 @@ class MailboxRealm:
         """As for the user's own login, if the master may log in from this address, too."""
         admitted = then(self._find(acting.master, acting.master_id, mind), _admitted, mind)
         found = then(admitted, lambda _: self._find(acting.user, acting.user_id, mind))
-        return then(then(found, self._open, "", mind), _log_master, acting, mind)
+        return then(then(found, self._open, None, mind), _log_master, acting, mind)
 
     def _find(self, name: str, avatar_id: object, mind: object) -> Answer[User]:
         """The user: from the avatar id if this realm's own `users` have read it, else by a lookup."""
@@ -113,7 +113,7 @@ class MailboxRealm:
             raise LoginRefused("the user is authenticated, but no checker knows the home", known=False)
         return User(name) if user is None else user
 
-    def _open(self, user: User, checked: str, mind: object) -> Answer[Avatar]:
+    def _open(self, user: User, checked: str | None, mind: object) -> Answer[Avatar]:
         """Open the user's maildrop. `checked` is a name that can be a user's; a checker may know the user by another."""
         peer, listener = (mind.peer, mind.listener) if isinstance(mind, Mind) else (None, "embedded")
         if _admitted(user, mind).name != checked and user_name(user.name) is None:

@@ -151,6 +151,16 @@ class RealmTests(TestCase):
         self.failureResultOf(self.open(far), UnauthorizedLogin)
         assert self.store.opened == []
 
+    def test_a_checker_s_user_without_a_name_has_no_maildrop(self) -> None:
+        directory = Users(BOSS)
+        directory.users["alice"] = User("")
+        store = Store()
+        avatar = MailboxRealm(store, [directory]).requestAvatar(
+            Acting("alice", "boss"), Mind("192.0.2.7", tls=True, listener="pop3"), IMaildrop
+        )
+        self.failureResultOf(avatar, UnauthorizedLogin)
+        assert store.opened == []
+
     def test_an_embedder_s_call_without_a_mind_is_told_as_such(self) -> None:
         store = Store()
         with capturedLogs() as events:
