@@ -91,6 +91,8 @@ def test_where_it_is_missing_or_broken_there_is_none(
     assert load("torn_stuffing") is None
     assert load("_struct") is None  # a library of another purpose, or none at all
     assert isinstance(load(library.stem), Stuffing)
+    monkeypatch.setattr(ctypes, "pythonapi", ctypes.PyDLL(str(library)))  # an interpreter that exports no functions
+    assert load(library.stem) is None
 
 
 def test_small_chunks_do_without_it(stuffing: Stuffing, monkeypatch: pytest.MonkeyPatch) -> None:
