@@ -12,6 +12,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from mailserver.answers import prompt
 from mailserver.auth import Accounts, make_portal
 from mailserver.credentials import Apop, Password
 from mailserver.errors import TemporaryFailure
@@ -37,6 +38,12 @@ class Answers:
         return self.answer
 
 
+class AnswersAtOnce(Answers):
+    """The same, whose answers and errors the chain has at once."""
+
+    requestAvatarId = prompt(Answers.requestAvatarId)  # noqa: N815 - ICredentialsChecker names it so
+
+
 class ChainTests(TestCase):
     def login(self, *checkers: Any, credentials: Any = ALICE) -> Deferred[Any]:
         return make_portal(NameRealm(), checkers).login(credentials, None)
@@ -49,11 +56,12 @@ class ChainTests(TestCase):
         checkers = [
             Answers(UnauthorizedLogin()),
             Answers(fail(UnauthorizedLogin())),
-            Answers(b"alice"),
+            AnswersAtOnce(UnauthorizedLogin()),
+            AnswersAtOnce(b"alice"),
             Answers(b"other"),
         ]
         assert self.successResultOf(self.login(*checkers)) == b"alice"
-        assert [checker.asked for checker in checkers] == [[ALICE], [ALICE], [ALICE], []]
+        assert [checker.asked for checker in checkers] == [[ALICE], [ALICE], [ALICE], [ALICE], []]
 
     def test_a_checker_need_not_declare_its_interface(self) -> None:
         class Undeclared:
@@ -77,10 +85,11 @@ class ChainTests(TestCase):
         assert self.successResultOf(self.login(Answers(choking), Answers(b"alice"))) == b"alice"
 
     def test_a_fault_is_no_refusal_and_asks_nobody_else(self) -> None:
-        for fault in (KeyError("alice"), OSError(5, "disk"), TemporaryFailure()):
-            last = Answers(b"alice")
-            self.failureResultOf(self.login(Answers(fault), last), type(fault))
-            assert last.asked == []
+        for kind in (Answers, AnswersAtOnce):
+            for fault in (KeyError("alice"), OSError(5, "disk"), TemporaryFailure()):
+                last = Answers(b"alice")
+                self.failureResultOf(self.login(kind(fault), last), type(fault))
+                assert last.asked == []
 
     def test_a_checker_may_answer_later(self) -> None:
         answer: Deferred[bytes] = Deferred()

@@ -70,6 +70,18 @@ def test_each_failure_at_a_user_holds_back_the_next_wherever_it_comes_from() -> 
     assert door.wait_of("198.51.100.1", "bob") == 0
 
 
+def test_who_waits_for_the_address_waits_no_longer_than_for_the_user_whom_another_tries_meanwhile() -> None:
+    door = Door()
+    door.try_("192.0.2.1", "bob")
+    waiting = door.knock("192.0.2.1", "alice")
+    door.clock.advance(1)
+    assert door.knock("192.0.2.2", "alice").turn is None  # and nothing more is heard of it
+    door.clock.advance(1)
+    assert not waiting.granted.called
+    door.clock.advance(1)
+    assert waiting.granted.called
+
+
 def test_a_right_secret_is_held_back_as_a_wrong_one_is() -> None:
     door = Door()
     door.try_("192.0.2.1", "alice")
