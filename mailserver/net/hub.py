@@ -10,6 +10,7 @@ TLS on the socket itself puts its own `doRead` and `doWrite` in a transport's pl
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 from collections.abc import Callable
@@ -51,13 +52,16 @@ class Hub:
     It is in the reactor, and has a descriptor, while it has sockets. The reactor's end is the end of their connections.
     """
 
-    __slots__ = ("_epoll", "_members", "_reactor", "_wanted")
+    __slots__ = ("_epoll", "_members", "_reactor", "_wanted", "shared")
 
     def __init__(self, reactor: Any) -> None:
+        self.shared = False
+        """Whether the process was forked: then its child, such as one of a checker's, may hold each of the sockets, too."""
         self._reactor = reactor
         self._epoll: Any = None
         self._members: dict[int, Any] = {}
         self._wanted: dict[int, int] = {}  # the events that each member asks for, never none
+        os.register_at_fork(after_in_parent=self._forked)
 
     # What endpoints and workers ask of a reactor.
 
@@ -106,7 +110,7 @@ class Hub:
     # What transports ask of a hub.
 
     def forget(self, fd: int) -> None:
-        """Forget a socket that is closed right after: that ends the epoll's interest, too, without a system call."""
+        """Forget a socket that is closed right after: if it is not `shared`, that ends the epoll's interest without a system call."""
         if self._members.pop(fd, None) is not None:
             del self._wanted[fd]
             self._rest()
@@ -125,8 +129,8 @@ class Hub:
         """Serve a batch of the sockets that are ready, each once."""
         find: Callable[[int], Any] = self._members.get
         for fd, events, member in [(fd, events, find(fd)) for fd, events in self._epoll.poll(0, BATCH)]:
-            if member is not find(fd):
-                continue  # the socket was closed earlier in this batch; its number may be another connection's by now
+            if member is None or member is not find(fd):
+                continue  # the socket was closed, if only in this batch; its number may be another connection's by now
             reading = False
             why: Any = None
             try:
@@ -152,6 +156,9 @@ class Hub:
                 self._end(member, reason.value, reading=False)
 
     # Inside.
+
+    def _forked(self) -> None:
+        self.shared = True
 
     def _ask(self, member: Any, events: int) -> None:
         fd = member.fileno()

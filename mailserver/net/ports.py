@@ -30,7 +30,7 @@ class Transport(tcp.Server):
     """A connection over TCP. It costs no more than it must to make and to close; the rest is Twisted's."""
 
     bufferSize = STRANGER_OCTETS
-    _shouldShutdown = False  # close(2) does the same; a system call less
+    _shouldShutdown = False  # close(2) does the same while the socket is ours alone; a system call less
 
     reactor: Any
     server: Any
@@ -54,7 +54,9 @@ class Transport(tcp.Server):
 
     def connectionLost(self, reason: Failure) -> None:
         """Close the socket, and tell the protocol."""
-        if self.connected:
+        if self.reactor.shared:
+            self._shouldShutdown = True  # a child that has the socket, too, would keep it open and in the epoll
+        elif self.connected:
             self.reactor.forget(self.fileno())
         super().connectionLost(reason)
 

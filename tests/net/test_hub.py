@@ -521,6 +521,52 @@ def test_no_descriptor_is_left_when_a_stop_listening_ends_the_last(reactor: Reac
     assert (reactor.readers, hub.fileno()) == ([], -1)
 
 
+# With a child.
+
+
+@contextmanager
+def child() -> Iterator[None]:
+    """A forked process, as of a checker's pool, which holds all descriptors until the end."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.close(writing)
+        os.read(reading, 1)
+        os._exit(0)
+    os.close(reading)
+    try:
+        yield
+    finally:
+        os.close(writing)
+        os.waitpid(pid, 0)
+
+
+def test_a_connection_that_a_child_holds_too_is_closed_for_the_client_and_the_hub(listening: Listening) -> None:
+    client = listening.connect()
+    client.settimeout(TIMEOUT / 1000)
+    listening.until(lambda: listening.factory.made)
+    with child():
+        listening.factory.made[0].transport.connectionLost(Failure(ConnectionDone()))  # type: ignore[union-attr]
+        assert client.recv(10) == b""
+        client.close()
+        assert not is_ready(listening.hub)
+
+
+def test_an_event_of_a_closed_socket_that_somebody_holds_reaches_nobody(hub: Hub, events: list[dict[str, Any]]) -> None:
+    """A program that is just started holds it between its fork and its exec, without any notice to Python."""
+    other, member = Member(hub), Member(hub)
+    hub.addReader(other)
+    hub.addReader(member)
+    held = os.dup(member.fileno())
+    member.close()
+    turn(hub)
+    assert (other.calls, member.calls) == ([], [])
+    assert [event["event"] for event in events if "event" in event] == []
+    os.close(held)
+    assert not is_ready(hub)
+    other.close()
+
+
 # Out of descriptors.
 
 
