@@ -187,6 +187,7 @@ class CertificateStore:
         """A connection for one client's handshake, which reads and writes the socket itself."""
         connection = _Connection(self.loaded, skt)
         connection.expect_any_end()
+        connection.read_one_record()
         return connection
 
 

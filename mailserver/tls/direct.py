@@ -43,3 +43,10 @@ class DirectConnection(SSL.Connection):
         command that is cut off has no effect. Older versions of pyOpenSSL have no `set_options` for a connection.
         """
         lib.SSL_set_options(self._ssl, SSL.OP_IGNORE_UNEXPECTED_EOF)
+
+    def read_one_record(self) -> None:
+        """End a read after one record, even if it has no octets for us; only for a socket, which tells of the next one.
+
+        Else a client that sends only new keys, as fast as we read them, would hold the process in one read for ever.
+        """
+        lib.SSL_clear_mode(self._ssl, lib.SSL_MODE_AUTO_RETRY)

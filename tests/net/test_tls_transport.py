@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA384
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from OpenSSL import SSL
 from twisted.internet import tcp
 from twisted.internet.interfaces import ISSLTransport
@@ -100,6 +103,50 @@ def test_on_the_socket_one_record_is_read_an_event(connect: Connect) -> None:
     for count in range(1, 6):
         line.reactor.turn()
         assert len(line.protocol.received) == count
+
+
+def test_on_the_socket_new_keys_are_read_one_record_an_event_too(connect: Connect, tmp_path: Path) -> None:
+    """Who sends only new keys, as fast as we read them, would else hold the process in one read."""
+    context = standard_context(NEWEST)
+    context.keylog_filename = str(tmp_path / "keys")
+    line = connect()
+    client = Client(line, context=context).shake()
+    keys = NewKeys((tmp_path / "keys").read_text(encoding="ascii"), client)
+    line.client.sendall(b"".join(keys.update() for _ in range(10)) + keys.seal(b"\x17", b"NOOP\r\n"))
+    for _ in range(10):
+        line.reactor.turn()
+        assert line.protocol.received == []
+    line.reactor.turn()
+    assert line.protocol.received == [b"NOOP\r\n"]
+
+
+class NewKeys:
+    """Seals the records of a client that has a secret of TLS 1.3 (RFC 8446 sections 5.2 and 7)."""
+
+    def __init__(self, log: str, client: Client) -> None:
+        cipher = client.tls.cipher()
+        assert cipher is not None
+        assert cipher[0] == "TLS_AES_256_GCM_SHA384"
+        (secret,) = [line.split()[2] for line in log.splitlines() if line.startswith("CLIENT_TRAFFIC_SECRET_0 ")]
+        self.secret = bytes.fromhex(secret)
+        self.sent = 0
+
+    def update(self) -> bytes:
+        """A record with KeyUpdate, which asks for none of ours; the next one has the new key."""
+        record = self.seal(b"\x16", b"\x18\0\0\1\0")
+        self.secret, self.sent = self._derive(b"traffic upd", 48), 0
+        return record
+
+    def seal(self, kind: bytes, data: bytes) -> bytes:
+        nonce = int.from_bytes(self._derive(b"iv", 12), "big") ^ self.sent
+        self.sent += 1
+        head = b"\x17\3\3" + (len(data) + 1 + 16).to_bytes(2, "big")
+        return head + AESGCM(self._derive(b"key", 32)).encrypt(nonce.to_bytes(12, "big"), data + kind, head)
+
+    def _derive(self, label: bytes, octets: int) -> bytes:
+        label = b"tls13 " + label
+        info = octets.to_bytes(2, "big") + bytes([len(label)]) + label + b"\0"
+        return HKDFExpand(SHA384(), octets, info).derive(self.secret)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -45,6 +45,8 @@ def test_the_names_that_are_not_public_are_there() -> None:
     assert callable(_util.lib.SSL_read)
     assert callable(_util.lib.SSL_write)
     assert callable(_util.lib.SSL_set_options)
+    assert callable(_util.lib.SSL_clear_mode)
+    assert _util.lib.SSL_MODE_AUTO_RETRY
     assert SSL._lib is _util.lib
     assert SSL.Connection(SSL.Context(SSL.TLS_METHOD), None)._ssl
 
