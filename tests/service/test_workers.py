@@ -160,11 +160,15 @@ def test_a_parent_that_is_stopped_halts_no_session_and_the_log_says_what_is_miss
                     client.quit()
         finally:
             server.process.send_signal(signal.SIGCONT)
-        dropped = server.wait_for("log.dropped")["count"]
-        server.stop()
-        counts = [event["count"] for event in server.told("log.dropped")]
-        assert counts[0] == dropped > 0
-        assert len(server.told("pop3.session")) + sum(counts) >= SESSIONS_OVER_A_PIPE
+        assert server.wait_for("log.dropped")["count"] > 0
+
+        def told_or_counted():
+            return len(server.told("pop3.session")) + sum(event["count"] for event in server.told("log.dropped"))
+
+        # The other worker may be behind: at its end it would wait a second for the parent, and then lose its count.
+        server._wait(
+            lambda: told_or_counted() >= SESSIONS_OVER_A_PIPE, START_SECONDS, "each session or its lines' count"
+        )
 
 
 def test_a_hangup_before_a_worker_s_first_line_is_kept_for_it(site):
