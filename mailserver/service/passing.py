@@ -67,6 +67,8 @@ def passed_json(line: bytes, worker: int) -> str:
     """A worker's object as a line for the log, with the worker's number; "" if it is not what `line_of` makes."""
     try:
         text = line.decode("utf-8")
+        if "\r" in text or "\t" in text:
+            return ""  # JSON allows them between its parts, and its decoder no other control character below 32
         said = _DECODER.decode(text)
         if "\\u" in text:
             json.dumps(said, ensure_ascii=False).encode("utf-8")  # half of a surrogate pair is no text

@@ -113,6 +113,7 @@ def test_what_line_of_does_not_make_is_refused(changes):
         *(json.dumps(REPORT).encode() + b" ", b"{" + json.dumps(REPORT).encode() + b"}"),
         json.dumps(REPORT).replace('"n"', '"\r"').encode(),
         *(json.dumps(REPORT)[:-1].encode() + rest for rest in (b', "work\\u0065r": 2}', b', "a": NaN, "a": 1}')),
+        *(json.dumps(REPORT).replace(", ", f",{blank}").encode() for blank in "\r\t"),
     ],
 )
 def test_what_is_no_object_of_a_line_is_refused(line):
