@@ -97,7 +97,14 @@ def test_a_worker_forges_no_second_line():
 @pytest.mark.parametrize(
     "changes",
     [
-        *({"worker": 2}, {"time": 1.5}, {"time": "now"}, {"level": "x"}, {"level": ["info"]}, {"text": None}),
+        *(
+            {"worker": 2},
+            {"time": 1.5},
+            {"time": REPORT["time"] + "x"},
+            {"level": "x"},
+            {"level": ["info"]},
+            {"text": None},
+        ),
         *({"namespace": 1}, {"a": []}, {"a": {}}, {"a": float("nan")}, {"a": 2**64}, {"a": "\ud800"}, {"\udfff": 1}),
     ],
 )
