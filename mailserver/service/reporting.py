@@ -63,7 +63,7 @@ def text_of(event: LogEvent) -> str:
     if not text:
         return ""
     when, system = event.get("log_time"), event.get("log_system")
-    stamp = "-" if when is None else _local(int(when))
+    stamp = "-" if when is None else _local(_second(when))
     if system is None:
         level = event.get("log_level")
         system = f"{event.get('log_namespace', '-')}#{'-' if level is None else level.name}"
@@ -180,6 +180,12 @@ def _written(time: float) -> str:
 @lru_cache(maxsize=4)  # the lines of a second come together; workers' lines are a little older
 def _universal(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _second(time: float) -> int:
+    """The second of a time that is rounded to microseconds, as Twisted rounds it."""
+    part, whole = math.modf(time)
+    return int(whole) + math.floor(round(part * 1e6) / 1e6)
 
 
 @lru_cache(maxsize=4)
