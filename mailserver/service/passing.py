@@ -3,8 +3,8 @@
 A line that the worker finishes and the parent only looks at costs both together 5 us, an object of JSON 20; as an event, which the
 parent publishes and formats again, each costs 32. Events are for programs that have observers of their own.
 
-The parent may be root and believes no octet: what it writes is one line of its form, without control characters, and tells of which
-worker it is where the form can. Whatever else arrives is logged as the output of a library.
+The parent may be root and believes no octet: what it writes is one line of its form, and tells of which worker it is where the form can.
+Text has no control characters. JSON has none below U+0020; the others stand in its strings as they came, as in the parent's own. Whatever else arrives is logged as the output of a library.
 """
 
 from __future__ import annotations
