@@ -9,7 +9,7 @@ DEBIAN := tests/debian-packages.txt
 # The tests that make quick leaves out.
 LONG := abuse crash interop
 # The extras that come as wheels: all but gssapi.
-WHEELS := hashes,oauth,zstd
+WHEELS := hashes,oauth,postgresql,mysql,zstd
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test quick check crash bench docs clean debian

@@ -34,6 +34,14 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class Quota:
+    """How much a maildrop may hold; 0: no limit."""
+
+    octets: int = 0
+    messages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class User:
     """An account that a checker knows. `name` is canonical: it is the avatar id and what the log shows."""
 
@@ -51,6 +59,18 @@ class User:
     """Why the maildrop cannot be opened, though the user may log in; "": it can."""
     account: Account | None = None
     """Set if the name opens an account of many users (SDPS)."""
+    quota: Quota | None = None
+    """For deliveries, since a maildrop that is only read cannot outgrow it; None: the site's."""
+    listeners: frozenset[str] = frozenset()
+    """The listeners that the user may use, by their names in ``[listen]``; "tls": any inside TLS; empty: all."""
+    read_only: bool = False
+    """Whether the user may delete nothing."""
+    expire_days: int | None = None
+    """After how many days the site may remove mail, which EXPIRE announces (RFC 2449 section 6.7); None: it never does."""
+    login_delay: int | None = None
+    """The seconds between two logins (LOGIN-DELAY, RFC 2449 section 6.5); None: the site's."""
+    secret: str = ""
+    """The name of the app password that the login was proved with; "": the user's one password, or no password."""
 
 
 class UserId(bytes):
