@@ -1,4 +1,4 @@
-"""The client address that a question is asked for. Portals and checkers on the way to the threads do not know the client."""
+"""The client that a question is asked for. Portals and checkers on the way to the threads do not know the client."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import ParamSpec, TypeVar
 
+from mailserver.interfaces import Mind
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_ASKER: ContextVar[str | None] = ContextVar("asker", default=None)
+_ASKER: ContextVar[tuple[str | None, Mind | None]] = ContextVar("asker", default=(None, None))
 
 
-def asked_by(key: str, ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call ``ask(*args, **kwargs)``; during the call `asker` answers `key`, a client's address or network.
+def asked_by(key: str, mind: Mind | None, ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call ``ask(*args, **kwargs)``; during the call `asker` answers `key`, a client's address or network, and `client` its `mind`.
 
-    Coroutines keep the key, and a callback after a `Pool`'s answer has it as well.
+    Coroutines keep both, and a callback after a `Pool`'s answer has them as well.
     """
-    token = _ASKER.set(key)
+    token = _ASKER.set((key, mind))
     try:
         return ask(*args, **kwargs)
     finally:
@@ -26,4 +28,9 @@ def asked_by(key: str, ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -
 
 def asker() -> str | None:
     """The key of the question under way; None outside `asked_by`, such as in an application with a portal of its own."""
-    return _ASKER.get()
+    return _ASKER.get()[0]
+
+
+def client() -> Mind | None:
+    """The client whose login is under way, for checkers that tell another service of it; None where there is no login."""
+    return _ASKER.get()[1]

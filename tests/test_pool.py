@@ -146,7 +146,7 @@ class PoolTests(PoolCase):
     async def test_what_goes_on_with_an_answer_knows_whom_it_is_for(self) -> None:
         pool = self.pool()
         first, second = (
-            asked_by(name, pool.run, int).addCallback(lambda _: self.ran.append(asker())) for name in ("a", "b")
+            asked_by(name, None, pool.run, int).addCallback(lambda _: self.ran.append(asker())) for name in ("a", "b")
         )
         await gatherResults([first, second])
         assert self.ran == ["a", "b"]

@@ -194,7 +194,7 @@ class Visit:
             tell(attempt)
 
     def _ask(self, request: object) -> Deferred[object]:
-        return asked_by(network(self.peer), self._door.ask, request).addCallback(self._answered)
+        return asked_by(network(self.peer), None, self._door.ask, request).addCallback(self._answered)
 
     def _answered(self, value: object) -> object:
         if self._attempt is not None and (value is None or isinstance(value, LoginRefused)):
@@ -202,7 +202,7 @@ class Visit:
         return value
 
     def _log_in(self, credentials: Credentials, mind: Mind) -> Answer[Any]:
-        login = asked_by(network(self.peer), self._door.log_in, credentials, mind)
+        login = asked_by(network(self.peer), mind, self._door.log_in, credentials, mind)
         return then(login, self._let_in, credentials, mind)
 
     def _let_in(self, avatar: Avatar, credentials: Credentials, mind: Mind) -> Answer[Any]:

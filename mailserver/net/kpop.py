@@ -64,7 +64,7 @@ class KPOPServer(POP3Server):
     # The preamble's effects.
 
     def _accept(self, effect: Accept) -> None:
-        asked = asked_by(network(self.peer), self.factory.acceptor.accept, effect.ap_req)
+        asked = asked_by(network(self.peer), None, self.factory.acceptor.accept, effect.ap_req)
         self.wait(asked, self._accepted, self._ticket_refused, revocable=True)
 
     def _accepted(self, accepted: Accepted) -> None:

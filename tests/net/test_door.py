@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 from twisted.cred.checkers import ICredentialsChecker, InMemoryUsernamePasswordDatabaseDontUse
+from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from zope.interface import Interface, implementer
 
-from mailserver.asker import asker
+from mailserver.asker import asker, client
 from mailserver.credentials import ActingFor, BearerToken, IActingFor, IKerberosIdentity, KerberosIdentity, Password
 from mailserver.errors import AuthenticationFailed, HeldTooLong, LoginRefused, MaildropInUse
 from mailserver.exchange import VerifierOf
@@ -219,6 +220,28 @@ def test_a_question_about_a_secret_waits_for_its_turn_and_one_about_a_ticket_doe
     place.clock.advance(2)
     assert answer == ["keys"]
     assert oracle.askers == ["192.0.2.1"] * 2  # whose share of the threads it is
+
+
+@implementer(ICredentialsChecker)
+class Curious:
+    """Lets all in, and keeps who they are."""
+
+    credentialInterfaces = (IUsernamePassword,)  # noqa: N815 - ICredentialsChecker names it so
+
+    def __init__(self) -> None:
+        self.clients: list[tuple[str | None, Mind | None]] = []
+
+    def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
+        self.clients.append((asker(), client()))
+        return succeed(credentials.username)
+
+
+def test_a_checker_can_ask_which_client_logs_in() -> None:
+    curious, place = Curious(), Place()
+    place.door = Door(Portal(Pages(), [curious]), Throttle(place.clock, 2), interfaces=(IPage,), adapt=as_it_is)
+    place.log_in(place.visit())
+    assert curious.clients == [("192.0.2.1", Mind("192.0.2.1", tls=True, listener="web"))]
+    assert client() is None
 
 
 @pytest.mark.parametrize("bad", [None, LoginRefused("expired")])
