@@ -149,6 +149,17 @@ class InUse(Refusal):
     text = b"maildrop is in use by another session"
 
 
+class LoginTooSoon(Refusal):
+    """A login with the right secret before the user's login delay was over (RFC 2449 section 8.1.1)."""
+
+    code = b"LOGIN-DELAY"
+    text = b"you have logged in a short time ago, please try again in %d seconds"
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(None, seconds)
+        self.seconds = seconds
+
+
 class TemporaryFailure(Refusal):
     """The server's fault, worth another try later (RFC 3206 section 2)."""
 

@@ -228,6 +228,16 @@ class IUsers(Interface):
         """
 
 
+class IDelays(Interface):
+    """The memory of the last logins, by which the realm enforces LOGIN-DELAY (RFC 2449 section 6.5)."""
+
+    def begin(user: User) -> int:
+        """Begin the delay of a user who is about to log in, and answer 0; or, within a delay, the seconds that are left."""
+
+    def give_back(user: User) -> None:
+        """Undo `begin`, which answered 0, because the maildrop could not be opened."""
+
+
 class IUserList(IUsers):
     """Provided by a checker that can list its users, for tools that need all of them."""
 

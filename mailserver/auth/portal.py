@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, NoReturn, cast
 
@@ -17,8 +18,8 @@ from mailserver.auth.chain import Chain
 from mailserver.auth.identities import Acting, Masters, Unproved, VerifiedIdentities
 from mailserver.auth.users import Users
 from mailserver.credentials import NO_NAME
-from mailserver.errors import HomeUnknown, LoginRefused, PermanentFailure
-from mailserver.interfaces import IMaildrop, IRevocable, IStore, Mind, User
+from mailserver.errors import HomeUnknown, LoginRefused, LoginTooSoon, PermanentFailure
+from mailserver.interfaces import IDelays, IMaildrop, IRevocable, IStore, Mind, User
 from mailserver.names import user_name
 
 AvatarId = bytes | str | Acting | tuple[()]
@@ -74,18 +75,20 @@ def _octets(value: bytes | str) -> bytes:
 class MailboxRealm:
     """cred's realm: the avatar is the user's locked maildrop, its logout is the maildrop's release.
 
-    It asks `users`, or checkers, for the `User` that the store needs; without them the store gets only the name.
+    It asks `users`, or checkers, for the `User` that the store needs; without them the store gets only the name. Without
+    `delays` a user may log in at any time.
     """
 
-    def __init__(self, store: IStore, users: Users | Iterable[object] = ()) -> None:
+    def __init__(self, store: IStore, users: Users | Iterable[object] = (), delays: IDelays | None = None) -> None:
         self._store = store
+        self._delays = delays
         self._users = Users.of(users)
 
     @prompt
     def requestAvatar(self, avatarId: AvatarId, mind: object, *interfaces: type[Interface]) -> Answer[Avatar]:  # noqa: N803 - IRealm names it so
         """Open the maildrop of an authenticated user.
 
-        `mind` is a `Mind`; without one the peer is unknown. Errors: UnauthorizedLogin, PermanentFailure, the store's.
+        `mind` is a `Mind`; without one the peer is unknown. Errors: UnauthorizedLogin, LoginTooSoon, PermanentFailure, the store's.
         """
         if IMaildrop not in interfaces:
             raise NotImplementedError("this realm's avatars are maildrops: ask for IMaildrop")
@@ -94,10 +97,13 @@ class MailboxRealm:
         name = user_name(avatarId)
         if name is None:  # also for cred's ANONYMOUS, which is ()
             raise LoginRefused(NO_NAME, known=False)
-        return then(self._find(name, avatarId, mind), self._open, name, mind)
+        return then(self._find(name, avatarId, mind), self._open, name, mind, self._delays)
 
     def _act(self, acting: Acting, mind: object) -> Answer[Avatar]:
-        """As for the user's own login, if the master may log in from this address, too."""
+        """As for the user's own login, if the master may log in from this address, too.
+
+        It neither waits for the user's login delay nor begins one: who looks after a user keeps nobody from the mail.
+        """
         admitted = then(self._find(acting.master, acting.master_id, mind), _admitted, mind)
         found = then(admitted, lambda _: self._find(acting.user, acting.user_id, mind))
         return then(then(found, self._open, None, mind), _log_master, acting, mind)
@@ -113,7 +119,7 @@ class MailboxRealm:
             raise LoginRefused("the user is authenticated, but no checker knows the home", known=False)
         return User(name) if user is None else user
 
-    def _open(self, user: User, checked: str | None, mind: object) -> Answer[Avatar]:
+    def _open(self, user: User, checked: str | None, mind: object, delays: IDelays | None = None) -> Answer[Avatar]:
         """Open the user's maildrop. `checked` is a name that can be a user's; a checker may know the user by another."""
         peer, listener = (mind.peer, mind.listener) if isinstance(mind, Mind) else (None, "embedded")
         if _admitted(user, mind).name != checked and user_name(user.name) is None:
@@ -124,9 +130,10 @@ class MailboxRealm:
         if isinstance(mind, Mind):
             mind.user = user.name
         owner = f"{listener} {peer or 'local'}"
-        opened: Answer[IMaildrop] = rescued(
-            (HomeUnknown,), lambda why: _homeless(why, user, mind), ask, self._store.open, user, owner
+        opening = partial(
+            rescued, (HomeUnknown,), lambda why: _homeless(why, user, mind), ask, self._store.open, user, owner
         )
+        opened: Answer[IMaildrop] = opening() if delays is None else _in_time(delays, user, opening)
         return then(opened, _avatar)
 
 
@@ -139,6 +146,19 @@ def _admitted(user: User, mind: object) -> User:
         networks = ",".join(map(str, user.networks))
         raise LoginRefused("not from this address", f"allow_nets of {user.name!r} is {networks}")
     return user
+
+
+def _in_time(delays: IDelays, user: User, opening: Callable[[], Answer[IMaildrop]]) -> Answer[IMaildrop]:
+    """Open the maildrop, unless the user's login delay is not over. Errors: LoginTooSoon, those of `opening`."""
+    left = delays.begin(user)
+    if left:
+        raise LoginTooSoon(left)
+
+    def not_opened(error: Exception) -> NoReturn:  # also when the client has left meanwhile
+        delays.give_back(user)
+        raise error
+
+    return rescued((Exception,), not_opened, opening)
 
 
 def _homeless(why: HomeUnknown, user: User, mind: object) -> NoReturn:

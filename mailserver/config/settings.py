@@ -133,6 +133,21 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """``[retention]``: the site's rules that CAPA announces, so that mail programs can obey them."""
+
+    login_delay_seconds: int = at_least(0, 0)
+    """Time from a login to the user's next one; earlier ones are refused. Users' own delays come first. 0: none."""
+    longest_login_delay_seconds: int = at_least(0, 0)
+    """The longest of the users' own delays, to announce before the login (RFC 2449); 0: no user has a longer one."""
+
+    @property
+    def announced_login_delay(self) -> int:
+        """The delay before the login: no user's may be longer (RFC 2449 section 6.5)."""
+        return max(self.login_delay_seconds, self.longest_login_delay_seconds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Everything that can be set."""
 
@@ -152,6 +167,7 @@ class Config:
     sdps: Sdps = field(default_factory=Sdps)
     store: Store = field(default_factory=Store)
     limits: Limits = field(default_factory=Limits)
+    retention: Retention = field(default_factory=Retention)
     places: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False, metadata={"setting": False})
     """Where settings were given, by their dotted names: for messages, and no setting itself."""
 

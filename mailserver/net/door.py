@@ -25,6 +25,7 @@ from mailserver.errors import (
     AuthenticationFailed,
     HeldTooLong,
     LoginRefused,
+    LoginTooSoon,
     Refusal,
     StoreError,
     TemporaryFailure,
@@ -33,7 +34,7 @@ from mailserver.errors import (
 from mailserver.exchange import VerifierOf
 from mailserver.interfaces import IOracle, IRevocable, Mind
 from mailserver.names import Names
-from mailserver.net.failures import printable, tell_failed_login, tell_held_login, translate
+from mailserver.net.failures import printable, tell_early_login, tell_failed_login, tell_held_login, translate
 from mailserver.net.throttle import Attempt, Throttle, network
 
 Avatar = tuple[type[Interface], object, Callable[[], None]]
@@ -155,6 +156,8 @@ class Visit:
             tell_failed_login(facts, mechanism, failure.value, waited)
         if failure.check(HeldTooLong):
             tell_held_login(facts)
+        if isinstance(failure.value, LoginTooSoon):
+            tell_early_login(facts, failure.value.seconds)
         self._end_attempt(lambda attempt: _settle(attempt, failure))
         return translate(failure, facts)
 
@@ -219,8 +222,8 @@ class Visit:
 
 
 def _settle(attempt: Attempt, failure: Failure) -> None:
-    """Settle an attempt at a secret after a failed login. If only the store refuses, the secret was right."""
-    if failure.check(StoreError):
+    """Settle an attempt at a secret after a failed login. If only the store or the login delay refuses, the secret was right."""
+    if failure.check(StoreError, LoginTooSoon):
         attempt.succeeded()
     elif isinstance(refusal_for(failure.value), AuthenticationFailed):
         attempt.failed()

@@ -69,6 +69,16 @@ def tell_held_login(facts: Mapping[str, Any]) -> None:
     )
 
 
+def tell_early_login(facts: Mapping[str, Any], left: int) -> None:
+    """Log a login within the user's login delay, of which so many seconds are `left`."""
+    log.info(
+        "login of {who!r} from {peer} is too early by {left} s",
+        event="pop3.login_delayed",
+        left=left,
+        **facts,
+    )
+
+
 def tls_reason(error: SSL.Error) -> str:
     """Return OpenSSL's text for an error, or the error's type."""
     details = error.args[0] if error.args and isinstance(error.args[0], list) else ()

@@ -17,8 +17,9 @@ from twisted.logger import Logger
 from mailserver.auth import Accounts, MailboxRealm, Users, make_oracle, make_portal
 from mailserver.config.problems import Problems
 from mailserver.config.settings import Config
-from mailserver.interfaces import IStore
+from mailserver.interfaces import IDelays, IStore
 from mailserver.names import Names
+from mailserver.net.delays import Delays
 from mailserver.service.census import CensusLog
 from mailserver.service.certificates import Certificates
 from mailserver.service.checkers import make_checkers
@@ -61,7 +62,8 @@ class Server:
             self.parts.add(checker, "auth.checkers")
         self.parts.add(store, "store.url")
         if store is not None and naming is not None and not problems:  # else `start` raises them, and nothing is served
-            self._entrance = make_entrance(config.auth.masters, naming, checkers, store, kerberos)
+            delays = Delays(reactor, config.retention.login_delay_seconds)
+            self._entrance = make_entrance(config.auth.masters, naming, checkers, store, kerberos, delays=delays)
             named = chain.from_iterable(config.auth.mechanism_lists.values())
             self._census = CensusLog(self._entrance.oracle, named, problems)
             self.parts.add(self._census, "auth.mechanisms")
@@ -86,17 +88,19 @@ class Server:
         await self.parts.stop()
 
 
-def make_entrance(
+def make_entrance(  # noqa: PLR0913 - the parts that it joins
     masters: Iterable[str],
     naming: Names,
     checkers: Sequence[ICredentialsChecker],
     store: IStore,
     kerberos: Kerberos | None,
+    *,
+    delays: IDelays | None = None,
 ) -> Entrance:
     """The portal over all checkers and the store, and what else answers a login."""
     every = checkers if kerberos is None else [*checkers, kerberos.checker]
     users = Accounts(naming, every) if naming.accounts else Users(every)
-    portal = make_portal(MailboxRealm(store, users), users, masters)
+    portal = make_portal(MailboxRealm(store, users, delays), users, masters)
     if kerberos is None:
         return Entrance(portal, make_oracle(users), None)
     return Entrance(portal, make_oracle(users, kerberos.gssapi), kerberos.acceptor)

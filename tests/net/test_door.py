@@ -15,7 +15,7 @@ from zope.interface import Interface, implementer
 
 from mailserver.asker import asker, client
 from mailserver.credentials import ActingFor, BearerToken, IActingFor, IKerberosIdentity, KerberosIdentity, Password
-from mailserver.errors import AuthenticationFailed, HeldTooLong, LoginRefused, MaildropInUse
+from mailserver.errors import AuthenticationFailed, HeldTooLong, LoginRefused, LoginTooSoon, MaildropInUse
 from mailserver.exchange import VerifierOf
 from mailserver.interfaces import Mind
 from mailserver.net.door import Door, Visit
@@ -37,9 +37,12 @@ class Pages:
     def __init__(self) -> None:
         self.logouts: list[str] = []
         self.asked: list[Any] = []
+        self.trouble: Exception | None = None
 
     def requestAvatar(self, avatar_id: Any, mind: object, *interfaces: object) -> Any:
         self.asked.append(interfaces)
+        if self.trouble is not None:
+            raise self.trouble
         return IPage, avatar_id, lambda: self.logouts.append(avatar_id)
 
 
@@ -92,6 +95,21 @@ def test_a_wrong_secret_holds_back_the_next_attempt_and_its_turn_comes() -> None
     assert page == []
     place.clock.advance(2)
     assert page == [b"alice"]
+
+
+def test_a_login_that_comes_too_soon_had_the_right_secret_and_is_logged() -> None:
+    place = Place()
+    first, early = place.visit(), place.visit()
+    first.refuse(place.log_in(first, WRONG)[0], FACTS)
+    place.clock.advance(2)
+    place.realm.trouble = LoginTooSoon(40)
+    (failure,) = place.log_in(early)
+    with capturedLogs() as events:
+        refusal = early.refuse(failure, FACTS, b"PASS")
+    assert refusal.line.startswith(b"[LOGIN-DELAY] ")
+    assert [(event["event"], event["left"]) for event in events] == [("pop3.login_delayed", 40)]
+    place.realm.trouble = None
+    assert place.log_in(place.visit()) == [b"alice"], "the failures at the user are forgiven, as after any right secret"
 
 
 def test_whose_turn_is_given_up_is_held_and_nothing_is_verified() -> None:

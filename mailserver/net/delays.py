@@ -1,0 +1,56 @@
+"""The memory of the last logins, for LOGIN-DELAY (RFC 2449 section 6.5): the least time between two logins of a user.
+
+The delay begins with the login, not with the end of its session: the RFC counts from the +OK after PASS, APOP or AUTH. A login
+that came too soon, or that opened no maildrop, changes nothing.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Final
+
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
+
+from mailserver.interfaces import IDelays, User
+
+REMEMBERED_LOGINS: Final = 50_000
+"""Logins whose delay is not over, about 200 octets each; the oldest go first. A user who is forgotten logs in too soon at worst."""
+
+
+@implementer(IDelays)
+class Delays:
+    """The delays of one process. `seconds` is the site's, for users without one of their own."""
+
+    def __init__(self, clock: IReactorTime, seconds: int = 0) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._over: dict[str, float] = {}  # when each delay is over, in order of the logins
+
+    def begin(self, user: User) -> int:
+        """Begin the user's delay; or answer the seconds that are left of the one that has begun."""
+        delay = self._seconds if user.login_delay is None else user.login_delay
+        if delay <= 0:
+            return 0
+        return max(0, ceil(self._begin(drop_of(user), delay, self._clock.seconds())))
+
+    def give_back(self, user: User) -> None:
+        """Forget the login: it came to nothing."""
+        self._over.pop(drop_of(user), None)
+
+    def _begin(self, name: str, delay: int, now: float) -> float:
+        left = self._over.pop(name, now) - now
+        if 0 < left <= delay:  # a shorter delay, since the user's entry has changed, counts from now on
+            self._over[name] = now + left
+            return left
+        self._over[name] = now + delay
+        if len(self._over) > REMEMBERED_LOGINS:
+            del self._over[next(iter(self._over))]
+        return 0
+
+
+def drop_of(user: User) -> str:
+    """A name for what the user opens: the users of an account (SDPS) have its name, and each a delay of their own."""
+    if user.account is None or user.account.user is None:
+        return user.name
+    return f"{user.account.user}\n{user.name}"  # no name has a line's end in it
