@@ -92,7 +92,7 @@ def read_extra(text: str, name: str) -> Extra:
         key, _, value = word.partition("=")
         given[_SUFFIX.sub("", key)] = value
     denied = next((why for key in given if (why := _denial(key))), "")
-    networks, remarks = _networks(given["allow_nets"]) if "allow_nets" in given else ((), ())
+    networks, remarks = read_networks(given["allow_nets"]) if "allow_nets" in given else ((), ())
     if networks == NOWHERE:
         remarks = ()
         denied = denied or f"allow_nets has no valid network: {given['allow_nets'][:80]!r}"
@@ -125,7 +125,7 @@ def _denial(key: str) -> str:
     return f"{key[:40]} {DENIALS.get(key, 'denies the login')}"
 
 
-def _networks(value: str) -> tuple[Networks, tuple[str, ...]]:
+def read_networks(value: str) -> tuple[Networks, tuple[str, ...]]:
     """The valid networks, and a remark on each invalid one, which as in Dovecot matches no address."""
     networks: Networks = ()
     remarks = []
@@ -141,7 +141,7 @@ def _mail(given: Mapping[str, str]) -> tuple[str | None, str]:
     """The user's own mail location, in Dovecot 2.3's or 2.4's form, and why it cannot be served ("": it can)."""
     location = given.get("userdb_mail") or given.get("userdb_mail_location")
     if location:
-        return location, _unsupported(location)
+        return location, unsupported(location)
     driver, path, inbox = (given.get(f"userdb_mail_{name}", "") for name in ("driver", "path", "inbox_path"))
     if driver not in ("", "maildir"):
         return None, f"userdb_mail_driver={driver[:80]} is not supported: only a maildir is served"
@@ -152,7 +152,7 @@ def _mail(given: Mapping[str, str]) -> tuple[str | None, str]:
     return f"maildir:{inbox or path}", ""
 
 
-def _unsupported(location: str) -> str:
+def unsupported(location: str) -> str:
     """Why a mail location cannot be served; "" where it can, as far as is known before the stores are asked."""
     kind, colon, rest = location.partition(":")
     if not colon or kind in UNSUPPORTED or not _SCHEME.fullmatch(kind):
