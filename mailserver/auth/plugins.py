@@ -19,6 +19,7 @@ from mailserver.names import user_name
 
 if TYPE_CHECKING:
     from mailserver.auth.oauth.checker import OAuthTokens
+    from mailserver.auth.sql.checker import SqlUsers
 
 HELP = """
 Users from a file in Dovecot's passwd-file format, a line each:
@@ -136,6 +137,41 @@ class OAuthFactory:
         from mailserver.auth.oauth.checker import OAuthTokens  # it imports an HTTP client, which few servers need
 
         return OAuthTokens(argstring.strip())
+
+
+SQL_HELP = """
+Users from a database: PostgreSQL, MariaDB or MySQL, or SQLite. A TOML file
+says where it is, and has the site's own statements.
+
+  sql:/etc/mailserver/sql.toml
+
+Needs pip install twisted-mailserver[postgresql], or [mysql]; SQLite comes with
+Python. See docs/users-sql.md.
+"""
+
+
+@implementer(ICheckerFactory, IPlugin)
+class SqlFactory:
+    """Makes a `SqlUsers` of ``sql:/path``. The service starts it."""
+
+    authType = "sql"
+    authHelp = SQL_HELP
+    argStringFormat = "Location of a TOML file."
+    credentialInterfaces = (IUsernamePassword, IUsernameHashedPassword)
+
+    def generateChecker(self, argstring: str) -> SqlUsers:
+        """The checker. Its driver is imported now, and its file is read when it starts."""
+        path = argstring.strip()
+        if not path:
+            raise InvalidAuthArgumentString("sql needs the location of a file: sql:/path")
+        from mailserver.auth.sql.checker import SqlUsers
+        from mailserver.auth.sql.drivers import DriverMissing, load
+
+        try:
+            load(path)
+        except DriverMissing as error:
+            raise InvalidAuthArgumentString(f"sql needs more: {error}") from None
+        return SqlUsers(path)
 
 
 def _installed_reactor() -> Any:

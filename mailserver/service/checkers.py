@@ -12,6 +12,7 @@ from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.strcred import StrcredException, findCheckerFactory
 
 from mailserver.auth import Hashing, PasswordFile
+from mailserver.auth.sql.checker import SqlUsers
 from mailserver.config.checks import unknown_kind
 from mailserver.config.problems import Problems
 from mailserver.errors import ConfigError, unusable_for
@@ -21,12 +22,12 @@ from mailserver.names import Names
 def make_checkers(descriptions: Iterable[str], naming: Names | None, problems: Problems) -> list[ICredentialsChecker]:
     """The checkers that can be made, in their order. `naming` is None where `problems` already has the rules for names."""
     checkers: list[ICredentialsChecker] = []
-    hashing = Hashing()  # one for all files: there may be a hundred
+    hashing = Hashing()  # one for all: there may be a hundred files
     for description in descriptions:
         with problems.collect("auth.checkers"):
             checker = make_checker(description)
             checkers.append(checker)
-            if isinstance(checker, PasswordFile):
+            if isinstance(checker, PasswordFile | SqlUsers):
                 checker.naming, checker.hashing = naming or checker.naming, hashing
     return checkers
 

@@ -3,8 +3,9 @@
 Apart from the command, because only programs that look for checkers need to import what these need.
 """
 
-from mailserver.auth.plugins import KerberosPasswordFactory, OAuthFactory, PasswordFileFactory
+from mailserver.auth.plugins import KerberosPasswordFactory, OAuthFactory, PasswordFileFactory, SqlFactory
 
 passwd_file = PasswordFileFactory()
 kerberos_password = KerberosPasswordFactory()
 oauth2 = OAuthFactory()
+sql = SqlFactory()

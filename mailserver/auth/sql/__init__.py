@@ -1,0 +1,1 @@
+"""Users in a database: PostgreSQL, MariaDB and MySQL, or SQLite."""

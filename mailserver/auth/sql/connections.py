@@ -1,0 +1,233 @@
+"""The connections to a database: a thread for each, a bounded queue before them, and an end for each question.
+
+A question has `SqlSettings.seconds`, with all that it waits for; then its asker hears TemporaryFailure, and what its thread
+waits for is broken off, so no thread hangs with a database that does. A connection that broke while nobody used it, as all do
+when their server restarts, costs no login: the question is asked once more by a new one. None of them writes, so it may be.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+from twisted.internet.defer import Deferred, fail
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mailserver.asker import asker
+from mailserver.auth.sql.links import Late, Link, Lost, Refused, Trouble, Unreachable
+from mailserver.auth.sql.settings import SqlSettings
+from mailserver.errors import TemporaryFailure
+from mailserver.pool import Pool
+
+T = TypeVar("T")
+Work = Callable[[Link], T]
+
+MAX_WAITING: Final = 200
+"""Questions that wait. With four connections and a millisecond each, the last one waits 50 ms; a database that hangs answers none."""
+
+SHARE: Final = 20
+"""Questions of one address that wait: a flood of logins from there delays no other's."""
+
+QUIET_SECONDS: Final = 60
+"""Trouble that comes and goes is told once in so long, not with each login."""
+
+log = Logger()
+
+
+class _Question:
+    """Work for a connection, which may be given up meanwhile by another thread."""
+
+    def __init__(self, work: Work[Any]) -> None:
+        self.work = work
+        self._lock = threading.Lock()
+        self._link: Link | None = None
+        self._given_up = False
+
+    def begin(self, link: Link) -> None:
+        """Say by which link it is asked now. Errors: Late, if nobody waits for the answer any more."""
+        with self._lock:
+            if self._given_up:
+                raise Late("there was no time left")
+            self._link = link
+
+    def end(self) -> None:
+        """The link serves others now."""
+        with self._lock:
+            self._link = None
+
+    def give_up(self) -> None:
+        """Break off what waits; it never waits itself."""
+        with self._lock:
+            self._given_up = True
+            if self._link is not None:
+                self._link.abort()
+
+
+class Connections:
+    """Connections that are made when they are needed. `check` looks at the first one before anything is asked."""
+
+    def __init__(
+        self, settings: SqlSettings, make: Callable[[SqlSettings], Link], check: Callable[[Link], None], reactor: Any
+    ) -> None:
+        self._settings = settings
+        self._make = make
+        self._check = check
+        self._reactor = reactor
+        self._idle: deque[Link] = deque()  # the threads share it: its methods are atomic
+        self._checked = False
+        self._questions: set[_Question] = set()
+        self._pool = Pool(reactor, settings.connections, MAX_WAITING, f"database-{settings.kind}", share=SHARE)
+        self._health = _Health(settings.place, reactor.seconds)
+
+    def start(self) -> None:
+        """Start the threads. Errors: NoThreads."""
+        self._pool.start()
+
+    def stop(self) -> Deferred[None]:
+        """Break off what is asked, and close all."""
+        for question in tuple(self._questions):
+            question.give_up()
+        return self._pool.stop().addCallback(lambda _: self._drop())
+
+    def first(self) -> Deferred[Trouble | None]:
+        """Try a connection: what is wrong with the settings or the statements; None if nothing is, or there is no answer."""
+        return self.try_it(lambda _: None).addErrback(self._not_first)
+
+    def _not_first(self, failure: Failure) -> Trouble | None:
+        trouble = failure.value
+        if isinstance(trouble, Refused) or (isinstance(trouble, Unreachable) and trouble.wrong):
+            return trouble
+        if isinstance(trouble, Trouble):
+            self._health.bad(trouble)
+            return None
+        failure.trap(TemporaryFailure)
+        return None
+
+    def ask(self, work: Work[T]) -> Deferred[T]:
+        """Answer ``work(link)`` from a thread. Errors: TemporaryFailure, whatever the trouble is, which is logged."""
+        return self.try_it(work).addErrback(self._failed)
+
+    def try_it(self, work: Work[T]) -> Deferred[T]:
+        """The same, with the trouble as it is: Trouble; TemporaryFailure when too many wait."""
+        if not self._pool.running:
+            return fail(TemporaryFailure())
+        question = _Question(work)
+        self._questions.add(question)
+        answer = self._pool.run(self._answer, question, key=asker())
+
+        def late(_: object, seconds: float) -> Failure:
+            question.give_up()
+            return Failure(Late(f"there was no answer within {seconds:g} s"))
+
+        answer.addTimeout(self._settings.seconds, self._reactor, onTimeoutCancel=late)
+        return answer.addBoth(self._done, question).addCallback(self._answered)
+
+    def _done(self, outcome: T, question: _Question) -> T:
+        self._questions.discard(question)
+        return outcome
+
+    def _answered(self, answer: T) -> T:
+        self._health.good()
+        return answer
+
+    def _failed(self, failure: Failure) -> Any:
+        if not isinstance(failure.value, Trouble):
+            return failure
+        self._health.bad(failure.value)
+        raise TemporaryFailure
+
+    # In a thread.
+
+    def _answer(self, question: _Question) -> Any:
+        try:
+            link = self._idle.pop()
+        except IndexError:
+            return self._by_a_new_one(question)
+        try:
+            return self._by(link, question)
+        except Lost:
+            self._drop()  # the others have broken by the same
+            return self._by_a_new_one(question)
+
+    def _by_a_new_one(self, question: _Question) -> Any:
+        link = self._make(self._settings)
+        question.begin(link)
+        try:
+            link.open()
+        finally:
+            question.end()
+        return self._by(link, question)
+
+    def _by(self, link: Link, question: _Question) -> Any:
+        """Ask by a link, which is kept if it can still be used."""
+        usable = False
+        try:
+            question.begin(link)
+            if not self._checked:
+                self._check(link)
+                self._checked = True
+            answer = question.work(link)
+            usable = True
+        except Refused:
+            usable = True
+            raise
+        except Late:
+            self._drop()  # a network that has lost one connection may have lost all
+            raise
+        finally:
+            question.end()
+            if usable and self._pool.running:
+                self._idle.append(link)
+            else:
+                link.close()
+        return answer
+
+    def _drop(self) -> None:
+        """Close the links that nobody uses."""
+        while True:
+            try:
+                link = self._idle.pop()
+            except IndexError:
+                return
+            link.close()
+
+
+class _Health:
+    """Tells when the database fails, and when it is back: once each, and not with each login."""
+
+    def __init__(self, place: str, seconds: Callable[[], float]) -> None:
+        self._place = place
+        self._seconds = seconds
+        self._is_bad = False
+        self._told = -float(QUIET_SECONDS)
+
+    def bad(self, trouble: Trouble) -> None:
+        """There is no answer."""
+        now = self._seconds()
+        if self._is_bad or now - self._told < QUIET_SECONDS:
+            return
+        self._is_bad, self._told = True, now
+        log.error(
+            "{place} does not answer: {reason}; until it does, logins get [SYS/TEMP]. {remedy}",
+            event="auth.database_down",
+            place=self._place,
+            reason=str(trouble),
+            remedy=_REMEDIES.get(type(trouble), "See the database's own log"),
+        )
+
+    def good(self) -> None:
+        """There is an answer."""
+        if self._is_bad:
+            self._is_bad = False
+            log.info("{place} answers again", event="auth.database_up", place=self._place)
+
+
+_REMEDIES: Final[Mapping[type, str]] = {
+    Unreachable: "See that it runs, and that this machine reaches it",
+    Lost: "See that it runs, and that this machine reaches it",
+    Late: "See whether it hangs or the statement is slow: an index on the user's name keeps it fast",
+    Refused: "See whether the tables have changed, and mend the statement",
+}

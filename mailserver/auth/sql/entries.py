@@ -1,0 +1,238 @@
+"""What a row says: the user, the secrets, and the columns that restrict the user.
+
+A column that restricts and has a value that means nothing here denies the login, since to ignore it could let somebody in.
+NULL is no restriction.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from mailserver.auth.passwd.extra_fields import NOWHERE, read_networks, unsupported
+from mailserver.auth.schemes import PREFIX, PWDFILE, Secret, read_secret
+from mailserver.auth.secret import SchemeError
+from mailserver.auth.sql.links import Answer, Refused, Trouble
+from mailserver.interfaces import Quota, User
+from mailserver.toml import near_miss
+
+Row = Mapping[str, bytes | None]
+
+OF_USERS: Final = (
+    *("user", "password", "home", "mail", "quota", "quota_messages", "allow_nets", "disabled"),
+    *("listeners", "read_only", "expire_days", "login_delay"),
+)
+"""The columns of [queries] `user`."""
+
+OF_APP_PASSWORDS: Final = ("name", "password", "listeners", "expires")
+"""The columns of [queries] `app_passwords`."""
+
+FALSE: Final = frozenset({"", "0", "f", "false", "n", "no", "off"})
+TRUE: Final = frozenset({"1", "t", "true", "y", "yes", "on", "\x01"})
+"""Truth as databases write it; the last is MariaDB's BIT(1), whose false is a NUL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A secret, and the user as whom it lets in."""
+
+    secret: Secret
+    user: User
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A user with the secrets, the own password first."""
+
+    user: User
+    stored: tuple[Stored, ...] = ()
+    trouble: str = ""
+    """Why no password is right; "" otherwise."""
+
+
+def check_columns(what: str, columns: Sequence[str], known: Sequence[str], needed: Sequence[str]) -> None:
+    """Whether an answer has the columns that it must have, each once, and no other. Errors: Refused."""
+    found = [each.lower() for each in columns]
+    unknown = next((each for each in found if each not in known), None)
+    if unknown is not None:
+        raise Refused(f'queries.{what} has an unknown column "{unknown}"{near_miss(unknown, known)}')
+    twice = next((each for each, times in Counter(found).items() if times > 1), None)
+    if twice is not None:
+        raise Refused(f'queries.{what} has the column "{twice}" twice')
+    missing = next((each for each in needed if each not in found), None)
+    if missing is not None:
+        raise Refused(f'queries.{what} has no column "{missing}": name it with AS {missing}')
+
+
+def rows(answer: Answer) -> list[Row]:
+    """The rows by the names of their columns."""
+    names = [each.lower() for each in answer.columns]
+    return [dict(zip(names, row, strict=True)) for row in answer.rows]
+
+
+def one(answer: Answer) -> Row | None:
+    """The row of a user; None if there is none. Errors: Trouble, for two rows could be two users."""
+    found = rows(answer)
+    if len(found) > 1:
+        raise Trouble("queries.user has two rows for one user")
+    return found[0] if found else None
+
+
+def read_entry(name: str, row: Row, apps: Sequence[Row], scheme: str, now: float) -> Entry:
+    """The user `name` of a row, with the app passwords."""
+    user = read_user(name, row)
+    if user.denied:
+        return Entry(user, trouble=user.denied)
+    stored, troubles = [], []
+    for secret, made in [
+        (row.get("password"), user),
+        *((each.get("password"), _by_app(user, each, now)) for each in apps),
+    ]:
+        if made is None:
+            troubles.append("the app password has expired")
+            continue
+        try:
+            stored.append(Stored(_secret(secret, scheme), made))
+        except SchemeError as error:
+            troubles.append(str(error))
+    return Entry(user, tuple(stored), "" if stored else troubles[0])
+
+
+def read_user(name: str, row: Row) -> User:
+    """The user, without the secrets."""
+    values: dict[str, Any] = {}
+    denied = ""
+    for column, (field, read) in _READERS.items():
+        octets = row.get(column)
+        if octets is None:
+            continue
+        try:
+            values[field] = read(_text(octets))
+        except ValueError as error:
+            denied = denied or f"{column} {error}"
+    mail = values.get("mail") or None
+    disabled = values.pop("disabled", "")
+    octets_quota, messages = values.pop("quota", None), values.pop("quota_messages", None)
+    user = User(
+        name,
+        **{**values, "mail": mail, "home": values.get("home") or None},
+        unserved=unsupported(mail) if mail else "",
+        quota=None if octets_quota is None and messages is None else Quota(octets_quota or 0, messages or 0),
+    )
+    denied = disabled or denied
+    return replace(user, denied=denied, networks=NOWHERE) if denied else user
+
+
+def _by_app(user: User, row: Row, now: float) -> User | None:
+    """The user as an app password lets in; None once it has expired, or if what restricts it means nothing."""
+    try:
+        expires, listeners = (
+            None if row.get(each) is None else _text(row[each] or b"") for each in ("expires", "listeners")
+        )
+        if expires is not None and _time(expires) <= now:
+            return None
+        allowed = user.listeners if listeners is None else _listeners(listeners)
+    except ValueError:
+        return None
+    if listeners is not None and user.listeners:
+        allowed = _both(user.listeners, allowed)
+        if not allowed:
+            return None
+    label = (row.get("name") or b"").decode("utf-8", "replace")
+    return replace(user, listeners=allowed, secret=label[:80] if label.isprintable() and label else "unnamed")
+
+
+def _both(own: frozenset[str], given: frozenset[str]) -> frozenset[str]:
+    """The listeners that both sets allow, as far as names tell; whether one is inside TLS they do not."""
+    return own & given
+
+
+def _secret(stored: bytes | None, scheme: str) -> Secret:
+    """A stored secret. Errors: SchemeError."""
+    if not stored:
+        raise SchemeError("there is no password")
+    if not PREFIX.fullmatch(stored) and not PWDFILE.fullmatch(stored):
+        stored = b"{%b}%b" % (scheme.encode("ascii"), stored)
+    return read_secret(stored)
+
+
+# Values; errors: ValueError, with the rest of a sentence that begins with the column's name.
+
+
+def _text(octets: bytes) -> str:
+    """UTF-8; octets that are not survive as the passwd-file's do, for a path may have any."""
+    return octets.decode("utf-8", "surrogateescape")
+
+
+def _shown(text: str) -> str:
+    return ascii(text[:80])
+
+
+def _home(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("has a NUL")
+    return re.sub(r"/(?:\./)+", "/", text)
+
+
+def _number(text: str) -> int:
+    if not re.fullmatch(r"\d{1,18}", text, re.ASCII):
+        raise ValueError(f"is no whole number: {_shown(text)}")
+    return int(text)
+
+
+def _truth(text: str) -> bool:
+    word = text.strip().lower()
+    if word in FALSE or word == "\0":
+        return False
+    if word in TRUE:
+        return True
+    raise ValueError(f"is neither true nor false: {_shown(text)}")
+
+
+def _disabled(text: str) -> str:
+    """The reason, which may be what the column says."""
+    try:
+        return "disabled in the database" if _truth(text) else ""
+    except ValueError:
+        return f"disabled: {_shown(text)}"
+
+
+def _allowed(text: str) -> Any:
+    networks, _ = read_networks("".join(text.split()))
+    if networks == NOWHERE:
+        raise ValueError(f"has no valid network: {_shown(text)}")
+    return networks
+
+
+def _listeners(text: str) -> frozenset[str]:
+    names = frozenset(re.split(r"[,\s]+", text.strip().lower()))
+    if not all(re.fullmatch(r"[a-z0-9_]+", each) for each in names):
+        raise ValueError(f"names no listeners, such as pop3s: {_shown(text)}")
+    return names
+
+
+def _time(text: str) -> float:
+    """Seconds of the Unix epoch, or a date and time, in UTC where it names no zone."""
+    if re.fullmatch(r"\d{1,12}", text, re.ASCII):
+        return float(text)
+    when = datetime.fromisoformat(text)
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+
+
+_READERS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
+    "home": ("home", _home),
+    "mail": ("mail", _home),
+    "quota": ("quota", _number),
+    "quota_messages": ("quota_messages", _number),
+    "allow_nets": ("networks", _allowed),
+    "disabled": ("disabled", _disabled),
+    "listeners": ("listeners", _listeners),
+    "read_only": ("read_only", _truth),
+    "expire_days": ("expire_days", _number),
+    "login_delay": ("login_delay", _number),
+}
+"""For each column the field of a `User`, and the reader."""
