@@ -157,6 +157,9 @@ class Connections:
         question.begin(link)
         try:
             link.open()
+        except BaseException:
+            link.close()
+            raise
         finally:
             question.end()
         return self._by(link, question)

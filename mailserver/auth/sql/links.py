@@ -48,7 +48,7 @@ class Link(Protocol):
     """A connection. Its methods wait, so they are for a thread; `abort` never does, and is for another thread."""
 
     def open(self) -> None:
-        """Connect, within `connect_seconds`. Errors: Unreachable; then nothing is left open."""
+        """Connect, within `connect_seconds`. Errors: Unreachable; the caller closes it then, too."""
 
     def columns(self, statement: Statement) -> tuple[str, ...]:
         """Let the database read a statement that is not for anybody, and return its columns. Errors: Trouble."""

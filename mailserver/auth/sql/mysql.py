@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -28,6 +29,9 @@ TOO_SLOW: Final = frozenset({ER.LOCK_WAIT_TIMEOUT, 1969, 3024})
 
 FOR_NOW: Final = frozenset({ER.CON_COUNT_ERROR, ER.LOCK_DEADLOCK, ER.OUT_OF_RESOURCES, 1203, 1226})
 """Errors that are not the statement's; the last are of limits for connections and users."""
+
+NONSENSE: Final = (LookupError, ValueError, TypeError, AttributeError, AssertionError, struct.error)
+"""What PyMySQL raises where a server does not speak its protocol: it reads packets without looking at their lengths."""
 
 
 class MySQLLink:
@@ -64,8 +68,9 @@ class MySQLLink:
                 cursor.execute("SET SESSION TRANSACTION READ ONLY")
                 cursor.execute(_limit(self._connection.get_server_info(), settings.query_seconds))
         except (pymysql.MySQLError, OSError) as error:
-            self.close()
             raise _unreachable(error) from None
+        except NONSENSE as error:
+            raise Unreachable(_nonsense(error)) from None
 
     def _way(self) -> socket.socket:
         """A connected socket. Errors: OSError."""
@@ -100,6 +105,8 @@ class MySQLLink:
                     self.abort()  # the cursor would read the others to their end
         except pymysql.MySQLError as error:
             raise _trouble(error) from None
+        except NONSENSE as error:
+            raise Trouble(_nonsense(error)) from None
         if len(rows) > most:
             raise too_many(most)
         return Answer(columns, rows)
@@ -131,6 +138,10 @@ def _limit(server: str, seconds: float) -> str:
     if "MariaDB" in server:
         return f"SET SESSION max_statement_time = {seconds:.3f}"
     return f"SET SESSION max_execution_time = {max(int(seconds * 1000), 1)}"
+
+
+def _nonsense(error: Exception) -> str:
+    return f"it does not speak the protocol of MariaDB and MySQL ({type(error).__name__})"
 
 
 def _code(error: BaseException) -> int:

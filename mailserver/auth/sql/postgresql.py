@@ -43,11 +43,7 @@ class PostgreSQLLink:
                 self._wait(select.POLLIN if step == pq.PollingStatus.READING else select.POLLOUT, deadline)
             self._pq.nonblocking = 1
         except Late:
-            self.close()
             raise Unreachable(f"there is no connection within {seconds:g} s") from None
-        except Unreachable:
-            self.close()
-            raise
 
     def _step(self) -> pq.PollingStatus:
         """One more step of the connection. Errors: Unreachable."""

@@ -43,7 +43,6 @@ class SQLiteLink:
         except OSError as error:
             raise Unreachable(f"{path}: {error.strerror}", wrong=True) from None
         except sqlite3.Error as error:
-            self.close()
             raise Unreachable(words(f"{path}: {error}"), wrong=_code(error) not in WAITING) from None
 
     def columns(self, statement: Statement) -> tuple[str, ...]:
