@@ -123,4 +123,4 @@ def test_every_kind_of_checker_of_ours_is_in_the_help(capsys, monkeypatch):
     with pytest.raises(SystemExit):
         Options().parseOptions(["--help-auth"])
     told = capsys.readouterr().out
-    assert all(f"  {kind}" in told for kind in ("passwd-file", "kerberos-password", "oauth2", "unix"))
+    assert all(f"  {kind}" in told for kind in ("passwd-file", "dovecot-auth", "kerberos-password", "oauth2", "unix"))

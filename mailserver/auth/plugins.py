@@ -11,6 +11,7 @@ from twisted.cred.strcred import ICheckerFactory, InvalidAuthArgumentString
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
+from mailserver.auth.dovecot.checker import DovecotAuth, DovecotUsers
 from mailserver.auth.kerberos.password import KerberosPassword
 from mailserver.auth.passwd.checker import PasswordFile
 from mailserver.credentials import IBearerToken
@@ -103,6 +104,35 @@ class KerberosPasswordFactory:
             )
         except ValueError as error:
             raise InvalidAuthArgumentString(f"kerberos-password: {error}") from None
+
+
+DOVECOT_HELP = """
+The users of a Dovecot that runs on this machine: its auth service verifies
+the passwords, and, if asked, says where the mail is.
+
+  dovecot-auth:/run/dovecot/auth-client
+  dovecot-auth:/run/dovecot/auth-client:userdb=/run/dovecot/auth-userdb
+
+The serving user must be able to open these sockets. See docs/users-dovecot.md.
+"""
+
+
+@implementer(ICheckerFactory, IPlugin)
+class DovecotAuthFactory:
+    """Makes a `DovecotAuth` of ``dovecot-auth:/path``, and a `DovecotUsers` where ``:userdb=/path`` follows."""
+
+    authType = "dovecot-auth"
+    authHelp = DOVECOT_HELP
+    argStringFormat = "Location of a socket, and optionally of another for homes."
+    credentialInterfaces = (IUsernamePassword,)
+
+    def generateChecker(self, argstring: str) -> DovecotAuth:
+        """The checker; it connects when it starts."""
+        path, option, userdb = argstring.strip().partition(":userdb=")
+        if not path.startswith("/") or (option and not userdb.startswith("/")):
+            example = "dovecot-auth:/run/dovecot/auth-client:userdb=/run/dovecot/auth-userdb"
+            raise InvalidAuthArgumentString(f"dovecot-auth needs the absolute paths of sockets: {example}")
+        return DovecotUsers(path, userdb) if option else DovecotAuth(path)
 
 
 OAUTH_HELP = """

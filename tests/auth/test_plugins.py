@@ -11,7 +11,8 @@ from twisted.plugin import IPlugin
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
-from mailserver.auth.plugins import OAuthFactory, PasswordFileFactory
+from mailserver.auth.dovecot.checker import DovecotAuth, DovecotUsers
+from mailserver.auth.plugins import DovecotAuthFactory, OAuthFactory, PasswordFileFactory
 from mailserver.credentials import IBearerToken, Password
 from mailserver.interfaces import IPart
 
@@ -49,6 +50,24 @@ class PasswordFileFactoryTests(TestCase):
         for domain in ("", "Example.org", "a@b", "../x", "a/b"):
             with pytest.raises(InvalidAuthArgumentString, match="the domain must be one in lower case"):
                 PasswordFileFactory().generateChecker(f"/users:domain={domain}")
+
+
+class DovecotAuthFactoryTests(TestCase):
+    def test_it_is_a_plugin_of_strcred(self) -> None:
+        factory = DovecotAuthFactory()
+        verifyObject(ICheckerFactory, factory)
+        verifyObject(IPlugin, factory)
+        assert (factory.authType, factory.credentialInterfaces) == ("dovecot-auth", (IUsernamePassword,))
+
+    def test_it_makes_a_checker_that_knows_users_only_with_a_userdb(self) -> None:
+        checker = DovecotAuthFactory().generateChecker("/run/a")
+        assert (type(checker), repr(checker)) == (DovecotAuth, "DovecotAuth('/run/a')")
+        assert isinstance(DovecotAuthFactory().generateChecker("/run/a:userdb=/run/b"), DovecotUsers)
+
+    def test_without_the_paths_it_says_how(self) -> None:
+        for wrong in (" ", "auth-client", "/run/a:userdb=", ":userdb=/run/b"):
+            with pytest.raises(InvalidAuthArgumentString, match="dovecot-auth:/run/dovecot/auth-client"):
+                DovecotAuthFactory().generateChecker(wrong)
 
 
 class OAuthFactoryTests(TestCase):

@@ -3,9 +3,10 @@
 Apart from the command, because only programs that look for checkers need to import what these need.
 """
 
-from mailserver.auth.plugins import KerberosPasswordFactory, OAuthFactory, PasswordFileFactory, SqlFactory
+from mailserver.auth.plugins import DovecotAuthFactory, KerberosPasswordFactory, OAuthFactory, PasswordFileFactory, SqlFactory
 
 passwd_file = PasswordFileFactory()
+dovecot_auth = DovecotAuthFactory()
 kerberos_password = KerberosPasswordFactory()
 oauth2 = OAuthFactory()
 sql = SqlFactory()

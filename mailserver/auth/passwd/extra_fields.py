@@ -91,6 +91,11 @@ def read_extra(text: str, name: str) -> Extra:
     for word in text.split():
         key, _, value = word.partition("=")
         given[_SUFFIX.sub("", key)] = value
+    return read_fields(given, name)
+
+
+def read_fields(given: Mapping[str, str], name: str) -> Extra:
+    """Read the extra fields of the user `name`, by their names."""
     denied = next((why for key in given if (why := _denial(key))), "")
     networks, remarks = read_networks(given["allow_nets"]) if "allow_nets" in given else ((), ())
     if networks == NOWHERE:

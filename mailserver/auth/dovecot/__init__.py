@@ -1,0 +1,1 @@
+"""Users of a running Dovecot: its auth service is asked about each login."""
