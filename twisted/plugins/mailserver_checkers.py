@@ -3,7 +3,13 @@
 Apart from the command, because only programs that look for checkers need to import what these need.
 """
 
-from mailserver.auth.plugins import DovecotAuthFactory, KerberosPasswordFactory, OAuthFactory, PasswordFileFactory, SqlFactory
+from mailserver.auth.plugins import (
+    DovecotAuthFactory,
+    KerberosPasswordFactory,
+    OAuthFactory,
+    PasswordFileFactory,
+    SqlFactory,
+)
 
 passwd_file = PasswordFileFactory()
 dovecot_auth = DovecotAuthFactory()
