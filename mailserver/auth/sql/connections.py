@@ -215,7 +215,7 @@ class _Health:
         self._is_bad, self._told = True, now
         log.error(
             "{place} does not answer: {reason}; until it does, logins get [SYS/TEMP]. {remedy}",
-            event="auth.database_down",
+            event="auth.sql.down",
             place=self._place,
             reason=str(trouble),
             remedy=_REMEDIES.get(type(trouble), "See the database's own log"),
@@ -225,7 +225,7 @@ class _Health:
         """There is an answer."""
         if self._is_bad:
             self._is_bad = False
-            log.info("{place} answers again", event="auth.database_up", place=self._place)
+            log.info("{place} answers again", event="auth.sql.up", place=self._place)
 
 
 _REMEDIES: Final[Mapping[type, str]] = {

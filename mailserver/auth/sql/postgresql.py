@@ -137,6 +137,7 @@ def conninfo(settings: SqlSettings) -> str:
         "tcp_user_timeout": milliseconds,
         "sslmode": "verify-full" if settings.verified else "disable",
         "sslrootcert": trusted(settings) if settings.verified else None,
+        "sslcertmode": "disable" if settings.verified else None,  # else it wants to look into root's home
         # In the open a server that asks for the password itself may be anybody.
         "require_auth": None if settings.private or settings.verified else "!password",
     }

@@ -167,12 +167,12 @@ class Rows:
             for _ in range(3):
                 with pytest.raises(TemporaryFailure):
                     await checker.requestAvatarId(Password(b"alice", b"x"))
-        assert [event["event"] for event in events if "event" in event] == ["auth.database_down"]
+        assert [event["event"] for event in events if "event" in event] == ["auth.sql.down"]
         assert "password" in events[0]["reason"]
         self.site.run("ALTER TABLE moving RENAME COLUMN secret TO password")
         with capturedLogs() as events:
             assert await checker.requestAvatarId(Password(b"alice", b"x")) == b"alice"
-        assert [event["event"] for event in events if "event" in event] == ["auth.database_up"]
+        assert [event["event"] for event in events if "event" in event] == ["auth.sql.up"]
         self.site.run("DROP TABLE moving")
 
     async def test_pages_leave_out_whom_nobody_can_be(self) -> None:
@@ -384,7 +384,7 @@ class CheckerTests(SqlCase):
         self.site.path.write_text("kind = 1")
         with capturedLogs() as events:
             await checker.reload()
-        assert [event["event"] for event in events if "event" in event] == ["auth.sql"]
+        assert [event["event"] for event in events if "event" in event] == ["auth.sql.kept"]
         assert await checker.requestAvatarId(Password(b"alice", b"x")) == b"alice"
 
     async def test_after_a_stop_nothing_is_answered(self) -> None:
@@ -475,7 +475,7 @@ class StartTests(SqlCase):
                 for _ in range(3):
                     with pytest.raises(TemporaryFailure):
                         await checker.requestAvatarId(Password(b"alice", b"x"))
-            assert [event["event"] for event in events if "event" in event] == ["auth.database_down"]
+            assert [event["event"] for event in events if "event" in event] == ["auth.sql.down"]
             assert await checker.requestAvatarId(Password(b"alice", b"x")) == b"alice"
 
     async def test_it_cannot_write(self) -> None:

@@ -49,7 +49,7 @@ class Weather:
             tally.check()
             assert {"open", "ask"} <= set(calls)
             told = [event["event"] for event in events if event.get("event", "").startswith("auth.")]
-            assert told.count("auth.database_down") <= 1, told
+            assert told.count("auth.sql.down") <= 1, told
         with capturedLogs() as events:
             await checker.stop()
         assert not [event for event in events if event.get("event") == "pool.hanging"]
@@ -99,7 +99,7 @@ class Restarts:
             for _ in range(2):
                 with pytest.raises(TemporaryFailure):
                     await checker.requestAvatarId(Password(b"alice", b"x"))
-        assert [event["event"] for event in events if "event" in event] == ["auth.database_down"]
+        assert [event["event"] for event in events if "event" in event] == ["auth.sql.down"]
         assert await checker.lookup("bob") is None
 
     async def test_those_who_leave_are_not_asked_for(self) -> None:
