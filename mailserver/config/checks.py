@@ -38,6 +38,8 @@ def _tls_contradictions(config: Config) -> Iterator[tuple[Key, str]]:
         wanting = [("tls", "certificates")]
     for key in wanting if not tls.certificate else ():
         yield key, "TLS needs a certificate and a key: give --tls-certificate and --tls-key, or [tls]"
+    if tls.ticket_file and not tls.certificate:
+        yield ("tls", "ticket_file"), "TLS has sessions to resume: give a certificate and a key, too"
     if tls.client_ca and not tls.certificate:
         yield ("tls", "client_ca"), "clients show certificates in TLS: give a certificate and a key, too"
     for index, pair in enumerate(tls.certificates):

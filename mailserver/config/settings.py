@@ -39,6 +39,8 @@ class Tls:
     """Mozilla's profiles: modern is only TLS 1.3; old admits clients of the nineties, and attacks on them."""
     certificates: tuple[Certificate, ...] = ()
     """Further certificates, chosen by SNI; an RSA and an ECDSA one for the same name go together."""
+    ticket_file: str = ""
+    """Keeps the secret of session tickets over a restart, for `user` alone; empty: in memory, since a disk is read by others."""
     client_ca: str = ""
     """PEM file: the authorities of client certificates for SASL EXTERNAL. Empty: clients are asked for none."""
     client_name: Literal["email", "cn"] = "email"

@@ -29,6 +29,7 @@ from mailserver.service.parts import Parts
 from mailserver.service.pauses import ShortPauses
 from mailserver.service.preload import load_all
 from mailserver.service.stores import make_store
+from mailserver.tls.tickets import MemoryTickets
 
 log = Logger()
 
@@ -44,14 +45,14 @@ class Server:
     _entrance: Entrance
     _census: CensusLog
 
-    def __init__(self, config: Config, reactor: Any, problems: Problems) -> None:
+    def __init__(self, config: Config, reactor: Any, problems: Problems, tickets: MemoryTickets | None = None) -> None:
         load_all()
         self._reactor = reactor
         naming = config.naming() if problems.sound("names", "sdps") else None
         checkers = make_checkers(config.auth.checkers, naming, problems)
         store = make_store(config, naming, checkers, problems, reactor)
         kerberos = make_kerberos(config, problems)
-        certificates = Certificates(config.tls, problems)
+        certificates = Certificates(config.tls, problems, tickets)
         self._listeners = Listeners(config, certificates, problems, reactor)
         self.parts = Parts(problems)
         """The parts; each comes after those that it needs."""

@@ -40,6 +40,7 @@ from mailserver.service.passing import FORMS
 from mailserver.service.privileges import become
 from mailserver.service.server import Server
 from mailserver.service.workers import HELD
+from mailserver.tls.tickets import MemoryTickets
 
 log = Logger("mailserver.service.worker")  # run by -m, this module is called __main__
 
@@ -74,7 +75,7 @@ async def serve(spec: dict[str, Any], reactor: Any) -> None:
     """Adopt the sockets and serve, until the reactor stops. Errors: ConfigError."""
     config = revive(spec["config"])
     problems = Problems(config.places)
-    server = Server(config, reactor, problems)
+    server = Server(config, reactor, problems, MemoryTickets.adopted(*spec.pop("tickets")))
     with problems.collect("user"):
         become(config.user)
     await server.start()

@@ -29,6 +29,7 @@ from mailserver.service.channel import CHANNEL, FIRST_SOCKET, LONGEST_WORD, RELO
 from mailserver.service.listeners import DRAIN_SECONDS
 from mailserver.service.passing import PASSED, Journal
 from mailserver.service.reporting import LONGEST_LINE, crossed
+from mailserver.tls.tickets import MemoryTickets
 
 RELOAD_SECONDS: Final = 30.0
 """How long a reload waits for a worker process to finish it; one on a slow file system finishes later."""
@@ -64,6 +65,7 @@ class Workers:
         self._sockets = sockets
         self._log_level = log_level  # events that the observers here would drop need not be sent
         self.journal = journal
+        self._tickets = MemoryTickets()
         self._workers: set[Worker] = set()
         self._waiting: list[IDelayedCall] = []
         self._delays: dict[int, float] = {}
@@ -111,6 +113,7 @@ class Workers:
             "number": number,
             "config": plain(self._config),
             "sockets": sockets,
+            "tickets": self._tickets.passed(),
             "log_level": self._log_level.name,
             "log_form": "event" if self.journal is None else self.journal.form,
         }
@@ -187,9 +190,10 @@ class Worker(ProcessProtocol):
         self.since = now
 
     def connectionMade(self) -> None:
-        """Send the settings. The input stays open as long as the worker shall live."""
+        """Send the settings, and forget the secret in them. The input stays open as long as the worker shall live."""
         self.pid = self.transport.pid
         self.transport.write(self._spec)
+        self._spec = b""
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N803 - Twisted's name
         """Read the worker's log and its channel."""

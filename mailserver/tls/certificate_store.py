@@ -25,8 +25,10 @@ from mailserver.tls.certificates import (
     read_pair,
     stamp,
 )
+from mailserver.tls.context_control import set_ticket_keys
 from mailserver.tls.contexts import PROFILES, make_context, prove, verify_clients
 from mailserver.tls.direct import DirectConnection
+from mailserver.tls.tickets import TicketSecret, TicketSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ class Contexts:
     authorities: Authorities
     troubles: tuple[CertificateError, ...]
     """The errors of files that could not be used; this state has their former contents instead."""
+    tickets: TicketSecret | None = None
+    """The secret of session tickets; None: OpenSSL chooses the keys of each default context."""
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
@@ -99,26 +103,42 @@ class CertificateStore:
     """The certificates in use: give it to ``startTLS`` and to ``TLSMemoryBIOFactory``.
 
     The first pair serves clients that name no host, or an unknown one. With `client_ca`, a PEM file of authorities, clients
-    may send a certificate that one of them has signed; any other certificate ends the handshake. The constructor needs all
-    files to be usable (errors: CertificateError, CertificateErrors); later, a broken file does not affect the others.
+    may send a certificate that one of them has signed; any other certificate ends the handshake. With `tickets`, clients resume
+    their sessions wherever the same certificates are served by the same secret; the caller has asked `can_set_ticket_keys`. The
+    constructor needs all files to be usable (errors: CertificateError, CertificateErrors); later, a broken file does not affect
+    the others.
     """
 
     loaded: Contexts
 
     def __init__(
-        self, files: Sequence[CertificateFiles], profile: str = "intermediate", *, client_ca: str = ""
+        self,
+        files: Sequence[CertificateFiles],
+        profile: str = "intermediate",
+        *,
+        client_ca: str = "",
+        tickets: TicketSource | None = None,
     ) -> None:
         self.files: Final = tuple(files)
         self._profile: Final = PROFILES[profile]
         self._client_ca: Final = client_ca
-        pairs, authorities, troubles = self._read({}, Authorities())
+        self._tickets: Final = tickets
+        pairs, authorities, secret, troubles = self._read({}, Authorities(), None)
         if troubles:
             raise troubles[0] if len(troubles) == 1 else CertificateErrors(troubles)
-        self.loaded = self._contexts(pairs, authorities, ())
+        self.loaded = self._contexts(pairs, authorities, secret, ())
 
     def stamp(self) -> Stamp:
         """The state of the files now. Blocks."""
         return stamp(self.files, self._client_ca)
+
+    def is_outdated(self) -> bool:
+        """Whether the files or the secret of tickets have changed since they were loaded. Blocks."""
+        try:
+            secret = None if self._tickets is None else self._tickets.current()
+        except CertificateError:
+            return True  # `load` tells why
+        return self.stamp() != self.loaded.stamp or secret != self.loaded.tickets
 
     def load(self) -> Contexts:
         """Read all files again. Blocks, does not change the store, may run in any thread.
@@ -127,11 +147,11 @@ class CertificateStore:
         """
         old = self.loaded
         known = {proven.pair.files: proven for proven in old.proven}
-        return self._contexts(*self._read(known, old.authorities))
+        return self._contexts(*self._read(known, old.authorities, old.tickets))
 
     def _read(
-        self, known: Mapping[CertificateFiles, Proven], authorities: Authorities
-    ) -> tuple[tuple[Proven, ...], Authorities, tuple[CertificateError, ...]]:
+        self, known: Mapping[CertificateFiles, Proven], authorities: Authorities, secret: TicketSecret | None
+    ) -> tuple[tuple[Proven, ...], Authorities, TicketSecret | None, tuple[CertificateError, ...]]:
         """Read each of the files; an unusable one keeps its known contents, and adds an error."""
         found: list[Proven] = []
         troubles: list[CertificateError] = []
@@ -150,10 +170,19 @@ class CertificateStore:
                 authorities = fresh
             except CertificateError as error:
                 troubles.append(error)
-        return tuple(found), authorities, tuple(troubles)
+        if self._tickets is not None:
+            try:
+                secret = self._tickets.current()
+            except CertificateError as error:
+                troubles.append(error)
+        return tuple(found), authorities, secret, tuple(troubles)
 
     def _contexts(
-        self, proven: tuple[Proven, ...], authorities: Authorities, troubles: tuple[CertificateError, ...]
+        self,
+        proven: tuple[Proven, ...],
+        authorities: Authorities,
+        secret: TicketSecret | None,
+        troubles: tuple[CertificateError, ...],
     ) -> Contexts:
         pairs = tuple(each.pair for each in proven)
         contexts: dict[tuple[Pair, ...], SSL.Context] = {}
@@ -167,16 +196,23 @@ class CertificateStore:
             return contexts[chosen]
 
         names = frozenset[bytes]().union(*(pair.names for pair in pairs))
+        default = context(_for_no_name(pairs))
+        if secret is not None:
+            # OpenSSL would resume a session whatever certificate began it, and let in clients of authorities that are no longer
+            # trusted; and the client's channel binding (tls-server-end-point) would be that of the old certificate.
+            served = [str(self._profile.oldest).encode(), authorities.certificates, *(pair.chain for pair in pairs)]
+            set_ticket_keys(default, secret.keys(served))
         return Contexts(
-            default=context(_for_no_name(pairs)),
+            default=default,
             by_name={name: context(_for_name(pairs, name)) for name in names},
             proven=proven,
             authorities=authorities,
             troubles=troubles,
+            tickets=secret,
         )
 
     def swap(self, loaded: Contexts) -> None:
-        """Serve new handshakes from `loaded`. Its ticket keys are new, so older TLS sessions cannot be resumed."""
+        """Serve new handshakes from `loaded`. Older TLS sessions can be resumed by tickets of the same secret alone."""
         self.loaded = loaded
 
     def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: N803, ARG002 - Twisted's

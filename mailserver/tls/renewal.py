@@ -41,8 +41,8 @@ class DeferToThread(Protocol):
 class CertificateWatch:
     """Polls the files of a CertificateStore every `seconds`, and swaps the contexts when they changed.
 
-    Once a day it makes new contexts in any case, for new keys that encrypt session tickets. `now` tells the time of day for
-    warnings of an expiry, since `clock` may count from any start. If `hostname` is given, one of the certificates should be
+    Once a day it makes new contexts in any case, for new keys that encrypt session tickets; the store's own secret of tickets
+    changes as its source says, which each poll asks. `now` tells the time of day for warnings of an expiry, since `clock` may count from any start. If `hostname` is given, one of the certificates should be
     for it.
     """
 
@@ -96,14 +96,15 @@ class CertificateWatch:
             log.failure("the certificates could not be loaded", event="tls.fault")
         else:
             self._report(() if loaded is None else loaded.troubles, forced=forced)
-            changed = loaded is not None and loaded.stamp != self._store.loaded.stamp
-            if loaded is not None and (forced or aged or changed):
+            old = self._store.loaded
+            changed = loaded is not None and loaded.stamp != old.stamp
+            if loaded is not None and (forced or aged or changed or loaded.tickets != old.tickets):
                 self._swap(loaded, logged=forced or changed)
         self._warn()
 
     def _load(self, *, always: bool) -> Contexts | None:
         """Load the files unless they are unchanged. Runs in a thread."""
-        if not always and self._store.stamp() == self._store.loaded.stamp:
+        if not always and not self._store.is_outdated():
             return None
         return self._store.load()
 
@@ -128,7 +129,7 @@ class CertificateWatch:
         self._reported = (self._reported | frozenset(due)) & self._troubles
         for error in (met[text] for text in due):
             log.error(
-                "certificate not renewed, the old one stays in use: {file}: {reason}; {remedy}",
+                "not renewed, what was in use stays so: {file}: {reason}; {remedy}",
                 event="tls.broken",
                 file=error.file,
                 reason=error.reason,

@@ -205,6 +205,7 @@ def test_no_settings_at_all_say_what_is_needed():
             "FILE:4: TLS needs a certificate and a key",
         ),
         ('listen.pop3 = ["tcp:110"]\ntls.key = "k"', "FILE: a certificate and its key go together"),
+        ('listen.pop3 = ["tcp:110"]\ntls.ticket_file = "t"', "FILE:3: TLS has sessions to resume"),
         ('listen.pop3 = ["tcp:110"]\ntls.client_ca = "ca"', "FILE:3: clients show certificates in TLS"),
         ('listen.pop3 = ["tcp:110"]\nauth.mechanisms = ["external"]', "FILE:3: EXTERNAL needs authorities"),
         ('listen.pop3 = ["haproxy:tcp:110"]', 'FILE:2: "haproxy:tcp:110": no proxy is believed'),

@@ -12,6 +12,7 @@ from twisted.trial.unittest import TestCase
 from mailserver.config.reading import decode, plain
 from mailserver.service import worker
 from mailserver.service.server import Server
+from mailserver.tls.tickets import MemoryTickets
 from tests.service.test_server import SETTINGS
 
 
@@ -42,7 +43,8 @@ class WorkerTests(TestCase):
         self.patch(signal, "signal", lambda _number, _handler: None)
         self.patch(Server, "stop", lambda server: order.append("server stopped") or stop(server))
         shutdown = Shutdown()
-        await worker.serve({"config": plain(decode(SETTINGS)), "sockets": [], "number": 1}, shutdown)
+        spec = {"config": plain(decode(SETTINGS)), "sockets": [], "number": 1, "tickets": MemoryTickets().passed()}
+        await worker.serve(spec, shutdown)
         (ended,) = shutdown.before
         answer = ended()
         assert isinstance(answer, Deferred), "the reactor waits for it"

@@ -15,6 +15,7 @@ from mailserver.pool import Pool
 from mailserver.tls.certificate_store import CertificateStore
 from mailserver.tls.certificates import CertificateFiles
 from mailserver.tls.renewal import DAY, CertificateWatch, remarks
+from mailserver.tls.ticket_file import TicketFile
 from tests.tls.authority import Authority
 from tests.tls.handshakes import certificate_of, common_name, connect, write_pair
 
@@ -318,3 +319,52 @@ def test_versions_of_tls_that_no_client_can_use_are_told(tmp_path: Path) -> None
     files = write_pair(tmp_path, "a", ["a"], start=NOW, key=ed25519.Ed25519PrivateKey.generate())
     ((_, reason, _remedy),) = remarks(CertificateStore([files], "old").loaded, NOW.timestamp(), "")
     assert reason == "cannot be used in TLS 1.0, TLS 1.1"
+
+
+def with_tickets(watched: Watched) -> Path:
+    """The watch on a store whose secret is in a file, by the watch's own time."""
+    watched.watch.stop()
+    path = watched.folder / "tickets"
+    now = lambda: NOW.timestamp() + watched.clock.seconds()  # noqa: E731
+    watched.store = CertificateStore(watched.store.files, tickets=TicketFile(str(path), now))
+    watched.watch = CertificateWatch(watched.store, watched.clock, maybeDeferred, 60, now)
+    watched.watch.start()
+    return path
+
+
+def test_a_secret_of_tickets_that_another_process_has_renewed_is_noticed_by_the_next_poll(watched: Watched) -> None:
+    path = with_tickets(watched)
+    before = watched.store.loaded
+    watched.poll(3)
+    assert watched.store.loaded is before
+    path.unlink()
+    other = TicketFile(str(path), lambda: NOW.timestamp() + watched.clock.seconds()).current()
+    watched.poll()
+    assert watched.store.loaded.tickets == other != before.tickets
+    assert not watched.logged("tls.loaded")  # no certificate is new
+
+
+def test_the_secret_of_tickets_is_renewed_in_time(watched: Watched) -> None:
+    path = with_tickets(watched)
+    before, contents = watched.store.loaded.tickets, path.read_bytes()
+    watched.poll(24 * 60 + 1)
+    assert watched.store.loaded.tickets != before
+    assert path.read_bytes() != contents
+
+
+def test_a_file_of_tickets_that_others_can_read_is_reported_once_and_the_secret_in_use_stays(watched: Watched) -> None:
+    path = with_tickets(watched)
+    before = watched.store.loaded.tickets
+    path.chmod(0o644)
+    watched.poll(5)
+    (report,) = watched.logged("tls.broken")
+    assert report["file"] == str(path)
+    assert watched.store.loaded.tickets == before
+    assert before is not None
+    assert before.octets.hex() not in str(watched.events)
+    watched.write("second.example.org")  # and certificates are renewed nevertheless
+    watched.poll()
+    assert watched.served == "CN=second.example.org"
+    path.unlink()
+    watched.poll()
+    assert watched.store.loaded.tickets != before
