@@ -126,7 +126,9 @@ class SqlUsers:
             new = await self._made()
         except (Unusable, ImportError) as error:
             log.warn(
-                "{reason}; the old settings stay in use", event="auth.sql.kept", reason="; ".join(str(error).splitlines())
+                "{reason}; the old settings stay in use",
+                event="auth.sql.kept",
+                reason="; ".join(str(error).splitlines()),
             )
             return
         old = self._source

@@ -90,7 +90,9 @@ class Connections:
         """Break off what is asked, and close all."""
         for question in tuple(self._questions):
             question.give_up()
-        return self._pool.stop().addCallback(lambda _: self._drop())
+        if self._pool.running:  # to close one may wait, too
+            self._pool.run(self._drop, mandatory=True)
+        return self._pool.stop()
 
     def first(self) -> Deferred[Trouble | None]:
         """Try a connection: what is wrong with the settings or the statements; None if nothing is, or there is no answer."""

@@ -50,8 +50,9 @@ class Weather:
             assert {"open", "ask"} <= set(calls)
             told = [event["event"] for event in events if event.get("event", "").startswith("auth.")]
             assert told.count("auth.sql.down") <= 1, told
-        with capturedLogs() as events:
+        with only_in_threads(*methods) as calls, capturedLogs() as events:
             await checker.stop()
+        assert set(calls) == {"close"}
         assert not [event for event in events if event.get("event") == "pool.hanging"]
 
 
