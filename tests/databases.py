@@ -321,7 +321,13 @@ class MariaDB(Database):
     def connect(self, database: str, **more: Any) -> Any:
         import pymysql
 
-        given: dict[str, Any] = {"user": "root", "database": database or None, "charset": "utf8mb4", "autocommit": True}
+        given: dict[str, Any] = {
+            "user": "root",
+            "database": database or None,
+            "charset": "utf8mb4",
+            "autocommit": True,
+            "ssl_disabled": True,
+        }
         connection = pymysql.connect(unix_socket=str(self.socket), defer_connect=True, **given, **more)
         way = socket.socket(socket.AF_UNIX)  # PyMySQL would not close its own where it cannot connect
         try:
