@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mailserver.auth.passwd.table import Entry, Table, abilities
+from mailserver.auth.entry import ONE_SECRET, Entry, abilities
+from mailserver.auth.passwd.table import Table
 from mailserver.errors import LoginRefused
 from mailserver.names import Names
 
@@ -15,10 +16,12 @@ def refusal(table: Table, entry: Entry | None, name: str, names: Names, mechanis
     similar = table.similar.get(_local(name).casefold(), "")
     if entry is None:
         return LoginRefused("unknown user", _near(name, similar, names), known=False)
-    if entry.secret is None and not entry.any_password:
+    if entry.hopeless:
         return LoginRefused(entry.trouble)
-    if mechanism and (entry.secret is None or mechanism not in abilities(entry.secret)):
-        stored = "no secret" if entry.secret is None else f"{{{entry.secret.scheme}}}"
+    own = [] if entry.secret is None else [entry.secret]
+    secrets = own if mechanism in ONE_SECRET else entry.secrets()
+    if mechanism and not any(mechanism in abilities(each) for each in secrets):
+        stored = f"{{{secrets[0].scheme}}}" if secrets else "no secret"
         return LoginRefused(f"{mechanism.decode('ascii')} cannot be verified with {stored}", CHOOSE)
     return LoginRefused("wrong password")
 

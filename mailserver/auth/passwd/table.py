@@ -8,30 +8,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from mailserver.auth.entry import Entry
 from mailserver.auth.passwd.extra_fields import Extra, read_extra
 from mailserver.auth.schemes import CLEAR, Secret, read_secret
-from mailserver.auth.scram_keys import DIGESTS
 from mailserver.auth.secret import SchemeError
+from mailserver.auth.verifying import Others
 from mailserver.interfaces import User
 from mailserver.names import PLAIN, Names, user_name
 
 LINES_SHOWN = 5
 """Line numbers in one note: enough to see the pattern and find the other lines by it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A user's entry: one line of the file."""
-
-    user: User
-    secret: Secret | None = None
-    """None: no password is right, since there is no usable one stored."""
-    any_password: bool = False
-    """``nopassword``: every password is right."""
-    not_before: float = 0.0
-    """``delay_until``: the user may log in from then on, in seconds of the Unix epoch."""
-    trouble: str = ""
-    """Why no password is right; "" otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +40,13 @@ class Table:
     able: Mapping[bytes, int] = field(default_factory=dict)
     """For each mechanism of `interfaces.BY_SECRET`, ``APOP`` included, the number of users who can use it."""
 
-    @property
-    def clear(self) -> bool:
-        """Whether some secret is the password itself."""
-        return not self.schemes.isdisjoint(CLEAR)
+    others: Others = field(init=False, repr=False)
+    """What all users together decide about the work of a refusal."""
 
-
-def abilities(secret: Secret) -> frozenset[bytes]:
-    """The mechanisms of `interfaces.BY_SECRET`, ``APOP`` included, that a stored secret can serve."""
-    if secret.scheme in CLEAR:
-        return frozenset({b"APOP", b"CRAM-MD5", b"DIGEST-MD5", *DIGESTS})
-    scheme = secret.scheme.encode("ascii")
-    return frozenset({scheme}) if scheme in DIGESTS or scheme == b"CRAM-MD5" else frozenset()
+    def __post_init__(self) -> None:
+        """Decide once what each login asks."""
+        others = Others(self.decoy, clear=not self.schemes.isdisjoint(CLEAR), contexts="CRAM-MD5" in self.schemes)
+        object.__setattr__(self, "others", others)  # the one way for a frozen one
 
 
 class LineError(Exception):
@@ -129,7 +110,8 @@ def _entries(lines: Iterable[_Line], seen: set[bytes], notes: _Notes) -> dict[by
 
 
 def _table(entries: dict[bytes, Entry], notes: tuple[str, ...], ignored: frozenset[str]) -> Table:
-    secrets = [entry.secret for entry in entries.values() if entry.secret]
+    usable = [entry for entry in entries.values() if entry.secret or entry.others]
+    secrets = [secret for entry in usable for secret in entry.secrets()]
     similar: dict[str, str] = {}
     for entry in entries.values():
         name = entry.user.name
@@ -141,8 +123,8 @@ def _table(entries: dict[bytes, Entry], notes: tuple[str, ...], ignored: frozens
         _decoy(secrets),
         frozenset(secret.scheme for secret in secrets),
         similar,
-        len(secrets),
-        Counter(mechanism for secret in secrets for mechanism in abilities(secret)),
+        len(usable),
+        Counter(mechanism for entry in usable for mechanism in entry.able()),
     )
 
 

@@ -16,7 +16,8 @@ from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from mailserver.auth import PasswordFile
-from mailserver.auth.passwd.table import Entry, Table
+from mailserver.auth.entry import Entry
+from mailserver.auth.passwd.table import Table
 from mailserver.auth.passwd.watch import PasswordFileError
 from mailserver.auth.schemes import Secret
 from mailserver.auth.scram_keys import derive, read_keys
@@ -147,7 +148,7 @@ class CheckerTests(PasswordFileCase):
 
     async def test_an_unknown_user_does_not_match_the_fake_secret(self) -> None:
         checker = await self.started()
-        await self.refused(checker, Apop(STAMP, b"nobody", digest(checker._fake)))
+        await self.refused(checker, Apop(STAMP, b"nobody", digest(checker._verifying.fake)))
 
     async def test_a_file_without_secrets_refuses_everybody(self) -> None:
         checker = await self.started(b"")
@@ -204,7 +205,7 @@ class EqualWorkTests(PasswordFileCase):
         checker = await self.table(slow=True)
         await self.refused(checker, Password(b"nobody", b"right"))
         assert self.done == ["slow"]
-        assert len(checker._cache) == 0
+        assert len(checker._verifying.verified) == 0
 
 
 class LifeTests(PasswordFileCase):

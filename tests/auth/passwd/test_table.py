@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailserver.auth.entry import Entry
 from mailserver.auth.passwd.extra_fields import NOWHERE
-from mailserver.auth.passwd.table import Entry, Table, read_table
+from mailserver.auth.passwd.table import Table, read_table
 from mailserver.interfaces import User
 from mailserver.names import Names
 from tests.auth.vectors import SECRETS
@@ -337,9 +338,9 @@ def test_without_slow_secrets_the_decoy_is_a_fast_one() -> None:
 
 def test_a_table_knows_what_its_secrets_can_serve() -> None:
     table = read_table(b"a:{PLAIN}x\nb:" + SECRETS["SCRAM-SHA-1"]["utf8"] + b"\nc:{NONE}x\n")
-    assert table.clear
+    assert table.others.clear
     assert table.schemes == {"PLAIN", "SCRAM-SHA-1"}
-    assert not read_table(b"b:" + SECRETS["SHA"]["utf8"]).clear
+    assert not read_table(b"b:" + SECRETS["SHA"]["utf8"]).others.clear
 
 
 def test_a_table_does_not_show_its_secrets() -> None:
