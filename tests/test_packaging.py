@@ -111,7 +111,15 @@ def test_an_installed_wheel_stuffs_in_c_where_there_was_a_compiler(wheel, instal
 def test_the_sdist_holds_what_a_packager_needs(sdist):
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    for name in (*PLUGINS, "LICENSE", "README.md", "Makefile", "etc/mailserver.toml", "tests/test_packaging.py"):
+    for name in (
+        *PLUGINS,
+        "LICENSE",
+        "README.md",
+        "Makefile",
+        "etc/mailserver.toml",
+        "etc/sql/postfixadmin.toml",
+        "tests/test_packaging.py",
+    ):
         assert name in names
 
 
