@@ -15,6 +15,7 @@ from twisted.internet import reactor
 from twisted.logger import capturedLogs
 from zope.interface.verify import verifyObject
 
+from mailserver.auth.scram_keys import derive
 from mailserver.auth.sql import checker as module
 from mailserver.auth.sql.checker import SqlUsers
 from mailserver.auth.sql.settings import SqlFileError
@@ -28,7 +29,8 @@ from tests.auth.sql.cases import InMariaDB, InPostgreSQL, SqlCase
 from tests.auth.sql.sites import SqlSite
 
 BCRYPT = "{BLF-CRYPT}$2b$04$X0pWikb8bIyi4dpslEfpbemVHgZ31n9QCZLBHKF0kO2lP76agLs.C"
-"""Of the password x."""
+CRYPT = "$6$rounds=1000$ab$PjG1Vkf5LHNL84dByLtuSYjVz6Hy575FC7tz8wX4DtJ2WMsZQu0/miZCNEiAa8uwa8QG5xPQJgcyUioQ0Ac/G/"
+"""Both of the password x."""
 
 
 class Rows:
@@ -175,6 +177,21 @@ class Rows:
         assert [event["event"] for event in events if "event" in event] == ["auth.sql.up"]
         self.site.run("DROP TABLE moving")
 
+    async def test_a_column_that_comes_later_is_a_temporary_failure(self) -> None:
+        self.site.run(f"CREATE TABLE growing ({self.site.quote}user{self.site.quote} varchar(99), password text)")
+        checker = await self.started(
+            queries={
+                "user": f"SELECT * FROM growing WHERE {self.site.quote}user{self.site.quote} = {{user}}",
+                "app_passwords": "",
+            }
+        )
+        assert await checker.lookup("alice") is None
+        self.site.run("ALTER TABLE growing ADD COLUMN locked text")
+        with capturedLogs() as events, pytest.raises(TemporaryFailure):
+            await checker.lookup("alice")
+        assert 'unknown column "locked"' in events[0]["reason"]
+        self.site.run("DROP TABLE growing")
+
     async def test_pages_leave_out_whom_nobody_can_be(self) -> None:
         for name in ("alice", "b/ob", "carol", "dave", "Eve"):
             self.site.add(name, None)
@@ -298,8 +315,9 @@ class CheckerTests(SqlCase):
 
     async def test_scram_is_served_from_the_own_password_alone(self) -> None:
         self.site.add("alice", "{PLAIN}x")
-        self.site.add("bob", BCRYPT)
-        self.site.app("bob", "phone", "{PLAIN}y")
+        for name, stored in (("bob", BCRYPT), ("carol", None)):
+            self.site.add(name, stored)
+            self.site.app(name, "phone", "{PLAIN}y")
         checker = await self.started(secrets="clear")
         mechanism = b"SCRAM-SHA-256"
         assert mechanism in checker.mechanisms()
@@ -308,9 +326,10 @@ class CheckerTests(SqlCase):
         assert checker.explain("alice", mechanism).reason == "wrong password"
         self.site.run("UPDATE users SET password = '{PLAIN}z' WHERE username = 'alice'")
         assert keys != await checker.verifier(b"alice", mechanism)
-        for name in (b"bob", b"nobody"):
+        for name in (b"bob", b"carol", b"nobody"):
             fake = await checker.verifier(name, mechanism)
             assert (fake.salt, fake.iterations) == ((await checker.verifier(name, mechanism)).salt, keys.iterations)
+            assert fake != derive(b"y", fake.salt, fake.iterations, "sha256")
         assert "needs a password in clear" in checker.explain("bob", mechanism).reason
         assert checker.explain("nobody", mechanism).known is False
         assert checker.explain("never asked", mechanism).known is None
@@ -340,7 +359,11 @@ class CheckerTests(SqlCase):
         assert [await hashes(), await hashes()] == [1, 0]
         now[0] += 101
         assert [await hashes(), await hashes()] == [1, 0]
-        self.site.run(f"UPDATE users SET password = '{BCRYPT.replace('BLF-', '')}' WHERE username = 'alice'")
+        self.site.run(f"UPDATE users SET password = '{CRYPT}' WHERE username = 'alice'")
+        assert [await hashes(), await hashes()] == [1, 0]
+        await checker.reload()
+        assert [await hashes(), await hashes()] == [1, 0]
+        self.site.path.write_text("broken")
         await checker.reload()
         assert await hashes() == 1
         self.site.write(remember_seconds=0)

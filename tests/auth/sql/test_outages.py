@@ -96,10 +96,12 @@ class Restarts:
             **SHORT,
             queries={"user": f"SELECT username AS {q}user{q}, {slow} AS password FROM users WHERE username = {{user}}"},
         )
-        with capturedLogs() as events:
+        link = postgresql.PostgreSQLLink if self.site.kind == "postgresql" else mysql.MySQLLink
+        with capturedLogs() as events, only_in_threads((link, "close")) as closed:
             for _ in range(2):
                 with pytest.raises(TemporaryFailure):
                     await checker.requestAvatarId(Password(b"alice", b"x"))
+        assert len(closed) == 2  # what is still to come over them would be the answer to another question
         assert [event["event"] for event in events if "event" in event] == ["auth.sql.down"]
         assert await checker.lookup("bob") is None
 
