@@ -4,7 +4,8 @@ A line that the worker finishes and the parent only looks at costs both together
 parent publishes and formats again, each costs 32. Events are for programs that have observers of their own.
 
 The parent may be root and believes no octet: what it writes is one line of its form, and tells of which worker it is where the form can.
-Text has no control characters. JSON has none below U+0020; the others stand in its strings as they came, as in the parent's own. Whatever else arrives is logged as the output of a library.
+Neither form has control characters, or others that cannot be seen: in strings of JSON they are escaped. Whatever else arrives is logged
+as the output of a library.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, Final, NoReturn, Protocol
 
 from twisted.logger import LogEvent, LogLevel
 
-from mailserver.service.reporting import LONGEST_TEXT, bounded, crossing, fits, line_of, text_of
+from mailserver.service.reporting import LONGEST_TEXT, bounded, crossing, fits, is_visible, line_of, text_of
 
 BREAK: Final = "\x1e"
 """Stands for a line's break within an event, such as a fault with its traceback. In the log a tab follows each."""
@@ -67,8 +68,8 @@ def passed_json(line: bytes, worker: int) -> str:
     """A worker's object as a line for the log, with the worker's number; "" if it is not what `line_of` makes."""
     try:
         text = line.decode("utf-8")
-        if "\r" in text or "\t" in text:
-            return ""  # JSON allows them between its parts, and its decoder no other control character below 32
+        if "\r" in text or "\t" in text or not is_visible(text):
+            return ""  # JSON allows the two between its parts, and its decoder no other control character below 32
         said = _DECODER.decode(text)
         if "\\u" in text:
             json.dumps(said, ensure_ascii=False).encode("utf-8")  # half of a surrogate pair is no text

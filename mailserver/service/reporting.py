@@ -116,11 +116,31 @@ def _object(event: LogEvent, time: str) -> str:
     namespace = bounded(str(event.get("log_namespace", "")), LONGEST_FIELD)
     head = f'{{"time": {time}, "level": "{level.name if level else "info"}", "text": {_quoted(text)}, "namespace": {_quoted(namespace)}'
     fields = [key + _spelled(value) for name, value in event.items() if (key := _key(name))]
-    line = f"{head}{''.join(fields[:MOST_FIELDS])}}}\n"
+    line = _visible(f"{head}{''.join(fields[:MOST_FIELDS])}}}") + "\n"
     if len(line) * 4 <= LONGEST_LINE or len(line.encode()) <= LONGEST_LINE:  # a character has 4 octets at most
         return line
     name = _key("event") + _spelled(event["event"]) if "event" in event else ""
-    return f"{head}{name}}}\n"
+    return _visible(f"{head}{name}}}") + "\n"
+
+
+def is_visible(text: str) -> bool:
+    """Whether a line without octets below 32 has none of the other characters, either, that control a terminal or hide in it.
+
+    Those are DEL, C1, U+2028 and its like, marks of direction, and whatever else no one can see. ASCII needs 25 ns, not 1.4 us.
+    """
+    return "\x7f" not in text if text.isascii() else text.isprintable()
+
+
+def _visible(line: str) -> str:
+    """A line of JSON with such characters escaped; they can only be in its strings."""
+    if is_visible(line):
+        return line
+    return "".join(c if c.isprintable() else _escaped(c) for c in line)
+
+
+def _escaped(character: str) -> str:
+    # Above U+FFFF, where a pair of escapes could make a text longer than a line may be, nothing invisible is anybody's text.
+    return f"\\u{ord(character):04x}" if character <= "\uffff" else "\\ufffd"
 
 
 @lru_cache(maxsize=512)  # our events have 80 names

@@ -15,6 +15,9 @@ from mailserver.service.reporting import LONGEST_LINE, LONGEST_TEXT, line_of, te
 STAMP = b"2026-11-26T02:19:44+0000 "
 REPORT = {"time": "2026-11-26T02:19:44.677Z", "level": "info", "text": "x", "namespace": "n"}
 
+HIDDEN = "\x7f\x85\x9b\xa0\u2028\u2029\u202e\u2066\u200b\ufeff\U000e0001"
+"""DEL, C1, line ends, marks of direction, and others that nobody sees."""
+
 
 def emitted(*arguments, **fields):
     events = []
@@ -68,12 +71,24 @@ def test_an_event_that_says_nothing_is_no_line():
     assert text_to_pass(emitted(LogLevel.info, None, event="x")) == ""
 
 
+def test_what_controls_a_terminal_or_hides_in_it_is_escaped_in_json():
+    for text in (HIDDEN, "\x7f", "x\x7f\u202eé", '\\\x7f\\\\\u202e"'):
+        line = line_of(emitted(LogLevel.info, "{text}", text=text, event="x"))
+        assert line[:-1].isprintable()
+        assert json.loads(line)["text"] == text.replace("\U000e0001", "\ufffd")
+        assert passed_json(line.encode()[:-1], 1)
+    longest = line_of(emitted(LogLevel.info, "\U000e0001" * LONGEST_TEXT, event="x"))
+    assert passed_json(longest.encode()[:-1], 1)
+    assert len(longest) <= LONGEST_LINE
+
+
 @given(st.text(max_size=300), st.sampled_from(["text", "json"]))
 def test_whatever_is_logged_passes_in_one_line(text, form):
     event = emitted(LogLevel.info, "{text}!", text=text, event="x")
     line = FORMS[form](event).encode("utf-8", "backslashreplace")
     assert line.count(b"\n") == 1
     assert len(line) <= LONGEST_LINE
+    assert line[:-1].decode().replace(BREAK, "").isprintable()
     assert PASSED[form](line[:-1], 1)
 
 
@@ -121,6 +136,8 @@ def test_what_line_of_does_not_make_is_refused(changes):
         json.dumps(REPORT).replace('"n"', '"\r"').encode(),
         *(json.dumps(REPORT)[:-1].encode() + rest for rest in (b', "work\\u0065r": 2}', b', "a": NaN, "a": 1}')),
         *(json.dumps(REPORT).replace(", ", f",{blank}").encode() for blank in "\r\t"),
+        *(json.dumps({**REPORT, "a": f"é{hidden}"}, ensure_ascii=False).encode() for hidden in HIDDEN),
+        json.dumps({**REPORT, "a": "\x7f"}, ensure_ascii=False).encode(),
     ],
 )
 def test_what_is_no_object_of_a_line_is_refused(line):
@@ -137,6 +154,7 @@ def test_no_octets_make_more_than_one_line_or_control_a_terminal(octets, kept):
     told = passed_json(line[:kept] + octets + line[kept:-1], 1)
     pairs = [] if not told else json.loads(told, object_pairs_hook=list)
     assert not told or ([value for name, value in pairs if name == "worker"] == [1] and told.count("\n") == 1)
+    assert told.removesuffix("\n").isprintable()
 
 
 def test_a_line_that_is_passed_makes_no_event():
