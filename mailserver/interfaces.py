@@ -127,6 +127,16 @@ class IPart(Interface):
         """Finish running work, and end threads and connections; idempotent."""
 
 
+class IPrivileged(Interface):
+    """Provided by a part that must begin something with the rights that the process gives up, such as a process of its own."""
+
+    def begin(reactor: object) -> None:
+        """Begin it, before the process becomes the user that serves; each process that will serve calls this once.
+
+        It ends with the part's `stop`, and with the process. Errors: as those of `IPart.start`.
+        """
+
+
 class IStore(IPart):
     """The maildrops; one store per process. `store.Router` is a store in front of several."""
 

@@ -12,10 +12,14 @@ import mailserver
 OPENING = {"open", "fdopen", "dup", "pipe", "socket", "socketpair", "scandir", "memfd_create", "create_connection"}
 MODULES = {"os", "io", "socket"}
 
-FOR_LIFE = {("service/worker.py", "fdopen"), ("service/worker.py", "dup"), ("demo/user.py", "pipe")} | {
-    ("service/logpipe.py", name) for name in ("dup", "open", "socket")
+FOR_LIFE = {
+    *(("service/worker.py", name) for name in ("fdopen", "dup")),
+    ("demo/user.py", "pipe"),
+    *(("service/logpipe.py", name) for name in ("dup", "open", "socket")),
+    *(("pam/keeper.py", name) for name in ("socket", "socketpair")),
+    ("auth/pam/line.py", "socketpair"),
 }
-"""Opened once, and used for as long as the process lives: its log, and the demonstration's pipe to its child."""
+"""Opened once, and used for as long as the process lives: its log, the demonstration's pipe to its child, and the lines to PAM."""
 
 SOURCES = sorted(Path(mailserver.__file__).parent.rglob("*.py"))
 

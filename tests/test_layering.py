@@ -1,6 +1,7 @@
 """Imports point down only (docs/architecture.md): the package is read, not imported."""
 
 import ast
+import sys
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -31,10 +32,11 @@ BASE = {
 
 MAY_IMPORT = {
     "clock": set(),
+    "pam": set(),
     "protocol": set(),
     "sasl": set(),
     "tls": set(),
-    "auth": set(),
+    "auth": {"pam"},
     "store": set(),
     "net": {"protocol", "sasl", "tls"},
     "config": {"store"},
@@ -43,7 +45,7 @@ MAY_IMPORT = {
     "demo": {"auth", "tls", "config"},
 }
 """The arrows from a folder to others, the lowest floor first: the pure parts, the parts, the settings, the service, programs.
-`clock` is for whoever owns a reactor. net/ and auth/ and store/ meet in the base alone."""
+`clock` is for whoever owns a reactor; `pam` is a program of its own, with rights that nobody else has. net/ and auth/ and store/ meet in the base alone."""
 
 OF_ONE_PROTOCOL = {"__init__", "compat", "kpop", "pop3", "pop3_listener", "stamp", "story"}
 """What of net/ is for one protocol, POP3 or KPOP; the others are for any port, and know only how a body is written."""
@@ -150,6 +152,12 @@ def test_the_protocols_never_touch_the_world(path):
     for name in imports(path):
         assert name.partition(".")[0] not in WORLD
         assert not name.startswith("twisted.internet")
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "pam").glob("*.py")), ids=named)
+def test_what_keeps_the_rights_imports_its_own_files_and_python(path):
+    for name in imports(path):
+        assert name.startswith("mailserver.pam.") or name.partition(".")[0] in sys.stdlib_module_names
 
 
 def test_every_part_has_its_place():

@@ -13,6 +13,8 @@ from zope.interface import implementer
 
 from mailserver.auth.dovecot.checker import DovecotAuth, DovecotUsers
 from mailserver.auth.kerberos.password import KerberosPassword
+from mailserver.auth.pam.checker import PamUsers
+from mailserver.auth.pam.options import Options
 from mailserver.auth.passwd.checker import PasswordFile
 from mailserver.credentials import IBearerToken
 from mailserver.modules import why_not
@@ -133,6 +135,42 @@ class DovecotAuthFactory:
             example = "dovecot-auth:/run/dovecot/auth-client:userdb=/run/dovecot/auth-userdb"
             raise InvalidAuthArgumentString(f"dovecot-auth needs the absolute paths of sockets: {example}")
         return DovecotUsers(path, userdb) if option else DovecotAuth(path)
+
+
+PAM_HELP = """
+System users, through PAM: the rules are those of a file in /etc/pam.d, of
+which etc/pam.d/mailserver is an example. A small process of its own keeps the
+rights that the server gives up, since only root can read /etc/shadow.
+
+  pam:mailserver
+  pam:mailserver:domain=example.org:min_uid=1000
+
+Options: min_uid=    users below it cannot log in (1000); root never can
+         domain=     users log in as user@domain, and are the users user
+         timeout=    seconds for an answer (15)
+         remember=   seconds for which a right password is remembered (0)
+         processes=  logins at a time (4)
+         folder=     where the service's file is, in place of /etc/pam.d
+See docs/users-pam.md.
+"""
+
+
+@implementer(ICheckerFactory, IPlugin)
+class PamFactory:
+    """Makes a `PamUsers` of ``pam:SERVICE[:option=value]...``."""
+
+    authType = "pam"
+    authHelp = PAM_HELP
+    argStringFormat = "Name of a PAM service, and options."
+    credentialInterfaces = (IUsernamePassword,)
+
+    def generateChecker(self, argstring: str) -> PamUsers:
+        """The checker; its process begins before root is given up."""
+        try:
+            options = Options.read(argstring)
+        except ValueError as error:
+            raise InvalidAuthArgumentString(f"pam: {error}") from None
+        return PamUsers(options, find_reactor=_installed_reactor)
 
 
 OAUTH_HELP = """

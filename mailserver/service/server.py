@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from mailserver.auth import Accounts, MailboxRealm, Users, make_oracle, make_portal
 from mailserver.config.problems import Problems
 from mailserver.config.settings import Config
-from mailserver.interfaces import IDelays, IStore
+from mailserver.interfaces import IDelays, IPrivileged, IStore
 from mailserver.names import Names
 from mailserver.net.delays import Delays
 from mailserver.service.census import CensusLog
@@ -50,6 +50,9 @@ class Server:
         self._reactor = reactor
         naming = config.naming() if problems.sound("names", "sdps") else None
         checkers = make_checkers(config.auth.checkers, naming, problems)
+        for checker in filter(IPrivileged.providedBy, checkers):
+            with problems.collect("auth.checkers"):
+                IPrivileged(checker).begin(reactor)
         store = make_store(config, naming, checkers, problems, reactor)
         kerberos = make_kerberos(config, problems)
         certificates = Certificates(config.tls, problems, tickets)

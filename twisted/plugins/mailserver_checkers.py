@@ -7,6 +7,7 @@ from mailserver.auth.plugins import (
     DovecotAuthFactory,
     KerberosPasswordFactory,
     OAuthFactory,
+    PamFactory,
     PasswordFileFactory,
     SqlFactory,
 )
@@ -16,3 +17,4 @@ dovecot_auth = DovecotAuthFactory()
 kerberos_password = KerberosPasswordFactory()
 oauth2 = OAuthFactory()
 sql = SqlFactory()
+pam = PamFactory()
