@@ -73,6 +73,20 @@ class User:
     """The name of the app password that the login was proved with; "": the user's one password, or no password."""
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a session is told of its user; for each field see `User`."""
+
+    read_only: bool = False
+    expire_days: int | None = None
+    login_delay: int | None = None
+    secret: str = ""
+
+
+TERMS = Terms()
+"""Those of nearly all users, and of foreign realms: thousands of sessions share it."""
+
+
 class UserId(bytes):
     """An avatar id that carries the `User` that a checker has read, so that the realm need not look it up again.
 
@@ -94,7 +108,7 @@ class UserId(bytes):
 
 @dataclass(slots=True)
 class Mind:
-    """cred's `mind`: the client and its connection; the realm adds the user whose maildrop it opens."""
+    """cred's `mind`: the client and its connection; the realm adds the user whose maildrop it opens, and on which terms."""
 
     peer: str
     """The client's address, without its port; a.b.c.d for ::ffff:a.b.c.d; "" over a Unix socket."""
@@ -105,6 +119,8 @@ class Mind:
     """The session's name in the log, which is in each of its events."""
     user: str = field(default="", compare=False)
     """Set by the realm: the user whose maildrop it opens."""
+    terms: Terms = field(default=TERMS, compare=False)
+    """Set by the realm, with `user`."""
 
 
 class IPart(Interface):

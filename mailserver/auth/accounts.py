@@ -14,7 +14,7 @@ from zope.interface import Interface, implementer
 from mailserver.answers import Answer, ask, prompt
 from mailserver.auth.chain import Chain
 from mailserver.auth.oracle import make_oracle
-from mailserver.auth.users import Users
+from mailserver.auth.users import Users, proved_by
 from mailserver.errors import LoginRefused, first_reason
 from mailserver.exchange import VerifierOf
 from mailserver.interfaces import Census, IVerifiers
@@ -88,7 +88,7 @@ class Accounts(Users):
         read = self.read_here(answer) if secret == owner.maildrop else None
         account = await self.first(owner.maildrop) if read is None else read.user
         user = self.of_account(owner, account, own)
-        return name.encode("utf-8") if user is None else self.identify(name, user)
+        return name.encode("utf-8") if user is None else self.identify(name, proved_by(user, answer))
 
     def _chain(self, credentials: Any) -> Chain:
         chain = self._chains.get(type(credentials))

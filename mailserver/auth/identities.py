@@ -116,4 +116,4 @@ class Masters:
             raise LoginRefused("the user may not act for another", "auth.masters lists the users who may")
         if user is None:
             raise LoginRefused("the user to act for has no account", known=False)
-        return Acting(user.decode("utf-8"), master, user, self._users.read_here(taken))
+        return Acting(user.decode("utf-8"), master, user, taken if isinstance(taken, UserId) else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, NoReturn, cast
@@ -15,11 +16,12 @@ from zope.interface import Interface, implementer
 
 from mailserver.answers import Answer, ask, prompt, rescued, then
 from mailserver.auth.chain import Chain
+from mailserver.auth.entry import IN_TLS
 from mailserver.auth.identities import Acting, Masters, Unproved, VerifiedIdentities
-from mailserver.auth.users import Users
+from mailserver.auth.users import Users, proved_by
 from mailserver.credentials import NO_NAME
 from mailserver.errors import HomeUnknown, LoginRefused, LoginTooSoon, PermanentFailure
-from mailserver.interfaces import IDelays, IMaildrop, IRevocable, IStore, Mind, User
+from mailserver.interfaces import TERMS, IDelays, IMaildrop, IRevocable, IStore, Mind, Terms, User
 from mailserver.names import user_name
 
 AvatarId = bytes | str | Acting | tuple[()]
@@ -105,13 +107,20 @@ class MailboxRealm:
         It neither waits for the user's login delay nor begins one: who looks after a user keeps nobody from the mail.
         """
         admitted = then(self._find(acting.master, acting.master_id, mind), _admitted, mind)
-        found = then(admitted, lambda _: self._find(acting.user, acting.user_id, mind))
+        found = then(admitted, self._find_for, acting, mind)
         return then(then(found, self._open, None, mind), _log_master, acting, mind)
+
+    def _find_for(self, master: User, acting: Acting, mind: object) -> Answer[User]:
+        """The other user; the secret is the master's."""
+        found = self._find(acting.user, acting.user_id, mind)
+        return then(found, lambda user: replace(user, secret=master.secret)) if master.secret else found
 
     def _find(self, name: str, avatar_id: object, mind: object) -> Answer[User]:
         """The user: from the avatar id if this realm's own `users` have read it, else by a lookup."""
         read = self._users.read_here(avatar_id)
-        return self._users.lookup(name).addCallback(self._found, name, mind) if read is None else read.user
+        if read is not None:
+            return read.user
+        return self._users.lookup(name).addCallback(self._found, name, mind).addCallback(proved_by, avatar_id)
 
     def _found(self, user: User | None, name: str, mind: object) -> User:
         if user is None and "home" in self._store.needs:  # there are lists of users, without this one
@@ -128,7 +137,7 @@ class MailboxRealm:
             log.error(UNSERVED, event="auth.unserved", user=user.name, reason=user.unserved, session=_session(mind))
             raise PermanentFailure
         if isinstance(mind, Mind):
-            mind.user = user.name
+            mind.user, mind.terms = user.name, _terms(user)
         owner = f"{listener} {peer or 'local'}"
         opening = partial(
             rescued, (HomeUnknown,), lambda why: _homeless(why, user, mind), ask, self._store.open, user, owner
@@ -138,14 +147,29 @@ class MailboxRealm:
 
 
 def _admitted(user: User, mind: object) -> User:
-    """The user, if the user may log in from this address. Errors: UnauthorizedLogin."""
+    """The user, if the user may log in from this address and by this listener. Errors: UnauthorizedLogin."""
     peer = mind.peer if isinstance(mind, Mind) else None
     if user.denied:
         raise LoginRefused(user.denied)
     if user.networks and not _within(peer, user.networks):
         networks = ",".join(map(str, user.networks))
         raise LoginRefused("not from this address", f"allow_nets of {user.name!r} is {networks}")
+    if user.listeners and not _serves(mind, user.listeners):
+        whose = f"the app password {user.secret!r} of {user.name!r}" if user.secret else repr(user.name)
+        raise LoginRefused("not by this listener", f"{whose} is for {','.join(sorted(user.listeners))}")
     return user
+
+
+def _serves(mind: object, listeners: frozenset[str]) -> bool:
+    """Whether the client uses one of these listeners; without a `Mind` it is unknown."""
+    if not isinstance(mind, Mind):
+        return False
+    return mind.listener in listeners or (mind.tls and not listeners.isdisjoint({"tls", mind.listener + IN_TLS}))
+
+
+def _terms(user: User) -> Terms:
+    made = Terms(user.read_only, user.expire_days, user.login_delay, user.secret)
+    return TERMS if made == TERMS else made
 
 
 def _in_time(delays: IDelays, user: User, opening: Callable[[], Answer[IMaildrop]]) -> Answer[IMaildrop]:

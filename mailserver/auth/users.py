@@ -25,6 +25,7 @@ from twisted.cred.checkers import ICredentialsChecker
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
+from mailserver.auth.entry import both
 from mailserver.interfaces import Account, IUserList, IUsers, IVerifiers, User, UserId
 from mailserver.names import PLAIN, Names, Owner, user_name
 
@@ -36,6 +37,13 @@ def page(ordered: Sequence[str], after: str, limit: int) -> Sequence[str]:
     """Return the answer of `IUserList.names`, given all names in their order."""
     start = bisect_right(ordered, after)
     return ordered[start : start + limit]
+
+
+def proved_by(user: User, answer: object) -> User:
+    """The user as the app password lets in that a checker has verified, whoever has read the user."""
+    if not isinstance(answer, UserId) or not answer.user.secret:
+        return user
+    return replace(user, secret=answer.user.secret, listeners=both(user.listeners, answer.user.listeners))
 
 
 class Holder(NamedTuple):
@@ -146,7 +154,8 @@ class Users:
     def of_account(self, owner: Owner, account: User | None, own: User | None) -> User | None:
         """The user of a name that opens an account or a share of it, from the account's entry and the user's own.
 
-        An unlisted account may still be used if some checker does not list its users, since the operator has configured it.
+        What is so of the maildrop, such as the quota, the account's entry says; who may log in, and how, the user's own. An
+        unlisted account may still be used if some checker does not list its users, since the operator has configured it.
         """
         if account is None:
             if self.listing and len(self.listing) == len(self.backends):
@@ -154,7 +163,16 @@ class Users:
             account = User(owner.maildrop)
         allowed = account if own is None else own
         of_many = Account(self.naming.accounts[owner.maildrop], owner.user)
-        return replace(account, networks=allowed.networks, denied=allowed.denied, account=of_many)
+        return replace(
+            account,
+            networks=allowed.networks,
+            denied=allowed.denied,
+            listeners=allowed.listeners,
+            read_only=account.read_only or allowed.read_only,
+            login_delay=allowed.login_delay,
+            secret=allowed.secret,
+            account=of_many,
+        )
 
     async def _of_account(self, name: str, owner: Owner) -> User | None:
         account = await self.first(owner.maildrop)

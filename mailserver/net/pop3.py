@@ -140,6 +140,7 @@ class POP3Server(Connection):
         tell_session(
             facts,
             ended=self.ended,
+            app=self.session.terms.secret,
             retrieved=self.retrieved,
             deleted=self.deleted or 0,
             marked=len(marked) if self.deleted is None else 0,
@@ -173,7 +174,7 @@ class POP3Server(Connection):
     def _login(self, effect: Login) -> None:
         mind = Mind(self.peer, self.session.tls, self.factory.listener, self.name)
         refused = partial(self._not_let_in, effect.mechanism)
-        self.attend(self._let_in, refused, self.visit.log_in, effect.credentials, mind)
+        self.attend(partial(self._let_in, mind), refused, self.visit.log_in, effect.credentials, mind)
         self._give_up_turn()
 
     def _give_up_turn(self) -> None:
@@ -181,13 +182,13 @@ class POP3Server(Connection):
         if self._half_closed or self.draining:
             self.visit.give_up_turn()
 
-    def _let_in(self, maildrop: IMaildrop) -> None:
+    def _let_in(self, mind: Mind, maildrop: IMaildrop) -> None:
         if self.lost:
             self.leave()
             return
         self._maildrop = maildrop
         self.trust()
-        self.session.login_ok(maildrop.messages)
+        self.session.login_ok(maildrop.messages, mind.terms)
 
     def _not_let_in(self, mechanism: bytes | None, failure: Failure) -> None:
         self.session.refused(self.visit.refuse(failure, self.facts(), mechanism))
@@ -254,7 +255,8 @@ class POP3Server(Connection):
             if self.fetched is None:
                 self.fetched = set()
             self.fetched.add(effect.number)
-            self._drop.sent(effect.number, body.octets)
+            if not self.session.terms.read_only:
+                self._drop.sent(effect.number, body.octets)
         self.session.sent()
 
     def _envelope(self, effect: Envelope) -> None:

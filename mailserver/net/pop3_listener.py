@@ -50,6 +50,8 @@ class POP3ServerFactory(Listener):
     limits; a single factory has its own. `names` reads the names that clients give, before the portal sees them; the default
     leaves them as typed. If it has accounts (SDPS), `*ENV` is served, for every maildrop. `greeting` is the beginning of the
     greeting: ASCII, at most 200 octets. Listeners with the same `fetches` together notice clients that fetch messages again.
+    `login_delay` and `longest_login_delay` are what CAPA says of users without a delay of their own, and before the login; it is
+    the realm that enforces delays.
     """
 
     def __init__(  # noqa: PLR0913 - settings, named where they are given, each with a default
@@ -70,6 +72,8 @@ class POP3ServerFactory(Listener):
         greeting: str = "",
         fetches: Fetches | None = None,
         places: Places | None = None,
+        login_delay: int = 0,
+        longest_login_delay: int = 0,
     ) -> None:
         super().__init__(listener, err, clock=clock, limits=limits, places=places)
         self.portal = portal
@@ -98,6 +102,8 @@ class POP3ServerFactory(Listener):
             failures=self.limits.failures_per_connection,
             sdps=names is not None and bool(names.accounts),
             greeting=greeting.encode("ascii"),
+            login_delay=login_delay,
+            longest_login_delay=longest_login_delay,
         )
         self._loopback_policy = self._policy if cleartext == "tls" else replace(self._policy, cleartext=True)
         self._look()

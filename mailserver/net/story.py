@@ -49,6 +49,7 @@ def tell_session(  # noqa: PLR0913 - what the line says, each named
     facts: Mapping[str, Any],
     *,
     ended: str,
+    app: str,
     retrieved: int,
     deleted: int,
     marked: int,
@@ -57,8 +58,12 @@ def tell_session(  # noqa: PLR0913 - what the line says, each named
     octets_out: int,
     seconds: float,
 ) -> None:
-    """Log a session's summary; `marked` is the number of messages that it marked as deleted without effect."""
-    remarks = f", {marked} marked but NOT deleted" if marked and ended != UNSETTLED else ""
+    """Log a session's summary.
+
+    `marked` is the number of messages that it marked as deleted without effect; `app` the name of the app password, if it was one.
+    """
+    remarks = f", by the app password {app!r}" if app else ""
+    remarks += f", {marked} marked but NOT deleted" if marked and ended != UNSETTLED else ""
     log.info(
         "session {session} of {who!r} from {peer} ({listener}, {security}) ended by {ended}: {retrieved} retrieved, "
         "{deleted} deleted{remarks}, {octets_in} octets in, {octets_out} out, {seconds} s",
@@ -66,6 +71,7 @@ def tell_session(  # noqa: PLR0913 - what the line says, each named
         **facts,
         security="TLS" if facts["tls"] else "no TLS",
         ended=ended,
+        app=app,
         retrieved=retrieved,
         deleted=deleted,
         marked=marked,

@@ -27,6 +27,10 @@ class Policy:
     """Whether `*ENV` tells envelopes."""
     greeting: bytes = b""
     """What the greeting says first. fetchmail takes ``demon.`` in it for a word about SDPS, wherever that stands."""
+    login_delay: int = 0
+    """The seconds between two logins of a user without a delay of their own (LOGIN-DELAY, RFC 2449 section 6.5)."""
+    longest_login_delay: int = 0
+    """The longest of the users' own delays."""
     implementation: bytes = b"twisted-mailserver"
 
     def greet(self, stamp: bytes) -> bytes:

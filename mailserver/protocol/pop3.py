@@ -14,6 +14,7 @@ from mailserver.credentials import Credentials
 from mailserver.envelope import Envelope as Details
 from mailserver.errors import AuthenticationFailed, BadCommand, Refusal, WrongProtocol
 from mailserver.exchange import Ask, Challenge, IMechanism, SaslContext, Step
+from mailserver.interfaces import TERMS, Terms
 from mailserver.protocol import texts
 from mailserver.protocol.commands import Commands
 from mailserver.protocol.effects import (
@@ -32,19 +33,13 @@ from mailserver.protocol.effects import (
 )
 from mailserver.protocol.exchanges import Exchanges
 from mailserver.protocol.policy import Policy
+from mailserver.protocol.weights import COMMAND_OCTETS, MESSAGE_OCTETS, TURN_OCTETS
 from mailserver.protocol.wire import COMMAND_LIMIT, SASL_LIMIT, TERMINATION, TLS_HELLO, LineBuffer, err, ok
 from mailserver.snapshot import Snapshot
 
 AUTHORIZATION = State.AUTHORIZATION  # each look at a member of an enumeration costs as much as a call
 NOTHING = Snapshot((), (), ())
 NONE: set[int] | frozenset[int] = frozenset()  # an idle session that has marked nothing keeps no set of its own
-TURN_OCTETS = 16 * 1024
-"""Work after which the session gives way and the network writes, counted in octets of listings: six octets of UIDL ask for
-megabytes. It is 1 to 2 ms, and one segment from a client holds commands for 300."""
-COMMAND_OCTETS = 40
-"""What a command counts: about 4 us, as so much of a listing."""
-MESSAGE_OCTETS = 400
-"""What a message counts that is opened, with its status line: 40 to 50 us. Forty of them are a session as users have it."""
 
 OPENING = Retrieve, Envelope  # the effects that open a message
 SENDING = Sending()
@@ -75,6 +70,7 @@ class Session:
         "remark",
         "stamp",
         "state",
+        "terms",
         "tls",
         "user",
     )
@@ -99,6 +95,7 @@ class Session:
         self._commands = commands
         self._verbs = commands.tables[AUTHORIZATION]  # the only ones that can be reached
         self.user: bytes | None = None
+        self.terms = TERMS
         self.messages = NOTHING
         self.deleted = NONE
         self.deleted_octets = 0
@@ -177,12 +174,12 @@ class Session:
         except Refusal as refusal:
             self._refuse(refusal)
 
-    def login_ok(self, messages: Snapshot) -> None:
-        """Enter the TRANSACTION state over this snapshot."""
+    def login_ok(self, messages: Snapshot, terms: Terms = TERMS) -> None:
+        """Enter the TRANSACTION state over this snapshot, on the user's terms."""
         self._answers(Login)
         self._move(State.TRANSACTION)
         self.stamp, self._exchanges = b"", None  # of no more use, and two hundred octets of each idle session
-        self.messages = messages
+        self.messages, self.terms = messages, terms
         self.reply(texts.LOGGED_IN, len(messages), messages.total)
 
     def opened(self) -> None:

@@ -143,8 +143,20 @@ def capa(session: Session, _: Sequence[bytes]) -> None:
     """RFC 2449 section 5. IMPLEMENTATION waits for the login: strangers need not know what runs here (section 6.9)."""
     rows = [*COMMANDS.capabilities(session), *STANDING]
     if session.state is TRANSACTION:
-        rows.append(b"IMPLEMENTATION %b" % session.policy.implementation)
+        rows += [*_terms(session), b"IMPLEMENTATION %b" % session.policy.implementation]
+    elif longest := max(session.policy.login_delay, session.policy.longest_login_delay):
+        rows.append(b"LOGIN-DELAY %d USER" % longest)  # the most that any user may have; theirs follows after the login
     session.lines(rows, texts.CAPABILITIES)
+
+
+def _terms(session: Session) -> Iterator[bytes]:
+    """Yield what is announced per user (RFC 2449 sections 6.5 and 6.7)."""
+    policy, terms = session.policy, session.terms
+    delay = policy.login_delay if terms.login_delay is None else terms.login_delay
+    if delay or policy.login_delay or policy.longest_login_delay:  # section 5: what was announced before is so now
+        yield b"LOGIN-DELAY %d" % delay
+    if terms.expire_days is not None:
+        yield b"EXPIRE %d" % terms.expire_days
 
 
 @command(b"QUIT", AUTHORIZATION)
@@ -221,7 +233,11 @@ def envelope(session: Session, args: Sequence[bytes]) -> Effect:
     return Envelope(_number(session, args[0]))
 
 
-@command(b"DELE", TRANSACTION, args=(1, 1))
+def _may_delete(session: Session, _: Sequence[bytes]) -> Refusal | None:
+    return Refusal(texts.READ_ONLY) if session.terms.read_only else None
+
+
+@command(b"DELE", TRANSACTION, args=(1, 1), when=_may_delete)
 def dele(session: Session, args: Sequence[bytes]) -> None:
     """RFC 1939 section 5: mark as deleted; QUIT removes."""
     number = _number(session, args[0])

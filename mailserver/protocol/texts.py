@@ -43,6 +43,7 @@ OCTETS: Final = b"%d octets"
 TOP: Final = b"top of message follows"
 ENVELOPE: Final = b"envelope follows"
 DELETED: Final = b"message %d deleted"
+READ_ONLY: Final = b"this maildrop is read-only"
 NO_LINES: Final = b"TOP needs a number of lines"
 
 # All states

@@ -76,6 +76,8 @@ class Listeners:
             "places": Places(limits.connections, limits.connections_per_address, heap_trimmer()),
             "greeting": config.sdps.greeting,
             "fetches": Fetches(),
+            "login_delay": config.retention.login_delay_seconds,
+            "longest_login_delay": config.retention.longest_login_delay_seconds,
         }
         self._made: list[Listener] = []
 

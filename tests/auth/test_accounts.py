@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from hashlib import md5
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from mailserver.credentials import (
     VerifiedIdentity,
 )
 from mailserver.exchange import ScramKeys, VerifierOf
-from mailserver.interfaces import Account, IMaildrop, IUsers, IVerifiers, Mind, User
+from mailserver.interfaces import Account, IMaildrop, IUsers, IVerifiers, Mind, Quota, User
 from mailserver.names import Names
 from tests.auth.contract import STAMP, digest
 from tests.auth.kerberos.realms import NameRealm, Store
@@ -273,3 +274,23 @@ class DomainsOfFiles(AccountsCase):
         changed = self.file(b"john:{PLAIN}x\njoan:{PLAIN}x\n")
         os.replace(changed, checker._file.path)  # noqa: PTH105 - both are texts
         assert await checker.lookup("joan@example.org") == User("joan@example.org")
+
+
+def test_the_maildrop_is_the_account_s_and_who_may_log_in_the_user_s_own_entry_says() -> None:
+    users = Accounts(NAMES, [])
+    account = User(
+        "vision25", home="/v", quota=Quota(9), expire_days=7, login_delay=1, listeners=frozenset({"pop3"}), denied="x"
+    )
+    own = User("mary@vision25", home="/m", quota=Quota(5), expire_days=1, login_delay=2, listeners=frozenset({"tls"}))
+    owner = NAMES.owner("mary@vision25")
+    user = users.of_account(owner, account, own)
+    assert user is not None
+    assert (user.home, user.quota, user.expire_days) == ("/v", Quota(9), 7)
+    assert (user.listeners, user.login_delay, user.denied) == ({"tls"}, 2, "")
+    for one, other in ((True, False), (False, True)):
+        both = users.of_account(owner, replace(account, read_only=one), replace(own, read_only=other))
+        assert both is not None
+        assert both.read_only
+    shared = users.of_account(owner, account, None)
+    assert shared is not None
+    assert (shared.listeners, shared.login_delay, shared.denied) == ({"pop3"}, 1, "x")

@@ -14,8 +14,9 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from mailserver.auth import MailboxRealm, make_portal
+from mailserver.auth.identities import Acting
 from mailserver.errors import MaildropInUse, PermanentFailure, login_refused
-from mailserver.interfaces import IMaildrop, IUsers, Mind, User
+from mailserver.interfaces import TERMS, IMaildrop, IUsers, Mind, Terms, User, UserId
 from tests.auth.kerberos.realms import HomeStore, Maildrop, Store
 from tests.auth.test_chain import ALICE, Answers
 
@@ -126,3 +127,49 @@ class MailboxRealmTests(TestCase):
         realm = MailboxRealm(Store(), [Knows(User("alice", networks=everywhere))])
         self.failureResultOf(self.avatar(realm, mind=None), UnauthorizedLogin)
         self.successResultOf(self.avatar(MailboxRealm(Store()), mind=None))
+
+    def test_a_user_with_listeners_logs_in_by_these_alone(self) -> None:
+        for listeners, allowed in {
+            "pop3s": {("pop3s", True)},
+            "pop3 kpop": {("pop3", False), ("pop3", True), ("kpop", False)},
+            "tls": {("pop3", True), ("pop3s", True)},
+            "pop3+tls": {("pop3", True)},
+            "none": set(),
+        }.items():
+            realm = MailboxRealm(Store(), [Knows(User("alice", listeners=frozenset(listeners.split())))])
+            for listener, tls in (("pop3", False), ("pop3", True), ("pop3s", True), ("kpop", False)):
+                login = self.avatar(realm, mind=Mind("192.0.2.1", tls=tls, listener=listener))
+                if (listener, tls) in allowed:
+                    self.successResultOf(login)
+                else:
+                    why = login_refused(self.failureResultOf(login, UnauthorizedLogin).value)
+                    assert why.reason == "not by this listener"
+                    assert why.hint == f"'alice' is for {','.join(sorted(listeners.split()))}"
+            self.failureResultOf(self.avatar(realm, mind=None), UnauthorizedLogin)
+
+    def test_an_app_password_restricts_whoever_has_read_the_user(self) -> None:
+        proved = UserId(b"alice", User("alice", secret="phone", listeners=frozenset({"pop3s"})))
+        realm = MailboxRealm(Store(), [Knows(User("alice", read_only=True))])
+        mind = Mind("192.0.2.1", tls=True, listener="pop3s")
+        self.successResultOf(self.avatar(realm, proved, mind))
+        assert mind.terms == Terms(read_only=True, secret="phone")
+        login = self.avatar(realm, proved, Mind("192.0.2.1", tls=False, listener="pop3"))
+        why = login_refused(self.failureResultOf(login, UnauthorizedLogin).value)
+        assert why.hint == "the app password 'phone' of 'alice' is for pop3s"
+
+    def test_a_master_acts_by_a_secret_of_its_own(self) -> None:
+        root = UserId(b"root", User("root", secret="desk", listeners=frozenset({"pop3s"})))
+        realm = MailboxRealm(Store(), [Knows(User("alice", expire_days=3), User("root"))])
+        mind = Mind("192.0.2.1", tls=True, listener="pop3s")
+        self.successResultOf(self.avatar(realm, Acting("alice", "root", None, root), mind))
+        assert mind.terms == Terms(expire_days=3, secret="desk")
+        outside = Mind("192.0.2.1", tls=False, listener="pop3")
+        self.failureResultOf(self.avatar(realm, Acting("alice", "root", None, root), outside), UnauthorizedLogin)
+
+    def test_nearly_all_users_share_their_terms(self) -> None:
+        mind = Mind("192.0.2.1", tls=True, listener="pop3s")
+        self.successResultOf(self.avatar(MailboxRealm(Store(), [Knows(User("alice", home="/home/alice"))]), mind=mind))
+        assert mind.terms is TERMS
+        slow = User("alice", login_delay=60)
+        self.successResultOf(self.avatar(MailboxRealm(Store(), [Knows(slow)]), mind=mind))
+        assert mind.terms == Terms(login_delay=60)

@@ -4,17 +4,21 @@ import base64
 from typing import Any
 
 import pytest
+from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
+from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, fail
-from twisted.logger import eventAsText
+from twisted.logger import capturedLogs, eventAsText, formatEvent
 
 from mailserver.errors import MessageGone, OutcomeUnknown
-from mailserver.protocol.pop3 import TURN_OCTETS
+from mailserver.interfaces import Terms
+from mailserver.protocol.weights import TURN_OCTETS
 from mailserver.snapshot import BLOCK, Message, Snapshot
-from tests.net.sessions import GREETING, LOGIN, Maildrop, Talk, make_factory
+from tests.net.sessions import GREETING, LOGIN, Maildrop, Realm, Talk, make_factory
 
 FAILED = b"-ERR [AUTH] authentication failed\r\n"
 TEMPORARY = b"-ERR [SYS/TEMP] temporary failure, please try again later\r\n"
 FIELDS = {
+    "app",
     "user",
     "who",
     "principal",
@@ -361,3 +365,51 @@ def test_an_oracle_is_asked_and_its_answer_taken(monkeypatch: pytest.MonkeyPatch
     oracle.asked[1][1].callback("alice")
     assert talk.heard() == b"+OK maildrop has 0 messages (0 octets)\r\n"
     assert [request for request, _ in oracle.asked] == [b"who?"] * 2
+
+
+class OnTerms(Realm):
+    """A realm that tells the session its user's terms."""
+
+    def __init__(self, maildrop: Any, terms: Terms) -> None:
+        super().__init__(maildrop)
+        self.terms = terms
+
+    def requestAvatar(self, avatar_id: object, mind: Any, *interfaces: object) -> Any:
+        mind.terms = self.terms
+        return super().requestAvatar(avatar_id, mind, *interfaces)
+
+
+def on_terms(terms: Terms, **options: Any) -> tuple[Maildrop, Talk]:
+    maildrop = Maildrop([b"a: b\r\n\r\nx\r\n"])
+    portal = Portal(OnTerms(maildrop, terms), [InMemoryUsernamePasswordDatabaseDontUse(alice=b"secret")])
+    return maildrop, Talk(make_factory(portal=portal, **options))
+
+
+def test_a_read_only_maildrop_marks_nothing_as_seen_and_loses_nothing() -> None:
+    maildrop, talk = on_terms(Terms(read_only=True))
+    talk.say(b"RETR 1\r\nDELE 1\r\nQUIT\r\n")
+    assert talk.heard().endswith(b".\r\n-ERR this maildrop is read-only\r\n+OK signing off\r\n")
+    assert maildrop.told == [("commit", [])]
+    maildrop, talk = on_terms(Terms())
+    talk.say(b"RETR 1\r\n")
+    assert maildrop.told == [("sent", 1, 11)]
+
+
+def test_what_capa_says_of_the_user_comes_with_the_maildrop() -> None:
+    _, talk = on_terms(Terms(login_delay=5, expire_days=9), login_delay=60, longest_login_delay=900)
+    talk.say(b"CAPA\r\n")
+    assert b"\r\nLOGIN-DELAY 5\r\nEXPIRE 9\r\n" in talk.heard()
+    stranger = Talk(talk.factory, logged_in=False)
+    stranger.say(b"CAPA\r\n")
+    assert b"\r\nLOGIN-DELAY 900 USER\r\n.\r\n" in stranger.heard()
+
+
+@pytest.mark.parametrize("secret", ["", "phone"])
+def test_the_line_of_a_session_names_the_app_password(secret: str) -> None:
+    _, talk = on_terms(Terms(secret=secret))
+    with capturedLogs() as events:
+        talk.say(b"QUIT\r\n")
+        talk.lose()
+    (event,) = (each for each in events if each["event"] == "pop3.session")
+    assert event["app"] == secret
+    assert ("by the app password 'phone'" in formatEvent(event)) is bool(secret)

@@ -8,8 +8,9 @@ from mailserver.credentials import Apop, Password
 from mailserver.envelope import Envelope as Details
 from mailserver.errors import AuthenticationFailed, BadCommand, InUse, Refusal, TemporaryFailure
 from mailserver.protocol.effects import MOVES, Close, Commit, Envelope, Login, Retrieve, Sasl, StartTLS, State, Turn
-from mailserver.protocol.pop3 import TURN_OCTETS, Policy, Session
+from mailserver.protocol.pop3 import Policy, Session
 from mailserver.protocol.pop3_commands import COMMANDS
+from mailserver.protocol.weights import TURN_OCTETS
 from mailserver.snapshot import BLOCK, Message, Snapshot
 from tests.protocol.oracle import thorough
 from tests.protocol.world import MECHANISMS, OracleMechanism, Settings, World

@@ -25,6 +25,7 @@ import pytest
 from mailserver import errors
 from mailserver.credentials import KerberosIdentity
 from mailserver.exchange import VerifierOf
+from mailserver.interfaces import Terms
 from mailserver.protocol.effects import Close, Commit, Effect, Login, Retrieve, Sasl
 from mailserver.protocol.pop3 import Policy
 from tests.protocol.world import MECHANISMS, OracleMechanism, Settings, World
@@ -58,7 +59,7 @@ def octets(text: str) -> bytes:
 
 
 def policy(settings: Settings, text: str) -> Settings:
-    """Words of the policy: stls, cleartext, nouser, riddle, nosasl, sdps; hostname=, greeting=, failures=, bad_commands=."""
+    """Words of the policy: stls, cleartext, nouser, riddle, nosasl, sdps; hostname=, greeting=, failures=, bad_commands=, login_delay=."""
     words = dict(word.partition("=")[::2] for word in text.split())
     mechanisms = (*(() if "nosasl" in words else MECHANISMS), *((OracleMechanism(),) if "riddle" in words else ()))
     made = Policy(
@@ -71,6 +72,8 @@ def policy(settings: Settings, text: str) -> Settings:
         bad_commands=int(words.get("bad_commands", 10)),
         sdps="sdps" in words,
         greeting=octets(words.get("greeting", "")),
+        login_delay=int(words.get("login_delay", 0)),
+        longest_login_delay=int(words.get("longest_login_delay", 0)),
     )
     return replace(settings, policy=made)
 
@@ -86,6 +89,12 @@ def message(settings: Settings, text: str) -> Settings:
     return replace(settings, messages=messages, uidls=[*settings.uidls, uidl.encode()])
 
 
+def terms(settings: Settings, text: str) -> Settings:
+    words = dict(word.partition("=")[::2] for word in text.split())
+    days, delay = (int(words[each]) if each in words else None for each in ("expire_days", "login_delay"))
+    return replace(settings, terms=Terms("read_only" in words, days, delay))
+
+
 def many(settings: Settings, text: str) -> Settings:
     return replace(settings, messages=[b"x"] * int(text))
 
@@ -98,6 +107,7 @@ SETTINGS: dict[str, Callable[[Settings, str], Settings]] = {
     "policy": policy,
     "user": user,
     "message": message,
+    "terms": terms,
     "many": many,
     "stamp": lambda settings, text: replace(settings, stamp=octets(text)),
     "principal": lambda settings, text: replace(settings, principal=text),

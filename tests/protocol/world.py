@@ -12,6 +12,7 @@ from mailserver.credentials import Apop, Credentials, KerberosIdentity, Password
 from mailserver.envelope import EnvelopeHeaders
 from mailserver.errors import AuthenticationFailed, MessageUnavailable, Refusal, TemporaryFailure
 from mailserver.exchange import Ask, Challenge, Done, IExchange, IMechanism, SaslContext, Step, VerifierOf
+from mailserver.interfaces import TERMS, Terms
 from mailserver.protocol.effects import Close, Commit, Effect, Envelope, Login, Retrieve, Sasl, StartTLS, Turn
 from mailserver.protocol.pop3 import Policy, Session
 from mailserver.protocol.pop3_commands import COMMANDS
@@ -84,6 +85,7 @@ class Settings:
     uidls: Sequence[bytes] = ()
     gone: frozenset[int] = frozenset()
     left: int = 0
+    terms: Terms = TERMS
     login_refusal: Refusal | None = None
     commit_refusal: Refusal | None = None
     oracle_refusal: Refusal | None = None
@@ -153,7 +155,7 @@ class World:
         elif self.settings.login_refusal is not None:
             self.session.refused(self.settings.login_refusal)
         else:
-            self.session.login_ok(self.maildrop)
+            self.session.login_ok(self.maildrop, self.settings.terms)
         return []
 
     def _may(self, credentials: Credentials) -> bool:
