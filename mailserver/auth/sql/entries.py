@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
+from math import inf
 from typing import Any, Final
 
+from mailserver.auth.entry import Entry, Stored, by_app, read_listeners
 from mailserver.auth.passwd.extra_fields import NOWHERE, read_networks, unsupported
 from mailserver.auth.schemes import PREFIX, PWDFILE, Secret, read_secret
 from mailserver.auth.secret import SchemeError
@@ -34,24 +36,6 @@ OF_APP_PASSWORDS: Final = ("name", "password", "listeners", "expires")
 FALSE: Final = frozenset({"", "0", "f", "false", "n", "no", "off"})
 TRUE: Final = frozenset({"1", "t", "true", "y", "yes", "on", "\x01"})
 """Truth as databases write it; the last is MariaDB's BIT(1), whose false is a NUL."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A secret, and the user as whom it lets in."""
-
-    secret: Secret
-    user: User
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A user with the secrets, the own password first."""
-
-    user: User
-    stored: tuple[Stored, ...] = ()
-    trouble: str = ""
-    """Why no password is right; "" otherwise."""
 
 
 def check_columns(what: str, columns: Sequence[str], known: Sequence[str], needed: Sequence[str]) -> None:
@@ -82,24 +66,30 @@ def one(answer: Answer) -> Row | None:
     return found[0] if found else None
 
 
-def read_entry(name: str, row: Row, apps: Sequence[Row], scheme: str, now: float) -> Entry:
-    """The user `name` of a row, with the app passwords."""
+def spelling(name: str, row: Row) -> str | None:
+    """The name as the database has it, for the log, if it is another; its collation may have taken both for the same."""
+    if "user" not in row or row["user"] == name.encode("utf-8"):
+        return None
+    return ascii((row["user"] or b"").decode("utf-8", "replace")[:80])
+
+
+def read_entry(name: str, row: Row, apps: Sequence[Row], scheme: str) -> Entry:
+    """The user `name` of a row, with the app passwords. Those that cannot be used are left out."""
     user = read_user(name, row)
     if user.denied:
         return Entry(user, trouble=user.denied)
-    stored, troubles = [], []
-    for secret, made in [
-        (row.get("password"), user),
-        *((each.get("password"), _by_app(user, each, now)) for each in apps),
-    ]:
-        if made is None:
-            troubles.append("the app password has expired")
-            continue
+    own, trouble = None, ""
+    try:
+        own = _secret(row.get("password"), scheme)
+    except SchemeError as error:
+        trouble = str(error)
+    others = []
+    for app in apps:
         try:
-            stored.append(Stored(_secret(secret, scheme), made))
-        except SchemeError as error:
-            troubles.append(str(error))
-    return Entry(user, tuple(stored), "" if stored else troubles[0])
+            others.append(_app(user, app, scheme))
+        except (SchemeError, ValueError) as error:
+            trouble = trouble or f"an app password cannot be used: {error}"
+    return Entry(user, own, trouble=trouble, others=tuple(others))
 
 
 def read_user(name: str, row: Row) -> User:
@@ -127,28 +117,15 @@ def read_user(name: str, row: Row) -> User:
     return replace(user, denied=denied, networks=NOWHERE) if denied else user
 
 
-def _by_app(user: User, row: Row, now: float) -> User | None:
-    """The user as an app password lets in; None once it has expired, or if what restricts it means nothing."""
-    try:
-        expires, listeners = (
-            None if row.get(each) is None else _text(row[each] or b"") for each in ("expires", "listeners")
-        )
-        if expires is not None and _time(expires) <= now:
-            return None
-        allowed = user.listeners if listeners is None else _listeners(listeners)
-    except ValueError:
-        return None
-    if listeners is not None and user.listeners:
-        allowed = _both(user.listeners, allowed)
-        if not allowed:
-            return None
+def _app(user: User, row: Row, scheme: str) -> Stored:
+    """An app password. Errors: SchemeError, ValueError, if what restricts it means nothing."""
+    expires, listeners = (
+        _text(octets) if (octets := row.get(each)) is not None else "" for each in ("expires", "listeners")
+    )
+    allowed = _listeners(listeners) if row.get("listeners") is not None else frozenset[str]()
+    until = _time(expires) if row.get("expires") is not None else inf
     label = (row.get("name") or b"").decode("utf-8", "replace")
-    return replace(user, listeners=allowed, secret=label[:80] if label.isprintable() and label else "unnamed")
-
-
-def _both(own: frozenset[str], given: frozenset[str]) -> frozenset[str]:
-    """The listeners that both sets allow, as far as names tell; whether one is inside TLS they do not."""
-    return own & given
+    return Stored(_secret(row.get("password"), scheme), by_app(user, label, allowed), until)
 
 
 def _secret(stored: bytes | None, scheme: str) -> Secret:
@@ -209,10 +186,7 @@ def _allowed(text: str) -> Any:
 
 
 def _listeners(text: str) -> frozenset[str]:
-    names = frozenset(re.split(r"[,\s]+", text.strip().lower()))
-    if not all(re.fullmatch(r"[a-z0-9_]+", each) for each in names):
-        raise ValueError(f"names no listeners, such as pop3s: {_shown(text)}")
-    return names
+    return read_listeners("".join(text.split()))
 
 
 def _time(text: str) -> float:

@@ -238,8 +238,8 @@ class CheckerTests(SqlCase):
                 ("disabled", "moved away", "disabled: 'moved away'"),
                 ("allow_nets", "", "allow_nets has no valid network: ''"),
                 ("allow_nets", "nowhere", "allow_nets has no valid network: 'nowhere'"),
-                ("listeners", "", "listeners names no listeners, such as pop3s: ''"),
-                ("listeners", "pop3;", "listeners names no listeners, such as pop3s: 'pop3;'"),
+                ("listeners", "", "listeners names no listeners, such as pop3s or tls: ''"),
+                ("listeners", "pop3;", "listeners names no listeners, such as pop3s or tls: 'pop3;'"),
                 ("read_only", "perhaps", "read_only is neither true nor false: 'perhaps'"),
                 ("login_delay", "-1", "login_delay is no whole number: '-1'"),
                 ("quota", "1G", "quota is no whole number: '1G'"),
@@ -303,7 +303,7 @@ class CheckerTests(SqlCase):
         assert taken.user.home == "/home/alice"
         with pytest.raises(LoginRefused) as caught:
             await checker.requestAvatarId(Apop(STAMP, b"bob", digest(b"x")))
-        assert caught.value.reason == "APOP needs a password in clear, and the database has a hash"
+        assert caught.value.reason == "APOP needs a password in clear, and the database has none of this user"
         with pytest.raises(LoginRefused) as caught:
             await checker.requestAvatarId(CramMd5(b"alice", b"<challenge>", b"wrong"))
         assert caught.value.reason == "wrong password"
