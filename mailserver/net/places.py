@@ -1,4 +1,4 @@
-"""The connection limits of a process: one count for all its listeners, and the handling of clients over the limits."""
+"""The connection limits of one process: one count for all its listeners, and the handling of clients over the limits."""
 
 from __future__ import annotations
 

@@ -47,13 +47,15 @@ IPV6_PREFIX: Final = 64
 """The bits of an IPv6 address that count: providers assign the rest to one customer."""
 
 
-class _State(enum.Enum):
+class State(enum.Enum):
+    """What has become of an attempt."""
+
     WAITING = enum.auto()
     UNDER_WAY = enum.auto()
     OVER = enum.auto()
 
 
-class _Lane:
+class Lane:
     """The attempts of one address, or at one user, which hold back one another."""
 
     __slots__ = ("failures", "key", "last", "timer", "under_way", "until", "waiting")
@@ -73,19 +75,24 @@ class _Lane:
         spared = AT_ONCE - 1 if self.key[0] == "address" and not self.failures else 0
         return self.failures + max(0, self.under_way - spared)
 
+    @property
+    def crowd(self) -> int:
+        """The number of failures and of waiting attempts."""
+        return self.failures + len(self.waiting)
+
 
 class Attempt:
     """One attempt at a secret, which may be verified when it is its `turn`; after that, the first outcome counts."""
 
     __slots__ = ("_throttle", "lanes", "since", "state", "turn", "visitor", "waited")
 
-    def __init__(self, throttle: Throttle, lanes: tuple[_Lane, ...], visitor: Visitor, since: float) -> None:
+    def __init__(self, throttle: Throttle, lanes: tuple[Lane, ...], visitor: Visitor, since: float) -> None:
         self.visitor = visitor
         self.waited = 0.0
         """The seconds that the attempt was held back."""
         self.lanes = lanes
         self.since = since
-        self.state = _State.WAITING
+        self.state = State.WAITING
         self._throttle = throttle
         self.turn: Deferred[None] | None = None
         """For an attempt that has to wait; None: it may be verified at once."""
@@ -119,13 +126,13 @@ class Attempt:
 
 
 class Throttle:
-    """The memory of failed logins, shared by all listeners of a process. With 0 for `first_seconds` nobody waits."""
+    """The memory of failed logins, shared by all listeners of a process (`common.throttle`: of several). With 0 for `first_seconds` nobody waits."""
 
     def __init__(self, clock: IReactorTime, first_seconds: float) -> None:
         self._clock = clock
         self._first = first_seconds
-        self._regulars = Regulars()
-        self._lanes: OrderedDict[tuple[str, ...], _Lane] = (
+        self._regulars: Regulars = Regulars()
+        self._lanes: OrderedDict[tuple[str, ...], Lane] = (
             OrderedDict()
         )  # in order of the last failure, the oldest first
         self._queue: OrderedDict[Attempt, float] = OrderedDict()  # the waiting attempts, and until when they wait
@@ -138,13 +145,13 @@ class Throttle:
         """
         visitor, now = Visitor(network(address), user, secret or user), self._clock.seconds()
         attempt = Attempt(self, self._lanes_of(visitor, now), visitor, now)
-        if _open(attempt, now):
+        if is_open(attempt, now):
             self._begin(attempt, now)
         else:
             self._enqueue(attempt, now)
         return attempt
 
-    def _lanes_of(self, visitor: Visitor, now: float) -> tuple[_Lane, ...]:
+    def _lanes_of(self, visitor: Visitor, now: float) -> tuple[Lane, ...]:
         if visitor in self._regulars:
             return (self._lane(("regular", *visitor), now),)
         at_address = self._lane(("address", visitor.where), now)
@@ -154,7 +161,7 @@ class Throttle:
 
     def _begin(self, attempt: Attempt, now: float) -> None:
         """It is the attempt's turn: until it is settled it counts as a failure."""
-        attempt.state = _State.UNDER_WAY
+        attempt.state = State.UNDER_WAY
         attempt.waited = now - attempt.since
         for lane in attempt.lanes:
             lane.under_way += 1
@@ -174,9 +181,9 @@ class Throttle:
 
     def leave(self, attempt: Attempt) -> bool:
         """Take an attempt out of the queue; answers False if it does not wait."""
-        if attempt.state is not _State.WAITING:
+        if attempt.state is not State.WAITING:
             return False
-        attempt.state = _State.OVER
+        attempt.state = State.OVER
         self._dequeue(attempt)
         for lane in attempt.lanes:
             self._arrange(lane, self._clock.seconds())
@@ -202,15 +209,10 @@ class Throttle:
         for attempt in due:
             attempt.refuse()  # after the loop: a refused client may ask again at once
 
-    def _grant(self, attempt: Attempt, now: float) -> None:
-        self._dequeue(attempt)
-        self._begin(attempt, now)
-        attempt.granted.callback(None)  # may settle the attempt at once
-
-    def _arrange(self, lane: _Lane, now: float) -> None:
+    def _arrange(self, lane: Lane, now: float) -> None:
         """Set the lane's timer for its waiting attempts. A timer that fires early sets itself again."""
         if lane.waiting:
-            seconds = max(0.0, lane.until - now)
+            seconds = self._pause(lane, now)
             if lane.timer is not None and lane.timer.getTime() > now + seconds:
                 lane.timer.cancel()
                 lane.timer = None
@@ -223,28 +225,44 @@ class Throttle:
         if not (lane.failures or lane.under_way) and self._lanes.get(lane.key) is lane:
             del self._lanes[lane.key]
 
-    def _serve(self, lane: _Lane) -> None:
+    def _pause(self, lane: Lane, now: float) -> float:
+        """The seconds until the lane is looked at again."""
+        return max(0.0, lane.until - now)
+
+    def _serve(self, lane: Lane) -> None:
         """Give the next turn to an attempt of the address with the fewest failures and the fewest waiting attempts.
 
         It gives one turn at a time, so that other work runs in between.
         """
         lane.timer = None
         now = self._clock.seconds()
+        attempt = self._next(lane, now)
+        if attempt is not None:
+            attempt.granted.callback(None)  # may settle the attempt at once
+        if attempt is not None or now < lane.until:  # otherwise each attempt waits for another lane, which has a timer
+            self._arrange(lane, now)
+
+    def _next(self, lane: Lane, now: float) -> Attempt | None:
+        """Begin the next attempt; None: none of those that wait in this lane may go."""
+        attempt = self._first_of(lane, now)
+        if attempt is not None:
+            self._dequeue(attempt)
+            self._begin(attempt, now)
+        return attempt
+
+    def _first_of(self, lane: Lane, now: float) -> Attempt | None:
         if now < lane.until:
-            self._arrange(lane, now)
-            return
+            return None
         first = _first((lane,), now)
-        if first is not None:  # otherwise each attempt waits for another lane, which has a timer
-            self._grant(_first(first.lanes, now) or first, now)
-            self._arrange(lane, now)
+        return first and (_first(first.lanes, now) or first)
 
     # Outcomes.
 
     def settle(self, attempt: Attempt, *, good: bool | None) -> None:
         """Count an attempt's first outcome; `good` is None if nothing was verified."""
-        if attempt.state is not _State.UNDER_WAY:
+        if attempt.state is not State.UNDER_WAY:
             return
-        attempt.state = _State.OVER
+        attempt.state = State.OVER
         now = self._clock.seconds()
         for lane in attempt.lanes:
             lane.under_way -= 1
@@ -258,13 +276,13 @@ class Throttle:
         if good and attempt.visitor.user:
             self._regulars.welcome(attempt.visitor)
 
-    def _fail(self, lane: _Lane, now: float) -> None:
+    def _fail(self, lane: Lane, now: float) -> None:
         lane.failures += 1
         lane.last = now
         lane.until = max(lane.until, now + self._seconds(lane.failures))
         self._lanes.move_to_end(lane.key)
 
-    def _shown(self, lane: _Lane, attempt: Attempt) -> bool:
+    def _shown(self, lane: Lane, attempt: Attempt) -> bool:
         """Whether a success forgives the lane's failures: only those at the verified secret.
 
         It does not forgive the address, since a guesser may have an account, too; nor an account when one of its users has
@@ -278,11 +296,11 @@ class Throttle:
 
     # Memory.
 
-    def _lane(self, key: tuple[str, ...], now: float) -> _Lane:
+    def _lane(self, key: tuple[str, ...], now: float) -> Lane:
         lane = self._lanes.get(key)
         if lane is None:
             self._make_room()
-            lane = self._lanes[key] = _Lane(key)
+            lane = self._lanes[key] = Lane(key)
         elif now - lane.last >= REMEMBERED_SECONDS:
             lane.failures = 0
         return lane
@@ -301,24 +319,22 @@ class Throttle:
             del self._lanes[min(empty, key=lambda lane: lane.failures).key]
 
 
-def _open(attempt: Attempt, now: float) -> bool:
+def is_open(attempt: Attempt, now: float) -> bool:
+    """Whether none of its lanes is held."""
     for lane in attempt.lanes:  # noqa: SIM110 - `all` takes three times as long, and thousands may wait
         if lane.until > now:
             return False
     return True
 
 
-def _first(lanes: Iterable[_Lane], now: float) -> Attempt | None:
+def _first(lanes: Iterable[Lane], now: float) -> Attempt | None:
     """The next attempt among those that wait in these lanes and may go."""
-    able = (attempt for lane in lanes for attempt in lane.waiting if _open(attempt, now))
+    able = (attempt for lane in lanes for attempt in lane.waiting if is_open(attempt, now))
     return min(able, key=_crowd, default=None)
 
 
 def _crowd(attempt: Attempt) -> int:
-    crowd = 0
-    for lane in attempt.lanes:
-        crowd += lane.failures + len(lane.waiting)
-    return crowd
+    return sum([lane.crowd for lane in attempt.lanes])
 
 
 def network(address: str) -> str:

@@ -14,7 +14,10 @@ from typing import Final
 CHANNEL: Final = 3
 """The worker's descriptor for its messages, after its input, its log and its standard error."""
 
-FIRST_SOCKET: Final = 4
+MEMORY: Final = 4
+"""The descriptor of the memory that a worker has in common with the others (`net.common`)."""
+
+FIRST_SOCKET: Final = 5
 """The descriptors of the sockets in a worker begin here."""
 
 SERVING: Final = "serving"

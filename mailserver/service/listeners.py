@@ -20,13 +20,11 @@ from mailserver.errors import ConfigError
 from mailserver.interfaces import IAcceptor, IOracle, IPart
 from mailserver.net.kpop import KPOPServerFactory
 from mailserver.net.listener import Listener
-from mailserver.net.places import Places
 from mailserver.net.pop3_listener import POP3ServerFactory, chosen
 from mailserver.net.stamp import MAX_GREETING, greeting_octets
 from mailserver.net.story import Fetches
-from mailserver.net.throttle import Throttle
 from mailserver.service.certificates import Certificates
-from mailserver.service.heap import heap_trimmer
+from mailserver.service.memories import Memories
 
 DRAIN_SECONDS: Final = 10.0
 """How long a stop waits for transfers and commits; service managers kill after 30 to 90 s."""
@@ -56,7 +54,9 @@ class Listeners:
     What they could not announce is added to the `problems`: the greeting, and names of mechanisms.
     """
 
-    def __init__(self, config: Config, certificates: Certificates, problems: Problems, reactor: Any) -> None:
+    def __init__(
+        self, config: Config, certificates: Certificates, problems: Problems, reactor: Any, memories: Memories
+    ) -> None:
         self._config = config
         self._certificates = certificates
         self._reactor = reactor
@@ -67,13 +67,12 @@ class Listeners:
         for key, names in config.auth.mechanism_lists.items():
             with problems.collect(".".join(map(str, key)), ValueError):
                 chosen(names)
-        limits = config.limits
         self._shared = {
             "clock": reactor,
             "hostname": hostname,
-            "limits": limits,
-            "throttle": Throttle(reactor, limits.failure_delay_seconds),
-            "places": Places(limits.connections, limits.connections_per_address, heap_trimmer()),
+            "limits": config.limits,
+            "throttle": memories.throttle,
+            "places": memories.places,
             "greeting": config.sdps.greeting,
             "fetches": Fetches(),
             "login_delay": config.retention.login_delay_seconds,

@@ -19,12 +19,13 @@ from mailserver.config.problems import Problems
 from mailserver.config.settings import Config
 from mailserver.interfaces import IDelays, IPrivileged, IStore
 from mailserver.names import Names
-from mailserver.net.delays import Delays
+from mailserver.net.common.memory import CommonMemory
 from mailserver.service.census import CensusLog
 from mailserver.service.certificates import Certificates
 from mailserver.service.checkers import make_checkers
 from mailserver.service.kerberos import Kerberos, make_kerberos
 from mailserver.service.listeners import Entrance, Listeners
+from mailserver.service.memories import Memories
 from mailserver.service.parts import Parts
 from mailserver.service.pauses import ShortPauses
 from mailserver.service.preload import load_all
@@ -39,13 +40,20 @@ class Server:
 
     Make it before root is given up, for it imports plugins and codecs, which the serving user need not be able to read.
     Start it after, for then its parts read the files that they will read again. What is wrong with the settings is collected,
-    with what the caller has found, and raised by `start`.
+    with what the caller has found, and raised by `start`. The server of a worker process has a memory in `common` with the others.
     """
 
     _entrance: Entrance
     _census: CensusLog
 
-    def __init__(self, config: Config, reactor: Any, problems: Problems, tickets: MemoryTickets | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        reactor: Any,
+        problems: Problems,
+        tickets: MemoryTickets | None = None,
+        common: CommonMemory | None = None,
+    ) -> None:
         load_all()
         self._reactor = reactor
         naming = config.naming() if problems.sound("names", "sdps") else None
@@ -56,7 +64,8 @@ class Server:
         store = make_store(config, naming, checkers, problems, reactor)
         kerberos = make_kerberos(config, problems)
         certificates = Certificates(config.tls, problems, tickets)
-        self._listeners = Listeners(config, certificates, problems, reactor)
+        memories = Memories.made(config.limits, config.retention, reactor, common)
+        self._listeners = Listeners(config, certificates, problems, reactor, memories)
         self.parts = Parts(problems)
         """The parts; each comes after those that it needs."""
         self.parts.add(certificates, "tls")
@@ -66,8 +75,9 @@ class Server:
             self.parts.add(checker, "auth.checkers")
         self.parts.add(store, "store.url")
         if store is not None and naming is not None and not problems:  # else `start` raises them, and nothing is served
-            delays = Delays(reactor, config.retention.login_delay_seconds)
-            self._entrance = make_entrance(config.auth.masters, naming, checkers, store, kerberos, delays=delays)
+            self._entrance = make_entrance(
+                config.auth.masters, naming, checkers, store, kerberos, delays=memories.delays
+            )
             named = chain.from_iterable(config.auth.mechanism_lists.values())
             self._census = CensusLog(self._entrance.oracle, named, problems)
             self.parts.add(self._census, "auth.mechanisms")

@@ -1,7 +1,8 @@
 """A worker process: adopts the ports of its parent and serves.
 
 Descriptor 0 gives one line of JSON with the settings, and later only an end of file, when the parent ends. The log goes to
-descriptor 1, as finished lines of `passing`, and the messages of `channel` go to CHANNEL. The sockets begin at FIRST_SOCKET.
+descriptor 1, as finished lines of `passing`, and the messages of `channel` go to CHANNEL. MEMORY is what all workers remember
+together. The sockets begin at FIRST_SOCKET.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ from zope.interface import implementer
 from mailserver.clock import steady
 from mailserver.config.problems import Problems
 from mailserver.config.reading import revive
+from mailserver.net.common.memory import CommonMemory
 from mailserver.net.hub import loop_of
-from mailserver.service.channel import FIRST_SOCKET, RELOADED, SERVING, say
+from mailserver.service.channel import FIRST_SOCKET, MEMORY, RELOADED, SERVING, say
 from mailserver.service.closing import close_ports
 from mailserver.service.failures import report
 from mailserver.service.logpipe import LineObserver, LogPipe
@@ -71,11 +73,19 @@ class Lifeline:
             self._ended()
 
 
+def common_memory(spec: dict[str, Any], connections: int) -> CommonMemory:
+    """What this worker remembers in common with the others. Errors: Unusable, of a program that was changed under its parent."""
+    os.set_inheritable(MEMORY, False)  # no program that a part starts may write there
+    key = bytes.fromhex(spec["memory_key"])
+    return CommonMemory(MEMORY, key, spec["number"] - 1, spec["processes"], connections)
+
+
 async def serve(spec: dict[str, Any], reactor: Any) -> None:
     """Adopt the sockets and serve, until the reactor stops. Errors: ConfigError."""
     config = revive(spec["config"])
     problems = Problems(config.places)
-    server = Server(config, reactor, problems, MemoryTickets.adopted(*spec.pop("tickets")))
+    common = common_memory(spec, config.limits.connections)
+    server = Server(config, reactor, problems, MemoryTickets.adopted(*spec.pop("tickets")), common)
     with problems.collect("user"):
         become(config.user)
     await server.start()

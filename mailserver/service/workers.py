@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import sys
 from collections.abc import Sequence
@@ -25,7 +26,8 @@ from mailserver.config.cores import cores
 from mailserver.config.reading import plain
 from mailserver.config.settings import Config
 from mailserver.errors import ConfigError
-from mailserver.service.channel import CHANNEL, FIRST_SOCKET, LONGEST_WORD, RELOADED, SERVING, Lines, heard
+from mailserver.net.common.memory import make
+from mailserver.service.channel import CHANNEL, FIRST_SOCKET, LONGEST_WORD, MEMORY, RELOADED, SERVING, Lines, heard
 from mailserver.service.listeners import DRAIN_SECONDS
 from mailserver.service.passing import PASSED, Journal
 from mailserver.service.reporting import LONGEST_LINE, crossed
@@ -66,6 +68,9 @@ class Workers:
         self._log_level = log_level  # events that the observers here would drop need not be sent
         self.journal = journal
         self._tickets = MemoryTickets()
+        self._count = config.workers or cores()
+        self._memory: int | None = None  # the descriptor of the workers' memory, which this process never looks into
+        self._memory_key = secrets.token_hex(32)
         self._workers: set[Worker] = set()
         self._waiting: list[IDelayedCall] = []
         self._delays: dict[int, float] = {}
@@ -80,6 +85,7 @@ class Workers:
     def start(self) -> Deferred[None]:
         """Start one worker and, when it serves, the others, so that problems are reported once. Errors: ConfigError."""
         self._started = Deferred()
+        self._memory = make(self._count, self._config.limits.connections)
         self._reactor.callWhenRunning(self._spawn, 1)
         return self._started
 
@@ -114,12 +120,16 @@ class Workers:
             "config": plain(self._config),
             "sockets": sockets,
             "tickets": self._tickets.passed(),
+            "memory_key": self._memory_key,
+            "processes": self._count,
             "log_level": self._log_level.name,
             "log_form": "event" if self.journal is None else self.journal.form,
         }
         worker = Worker(self, number, json.dumps(spec).encode() + b"\n", self._reactor.seconds())
         self._workers.add(worker)
         descriptors: dict[int, int | str] = {0: "w", 1: "r", 2: 2, CHANNEL: "r"}
+        if self._memory is not None:
+            descriptors[MEMORY] = self._memory
         for offset, (_kind, _endpoint, port) in enumerate(self._sockets):
             descriptors[FIRST_SOCKET + offset] = port.fileno()
         # -P: what lies in the working directory is not for import. The path is this process's, however it was found.
@@ -136,7 +146,7 @@ class Workers:
         """A worker accepts connections."""
         if self._started is not None:
             started, self._started = self._started, None
-            for number in range(2, (self._config.workers or cores()) + 1):
+            for number in range(2, self._count + 1):
                 self._spawn(number)
             started.callback(None)
 
@@ -169,6 +179,9 @@ class Workers:
 
     def _check_stopped(self) -> None:
         if not self._workers and self._stopped is not None and not self._stopped.called:
+            if self._memory is not None:
+                os.close(self._memory)
+                self._memory = None
             self._stopped.callback(None)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -13,8 +13,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
 from zope.interface import implementer
 
+from mailserver.net.common.memory import CommonMemory
+from mailserver.net.common.throttle import CommonThrottle
 from mailserver.net.listener import Limits
-from mailserver.net.throttle import LONGEST_SECONDS, PATIENCE_SECONDS
+from mailserver.net.throttle import LONGEST_SECONDS, PATIENCE_SECONDS, Throttle
+from tests.net.common.views import views
 from tests.net.sessions import LOGIN, Maildrop, Realm, Talk, make_factory
 
 TICK = 0.15
@@ -38,33 +41,44 @@ class Checker(InMemoryUsernamePasswordDatabaseDontUse):
 
 
 class Siege:
-    """A server with two listeners, and clients that come and go."""
+    """A server with two listeners, or with a worker for each of some memories, and clients that come and go to each in turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, memories: Sequence[CommonMemory] = ()) -> None:
+        self.memories = memories
         self.clock = Clock()
         self.checker = Checker(self.clock)
         portal = Portal(Realm(Maildrop(())), [self.checker])
         limits = Limits(connections_per_address=GUESSES)  # that limit is not what is tried here
-        first = make_factory(clock=self.clock, portal=portal, limits=limits)
-        second = make_factory(clock=self.clock, portal=portal, limits=limits, throttle=first.throttle)
-        self.factories = [first, second]
+        seconds = limits.failure_delay_seconds
+        self.throttles: list[Any] = [CommonThrottle(self.clock, seconds, memory) for memory in memories]
+        if not memories:
+            self.throttles = [Throttle(self.clock, seconds)] * 2
+        self.factories = [
+            make_factory(clock=self.clock, portal=portal, limits=limits, throttle=each) for each in self.throttles
+        ]
         self.talks: list[Talk] = []
-        self.throttle: Any = first.throttle
+        self.owners = 0
 
     @property
     def verified(self) -> int:
         return sum(self.checker.verified.values())
 
+    @property
+    def lanes(self) -> int:
+        """The number of lanes that are remembered."""
+        return self.memories[0].lanes.used if self.memories else len(self.throttles[0]._lanes)
+
     def client(self, address: str, number: int = 0) -> Talk:
         family = IPv6Address if ":" in address else IPv4Address
-        talk = Talk(self.factories[number % 2], family("TCP", address, 1), logged_in=False)
+        talk = Talk(self.factories[number % len(self.factories)], family("TCP", address, 1), logged_in=False)
         self.talks.append(talk)
         return talk
 
     def log_in(self, address: str) -> float:
         """Log alice in and out; the seconds that it took."""
         begun = self.clock.seconds()
-        talk = self.client(address)
+        self.owners += 1
+        talk = self.client(address, self.owners)
         talk.say(LOGIN)
         while b"maildrop has" not in talk.wire.value():
             assert self.clock.seconds() - begun < PATIENCE_SECONDS
@@ -78,15 +92,18 @@ class Siege:
             if not talk.server.lost:
                 talk.lose()
         self.clock.advance(PATIENCE_SECONDS)
-        assert not self.throttle._queue
+        assert not any(throttle._queue for throttle in self.throttles)
+        assert not any(memory.lanes.counted() for memory in self.memories)
         assert not self.clock.getDelayedCalls()
 
 
-@pytest.fixture
-def siege() -> Iterator[Siege]:
-    siege = Siege()
-    yield siege
-    siege.end()
+@pytest.fixture(params=[0, 4], ids=["one-process", "four-workers"])
+def siege(request: pytest.FixtureRequest) -> Iterator[Siege]:
+    """With workers each figure is as without."""
+    with views(max(1, request.param)) as memories:
+        siege = Siege(memories[: request.param])
+        yield siege
+        siege.end()
 
 
 def guess(siege: Siege, address: str, user: str, number: int) -> Talk:
@@ -124,7 +141,7 @@ def test_twenty_thousand_guesses_at_one_user_come_to_a_few_and_the_owner_gets_in
     assert len(waits) == GUESSES / 1000
     assert max(waits) < 1
     assert siege.verified - own <= 5 + GUESSES / 20 * TICK / LONGEST_SECONDS * 2
-    assert len(siege.throttle._lanes) <= 51
+    assert siege.lanes <= 51
 
 
 def test_a_newcomer_of_the_right_password_gets_in_between_the_guesses(siege: Siege) -> None:
@@ -138,7 +155,7 @@ def test_guesses_at_all_users_from_few_addresses_come_to_a_few(siege: Siege) -> 
     storm(siege, 5000, lambda n: f"192.0.2.{n % 5}", lambda n: f"user{n}")
     assert siege.verified <= 5 * (4 + 5 + 5000 / 20 * TICK / LONGEST_SECONDS * 2)
     siege.end()
-    assert len(siege.throttle._lanes) <= siege.verified * 2
+    assert siege.lanes <= siege.verified * 2
 
 
 def test_a_network_of_ipv6_is_one_guesser_whatever_addresses_it_makes_up(siege: Siege) -> None:
@@ -153,7 +170,7 @@ def test_one_guesser_who_resets_is_as_slow_as_one_who_waits(siege: Siege) -> Non
         talk.lose()
     seconds = 1000 * TICK
     assert siege.verified <= 5 + seconds / LONGEST_SECONDS
-    assert len(siege.throttle._lanes) == 2
+    assert siege.lanes == 2
 
 
 def test_who_leaves_while_his_password_is_looked_at_has_failed(siege: Siege) -> None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from itertools import cycle
+from math import floor
+from typing import Any, ClassVar
 
 import pytest
 from twisted.internet.task import Clock
@@ -8,6 +11,8 @@ from twisted.python.failure import Failure
 
 from mailserver.errors import HeldTooLong
 from mailserver.net import throttle as module
+from mailserver.net.common.memory import CommonMemory
+from mailserver.net.common.throttle import LOOK_AGAIN_SECONDS, CommonThrottle
 from mailserver.net.regulars import KNOWN_NETWORKS
 from mailserver.net.throttle import (
     AT_ONCE,
@@ -19,18 +24,33 @@ from mailserver.net.throttle import (
     Throttle,
     network,
 )
+from tests.net.common.views import views
 
 
 class Door:
     """A throttle, and what becomes of the attempts at it."""
 
+    memories: ClassVar[Sequence[CommonMemory]] = ()
+    """What the processes have in common whose doors are knocked at in turn; none: it is one process."""
+
     def __init__(self, first_seconds: float = 2) -> None:
         self.clock = Clock()
-        self.throttle = Throttle(self.clock, first_seconds)
+        throttles = [CommonThrottle(self.clock, first_seconds, memory) for memory in self.memories]
+        self.throttle = throttles[0] if throttles else Throttle(self.clock, first_seconds)
+        self.processes = cycle(throttles or [self.throttle])
         self.verified = 0
 
     def knock(self, address: str, user: str, secret: str = "") -> Attempt:
-        return self.throttle.attempt(address, user, secret)
+        return next(self.processes).attempt(address, user, secret)
+
+    def look_again(self) -> None:
+        """Wait until each process has seen what another has settled."""
+        self.clock.advance(LOOK_AGAIN_SECONDS if len(self.memories) > 1 else 0)
+
+    @property
+    def remembered(self) -> int:
+        """The number of lanes that anything is known of."""
+        return self.memories[0].lanes.used if self.memories else len(self.throttle._lanes)
 
     def try_(self, address: str, user: str, secret: str = "", *, right: bool = False) -> list[str]:
         """An attempt that is verified at once when its turn has come; what is said of it follows in the list."""
@@ -46,17 +66,32 @@ class Door:
         return said
 
     def wait_of(self, address: str, user: str, *, right: bool = False) -> float:
-        """Whole tenths of a second until such an attempt is verified."""
+        """Whole seconds until such an attempt is verified; several processes leave one another a moment."""
         said, begun = self.try_(address, user, right=right), self.clock.seconds()
         while not said:
             self.clock.advance(0.125)
         assert said != ["held"]
-        return self.clock.seconds() - begun
+        waited = self.clock.seconds() - begun
+        return floor(waited) if len(self.memories) > 1 else waited
 
 
 def kind(failure: Failure) -> str:
     assert failure.check(HeldTooLong)
     return "held"
+
+
+@pytest.fixture(autouse=True, params=[0, 1, 4], ids=["alone", "one-worker", "four-workers"])
+def workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """How many processes share a memory; 0: none is shared."""
+    with views(max(1, request.param)) as memories:
+        monkeypatch.setattr(Door, "memories", memories[: request.param])
+        yield request.param
+
+
+ALONE = pytest.mark.parametrize("workers", [0], indirect=True)
+"""What is about the memory of one process; tests/net/common has the other's."""
+IN_ONE_QUEUE = pytest.mark.parametrize("workers", [0, 1], indirect=True)
+"""What is about the order of those who wait, which each process has for its own."""
 
 
 def test_each_failure_of_an_address_holds_back_the_next_for_longer_up_to_a_limit() -> None:
@@ -79,6 +114,7 @@ def test_who_waits_for_the_address_waits_no_longer_than_for_the_user_whom_anothe
     door.clock.advance(1)
     assert not waiting.granted.called
     door.clock.advance(1)
+    door.look_again()
     assert waiting.granted.called
 
 
@@ -118,7 +154,7 @@ def test_an_attempt_that_is_not_decided_counts_as_a_failure_until_it_is() -> Non
     said = door.try_("192.0.2.2", "alice", right=True)
     assert said == []
     undecided.succeeded()
-    door.clock.advance(0)
+    door.look_again()
     assert said == ["right"]
 
 
@@ -136,7 +172,7 @@ def test_the_users_of_an_office_come_together() -> None:
     attempts[1].succeeded()
     attempts[2].succeeded()
     attempts[3].succeeded()
-    door.clock.advance(0)
+    door.look_again()
     assert attempts[-1].granted.called
 
 
@@ -162,6 +198,7 @@ def test_who_has_no_turn_for_too_long_is_refused_unverified() -> None:
     assert not door.clock.getDelayedCalls()
 
 
+@IN_ONE_QUEUE
 def test_each_is_refused_when_his_own_time_is_over() -> None:
     door = Door()
     for _ in range(6):
@@ -187,6 +224,7 @@ def test_who_waits_for_the_user_and_for_the_address_has_his_turn_when_both_are_f
     door.clock.pump([2, 5.9])
     assert said == []
     door.clock.advance(0.1)
+    door.look_again()
     assert said == ["wrong"]
 
 
@@ -206,6 +244,7 @@ def test_who_is_refused_may_ask_again_at_once() -> None:
     assert not door.clock.getDelayedCalls()
 
 
+@IN_ONE_QUEUE
 def test_the_next_turn_is_his_who_comes_from_where_fewest_failed_and_fewest_wait() -> None:
     door = Door()
     for _ in range(2):
@@ -224,6 +263,7 @@ def test_the_next_turn_is_his_who_comes_from_where_fewest_failed_and_fewest_wait
     assert served == ["203.0.113.1", "203.0.113.2", "198.51.100.1", "198.51.100.1", "192.0.2.1"]
 
 
+@IN_ONE_QUEUE
 def test_who_gives_way_to_a_newcomer_keeps_nobody_else_waiting() -> None:
     door = Door()
     for n in range(3):
@@ -408,6 +448,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "REMEMBERED_LANES", 100)
 
 
+@ALONE
 @pytest.mark.usefixtures("small")
 def test_a_flood_of_names_and_addresses_fills_no_memory_and_hides_no_guessing() -> None:
     door = Door()
@@ -419,6 +460,7 @@ def test_a_flood_of_names_and_addresses_fills_no_memory_and_hides_no_guessing() 
     assert door.wait_of("198.51.100.1", "alice") == LONGEST_SECONDS
 
 
+@ALONE
 def test_who_failed_longest_ago_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "REMEMBERED_LANES", 2)
     monkeypatch.setattr(module, "LOOKED_AT", 1)
@@ -430,6 +472,7 @@ def test_who_failed_longest_ago_is_forgotten_first(monkeypatch: pytest.MonkeyPat
     assert door.wait_of("192.0.2.1", "") == 4
 
 
+@ALONE
 @pytest.mark.usefixtures("small")
 def test_nobody_is_forgotten_while_he_is_asking() -> None:
     door = Door()
@@ -442,6 +485,7 @@ def test_nobody_is_forgotten_while_he_is_asking() -> None:
     assert len(door.throttle._lanes) == 100
 
 
+@ALONE
 @pytest.mark.usefixtures("small")
 def test_who_stays_where_it_would_be_looked_first_lets_the_others_be_forgotten() -> None:
     door = Door()
@@ -457,6 +501,7 @@ def test_good_logins_leave_nothing_but_who_comes_from_where() -> None:
     door = Door()
     for n in range(1000):
         door.try_(f"192.0.2.{n}", f"user{n}", right=True)
+    assert not door.remembered
     assert not door.throttle._lanes
     assert not door.clock.getDelayedCalls()
 
@@ -471,9 +516,10 @@ def test_the_networks_of_a_user_are_so_many_and_the_last_ones() -> None:
     assert door.try_("192.0.2.0", "alice", right=True) == []
     assert door.try_("203.0.113.1", "alice", right=True) == ["right"]
     known: Any = door.throttle._regulars._known
-    assert [len(each) for each in known.values()] == [KNOWN_NETWORKS]
+    assert door.memories or [len(each) for each in known.values()] == [KNOWN_NETWORKS]
 
 
+@ALONE
 def test_the_users_that_are_known_are_so_many_and_strangers_push_out_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mailserver.net.regulars.KNOWN_USERS", 10)
     door = Door()

@@ -40,6 +40,7 @@ class WorkerTests(TestCase):
         stop = Server.stop
         self.patch(worker, "close_ports", close)
         self.patch(worker, "say", order.append)
+        self.patch(worker, "common_memory", lambda _spec, _config: None)
         self.patch(signal, "signal", lambda _number, _handler: None)
         self.patch(Server, "stop", lambda server: order.append("server stopped") or stop(server))
         shutdown = Shutdown()

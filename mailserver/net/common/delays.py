@@ -1,0 +1,56 @@
+"""The login delays over all worker processes: `net.delays` in the common memory."""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from twisted.internet.interfaces import IReactorTime
+
+from mailserver.interfaces import User
+from mailserver.net.common.memory import CommonMemory
+from mailserver.net.delays import Delays, drop_of
+
+_OVER: Final = struct.Struct("=d")
+"""When the delay is over."""
+
+
+class CommonDelays(Delays):
+    """The delays of all processes. Each ends by itself, also that of a login in whose middle its process was killed."""
+
+    def __init__(self, clock: IReactorTime, seconds: int, memory: CommonMemory) -> None:
+        super().__init__(clock, seconds)
+        self._table = memory.delays
+        self._hash = memory.hash
+
+    def give_back(self, user: User) -> None:
+        """Forget the login: it came to nothing."""
+        key = self._hash(drop_of(user))
+        bucket = self._table.bucket(key)
+        self._table.hold(bucket)
+        try:
+            slot = self._table.find(key, bucket)
+            if slot >= 0:
+                self._table.free(slot)
+        finally:
+            self._table.let_go(bucket)
+
+    def _begin(self, name: str, delay: int, now: float) -> float:
+        key = self._hash(name)
+        bucket = self._table.bucket(key)
+        self._table.hold(bucket)
+        try:
+            slot = self._table.find(key, bucket)
+            left = self._until(slot) - now if slot >= 0 else 0.0
+            if 0 < left <= delay:
+                return left
+            if slot < 0:
+                slot = self._table.claim(key, bucket, self._until)  # instead of the one that is over next
+            _OVER.pack_into(self._table.octets, self._table.record(slot), now + delay)
+            return 0
+        finally:
+            self._table.let_go(bucket)
+
+    def _until(self, slot: int) -> float:
+        over: float = _OVER.unpack_from(self._table.octets, self._table.record(slot))[0]
+        return over
