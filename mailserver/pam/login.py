@@ -37,6 +37,9 @@ PROMPTS: Final = 4
 TTY: Final = b"mailserver"
 """Some modules refuse a login without a terminal's name (pam_time, pam_access)."""
 
+NO_ENTRY: Final = "the system's list of users has no such name"
+"""The hint for the log, because modules do not say whether a user exists."""
+
 FOLDERS: Final = ("/etc/pam.d", "/usr/lib/pam.d", "/usr/etc/pam.d")
 """Where libpam looks for a service's file; distributions have it look at one or two of them."""
 
@@ -117,21 +120,17 @@ class Login:
         call, code, user = self._ask(talk)
         if code in REFUSALS or barred:
             known = False if barred or (code == UNKNOWN and entry is None) else None if entry is None else True
-            return {
-                "verdict": "refused",
-                "reason": barred or self._reason(call, code),
-                "known": known,
-                "delay": talk.delay,
-            }
+            hint = "" if entry is not None else NO_ENTRY
+            return refused(barred or self._reason(call, code), known=known, hint=hint, delay=talk.delay)
         if code != SUCCESS:
             raise Trouble(f"{call}: {self.libraries.text(code)}")
         if not talk.prompts:
-            return {"verdict": "refused", "reason": "PAM did not ask for the password, so any would do", "known": True}
+            return refused("PAM did not ask for the password, so any would do", known=True)
         if user != self.name:
             entry = self.libraries.entry(user)
             barred = self._barred(entry)
         if barred:
-            return {"verdict": "refused", "reason": barred, "known": False}
+            return refused(barred, known=False)
         return {"verdict": "taken", **told(user, entry)}
 
     def _barred(self, entry: tuple[int, bytes] | None) -> str:
@@ -158,6 +157,11 @@ class Login:
         name = user.value or b""  # before `pam_end`, which frees it
         c.pam_end(handle, code)
         return call, code, name
+
+
+def refused(reason: str, *, known: bool | None, hint: str = "", delay: float = 0.0) -> dict[str, Any]:
+    """A refusal, as the answer has it: `errors.LoginRefused`, and how long it is to be held back."""
+    return {"verdict": "refused", "reason": reason, "known": known, "hint": hint, "delay": delay}
 
 
 def allowed(uid: int, policy: Policy) -> bool:

@@ -122,8 +122,8 @@ class PamUsers:
 
     def _judged(self, answer: dict[str, Any], name: bytes, password: bytes) -> Any:
         if answer["verdict"] != "taken":
-            refusal = LoginRefused(answer["reason"], known=answer["known"])
-            delay = min(float(answer.get("delay", 0)), LONGEST_DELAY)
+            refusal = LoginRefused(answer["reason"], answer["hint"], known=answer["known"])
+            delay = min(float(answer["delay"]), LONGEST_DELAY)
             return deferLater(self._reactor, delay, fail, refusal) if delay else fail(refusal)
         user = self._user(answer)
         if user is None:

@@ -35,6 +35,9 @@ QUIET_SECONDS: Final = 60.0
 END_SECONDS: Final = 2.0
 """How long a stop waits for the process, which ends at once, unless somebody has stopped it."""
 
+LONGEST_PAUSE: Final = 60.0
+"""Between two starts of a process that ends each time, each of which is logged."""
+
 LEFT_OUT: Final = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 """What the service manager has given to the server alone. PAM's modules may need other variables of the environment."""
 
@@ -66,6 +69,7 @@ class Link:
         self._checked = False
         self._watch: Watch | None = None
         self._anew: Any = None
+        self._pause = PAUSE_SECONDS
         self._trouble = ""
         self._told = float("-inf")
 
@@ -164,6 +168,7 @@ class Link:
         if answer["verdict"] == "trouble":
             self._tell(answer["reason"])
             raise TemporaryFailure
+        self._pause = PAUSE_SECONDS
         if self._trouble:
             self._trouble = ""
             log.info("PAM answers again", event="auth.pam.up")
@@ -204,7 +209,8 @@ class Link:
         if self._may_begin():
             lines.end()
             self._lines = None
-            self._anew = self._reactor.callLater(PAUSE_SECONDS, self._begin_anew)
+            self._anew = self._reactor.callLater(self._pause, self._begin_anew)
+            self._pause = min(LONGEST_PAUSE, 2 * self._pause)
 
     def _begin_anew(self) -> None:
         self._anew = None

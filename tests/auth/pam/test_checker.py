@@ -135,6 +135,15 @@ class PamUsersTests(PamCase):
         assert "tanstaaf" not in record.read_text()  # so the time cannot tell either
         assert len(record.read_text().splitlines()) == 2
 
+    async def test_the_log_hears_whom_the_system_does_not_know(self) -> None:
+        checker = await self.checker(of_probe(self.folder(), "result=7"), min_uid=1)
+        known, unknown = [
+            await self.refusal(checker.requestAvatarId(Password(name, b"x"))) for name in (b"nobody", b"no-such-user")
+        ]
+        assert (known.known, known.hint) == (True, "")
+        assert (unknown.known, unknown.hint) == (None, "the system's list of users has no such name")
+        assert known.reason == unknown.reason
+
     async def test_root_stays_out_whatever_min_uid_says(self) -> None:
         checker = await self.checker(of_probe(self.folder(), ""), min_uid=0)
         assert "uid 0" in (await self.refusal(checker.requestAvatarId(Password(b"root", b"x")))).reason
@@ -368,13 +377,15 @@ class ProcessTests(PamCase):
     async def test_whoever_has_not_says_once_what_to_do(self) -> None:
         checker = await self.checker(of_matrix(self.folder(), {b"alice": b"tanstaaf"}))
         checker._link._uid = os.geteuid() + 1  # as after `become`
-        others = [process(checker), second(checker)]
+        first, other = process(checker), second(checker)
         with capturedLogs() as events:
             ended = checker._link._watch
             assert ended is not None
-            for pid in others:
-                os.kill(pid, signal.SIGKILL)
+            os.kill(first, signal.SIGKILL)
             await ended.gone
+            assert await checker.requestAvatarId(ALICE) == b"alice"  # the second process goes on
+            os.kill(other, signal.SIGKILL)
+            eventually(lambda: not alive(other), lambda: "it cannot be killed")
             for _ in range(3):
                 with pytest.raises(TemporaryFailure):
                     await checker.requestAvatarId(ALICE)

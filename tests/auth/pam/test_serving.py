@@ -21,6 +21,7 @@ from tests.servers import TWIST, TWISTD, Server, Site
 from tests.waiting import eventually
 
 PAGE = Path(__file__).parents[3] / "docs" / "users-pam.md"
+UNIT = PAGE.parents[1] / "etc" / "systemd" / "mailserver.service"
 MESSAGE = b"Subject: hello\n\nworld\n"
 USERS = {b"alice": b"tanstaaf"}
 SERVING = "nobody"
@@ -121,10 +122,19 @@ def own_etc(folder: Path, site: Site, rules: str) -> str:
     return " && ".join([*mounts, 'exec "$@"'])
 
 
+def as_by_the_unit() -> list[str]:
+    """A command that has the rights of the systemd unit, and no more."""
+    unit = UNIT.read_text("utf-8")
+    assert "NoNewPrivileges=yes" in unit
+    names = re.findall(r"^CapabilityBoundingSet=(.*)$", unit, re.MULTILINE)[0].split()
+    kept = "".join(f",+{name.removeprefix('CAP_').lower()}" for name in names)
+    return ["setpriv", "--no-new-privs", f"--bounding-set=-all{kept}"]
+
+
 @as_root
 @pytest.mark.skipif(not Path("/etc/pam.d/common-auth").is_file(), reason="the page's rules are Debian's")
 def test_the_configuration_of_the_page_with_the_systems_own_users(site: Site, tmp_path: Path) -> None:
-    """pam_unix, in a namespace with its own /etc: the machine knows nothing of these users."""
+    """pam_unix, in a namespace with its own /etc, and with the rights of our systemd unit: the machine knows nothing of these users."""
     if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
         pytest.skip("no namespace with its own /etc can be made here")
     text = PAGE.read_text("utf-8")
@@ -138,7 +148,7 @@ def test_the_configuration_of_the_page_with_the_systems_own_users(site: Site, tm
         assert old in configured
         configured = configured.replace(old, new)
     script = own_etc(tmp_path, site, re.findall(r"```\n(@include.*?)```", text, re.DOTALL)[0])
-    server = Server(site, program=("unshare", "-m", "sh", "-c", script, "sh", *TWIST))
+    server = Server(site, program=("unshare", "-m", "sh", "-c", script, "sh", *as_by_the_unit(), *TWIST))
     server.settings = tomllib.loads(configured)
     with server:
         logs_in(server.pop3s_port, site.client_tls())
