@@ -149,7 +149,7 @@ class SqlUsers:
             await new.stop()
             return
         self._take(new)
-        await old.stop()
+        await old.retire()
 
     # Questions.
 
@@ -230,15 +230,16 @@ class SqlUsers:
         if name is None:
             self._note(octets.decode("utf-8", "replace"), _Seen(LoginRefused(NO_NAME, known=False)))
             return succeed(UNKNOWN)
-        return self._running.user_and_apps(name).addCallback(self._read, name)
+        source = self._running
+        return source.user_and_apps(name).addCallback(self._read, name, source.settings.password_scheme)
 
-    def _read(self, answer: tuple[Row | None, Sequence[Row]], name: str) -> Entry:
+    def _read(self, answer: tuple[Row | None, Sequence[Row]], name: str, scheme: str) -> Entry:
         row, apps = answer
         if row is None or (other := spelling(name, row)) is not None:
             hint = "" if row is None else f'{other} is known; capitals matter unless names.case is "lower"'
             self._note(name, _Seen(LoginRefused("unknown user", hint, known=False)))
             return UNKNOWN
-        entry = read_entry(name, row, apps, self._running.settings.password_scheme)
+        entry = read_entry(name, row, apps, scheme)
         able = frozenset[bytes]().union(*map(abilities, entry.secrets())) - ONE_SECRET
         if entry.secret is not None:
             self._decoys.note(entry.secret)

@@ -79,6 +79,7 @@ class Connections:
         self._idle: deque[Link] = deque()  # the threads share it: its methods are atomic
         self._checked = False
         self._questions: set[_Question] = set()
+        self._last: Deferred[None] | None = None
         self._pool = Pool(reactor, settings.connections, MAX_WAITING, f"database-{settings.kind}", share=SHARE)
         self._health = _Health(settings.place, reactor.seconds)
 
@@ -93,6 +94,13 @@ class Connections:
         if self._pool.running:  # to close one may wait, too
             self._pool.run(self._drop, mandatory=True)
         return self._pool.stop()
+
+    def retire(self) -> Deferred[None]:
+        """Stop when what is asked is answered, as each question is by its time."""
+        if not self._questions:
+            return self.stop()
+        self._last = Deferred[None]()
+        return self._last.addCallback(lambda _: self.stop())
 
     def first(self) -> Deferred[Trouble | None]:
         """Try a connection: what is wrong with the settings or the statements; None if nothing is, or there is no answer."""
@@ -129,6 +137,9 @@ class Connections:
 
     def _done(self, outcome: T, question: _Question) -> T:
         self._questions.discard(question)
+        if self._last is not None and not self._questions:
+            last, self._last = self._last, None
+            self._reactor.callLater(0, last.callback, None)  # the pool is in the middle of this answer
         return outcome
 
     def _answered(self, answer: T) -> T:

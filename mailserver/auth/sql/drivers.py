@@ -36,7 +36,7 @@ def load(path: str) -> None:
     try:
         data: dict[str, Any] = tomllib.loads(Path(path).read_text("utf-8"))
         kind = SCHEMES_OF_URLS.get(urlsplit(str(data.get("url", ""))).scheme) or data.get("kind")
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         kind = None
     for each in [kind] if isinstance(kind, str) and kind in EXTRAS else EXTRAS:
         try:

@@ -42,6 +42,10 @@ class Source:
         """End them, and close the connections."""
         return self._connections.stop()
 
+    def retire(self) -> Deferred[None]:
+        """The same, when all that was asked is answered."""
+        return self._connections.retire()
+
     async def check(self) -> None:
         """Let the database read all statements, if it answers. Errors: SqlFileError, if the file is wrong."""
         wrong = await self._connections.first()

@@ -12,6 +12,7 @@ import pytest
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernameHashedPassword
 from twisted.internet import reactor
+from twisted.internet.defer import gatherResults
 from twisted.logger import capturedLogs
 from zope.interface.verify import verifyObject
 
@@ -192,6 +193,17 @@ class Rows:
         assert 'unknown column "locked"' in events[0]["reason"]
         self.site.run("DROP TABLE growing")
 
+    async def test_too_many_rows_are_a_temporary_failure(self) -> None:
+        q = self.site.quote
+        some = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500)"
+        many = f"{some} SELECT 'alice' AS {q}user{q}, '{{PLAIN}}x' AS password FROM n WHERE 'alice' = {{user}}"
+        checker = await self.started(queries={"user": many})
+        for _ in range(2):
+            with capturedLogs() as events, pytest.raises(TemporaryFailure):
+                await checker.lookup("alice")
+            assert await checker.lookup("bob") is None
+        assert not [event for event in events if "reason" in event and "more than 50 rows" not in event["reason"]]
+
     async def test_pages_leave_out_whom_nobody_can_be(self) -> None:
         for name in ("alice", "b/ob", "carol", "dave", "Eve"):
             self.site.add(name, None)
@@ -206,7 +218,12 @@ class SQLiteRowsTests(Rows, SqlCase):
 
 
 class PostgreSQLRowsTests(Rows, InPostgreSQL):
-    pass
+    async def test_a_password_may_be_octets(self) -> None:
+        self.site.run("CREATE TABLE octets (n text, p bytea)", "INSERT INTO octets VALUES ('alice', '{PLAIN}\\\\x')")
+        queries = {"user": "SELECT p AS password FROM octets WHERE n = {user}", "app_passwords": ""}
+        checker = await self.started(queries=queries)
+        assert await checker.requestAvatarId(Password(b"alice", b"\\x")) == b"alice"
+        self.site.run("DROP TABLE octets")
 
 
 class MariaDBRowsTests(Rows, InMariaDB):
@@ -409,6 +426,26 @@ class CheckerTests(SqlCase):
             await checker.reload()
         assert [event["event"] for event in events if "event" in event] == ["auth.sql.kept"]
         assert await checker.requestAvatarId(Password(b"alice", b"x")) == b"alice"
+
+    async def test_a_reload_costs_no_login(self) -> None:
+        self.site.add("alice", "{PLAIN}x")
+        checker = await self.started(connections=1)
+        logins = [checker.requestAvatarId(Password(b"alice", b"x")) for _ in range(20)]
+        reloaded = checker.reload()
+        assert await gatherResults(logins) == [b"alice"] * 20
+        await reloaded
+        assert await checker.requestAvatarId(Password(b"alice", b"x")) == b"alice"
+
+    async def test_a_stop_ends_what_is_asked(self) -> None:
+        self.site.add("alice", "{PLAIN}x")
+        checker = await self.started(connections=1)
+        logins = [checker.requestAvatarId(Password(b"alice", b"x")) for _ in range(20)]
+        await checker.stop()
+        for each in logins[1:]:
+            with pytest.raises(TemporaryFailure):
+                await each
+        logins[0].addErrback(lambda failure: failure.trap(TemporaryFailure))
+        await logins[0]
 
     async def test_after_a_stop_nothing_is_answered(self) -> None:
         checker = await self.started()
