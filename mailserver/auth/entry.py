@@ -104,6 +104,7 @@ def both(first: frozenset[str], second: frozenset[str]) -> frozenset[str]:
         if "tls" in one:
             common |= {each if each.endswith(IN_TLS) else each + IN_TLS for each in other if each != "tls"}
         common |= {each + IN_TLS for each in other if each + IN_TLS in one}
+    common -= {each + IN_TLS for each in common}  # what is allowed anyway
     return common or NO_LISTENER
 
 

@@ -140,7 +140,7 @@ class DovecotUsers(DovecotAuth):
         extra = read_fields(
             {f"userdb_{key}": value for key, value in Reply(b"", reply.words[1:]).fields.items()}, named
         )
-        return User(named, home=extra.home, mail=extra.mail, unserved=extra.unserved)
+        return User(named, home=extra.home, mail=extra.mail, unserved=extra.unserved, **extra.attributes)
 
 
 def _facts() -> list[bytes]:

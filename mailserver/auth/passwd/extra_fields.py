@@ -10,8 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Any
+
+from mailserver.auth.passwd.app_passwords import FIELD
+from mailserver.auth.passwd.attributes import QUOTA, READERS, read_attributes
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
 
@@ -24,9 +28,8 @@ NOWHERE = (ip_network("255.255.255.255"),)
 SUPPORTED = frozenset(
     {"nopassword", "allow_nets", "delay_until", "reason"}
     | {f"userdb_{name}" for name in ("home", "mail", "mail_location", "mail_driver", "mail_path", "mail_inbox_path")}
-    | {"userdb_quota_rule"}
+    | {FIELD, *READERS}
 )
-"""The quota rule is for deliveries: a maildrop that is only read cannot outgrow it."""
 
 DENIALS = {
     "user": "would change the user's name",
@@ -47,6 +50,9 @@ HARMLESS = re.compile(
     # Fields of userdbs: RELOCATING and SUPPORTED have the ones with an effect.
     r"userdb_[\w/.+-]+"
 )
+
+BROKEN_SECRET = f"{FIELD}_with_a_blank"
+"""Put for a word that is no field behind an app password. As an unknown field it denies the login."""
 
 RELOCATING = re.compile(
     r"userdb_(?:chroot|mail_chroot|mail_home|user|username|domain|userdb_import|tempfail|"
@@ -83,15 +89,25 @@ class Extra:
     """Why the user's maildrop is not served; "": it is."""
     remarks: tuple[str, ...] = ()
     ignored: frozenset[str] = frozenset()
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    """Further fields of the `User`."""
+    app_passwords: tuple[str, ...] = field(default=(), repr=False)
+    """As they stand in the file."""
 
 
 def read_extra(text: str, name: str) -> Extra:
-    """Parse the extra fields of the user `name`; of two with the same name the last counts."""
+    """Parse the extra fields of the user `name`; of two with the same name the last counts, but of app passwords all."""
     given: dict[str, str] = {}
+    apps: list[str] = []
     for word in text.split():
         key, _, value = word.partition("=")
-        given[_SUFFIX.sub("", key)] = value
-    return read_fields(given, name)
+        key = _SUFFIX.sub("", key)
+        if key == FIELD:
+            apps.append(value)
+        elif apps and not (key in SUPPORTED or HARMLESS.fullmatch(key)):
+            key = BROKEN_SECRET  # it may be the rest of a secret, which no log shall show
+        given[key] = value
+    return replace(read_fields(given, name), app_passwords=tuple(apps))
 
 
 def read_fields(given: Mapping[str, str], name: str) -> Extra:
@@ -101,6 +117,9 @@ def read_fields(given: Mapping[str, str], name: str) -> Extra:
     if networks == NOWHERE:
         remarks = ()
         denied = denied or f"allow_nets has no valid network: {given['allow_nets'][:80]!r}"
+    attributes, disabled, further = read_attributes(given)
+    remarks += further
+    denied = denied or disabled
     mail, unserved = _mail(given)
     home = _expanded(given.get("userdb_home", ""), name)
     if home is None:
@@ -119,7 +138,10 @@ def read_fields(given: Mapping[str, str], name: str) -> Extra:
         denied=denied,
         unserved=unserved or next((f"{key} is not supported" for key in given if RELOCATING.fullmatch(key)), ""),
         remarks=remarks,
-        ignored=frozenset(_shown(key) for key in given if key not in SUPPORTED and not _denial(key)),
+        ignored=frozenset(
+            _shown(key) for key in given if not (key in SUPPORTED or QUOTA.fullmatch(key) or _denial(key))
+        ),
+        attributes=attributes,
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mailserver.auth.entry import Entry
+from mailserver.auth.passwd.app_passwords import read_app_passwords
 from mailserver.auth.passwd.extra_fields import Extra, read_extra
 from mailserver.auth.schemes import CLEAR, Secret, read_secret
 from mailserver.auth.secret import SchemeError
@@ -156,11 +157,16 @@ def _read_line(number: int, fields: list[bytes], names: Names, ignored: set[str]
         networks=extra.networks,
         denied=extra.denied,
         unserved=extra.unserved,
+        **extra.attributes,
     )
     secret, trouble = _secret(stored, extra)
-    remarks = extra.remarks if secret is None or not secret.weak else (*extra.remarks, secret.weak)
-    entry = Entry(user, secret, extra.nopassword and not trouble, extra.not_before, trouble)
-    return _Line(number, entry, name, read.encode("utf-8"), remarks)
+    others, remarks = read_app_passwords(() if extra.denied or extra.nopassword else extra.app_passwords, user)
+    weak = {each.weak: None for each in (secret, *(other.secret for other in others)) if each and each.weak}
+    if others and stored and trouble:
+        remarks += (f"the password opens nothing, and app passwords do: {trouble}",)
+    trouble = "" if others else trouble
+    entry = Entry(user, secret, extra.nopassword and not trouble, extra.not_before, trouble, others)
+    return _Line(number, entry, name, read.encode("utf-8"), (*extra.remarks, *remarks, *weak))
 
 
 def _secret(stored: bytes, extra: Extra) -> tuple[Secret | None, str]:
