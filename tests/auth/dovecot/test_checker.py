@@ -16,7 +16,7 @@ from mailserver.auth.dovecot import service
 from mailserver.auth.dovecot.checker import DovecotAuth, DovecotUsers
 from mailserver.credentials import Password
 from mailserver.errors import LoginRefused, TemporaryFailure, Unusable
-from mailserver.interfaces import IPart, IUsers, Mind, User
+from mailserver.interfaces import IPart, IUsers, Mind, Quota, User
 from mailserver.names import Names
 from tests.auth.contract import USERS, CheckerContract
 from tests.auth.dovecot.dovecots import MANY, SETTINGS, Dovecot
@@ -165,6 +165,7 @@ class DovecotUsersTests(DovecotCase):
         verifyObject(IUsers, checker)
         spaced, homely, mbox = [await checker.lookup(name) for name in ("spaced", "homely", "mbox")]
         assert (spaced.name, spaced.home, spaced.mail) == ("spaced", "/home/a b", "maildir:/srv/spaced")
+        assert spaced.quota == Quota(1024**3)
         assert homely == User("homely", home=f"{self.dovecot.folder}/mail/homely")
         assert "mbox" in mbox.unserved
         assert await checker.lookup("nobody") is None
