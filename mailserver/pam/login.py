@@ -118,7 +118,7 @@ class Login:
         barred = self._barred(entry)
         talk = Talk(self.libraries, os.urandom(16).hex().encode() if barred else self.password)
         call, code, user = self._ask(talk)
-        if code in REFUSALS or barred:
+        if code in REFUSALS:
             known = False if barred or (code == UNKNOWN and entry is None) else None if entry is None else True
             hint = "" if entry is not None else NO_ENTRY
             return refused(barred or self._reason(call, code), known=known, hint=hint, delay=talk.delay)

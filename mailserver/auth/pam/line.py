@@ -23,7 +23,11 @@ class LineEnded(Exception):
 
 
 class NoAnswer(Exception):
-    """There was no answer in time, or the one who had the question was killed."""
+    """There was no answer in time, or the one who had the question was killed; the text is for the log."""
+
+
+SLOW: Final = "no answer in time: see what the service's modules wait for, and the system's log"
+LOST: Final = "the process that had been asked was killed: see the kernel's log, such as for a lack of memory"
 
 
 @dataclass
@@ -60,7 +64,7 @@ class Lines:
         try:
             return self._ask(line, question, until)
         except TimeoutError:
-            raise NoAnswer from None
+            raise NoAnswer(SLOW) from None
         except OSError:
             raise LineEnded from None
         finally:
@@ -77,7 +81,7 @@ class Lines:
             line.settimeout(_left(until))
             answer = _read(line)
             if answer["verdict"] == "lost":
-                raise NoAnswer
+                raise NoAnswer(LOST)
             if answer["number"] == number:
                 return answer
 

@@ -44,7 +44,6 @@ LEFT_OUT: Final = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS
 GONE: Final = (
     "the process that asks PAM has ended, and one with its rights can only be started as root: restart the server"
 )
-SLOW: Final = "no answer in time: see what the service's modules wait for, and the system's log"
 
 log = Logger()
 
@@ -177,7 +176,7 @@ class Link:
     def _failed(self, failure: Failure) -> Failure:
         if failure.check(LineEnded, NoAnswer):
             if self._pool is not None:
-                self._tell(GONE if failure.check(LineEnded) and not self._may_begin() else SLOW)
+                self._tell(str(failure.value) or self._consequence())
             raise TemporaryFailure from None
         return failure
 
@@ -193,6 +192,9 @@ class Link:
             )
         self._trouble = trouble
 
+    def _consequence(self) -> str:
+        return "the process that asks PAM is started anew" if self._may_begin() else GONE
+
     def _may_begin(self) -> bool:
         return os.geteuid() == self._uid
 
@@ -201,10 +203,10 @@ class Link:
         if lines is not self._lines or not self._checked:
             return
         log.error(
-            "the process that asks PAM has ended ({why}): {consequence}",
+            "PAM's process has ended ({why}): {consequence}",
             event="auth.pam.ended",
             why=why,
-            consequence="it is started anew" if self._may_begin() else GONE,
+            consequence=self._consequence(),
         )
         if self._may_begin():
             lines.end()

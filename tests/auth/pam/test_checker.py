@@ -21,7 +21,7 @@ from zope.interface.verify import verifyObject
 
 from mailserver.asker import asked_by
 from mailserver.auth.pam.checker import PamUsers
-from mailserver.auth.pam.line import Lines
+from mailserver.auth.pam.line import LOST, Lines
 from mailserver.auth.pam.link import MAX_WAITING, SHARE, PamUnusable
 from mailserver.auth.pam.options import Options
 from mailserver.credentials import Password
@@ -352,8 +352,9 @@ class ProcessTests(PamCase):
             eventually((folder / "record").exists, lambda: "the module was not called")
             asking = list(descendants(second(checker)))
             os.kill(second(checker), signal.SIGKILL)
-            with pytest.raises(TemporaryFailure):
+            with capturedLogs() as events, pytest.raises(TemporaryFailure):
                 await lost
+            assert [event["trouble"] for event in events] == [LOST]  # at once, and not at the end of the time
             eventually(lambda: not any(map(alive, asking)), lambda: "a module outlived its process")
             assert await checker.requestAvatarId(ALICE) == b"alice"
 
@@ -365,7 +366,7 @@ class ProcessTests(PamCase):
             ended = checker._link._watch
             assert ended is not None
             await ended.gone
-        assert [event["consequence"] for event in events] == ["it is started anew"]
+        assert [event["consequence"] for event in events] == ["the process that asks PAM is started anew"]
         answers = []
         while not answers:
             try:
