@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -44,12 +44,14 @@ class _Question:
         self.work = work
         self._lock = threading.Lock()
         self._link: Link | None = None
-        self._given_up = False
+        self.given_up = False
+        self.timer: Any = None
+        """The reactor's, which gives the question up."""
 
     def begin(self, link: Link) -> None:
         """Say by which link it is asked now. Errors: Late, if nobody waits for the answer any more."""
         with self._lock:
-            if self._given_up:
+            if self.given_up:
                 raise Late("there was no time left")
             self._link = link
 
@@ -61,7 +63,7 @@ class _Question:
     def give_up(self) -> None:
         """Break off what waits; it never waits itself."""
         with self._lock:
-            self._given_up = True
+            self.given_up = True
             if self._link is not None:
                 self._link.abort()
 
@@ -89,8 +91,10 @@ class Connections:
 
     def stop(self) -> Deferred[None]:
         """Break off what is asked, and close all."""
-        for question in tuple(self._questions):
+        for question in self._questions:
+            question.timer.cancel()
             question.give_up()
+        self._questions.clear()
         if self._pool.running:  # to close one may wait, too
             self._pool.run(self._drop, mandatory=True)
         return self._pool.stop()
@@ -127,20 +131,30 @@ class Connections:
         question = _Question(work)
         self._questions.add(question)
         answer = self._pool.run(self._answer, question, key=asker())
-
-        def late(_: object, seconds: float) -> Failure:
-            question.give_up()
-            return Failure(Late(f"there was no answer within {seconds:g} s"))
-
-        answer.addTimeout(self._settings.seconds, self._reactor, onTimeoutCancel=late)
+        question.timer = self._reactor.callLater(self._settings.seconds, self._give_up, question, answer)
         return answer.addBoth(self._done, question).addCallback(self._answered)
 
-    def _done(self, outcome: T, question: _Question) -> T:
+    def _give_up(self, question: _Question, answer: Deferred[Any]) -> None:
+        """The time is over, also for a question whose asker has left: its thread may still wait."""
+        question.give_up()
+        self._ended(question)
+        answer.cancel()
+
+    def _done(self, outcome: T, question: _Question) -> T | Failure:
+        if question.given_up and not self._pool.running:  # stopped: not the database's fault
+            return Failure(TemporaryFailure())
+        if question.given_up:
+            return Failure(Late(f"there was no answer within {self._settings.seconds:g} s"))
+        if not (isinstance(outcome, Failure) and isinstance(outcome.value, CancelledError)):
+            question.timer.cancel()
+            self._ended(question)
+        return outcome
+
+    def _ended(self, question: _Question) -> None:
         self._questions.discard(question)
         if self._last is not None and not self._questions:
             last, self._last = self._last, None
             self._reactor.callLater(0, last.callback, None)  # the pool is in the middle of this answer
-        return outcome
 
     def _answered(self, answer: T) -> T:
         self._health.good()

@@ -440,12 +440,14 @@ class CheckerTests(SqlCase):
         self.site.add("alice", "{PLAIN}x")
         checker = await self.started(connections=1)
         logins = [checker.requestAvatarId(Password(b"alice", b"x")) for _ in range(20)]
-        await checker.stop()
-        for each in logins[1:]:
-            with pytest.raises(TemporaryFailure):
-                await each
-        logins[0].addErrback(lambda failure: failure.trap(TemporaryFailure))
-        await logins[0]
+        with capturedLogs() as events:
+            await checker.stop()
+            for each in logins[1:]:
+                with pytest.raises(TemporaryFailure):
+                    await each
+            logins[0].addErrback(lambda failure: failure.trap(TemporaryFailure))
+            await logins[0]
+        assert not [event for event in events if "event" in event]
 
     async def test_after_a_stop_nothing_is_answered(self) -> None:
         checker = await self.started()

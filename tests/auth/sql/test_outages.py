@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from twisted.internet import reactor
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import CancelledError, gatherResults
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import LoopingCall
@@ -160,6 +160,9 @@ class LiesTests(SqlCase):
                 )
                 with pytest.raises(TemporaryFailure):
                     await checker.requestAvatarId(Password(b"alice", b"x"))
+                left = checker.requestAvatarId(Password(b"alice", b"x"))
+                left.cancel()
+                left.addErrback(lambda failure: failure.trap(CancelledError, TemporaryFailure))
                 with capturedLogs() as events:
                     await checker.stop()
                 assert not [event for event in events if event.get("event") == "pool.hanging"]
