@@ -17,6 +17,9 @@ from mailserver.auth.sql.links import GRACE_SECONDS, Answer, Late, Lost, Refused
 from mailserver.auth.sql.settings import SqlSettings, trusted
 from mailserver.auth.sql.statements import Statement
 
+NOWHERE: Final = "/nonexistent/pgpass"
+"""libpq would look for passwords in root's home; of a file that is none, such as /dev/null, it complains on standard error."""
+
 BYTEA: Final = 17
 """The type whose text is hexadecimal."""
 
@@ -129,7 +132,7 @@ def conninfo(settings: SqlSettings) -> str:
         "dbname": settings.database,
         "user": settings.user or None,
         "password": settings.password or None,
-        "passfile": "/dev/null",
+        "passfile": NOWHERE,
         "application_name": "mailserver",
         "client_encoding": "UTF8",
         "gssencmode": "disable",

@@ -486,7 +486,8 @@ class StartTests(SqlCase):
     """Of the servers: what is wrong with the settings is told, and a server that is down is not."""
 
     @pytest.fixture(autouse=True)
-    def _servers(self, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    def _servers(self, request: pytest.FixtureRequest, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        self.capfd = capfd
         self.sites = [
             SqlSite(tmp_path, request.getfixturevalue("postgresql")),
             SqlSite(tmp_path, request.getfixturevalue("mariadb")),
@@ -513,6 +514,7 @@ class StartTests(SqlCase):
                 way |= {"user": "postgres", "password": None}
             checker = await self.check(site, **way)
             assert await checker.requestAvatarId(Password(b"alice", b"x")) == b"alice"
+            assert self.capfd.readouterr().err == ""  # libpq has opinions on password files
 
     async def test_tls_is_verified(self) -> None:
         for site in self.sites:
