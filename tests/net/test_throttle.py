@@ -519,6 +519,16 @@ def test_the_networks_of_a_user_are_so_many_and_the_last_ones() -> None:
     assert door.memories or [len(each) for each in known.values()] == [KNOWN_NETWORKS]
 
 
+def test_a_network_that_is_used_again_is_not_the_oldest() -> None:
+    door = Door()
+    networks = [f"203.0.113.{n}" for n in range(KNOWN_NETWORKS)]
+    for network_ in [*networks, networks[0], "192.0.2.1"]:
+        door.try_(network_, "alice", right=True)
+    door.try_("198.51.100.1", "alice")
+    assert door.try_(networks[0], "alice", right=True) == ["right"]
+    assert door.try_(networks[1], "alice", right=True) == []
+
+
 @ALONE
 def test_the_users_that_are_known_are_so_many_and_strangers_push_out_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mailserver.net.regulars.KNOWN_USERS", 10)

@@ -10,10 +10,14 @@ import pytest
 from twisted.internet.task import Clock
 
 from mailserver.interfaces import User
+from mailserver.net.common import memory as memory_module
 from mailserver.net.common.delays import CommonDelays
 from mailserver.net.common.memory import CommonMemory, make
 from mailserver.net.common.places import CommonPlaces
+from mailserver.net.common.regulars import CommonRegulars
+from mailserver.net.common.table import WAYS, Shape
 from mailserver.net.common.throttle import CommonThrottle
+from mailserver.net.regulars import Visitor
 from tests.net.common.views import view
 
 PROCESSES = 4
@@ -70,6 +74,41 @@ def test_no_failure_is_lost_between_processes(descriptor: int) -> None:
     lanes = CommonThrottle(Clock(), 0, look(descriptor, 0)).attempt("192.0.2.0", "alice").lanes
     assert lanes[1].failures == PROCESSES * guesses
     assert look(descriptor, 1).lanes.used == 10
+
+
+def test_who_needs_two_lanes_never_waits_for_one_who_waits_for_him(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory_module, "LANES", Shape(2 * WAYS, 24, counts=2))  # so that all need the same two locks
+    descriptor = make(PROCESSES, 1000)
+
+    def guess(memory: CommonMemory) -> None:
+        throttle = CommonThrottle(Clock(), 0, memory)
+        for number in range(3000):
+            throttle.attempt(f"192.0.2.{number % 7}", f"user{number % 5}").failed()
+
+    try:
+        together(descriptor, guess)  # the kernel would refuse a lock to one of those who wait for one another
+    finally:
+        os.close(descriptor)
+
+
+def test_no_network_of_a_user_is_lost_between_processes(descriptor: int) -> None:
+    users = 400
+
+    def log_in(memory: CommonMemory) -> None:
+        regulars, number = CommonRegulars(memory, Clock()), memory.lanes._number
+        for user in range(users):
+            for network in range(4):
+                regulars.welcome(Visitor(f"192.0.{number}.{network}", f"user{user}", f"user{user}"))
+
+    together(descriptor, log_in)
+    known = CommonRegulars(look(descriptor, 0), Clock())
+    everywhere = [f"192.0.{number}.{network}" for number in range(PROCESSES) for network in range(4)]
+    lost = [
+        user for user in range(users) for each in everywhere if Visitor(each, f"user{user}", f"user{user}") not in known
+    ]
+    assert lost == []
 
 
 def test_no_two_processes_try_the_same_user_at_once(descriptor: int) -> None:

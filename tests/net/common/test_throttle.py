@@ -16,7 +16,7 @@ from mailserver.net import throttle as model
 from mailserver.net.common import memory as memory_module
 from mailserver.net.common.memory import CommonMemory, make
 from mailserver.net.common.table import WAYS, Shape
-from mailserver.net.common.throttle import LOOK_AGAIN_SECONDS, LOOKS, CommonThrottle
+from mailserver.net.common.throttle import LOOK_AGAIN_SECONDS, LOOKS, STEP_SECONDS, WAITING, CommonThrottle
 from mailserver.net.throttle import AT_ONCE, LONGEST_SECONDS, PATIENCE_SECONDS, REMEMBERED_SECONDS, Attempt, Throttle
 from tests.net.common.views import view, views
 
@@ -97,6 +97,17 @@ def test_a_lane_that_another_process_has_closed_meanwhile_is_waited_for_too(hous
     assert waiting.granted.called
 
 
+def test_the_next_turn_is_the_newcomer_s_in_whatever_process_he_waits() -> None:
+    with views(3) as memories:
+        house = House(memories)
+        house.fail(0, "192.0.2.1", "alice")
+        guessers = [house.throttles[n % 2].attempt("192.0.2.2", "alice") for n in range(6)]
+        newcomer = house.throttles[2].attempt("192.0.2.3", "alice")
+        house.clock.advance(2)
+        house.clock.pump([STEP_SECONDS / 2] * 20)
+        assert (newcomer.granted.called, any(attempt.granted.called for attempt in guessers)) == (True, False)
+
+
 def test_many_whose_lanes_others_have_closed_keep_nobody_from_the_lock_and_get_their_turn(house: House) -> None:
     house.fail(0, "192.0.2.1", "alice")
     waiting = [house.throttles[0].attempt(f"198.51.100.{n}", "alice") for n in range(LOOKS * 2)]
@@ -130,9 +141,18 @@ def test_a_process_that_is_killed_in_the_middle_of_an_attempt_has_failed_at_it_a
         # One failure at the address, whoever there tried: it is held for no more than two seconds at a time.
         for n in range(5):
             again = successor.attempt("192.0.2.1", f"other{n}")
-            assert again.turn is None
+            assert (again.turn, again.lanes[0].failures) == (None, 1)
             again.succeeded()
             house.clock.advance(2)
+
+
+def test_those_who_waited_in_a_process_that_was_killed_wait_no_more() -> None:
+    with dying() as (descriptor, house):
+        house.fail(1, "192.0.2.1", "alice")
+        house.throttles[0].attempt("192.0.2.2", "alice")
+        assert len(view(descriptor, 0).lanes.counted(WAITING)) == 2
+        CommonThrottle(house.clock, 2, view(descriptor, 0))
+        assert view(descriptor, 0).lanes.counted(WAITING) == []
 
 
 def test_what_a_killed_process_knew_is_known_to_its_successor() -> None:
