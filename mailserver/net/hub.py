@@ -52,11 +52,13 @@ class Hub:
     It is in the reactor, and has a descriptor, while it has sockets. The reactor's end is the end of their connections.
     """
 
-    __slots__ = ("_epoll", "_members", "_reactor", "_wanted", "shared")
+    __slots__ = ("_epoll", "_members", "_reactor", "_wanted", "shared", "turns")
 
     def __init__(self, reactor: Any) -> None:
         self.shared = False
         """Whether the process was forked: then its child, such as one of a checker's, may hold each of the sockets, too."""
+        self.turns = 0
+        """How often it was called so far; a port sees by it whether connections arrive without a pause."""
         self._reactor = reactor
         self._epoll: Any = None
         self._members: dict[int, Any] = {}
@@ -127,6 +129,7 @@ class Hub:
 
     def doRead(self) -> None:
         """Serve a batch of the sockets that are ready, each once."""
+        self.turns += 1
         find: Callable[[int], Any] = self._members.get
         for fd, events, member in [(fd, events, find(fd)) for fd, events in self._epoll.poll(0, BATCH)]:
             if member is None or member is not find(fd):

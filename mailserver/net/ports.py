@@ -73,9 +73,11 @@ class Port(tcp.Port):
 
     transport: Any = Transport
     factory: Any
+    reactor: Any
     restrains = False
     """Whether connections are born with a bound of STRANGER_OCTETS on what waits, unsent, in the kernel."""
     _pace = 1.0
+    _turn = 0
 
     def createInternetSocket(self) -> socket.socket:
         """Make the socket to listen with: what it is told here, all accepted sockets inherit, for no system call."""
@@ -92,7 +94,8 @@ class Port(tcp.Port):
             self.restrains = bound == STRANGER_OCTETS
 
     def doRead(self) -> None:
-        """Accept connections, up to a bound that grows while it is reached: a vain accept costs as much as a send."""
+        """Accept connections, up to a bound that grows while each turn reaches it: a vain accept costs as much as a send."""
+        before, self._turn = self._turn, self.reactor.turns
         accept = cast(Any, self.socket)._accept  # the public `accept` looks up enumerations for 4 us
         for count in range(int(self._pace)):
             try:
@@ -104,7 +107,8 @@ class Port(tcp.Port):
                 super().doRead()
                 return
             self._begin(socket.SocketType(self.addressFamily, self.socketType, 0, fd), client)
-        self._pace = min(self._pace * 1.25, ACCEPTS)  # of single connections one in five meets a vain accept
+        if self._turn == before + 1:  # one that came alone was served in turns between
+            self._pace = min(self._pace * 1.25, ACCEPTS)
 
     def _begin(self, skt: Any, client: Any) -> None:
         """Make the connection of an accepted socket; a fault ends it, and no other."""
