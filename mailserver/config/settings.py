@@ -61,6 +61,8 @@ class Auth:
     """Other mechanisms for some endpoints of `listen`: `"tcp:110" = ["SCRAM-SHA-256"]`."""
     masters: tuple[str, ...] = ()
     """Users who may log in for others, by SASL's authorization identity; the log has both names."""
+    policy_url: str = field(default="", repr=False)  # it may hold a password
+    """A policy server such as weakforced, asked before each login and told after it; empty: none, the throttle suffices."""
 
     @property
     def mechanism_lists(self) -> Mapping[Key, tuple[str, ...]]:
@@ -142,6 +144,11 @@ class Retention:
     """Time from a login to the user's next one; earlier ones are refused. Users' own delays come first. 0: none."""
     longest_login_delay_seconds: int = at_least(0, 0)
     """The longest of the users' own delays, to announce before the login (RFC 2449); 0: no user has a longer one."""
+
+    @property
+    def announced_login_delay(self) -> int:
+        """The delay before the login: no user's may be longer (RFC 2449 section 6.5)."""
+        return max(self.login_delay_seconds, self.longest_login_delay_seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

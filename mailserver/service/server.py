@@ -6,6 +6,7 @@ Each process that serves has one: a single process, or each worker process.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -17,7 +18,9 @@ from twisted.logger import Logger
 from mailserver.auth import Accounts, MailboxRealm, Users, make_oracle, make_portal
 from mailserver.config.problems import Problems
 from mailserver.config.settings import Config
+from mailserver.errors import Unusable
 from mailserver.interfaces import IDelays, IPrivileged, IStore
+from mailserver.modules import why_not
 from mailserver.names import Names
 from mailserver.net.common.memory import CommonMemory
 from mailserver.service.census import CensusLog
@@ -78,11 +81,27 @@ class Server:
             self._entrance = make_entrance(
                 config.auth.masters, naming, checkers, store, kerberos, delays=memories.delays
             )
+            with problems.collect("auth.policy_url"):
+                self._guard(config.auth.policy_url)
             named = chain.from_iterable(config.auth.mechanism_lists.values())
             self._census = CensusLog(self._entrance.oracle, named, problems)
             self.parts.add(self._census, "auth.mechanisms")
         self.parts.add(self._listeners, "listen")
         self.parts.add(ShortPauses(), "listen")
+
+    def _guard(self, policy_url: str) -> None:
+        """Put a policy server in front of the portal, where one is configured. Errors: Unusable."""
+        if not policy_url:
+            return
+        try:
+            import treq  # noqa: F401 - to distinguish its absence from a fault of our module that imports it
+        except ImportError as error:
+            raise Unusable(f"a policy server needs more: {why_not(error, 'oauth')}") from None
+        from mailserver.auth.policy import Policy  # it imports an HTTP client, which few servers need
+
+        policy = Policy(policy_url, self._reactor)
+        self._entrance = replace(self._entrance, portal=policy.guard(self._entrance.portal))
+        self.parts.add(policy, "auth.policy_url")
 
     async def start(self) -> None:
         """Read and check everything. Errors: ConfigError with all problems; faults. Then nothing is left running."""

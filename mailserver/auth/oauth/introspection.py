@@ -119,7 +119,7 @@ class Introspection:
             auth=credentials if settings.client_id else None,
             allow_redirects=False,  # only the configured URL may see the token
         )
-        body = _Body()
+        body = Body()
         response.deliverBody(body)
         data = await body.whole
         if response.code != OK:
@@ -141,7 +141,7 @@ def _read(data: bytes) -> Mapping[str, object] | None:
     raise InvalidAnswer("it does not say whether the token is active")
 
 
-class _Body(Protocol):
+class Body(Protocol):
     """Collects a response's body, up to `MAX_OCTETS`."""
 
     transport: Any  # of an HTTP response

@@ -77,13 +77,13 @@ def _contradictions(settings: OAuthSettings) -> Iterator[tuple[Key, str]]:
         yield (), "nothing could verify a token: give keys, or introspection, or both"
     if settings.keys and not (settings.issuer and settings.audience):
         yield ("keys",), "keys need an issuer and an audience: else a token for any other service would do"
-    if settings.introspection and not _private(settings.introspection):
+    if settings.introspection and not is_private(settings.introspection):
         yield ("introspection",), "introspection must be an https: URL: tokens and the secret go there"
     if not settings.algorithms:
         yield ("algorithms",), f"algorithms must be a list out of {', '.join(get_args(Algorithm))}"
 
 
-def _private(url: str) -> bool:
+def is_private(url: str) -> bool:
     """Whether nobody can listen on the way: TLS, or this machine."""
     parts = urlsplit(url)
     if parts.scheme == "https":
