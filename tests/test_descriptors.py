@@ -16,7 +16,7 @@ FOR_LIFE = {
     *(("service/worker.py", name) for name in ("fdopen", "dup")),
     ("demo/user.py", "pipe"),
     *(("service/logpipe.py", name) for name in ("dup", "open", "socket")),
-    *(("pam/keeper.py", name) for name in ("socket", "socketpair")),
+    ("pam/keeper.py", "socket"),
     ("auth/pam/line.py", "socketpair"),
 }
 """Opened once, and used for as long as the process lives: its log, the demonstration's pipe to its child, and the lines to PAM."""

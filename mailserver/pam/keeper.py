@@ -82,25 +82,36 @@ class Keeper:
     def serve(self, *, anew: bool) -> None:
         """Answer until the lines end."""
         woken, wakes = socket.socketpair()
-        for each in (woken, wakes):
-            each.setblocking(False)
-        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-        signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
-        for line in self.lines if anew else ():
-            say(line, {"verdict": "lost"})  # what was asked of the process before this one
-        open_lines = True
-        while open_lines:
-            busy = {child.line for child in self.children.values()}
-            free = [line for line in self.lines if line not in busy]
-            for each in select.select([woken, *free], [], [], self._patience())[0]:
-                if each is not woken:
-                    open_lines = self._take(each) and open_lines
-                else:
-                    woken.recv(LONGEST)
-            self._kill()
-            self._reap()
-        for pid in self.children:
-            end(pid)
+        try:
+            for each in (woken, wakes):
+                each.setblocking(False)
+            signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+            signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
+            for line in self.lines if anew else ():
+                say(line, {"verdict": "lost"})  # what was asked of the process before this one
+            while self._turn(woken):
+                pass
+            for pid in self.children:
+                end(pid)
+                os.waitpid(pid, 0)
+        finally:
+            signal.set_wakeup_fd(-1)
+            woken.close()
+            wakes.close()
+
+    def _turn(self, woken: socket.socket) -> bool:
+        """Wait for a request, the end of a child or the end of a child's time; False at the end of the lines."""
+        busy = {child.line for child in self.children.values()}
+        free = [line for line in self.lines if line not in busy]
+        ended = False
+        for each in select.select([woken, *free], [], [], self._patience())[0]:
+            if each is woken:
+                woken.recv(LONGEST)
+            elif not self._take(each):
+                ended = True
+        self._kill()
+        self._reap()
+        return not ended
 
     def _patience(self) -> float | None:
         """The seconds until the first child is late."""
