@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from mailserver.config.problems import Problems
 from mailserver.config.reading import Misread, decode
 from mailserver.config.settings import Tls
 from mailserver.interfaces import IPart
+from mailserver.service import certificates
 from mailserver.service.certificates import Certificates
 from mailserver.tls.certificates import CertificateError, self_signed
 
@@ -77,3 +79,16 @@ class CertificatesTests(TestCase):
         part = Certificates(Tls(certificate="/nowhere", key="/nowhere"), Problems.after(misread.value))
         await part.start(reactor)
         assert part.store is None
+
+    async def test_a_file_of_tickets_is_refused_where_keys_cannot_be_set_and_else_all_is_as_before(self) -> None:
+        self.write("one.example.org")
+        self.patch(certificates, "can_set_ticket_keys", lambda: False)
+        part = Certificates(replace(self.settings, ticket_file=f"{self.folder}/tickets"), Problems())
+        with pytest.raises(CertificateError, match=r"leave tls\.ticket_file out"):
+            await part.start(reactor)
+        assert not threads()
+        plain = Certificates(self.settings, Problems())
+        await plain.start(reactor)
+        self.addCleanup(plain.stop)
+        assert plain.store is not None
+        assert plain.store.loaded.tickets is None

@@ -15,8 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from mailserver.tls.context_control import can_set_ticket_keys
 from tests.servers import Server, Site
 from tests.service.test_workers import halt, pids
+
+pytestmark = pytest.mark.skipif(not can_set_ticket_keys(), reason="this OpenSSL takes no keys")
 
 VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
 
