@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import warnings
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -36,7 +37,11 @@ def look(descriptor: int, number: int) -> CommonMemory:
 
 def child(act: Callable[[], object]) -> int:
     """Fork a process that does this and no more."""
-    pid = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # of threads that other tests have left; the child needs none
+        pid = os.fork()
     if pid:
         return pid
     try:
