@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import subprocess
@@ -38,6 +39,7 @@ def probe() -> str:
     if compiler is None:
         absent("gcc is missing: apt-get install gcc")
     folder = tempfile.mkdtemp(prefix="mailserver-pam-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     made = f"{folder}/probe.so"
     subprocess.run([str(compiler), "-shared", "-fPIC", "-o", made, PROBE], check=True)
     os.chmod(folder, 0o755)  # noqa: PTH101 - a string is what the stack needs
