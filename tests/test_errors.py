@@ -25,11 +25,12 @@ def family(base):
 
 def made(kind):
     """One of this class."""
-    return kind(37, "for the log alone") if kind is errors.TicketRefused else kind()
+    given = {errors.TicketRefused: (37, "for the log alone"), errors.LoginTooSoon: (60,)}
+    return kind(*given.get(kind, ()))
 
 
 OURS = [kind for kind in family(Refusal) if kind.__module__.startswith("mailserver.")]
-CODES = {b"", b"AUTH", b"IN-USE", b"SYS/TEMP", b"SYS/PERM"}
+CODES = {b"", b"AUTH", b"IN-USE", b"LOGIN-DELAY", b"SYS/TEMP", b"SYS/PERM"}
 
 
 @pytest.mark.parametrize("kind", OURS)

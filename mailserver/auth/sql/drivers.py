@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -13,6 +11,7 @@ from mailserver.auth.sql.links import Link
 from mailserver.auth.sql.settings import SCHEMES_OF_URLS, SqlSettings
 from mailserver.errors import Unusable
 from mailserver.modules import why_not
+from mailserver.toml_text import Document
 
 EXTRAS: Final[Mapping[str, str]] = {"postgresql": "postgresql", "mysql": "mysql", "sqlite": ""}
 
@@ -34,9 +33,9 @@ def load(path: str) -> None:
     are there are imported.
     """
     try:
-        data: dict[str, Any] = tomllib.loads(Path(path).read_text("utf-8"))
+        data = Document.read(path).data
         kind = SCHEMES_OF_URLS.get(urlsplit(str(data.get("url", ""))).scheme) or data.get("kind")
-    except (OSError, ValueError, RecursionError):
+    except (Unusable, ValueError):  # the latter by a URL that is none
         kind = None
     for each in [kind] if isinstance(kind, str) and kind in EXTRAS else EXTRAS:
         try:

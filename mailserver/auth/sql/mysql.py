@@ -75,19 +75,12 @@ class MySQLLink:
     def _way(self) -> socket.socket:
         """A connected socket. Errors: OSError."""
         settings = self._settings
-        if settings.socket:
-            way = socket.socket(socket.AF_UNIX)
-            try:
-                way.settimeout(settings.connect_seconds)
-                way.connect(settings.socket)
-            except OSError:
-                way.close()
-                raise
-        else:
-            way = socket.create_connection((settings.host, settings.port or 3306), settings.connect_seconds)
-            way.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            way.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self._handle = way.dup()  # TLS would take the descriptor out of `way`
+        way = _over_unix(settings) if settings.socket else _over_tcp(settings)
+        try:
+            self._handle = way.dup()  # TLS would take the descriptor out of `way`
+        except BaseException:
+            way.close()
+            raise
         return way
 
     def columns(self, statement: Statement) -> tuple[str, ...]:
@@ -168,3 +161,25 @@ def _trouble(error: pymysql.MySQLError) -> Trouble:
 
 
 link = MySQLLink
+
+
+def _over_unix(settings: SqlSettings) -> socket.socket:
+    way = socket.socket(socket.AF_UNIX)
+    try:
+        way.settimeout(settings.connect_seconds)
+        way.connect(settings.socket)
+    except BaseException:
+        way.close()
+        raise
+    return way
+
+
+def _over_tcp(settings: SqlSettings) -> socket.socket:
+    way = socket.create_connection((settings.host, settings.port or 3306), settings.connect_seconds)
+    try:
+        way.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        way.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    except BaseException:
+        way.close()
+        raise
+    return way
