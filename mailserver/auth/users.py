@@ -170,7 +170,6 @@ class Users:
             listeners=allowed.listeners,
             read_only=account.read_only or allowed.read_only,
             login_delay=allowed.login_delay,
-            secret=allowed.secret,
             account=of_many,
         )
 

@@ -222,6 +222,16 @@ class MaildropsOfAnAccount(AccountsCase):
             with pytest.raises(UnauthorizedLogin):
                 await self.opened(name, peer)
 
+    async def test_an_app_password_of_the_account_or_of_one_s_own_is_for_its_listeners_alone(self) -> None:
+        lines = (
+            b"vision25:{PLAIN}host::::/home/vision25::app_password=desk:pop3s::{PLAIN}a\n"
+            b"mary@vision25:{PLAIN}hers::::::app_password=phone:pop3s::{PLAIN}b\n"
+        )
+        accounts = Accounts(NAMES, [await self.checker(lines)])
+        for name, password, secret in ((b"john@vision25", b"a", "desk"), (b"mary@vision25", b"b", "phone")):
+            taken: Any = await accounts.requestAvatarId(Password(name, password))
+            assert (taken, taken.user.secret, taken.user.listeners) == (name, secret, {"pop3s"})
+
     async def test_others_open_what_is_theirs(self) -> None:
         assert await self.opened(b"alice", "") == User("alice", home="/home/alice")
         assert await self.opened(b"alice", "", await self.checker(EXTRA)) == User("alice", home="/home/alice")

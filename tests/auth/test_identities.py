@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import LoginFailed, UnauthorizedLogin
 from twisted.cred.portal import Portal
 from twisted.internet import reactor
@@ -26,7 +27,7 @@ from mailserver.credentials import (
     VerifiedIdentity,
 )
 from mailserver.errors import TemporaryFailure
-from mailserver.interfaces import IMaildrop, IUsers, Mind, User
+from mailserver.interfaces import IMaildrop, IUsers, Mind, User, UserId
 from tests.auth.kerberos.realms import NameRealm, Store
 
 LINES = b"alice:{PLAIN}a\nboss:{PLAIN}b\nbob:{PLAIN}c\n"
@@ -110,6 +111,26 @@ class MasterTests(PortalCase):
         portal = self.portal(("boss",))
         for proof in (Password(b"boss", b"b"), VerifiedIdentity(b"boss")):
             assert await portal.login(ActingFor(proof, b"alice"), None) == Acting("alice", "boss")
+
+    async def test_an_app_password_of_a_master_is_for_its_listeners_whoever_has_read_the_master(self) -> None:
+        class Knowing:
+            """Verifies the master's app password, and does not ensure that no other checker knows the master."""
+
+            credentialInterfaces = (IUsernamePassword,)  # noqa: N815 - ICredentialsChecker names it so
+
+            def requestAvatarId(self, credentials: Any) -> UserId:
+                proved = User("boss", secret="desk", listeners=frozenset({"pop3s"}))
+                return UserId(credentials.username, proved)
+
+        acting = await make_portal(NameRealm(), [Knowing()], ["boss"]).login(
+            ActingFor(Password(b"boss", b"x"), b"alice"), None
+        )
+        realm = MailboxRealm(Store())
+        mind = Mind("192.0.2.1", tls=True, listener="pop3s")
+        await realm.requestAvatar(acting, mind, IMaildrop)
+        assert mind.terms.secret == "desk"
+        with pytest.raises(UnauthorizedLogin):
+            await realm.requestAvatar(acting, Mind("192.0.2.1", tls=True, listener="pop3"), IMaildrop)
 
     async def test_nobody_else_may(self) -> None:
         portal = self.portal(("boss", "nobody"))

@@ -11,6 +11,7 @@ import pytest
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
+from mailserver.auth import verifying as module
 from mailserver.auth.entry import Entry, Stored, both, by_app, read_listeners
 from mailserver.auth.schemes import Secret, read_secret
 from mailserver.auth.verified import VerifiedPasswords
@@ -121,6 +122,15 @@ class AppPasswordTests(VerifyingCase):
             assert await keys == await unknown
         key = self.verifying.digest_key(b"alice", b"r", entry)
         assert key == self.verifying.digest_key(b"alice", b"r", UNKNOWN)
+
+    async def test_contexts_of_cram_md5_take_the_same_work_for_an_unknown_user(self) -> None:
+        made: list[bytes] = []
+        self.patch(module, "hmac_md5", lambda states, _: made.append(states) or b"")
+        credentials = CramMd5(b"alice", b"<1@h>", b"c" * 32)
+        for entry in (UNKNOWN, Entry(ALICE, clear("own"))):
+            with pytest.raises(LoginRefused):
+                self.verifying.digest(credentials, entry, Others(contexts=True))
+        assert made == made[:1] * 2
 
 
 def test_a_user_with_app_passwords_can_use_what_each_secret_can_serve() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from twisted.internet import reactor
+from twisted.internet.task import Clock
 
 import mailserver
 from mailserver.config.kinds import KINDS
@@ -19,6 +20,7 @@ from mailserver.config.reading import decode
 from mailserver.config.settings import Config
 from mailserver.service.listeners import Listeners
 from mailserver.service.server import Server
+from tests.net.sessions import Talk
 
 PACKAGE = Path(mailserver.__file__).parent
 
@@ -74,6 +76,15 @@ def test_what_follows_from_the_settings_is_worked_out_once() -> None:
         sys.setprofile(None)
     assert made == {"naming": 1}
     assert calls - made == {"naming": 1}  # an endpoint may have a domain of its own
+
+
+def test_what_capa_says_of_delays_comes_from_the_settings() -> None:
+    settings = {"listen": {"pop3": ["tcp:0"]}, "auth": {"checkers": ["memory:a:b"]}, "store": {"url": "memory:"}}
+    config = decode({**settings, "retention": {"login_delay_seconds": 60, "longest_login_delay_seconds": 900}})
+    factory: Any = Server(config, Clock(), Problems(config.places)).factory("pop3", "tcp:0")
+    talk = Talk(factory, logged_in=False)
+    talk.say(b"CAPA\r\n")
+    assert b"\r\nLOGIN-DELAY 900 USER\r\n" in talk.heard()
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)

@@ -15,13 +15,14 @@ import pytest
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from mailserver.asker import asked_by
-from mailserver.auth.pam.checker import PamUsers
-from mailserver.auth.pam.line import LOST, Lines
+from mailserver.auth.pam.checker import LONGEST_DELAY, PamUsers
+from mailserver.auth.pam.line import LOST, SLOW, Lines
 from mailserver.auth.pam.link import MAX_WAITING, SHARE, PamUnusable
 from mailserver.auth.pam.options import Options
 from mailserver.credentials import Password
@@ -205,13 +206,14 @@ class PamUsersTests(PamCase):
                 await checker.requestAvatarId(ALICE)
 
     async def test_modules_may_have_a_refusal_held_back_and_no_process_waits_for_it(self) -> None:
-        checker = await self.checker(of_probe(self.folder(), "result=7 delay=1000"), processes=1)
-        before = set(map(id, reactor.getDelayedCalls()))  # type: ignore[attr-defined]  # it provides IReactorTime
-        refused = checker.requestAvatarId(ALICE)
+        checker = await self.checker(of_probe(self.folder(), "result=7 delay=60000000"), processes=1)
+        checker._reactor = clock = Clock()
+        ended: list[Any] = []
+        checker.requestAvatarId(ALICE).addBoth(ended.append)
         await checker.lookup("alice")  # by the one process that there may be
-        held = [call for call in reactor.getDelayedCalls() if id(call) not in before]  # type: ignore[attr-defined]
-        assert held or refused.called
-        await self.refusal(refused)
+        assert not ended
+        clock.advance(LONGEST_DELAY)
+        assert ended[0].check(LoginRefused)
 
     async def test_the_numbers_are_those_of_the_library(self) -> None:
         libraries = Libraries()
@@ -306,12 +308,22 @@ class TroubleTests(PamCase):
     async def test_a_module_that_hangs_is_killed_at_the_end_of_the_time(self) -> None:
         folder = self.folder()
         with fifo(folder) as (path, _):
-            stack = of_probe(folder, f"record={folder}/record", f"only=mallory wait={path}")
+            stack = of_probe(folder, f"record={folder}/record", f"only=mallory fork={folder}/fork wait={path}")
             checker = await self.checker(stack, processes=1, timeout=1)
             assert await self.troubled(checker, Password(b"mallory", b"x")) == ["a module did not answer in time"]
-            pid = int((folder / "record").read_text().partition("|")[0])
-            assert not alive(pid)
+            pids = [int((folder / name).read_text().partition("|")[0]) for name in ("record", "fork")]
+            eventually(lambda: not any(map(alive, pids)), lambda: f"one of {pids} runs")
             assert await checker.requestAvatarId(ALICE) == b"alice"
+
+    async def test_what_nobody_waits_for_any_more_is_not_asked(self) -> None:
+        folder = self.folder()
+        checker = await self.checker(of_probe(folder, f"record={folder}/record"), processes=1, timeout=1)
+        pid = second(checker)
+        os.kill(pid, signal.SIGSTOP)
+        assert await self.troubled(checker) == [SLOW]
+        os.kill(pid, signal.SIGCONT)
+        assert await checker.requestAvatarId(Password(b"bob", b"x")) == b"bob"
+        assert [line.split("|")[1] for line in (folder / "record").read_text().splitlines()] == ["bob"]
 
     async def test_one_address_has_its_share_of_what_waits(self) -> None:
         folder = self.folder()
