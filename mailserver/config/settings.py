@@ -145,11 +145,6 @@ class Retention:
     longest_login_delay_seconds: int = at_least(0, 0)
     """The longest of the users' own delays, to announce before the login (RFC 2449); 0: no user has a longer one."""
 
-    @property
-    def announced_login_delay(self) -> int:
-        """The delay before the login: no user's may be longer (RFC 2449 section 6.5)."""
-        return max(self.login_delay_seconds, self.longest_login_delay_seconds)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
