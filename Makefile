@@ -43,6 +43,7 @@ crash: $(VENV)/.dev  ## kill the server hundreds of times, and count the message
 bench: $(VENV)/.dev  ## measure us beside other servers, or alone (see docs/performance.md)
 	@mkdir -p var/bench
 	@$(BIN)/python bench/compare.py --json var/bench/run.json
+	@$(BIN)/python bench/checkers.py --json var/bench/checkers.json
 	@$(BIN)/python bench/growth.py --json var/bench/growth.json --plot var/bench/growth.svg
 	@$(BIN)/python bench/report.py var/bench/run.json --growth var/bench/growth.json
 
