@@ -21,6 +21,7 @@ from mailserver.modules import why_not
 from mailserver.names import user_name
 
 if TYPE_CHECKING:
+    from mailserver.auth.ldap.checker import LdapUsers
     from mailserver.auth.oauth.checker import OAuthTokens
     from mailserver.auth.sql.checker import SqlUsers
 
@@ -240,6 +241,34 @@ class SqlFactory:
         except DriverMissing as error:
             raise InvalidAuthArgumentString(f"sql needs more: {error}") from None
         return SqlUsers(path)
+
+
+LDAP_HELP = """
+Users of a directory: OpenLDAP, Active Directory or others. A TOML file says
+where it is, how a password is proved, and what the attributes are called.
+
+  ldap:/etc/mailserver/ldap.toml
+
+See docs/users-ldap.md.
+"""
+
+
+@implementer(ICheckerFactory, IPlugin)
+class LdapFactory:
+    """Makes an `LdapUsers` of ``ldap:/path``. The service starts it."""
+
+    authType = "ldap"
+    authHelp = LDAP_HELP
+    argStringFormat = "Location of a TOML file."
+    credentialInterfaces = (IUsernamePassword,)
+
+    def generateChecker(self, argstring: str) -> LdapUsers:
+        """The checker; its file is read when it starts."""
+        if not argstring.strip():
+            raise InvalidAuthArgumentString("ldap needs the location of a file: ldap:/path")
+        from mailserver.auth.ldap.checker import LdapUsers  # few servers need it
+
+        return LdapUsers(argstring.strip())
 
 
 def _installed_reactor() -> Any:

@@ -13,6 +13,7 @@ from twisted.cred.strcred import StrcredException, findCheckerFactory
 
 from mailserver.auth import Hashing, PasswordFile
 from mailserver.auth.dovecot.checker import DovecotAuth
+from mailserver.auth.ldap.checker import LdapUsers
 from mailserver.auth.pam.checker import PamUsers
 from mailserver.auth.sql.checker import SqlUsers
 from mailserver.config.checks import unknown_kind
@@ -29,7 +30,7 @@ def make_checkers(descriptions: Iterable[str], naming: Names | None, problems: P
         with problems.collect("auth.checkers"):
             checker = make_checker(description)
             checkers.append(checker)
-            if isinstance(checker, PasswordFile | SqlUsers):
+            if isinstance(checker, LdapUsers | PasswordFile | SqlUsers):
                 checker.naming, checker.hashing = naming or checker.naming, hashing
             elif isinstance(checker, DovecotAuth | PamUsers):
                 checker.naming = naming or checker.naming

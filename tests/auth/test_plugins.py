@@ -12,7 +12,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from mailserver.auth.dovecot.checker import DovecotAuth, DovecotUsers
-from mailserver.auth.plugins import DovecotAuthFactory, OAuthFactory, PasswordFileFactory
+from mailserver.auth.plugins import DovecotAuthFactory, LdapFactory, OAuthFactory, PasswordFileFactory
 from mailserver.credentials import IBearerToken, Password
 from mailserver.interfaces import IPart
 
@@ -92,3 +92,14 @@ class OAuthFactoryTests(TestCase):
         sys.modules["treq"] = None  # type: ignore[assignment]  # so Python remembers that there is none
         with pytest.raises(InvalidAuthArgumentString, match=r"pip install twisted-mailserver\[oauth\]"):
             OAuthFactory().generateChecker("/etc/mailserver/oauth.toml")
+
+
+class LdapFactoryTests(TestCase):
+    def test_it_makes_a_checker_that_the_service_starts(self) -> None:
+        factory = LdapFactory()
+        verifyObject(ICheckerFactory, factory)
+        checker = factory.generateChecker("/etc/mailserver/ldap.toml")
+        assert IPart.providedBy(checker)
+        assert repr(checker) == "LdapUsers('/etc/mailserver/ldap.toml')"
+        with pytest.raises(InvalidAuthArgumentString, match="ldap:/path"):
+            factory.generateChecker(" ")

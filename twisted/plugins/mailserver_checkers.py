@@ -6,6 +6,7 @@ Apart from the command, because only programs that look for checkers need to imp
 from mailserver.auth.plugins import (
     DovecotAuthFactory,
     KerberosPasswordFactory,
+    LdapFactory,
     OAuthFactory,
     PamFactory,
     PasswordFileFactory,
@@ -15,6 +16,7 @@ from mailserver.auth.plugins import (
 passwd_file = PasswordFileFactory()
 dovecot_auth = DovecotAuthFactory()
 kerberos_password = KerberosPasswordFactory()
+ldap = LdapFactory()
 oauth2 = OAuthFactory()
 sql = SqlFactory()
 pam = PamFactory()

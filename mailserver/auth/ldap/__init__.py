@@ -1,0 +1,1 @@
+"""Users in a directory, asked by LDAP: OpenLDAP, Active Directory and others."""
