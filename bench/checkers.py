@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Measure what a login costs by each kind of users (a file, databases, PAM, Dovecot's auth service), each with a server of its own, in one run.
+"""Measure what a login costs by each kind of users (a file, databases, a directory, PAM, Dovecot), each with a server of its own, in one run.
 
     bench/checkers.py [--logins 500] [--rounds 5] [--json FILE]
 
-It prints the CPU of the server for a session of login, STAT and QUIT, and that of all others for the same: the database, the
+It prints the CPU of the server for a session of login, STAT and QUIT, and that of all others for the same: the database or directory, the
 processes that ask PAM, or Dovecot. All passwords are plain text, so no hash hides the difference. Machines are shared and noisy: quote the
 ratios of one run, never a figure alone. What is not installed is left out, and told.
 """
@@ -27,6 +27,8 @@ sys.path.insert(0, str(HERE.parents[1]))
 import pytest  # noqa: E402 - as below
 
 from tests.auth.dovecot.dovecots import Dovecot, password  # noqa: E402 - as below
+from tests.auth.ldap.checkers import COMPARE, SEARCH  # noqa: E402 - as below
+from tests.auth.ldap.slapd import PASSWORD, SERVICE, Slapd  # noqa: E402 - as below
 from tests.auth.pam.stacks import of_matrix  # noqa: E402 - as below
 from tests.auth.sql.sites import SqlSite  # noqa: E402 - its folder is known since the line before
 from tests.databases import Database, MariaDB, PostgreSQL  # noqa: E402 - as above
@@ -34,7 +36,7 @@ from tests.rawpop3 import RawPOP3  # noqa: E402 - as above
 from tests.servers import Server, Site  # noqa: E402 - as above
 
 TICKS: Final = os.sysconf("SC_CLK_TCK")
-KINDS: Final = ("file", "sqlite", "postgresql", "mariadb", "pam", "dovecot")
+KINDS: Final = ("file", "sqlite", "postgresql", "mariadb", "search", "compare", "pam", "dovecot")
 USERS: Final = 100
 WARMING: Final = 100
 """Logins before the first round: the workers of a pool are there, and what is loaded at the first login is loaded."""
@@ -112,6 +114,25 @@ class Kinds:
         made.insert("users", [{"username": name, "password": "{PLAIN}sesame"} for name in self.names])
         way: dict[str, Any] = {"queries": {"app_passwords": ""}}
         return Case(f"sql: {made.kind}", self.site, f"sql:{made.write(**way)}", database)
+
+    def search(self) -> Case:
+        """OpenLDAP: search the entry, and bind as it."""
+        return self._ldap("search and bind", SEARCH)
+
+    def compare(self) -> Case:
+        """OpenLDAP: search the entry, and verify the secret in it."""
+        return self._ldap("compare", COMPARE)
+
+    def _ldap(self, name: str, settings: str) -> Case:
+        slapd = Slapd()
+        self.stack.callback(slapd.close)
+        base = slapd.people({each.encode(): b"sesame" for each in self.names})
+        path = self.folder() / "ldap.toml"
+        path.touch(mode=0o600)
+        path.write_text(
+            f'servers = ["{slapd.ldapi}"]\n' + settings.format(base=base, service=SERVICE, password=PASSWORD), "utf-8"
+        )
+        return Case(f"ldap: {name}", self.site, f"ldap:{path}", slapd)
 
     def pam(self) -> Case:
         """PAM, with a module that costs as little as one can."""
