@@ -232,6 +232,8 @@ def main(arguments: str) -> int:
     policy = Policy(**json.loads(arguments))
     prepare()
     lines = [socket.socket(fileno=FIRST_LINE + number) for number in range(policy.lines)]
+    for each in lines:
+        each.set_inheritable(False)  # a program that a module starts could answer, or outlive the server with them
     try:
         libraries: Libraries | str = Libraries()
     except (OSError, AttributeError) as error:

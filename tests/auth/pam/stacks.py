@@ -97,6 +97,14 @@ def descriptors(pid: int) -> list[str]:
     return sorted(str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir())
 
 
+def inheritable(pid: int) -> list[int]:
+    """Which of these a program gets that the process starts."""
+    flags = {int(each.name): each.read_text() for each in Path(f"/proc/{pid}/fdinfo").iterdir()}
+    return sorted(
+        number for number, text in flags.items() if not int(text.split("flags:")[1].split()[0], 8) & os.O_CLOEXEC
+    )
+
+
 def core_limit(pid: int) -> list[str]:
     """How large a core file of the process may be."""
     lines = Path(f"/proc/{pid}/limits").read_text().splitlines()

@@ -39,6 +39,7 @@ from tests.auth.pam.stacks import (
     core_limit,
     descendants,
     descriptors,
+    inheritable,
     of_matrix,
     of_probe,
     of_userdb,
@@ -428,6 +429,11 @@ class ProcessTests(PamCase):
         assert opened[:2] == ["/dev/null", "/dev/null"]
         assert len(opened) == 5  # and standard error, and two lines
         assert core_limit(process(checker)) == ["0", "0"]
+
+    async def test_a_program_that_a_module_starts_inherits_no_line(self) -> None:
+        checker = await self.checker(of_matrix(self.folder(), {b"alice": b"tanstaaf"}), processes=2)
+        for pid in (process(checker), second(checker)):
+            assert inheritable(pid) == [0, 1, 2]
 
 
 def pause() -> Deferred[None]:
