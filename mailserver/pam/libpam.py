@@ -106,8 +106,8 @@ class Libraries:
         """The words of a result."""
         return f"{self.c.pam_strerror(None, code).decode('ascii', 'replace')} ({code})"
 
-    def entry(self, name: bytes) -> tuple[int, bytes] | None:
-        """The uid and the home of a system user; None: there is none. Errors: Trouble, where Python's `pwd` would say none."""
+    def entry(self, name: bytes) -> tuple[int, bytes, bytes] | None:
+        """The uid, the home and the own name of a system user; None: there is none. Errors: Trouble, where Python's `pwd` would say none."""
         found, entry, size = POINTER(Passwd)(), Passwd(), ENTRY_OCTETS
         while size <= MOST_OCTETS:
             buffer = ctypes.create_string_buffer(size)
@@ -117,4 +117,4 @@ class Libraries:
             size *= 4
         if code not in {0, ENOENT, ESRCH}:
             raise Trouble(f"getpwnam: {os.strerror(code)}")
-        return (entry.uid, entry.home or b"") if found else None
+        return (entry.uid, entry.home or b"", entry.name or b"") if found else None

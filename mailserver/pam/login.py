@@ -40,6 +40,9 @@ TTY: Final = b"mailserver"
 NO_ENTRY: Final = "the system's list of users has no such name"
 """The hint for the log, because modules do not say whether a user exists."""
 
+Entry = tuple[int, bytes, bytes]
+"""What `Libraries.entry` answers."""
+
 FOLDERS: Final = ("/etc/pam.d", "/usr/lib/pam.d", "/usr/etc/pam.d")
 """Where libpam looks for a service's file; distributions have it look at one or two of them."""
 
@@ -112,10 +115,10 @@ class Login:
     def answer(self) -> dict[str, Any]:
         """Ask PAM. Errors: Trouble.
 
-        Names below `min_uid` take the same work, with a password that nobody has typed: nobody can guess at root's here.
+        Names of users who are not for mail take the same work, with a password that nobody has typed: nobody can guess at root's here.
         """
         entry = self.libraries.entry(self.name)
-        barred = self._barred(entry)
+        barred = barred_by(self.name, entry, self.policy)
         talk = Talk(self.libraries, os.urandom(16).hex().encode() if barred else self.password)
         call, code, user = self._ask(talk)
         if code in REFUSALS:
@@ -128,13 +131,10 @@ class Login:
             return refused("PAM did not ask for the password, so any would do", known=True)
         if user != self.name:
             entry = self.libraries.entry(user)
-            barred = self._barred(entry)
+            barred = barred_by(user, entry, self.policy)
         if barred:
             return refused(barred, known=False)
         return {"verdict": "taken", **told(user, entry)}
-
-    def _barred(self, entry: tuple[int, bytes] | None) -> str:
-        return "" if entry is None or allowed(entry[0], self.policy) else barred_by(entry[0], self.policy)
 
     def _reason(self, call: str, code: int) -> str:
         return f"{REFUSALS[code]}, says PAM ({call}: {self.libraries.text(code)})"
@@ -164,17 +164,22 @@ def refused(reason: str, *, known: bool | None, hint: str = "", delay: float = 0
     return {"verdict": "refused", "reason": reason, "known": known, "hint": hint, "delay": delay}
 
 
-def allowed(uid: int, policy: Policy) -> bool:
-    """Whether a user of this uid may have mail here: never root."""
-    return uid >= max(policy.min_uid, 1)
+def barred_by(name: bytes, entry: Entry | None, policy: Policy) -> str:
+    """Why a user may have no mail here by this name, for the log; "": nothing of the kind. Never may root.
+
+    SSSD and winbind may find a user whatever the capitals, who then would have many names, and as many maildrops and guesses.
+    """
+    if entry is None:
+        return ""
+    uid, _, own = entry
+    if uid < max(policy.min_uid, 1):
+        return f"uid {uid} is not for mail" if uid == 0 else f"uid {uid} is below min_uid={policy.min_uid}"
+    known, typed = text(own), text(name)
+    same = known != typed and known.casefold() == typed.casefold()
+    return f'{known!a} is known; capitals matter unless names.case is "lower"' if same else ""
 
 
-def barred_by(uid: int, policy: Policy) -> str:
-    """The reason, for the log."""
-    return f"uid {uid} is not for mail" if uid == 0 else f"uid {uid} is below min_uid={policy.min_uid}"
-
-
-def told(user: bytes, entry: tuple[int, bytes] | None) -> dict[str, Any]:
+def told(user: bytes, entry: Entry | None) -> dict[str, Any]:
     """A user, as the answer has it; a user whom only PAM knows has no home."""
     return {"user": text(user), "home": text(entry[1]) if entry else ""}
 
@@ -202,6 +207,6 @@ def answer(request: dict[str, Any], policy: Policy, libraries: Libraries | str) 
     entry = libraries.entry(name)
     return (
         {"verdict": "unknown"}
-        if entry is None or not allowed(entry[0], policy)
+        if entry is None or barred_by(name, entry, policy)
         else {"verdict": "taken", **told(name, entry)}
     )

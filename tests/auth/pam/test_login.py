@@ -80,6 +80,25 @@ def test_a_user_is_looked_up() -> None:
             assert answer({**request, "name": name}, policy, LIBRARIES) == {"verdict": "unknown"}
 
 
+@pytest.mark.parametrize("typed", ["ALICE", "Alice"])
+def test_a_user_has_one_name_though_the_systems_list_ignores_capitals(
+    typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As SSSD and winbind may: each name would have a maildrop of its own, and guesses of its own."""
+    known = {b"alice": (2000, b"/home/alice", b"alice")}
+    monkeypatch.setattr(LIBRARIES, "entry", lambda name: known.get(name.lower()))
+    stack = of_probe(tmp_path, f"record={tmp_path}/record")
+    assert asked(stack)["verdict"] == "taken"
+    refused = asked(stack, typed)
+    assert refused["reason"] == "'alice' is known; capitals matter unless names.case is \"lower\""
+    assert refused["known"] is False
+    right, other = (tmp_path / "record").read_text().splitlines()
+    assert "tanstaaf" in right
+    assert "tanstaaf" not in other  # but PAM was asked
+    policy = Policy(SERVICE, str(tmp_path), 1000, 1)
+    assert answer({"ask": "user", "name": typed}, policy, LIBRARIES) == {"verdict": "unknown"}
+
+
 def test_octets_of_any_kind_pass() -> None:
     everything = bytes(range(256))
     assert octets(text(everything)) == everything
