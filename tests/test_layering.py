@@ -47,6 +47,9 @@ MAY_IMPORT = {
 """The arrows from a folder to others, the lowest floor first: the pure parts, the parts, the settings, the service, programs.
 `clock` is for whoever owns a reactor; `pam` is a program of its own, with rights that nobody else has. net/ and auth/ and store/ meet in the base alone."""
 
+OF_EVERY_KIND = {"auth/passwd/extra_fields.py"}
+"""What of one kind of users others may use: they have Dovecot's fields and networks in its form, too."""
+
 OF_ONE_PROTOCOL = {"__init__", "compat", "kpop", "pop3", "pop3_listener", "stamp", "story"}
 """What of net/ is for one protocol, POP3 or KPOP; the others are for any port, and know only how a body is written."""
 
@@ -139,6 +142,14 @@ def test_what_is_for_any_port_knows_no_protocol(path):
     known = {named(file) for file in files(path)}
     assert not known & {f"net/{name}.py" for name in OF_ONE_PROTOCOL}
     assert {name for name in known if name.startswith(("protocol/", "sasl/"))} <= {"protocol/wire.py"}
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "auth").glob("*/*.py")), ids=named)
+def test_a_kind_of_users_knows_no_other_kind(path):
+    others = {
+        named(file) for file in files(path) if file.parent.parent == PACKAGE / "auth" and file.parent != path.parent
+    }
+    assert others <= OF_EVERY_KIND
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "store").glob("*.py")), ids=named)

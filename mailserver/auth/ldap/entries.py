@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
+from mailserver.auth.attributes import FALSE, TRUE, Row, read_entry, read_user
 from mailserver.auth.entry import MAX_SECRETS, Entry, Stored
 from mailserver.auth.ldap.messages import Entry as Found
 from mailserver.auth.ldap.messages import Result
 from mailserver.auth.ldap.settings import ATTRIBUTES, LdapSettings
 from mailserver.auth.passwd.extra_fields import NOWHERE
-from mailserver.auth.sql.entries import FALSE, TRUE, Row, read_entry, read_user
 from mailserver.interfaces import User
 from mailserver.names import Names, user_name
 

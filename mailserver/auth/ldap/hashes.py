@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Final
 
 from mailserver.answers import is_later
+from mailserver.auth.decoys import Decoys
 from mailserver.auth.entry import Entry
 from mailserver.auth.hashing import Hashing
-from mailserver.auth.sql.work import Decoys
 from mailserver.auth.verified import VerifiedPasswords
 from mailserver.auth.verifying import UNKNOWN, Others, Verifying
 from mailserver.credentials import Password

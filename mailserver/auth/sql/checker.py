@@ -14,13 +14,14 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from zope.interface import Interface, alsoProvides, implementer, noLongerProvides
 
+from mailserver.auth.attributes import Row, read_entry, read_user
+from mailserver.auth.decoys import Decoys
 from mailserver.auth.entry import ONE_SECRET, Entry, abilities
 from mailserver.auth.hashing import Hashing
 from mailserver.auth.schemes import prepare
-from mailserver.auth.sql.entries import Row, read_entry, read_user, spelling
+from mailserver.auth.sql.rows import spelling
 from mailserver.auth.sql.settings import SqlFileError, read_settings
 from mailserver.auth.sql.source import Source
-from mailserver.auth.sql.work import Decoys
 from mailserver.auth.verified import VerifiedPasswords
 from mailserver.auth.verifying import UNKNOWN, Others, Verifying
 from mailserver.credentials import NO_NAME

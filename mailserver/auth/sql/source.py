@@ -7,11 +7,12 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 
+from mailserver.auth.attributes import Row
 from mailserver.auth.sql.connections import Connections
 from mailserver.auth.sql.drivers import driver
-from mailserver.auth.sql.entries import OF_APP_PASSWORDS, OF_USERS, Row, check_columns, one, rows
 from mailserver.auth.sql.links import Answer, Link, Refused
 from mailserver.auth.sql.listing import Listing, listing
+from mailserver.auth.sql.rows import OF_APP_PASSWORDS, OF_USERS, check_columns, one, rows
 from mailserver.auth.sql.settings import SqlFileError, SqlSettings
 from mailserver.auth.sql.statements import Statement, given
 

@@ -20,7 +20,7 @@ ENOUGH: Final = 1000
 class Decoys:
     """Counts the kinds of secrets that logins have read; the commonest is what an unknown user's password is verified with.
 
-    The database has them all, but it is not asked for all.
+    A database or a directory has them all, but it is not asked for all.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+from mailserver.auth.decoys import COSTS, ENOUGH, Decoys
 from mailserver.auth.schemes import read_secret
-from mailserver.auth.sql.work import COSTS, ENOUGH, Decoys
 
 BCRYPT = read_secret(b"$2b$04$X0pWikb8bIyi4dpslEfpbemVHgZ31n9QCZLBHKF0kO2lP76agLs.C")
 SHA512 = read_secret(
