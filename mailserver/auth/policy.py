@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from treq.client import HTTPClient
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.portal import IRealm, Portal
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, execute, maybeDeferred, succeed
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.web.client import Agent, HTTPConnectionPool
@@ -22,6 +22,7 @@ from twisted.web.http import OK
 from zope.interface import implementer
 
 from mailserver.asker import client
+from mailserver.auth.lookups import start_lookups
 from mailserver.auth.oauth.introspection import Body, InvalidAnswer
 from mailserver.auth.oauth.settings import is_private
 from mailserver.errors import AuthenticationFailed, LoginRefused, LoginTooSoon, StoreError, Unusable, refusal_for
@@ -64,8 +65,8 @@ class Policy:
         self._is_bad = False
 
     def start(self, _reactor: object) -> Deferred[None]:
-        """Do nothing: a connection is made for the first login."""
-        return succeed(None)
+        """Get threads ready for its name; a connection is made for the first login. Errors: NoThreads."""
+        return execute(start_lookups, self._reactor, "policy servers")
 
     def reload(self) -> Deferred[None]:
         """Do nothing."""

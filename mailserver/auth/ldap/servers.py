@@ -20,6 +20,7 @@ from mailserver.auth.ldap.connection import Connection, Late, Lost, Trouble, con
 from mailserver.auth.ldap.messages import SUCCESS, Entry, Result, Scope, page, search
 from mailserver.auth.ldap.settings import LdapFileError, LdapSettings, Server, Site
 from mailserver.auth.ldap.turns import Turns
+from mailserver.auth.lookups import start_lookups
 from mailserver.errors import TemporaryFailure
 
 MAX_WAITING: Final = 200
@@ -27,9 +28,6 @@ MAX_WAITING: Final = 200
 
 SHARE: Final = 40
 """Logins of one address among them, such as an office's in the morning."""
-
-LOOKUPS: Final = 2
-"""Threads for names of servers. Twisted would start them at the first one, when the system may have no threads left."""
 
 LOG_SECONDS: Final = 60.0
 """Between two lines about one server's trouble, so that one which comes and goes does not fill the log."""
@@ -86,6 +84,7 @@ class Servers:
         for server in self._site.servers:
             if server.scheme != "ldapi":
                 self._contexts[server] = optionsForClientTLS(server.host, trust)
+                start_lookups(self._reactor, "the directory's servers")
 
     def stop(self) -> Deferred[None]:
         """Close all connections. Questions under way fail; fires when nothing is left."""

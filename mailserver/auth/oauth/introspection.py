@@ -20,18 +20,15 @@ from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone, Response
 from twisted.web.http import OK, PotentialDataLoss
 from twisted.web.http_headers import Headers
 
+from mailserver.auth.lookups import start_lookups
 from mailserver.auth.oauth.settings import OAuthSettings
 from mailserver.errors import TemporaryFailure
-from mailserver.pool import no_threads
 
 MAX_REQUESTS = 100
 """Requests at once: a service that hangs must not hold all sessions."""
 
 MAX_OCTETS = 64 * 1024
 """Octets of an answer, which has a dozen claims."""
-
-LOOKUPS = 2
-"""Threads for DNS lookups. Twisted would start them at the first request, when the system may have no threads left."""
 
 NETWORK_ERRORS = (ConnectError, DNSLookupError, ResponseFailed)
 """The errors of a request that got no answer."""
@@ -55,11 +52,7 @@ class Introspection:
 
     def start(self) -> None:
         """Start the threads. Errors: NoThreads."""
-        threads = self._reactor.getThreadPool()
-        try:
-            threads.adjustPoolsize(minthreads=max(threads.min, min(LOOKUPS, threads.max)))
-        except (RuntimeError, MemoryError) as error:
-            raise no_threads(LOOKUPS, "the names of issuers", error) from error
+        start_lookups(self._reactor, "issuers")
 
     def stop(self) -> Deferred[None]:
         """Cancel the pending requests, and close the connections."""
