@@ -68,8 +68,6 @@ class Connection(Protocol):
         self._gone: list[Deferred[None]] = []
         self.is_gone = False
         self.closed = False
-        self.bound_as: str | None = None
-        """As whom it is bound; None: not yet, or a bind failed."""
 
     async def ask(self, of: str, operation: bytes, *controls: bytes, seconds: float) -> tuple[list[Entry], Result]:
         """The entries that answer an operation, and how it ended. Errors: Trouble."""
@@ -91,12 +89,7 @@ class Connection(Protocol):
 
     async def bind(self, name: str, password: bytes, seconds: float) -> Result:
         """Prove a password. Errors: Trouble; ValueError for an empty password with a name."""
-        request = bind(name, password)
-        self.bound_as = None
-        result = (await self.ask("bind", request, seconds=seconds))[1]
-        if result.code == SUCCESS:
-            self.bound_as = name
-        return result
+        return (await self.ask("bind", bind(name, password), seconds=seconds))[1]
 
     async def start_tls(self, context: Any, seconds: float) -> None:
         """Begin TLS, which verifies the server. Errors: Trouble."""
