@@ -25,6 +25,7 @@ from mailserver.auth.ldap.servers import Line, Servers
 from mailserver.auth.ldap.settings import LdapFileError, Site, read_settings
 from mailserver.auth.schemes import plausible, prepare
 from mailserver.auth.verified import VerifiedPasswords
+from mailserver.credentials import NO_NAME
 from mailserver.errors import LoginRefused, TemporaryFailure, Unusable
 from mailserver.interfaces import IPart, IUserList, IUsers, User, UserId
 from mailserver.names import PLAIN, Names
@@ -231,7 +232,10 @@ class _State:
 
     async def _by_bind(self, line: Line, name: str, password: bytes) -> bytes:
         """Bind as the user, who then reads the own entry."""
-        answer = await self.questions.bind_and_read(line, filled(self._settings.bind_as, given(name)), name, password)
+        dn = filled(self._settings.bind_as, given(name))
+        if not dn:  # the directory might take it for an anonymous bind, as with an empty password
+            raise LoginRefused(NO_NAME, known=False)
+        answer = await self.questions.bind_and_read(line, dn, name, password)
         if answer.proof is not Proof.RIGHT or answer.entry is None:
             known = False if answer.proof is Proof.NOBODY else None
             raise LoginRefused(why_refused(answer.result), known=known)

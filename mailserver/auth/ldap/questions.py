@@ -155,4 +155,6 @@ class Questions:
         if result.code != SUCCESS:
             hint = ": see to base" if result.code == NO_SUCH_OBJECT else ""
             raise Trouble(f"search: {result.words}{hint}")
+        if entries and not entries[0].dn:  # only the root's, and a bind without a name may be anonymous
+            raise Trouble("search: an entry without a name")
         return entries[0] if entries else None

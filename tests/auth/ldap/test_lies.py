@@ -256,6 +256,21 @@ class MadnessTests(LdapCase):
             for settings in (SEARCHING, BINDING):
                 await self.temporary({SEARCH: answered(ALICE, NONE), BIND: answer}, settings)
 
+    async def test_an_entry_without_a_name_is_nobodys(self) -> None:
+        """A bind without a name may be anonymous, and then any password is right."""
+        nameless = found(b"", uid=[b"alice"])
+        liar = await self.temporary({SEARCH: answered(nameless, NONE)})
+        assert not liar.binds()
+        await self.temporary({SEARCH: answered(nameless, NONE)}, BINDING)
+
+    async def test_nobody_binds_without_a_name(self) -> None:
+        liar = self.serve({SEARCH: answered(found(b"uid=x", mail=[b"@example.org"]), NONE)})
+        more = 'mode = "bind"\nbind_as = "{local}"\nbase = "dc=x"\nfilter = "(mail={user})"\nstart_tls = false\nattributes = {user = "mail"}\n'
+        checker = self.checker(liar, settings=more)
+        for name in (b"", b"@example.org"):
+            assert (await self.reason(checker, Password(name, b"guess"))).known is False
+        assert not liar.asked
+
     async def test_entries_do_not_answer_a_bind(self) -> None:
         await self.temporary({SEARCH: answered(ALICE, NONE), BIND: answered(ALICE, result(DONE[BIND]))})
 
