@@ -87,16 +87,17 @@ class PamUsers:
         if not password or not plausible(password) or len(password) > MAX_PASSWORD:
             why = f"the password is empty, has more than {MAX_PASSWORD} octets, or contains a NUL"
             return fail(LoginRefused(why, known=None))
-        if self._cache.knows(name, password, b"") and name in self._remembered:
-            return succeed(self._remembered[name])
         mind = client()
+        peer = mind.peer if mind else ""
+        if self._cache.knows(name, password, peer.encode()) and name in self._remembered:
+            return succeed(self._remembered[name])
         question = {
             "ask": "login",
             "name": bare,
             "password": password.decode("utf-8", "surrogateescape"),
-            "peer": mind.peer if mind else "",
+            "peer": peer,
         }
-        return self._ask(question).addCallback(self._judged, name, password)
+        return self._ask(question).addCallback(self._judged, name, password, peer)
 
     def lookup(self, name: str) -> Deferred[User | None]:
         """The system's user, if one may log in by this name. Errors: TemporaryFailure."""
@@ -120,7 +121,7 @@ class PamUsers:
             self.start(reactor).addCallback(lambda _: cast(None, end())).addCallback(lambda _: self._link.ask(question))
         )
 
-    def _judged(self, answer: dict[str, Any], name: bytes, password: bytes) -> Any:
+    def _judged(self, answer: dict[str, Any], name: bytes, password: bytes, peer: str) -> Any:
         if answer["verdict"] != "taken":
             refusal = LoginRefused(answer["reason"], answer["hint"], known=answer["known"])
             delay = min(float(answer["delay"]), LONGEST_DELAY)
@@ -130,7 +131,7 @@ class PamUsers:
             raise LoginRefused(f"PAM calls the user {answer['user']!r}: {NO_NAME}", known=False)
         user_id = UserId(user.name.encode("utf-8"), user)
         if self._options.remember:
-            self._remember(name, password, user_id)
+            self._remember(name, password, peer, user_id)
         return user_id
 
     def _found(self, answer: dict[str, Any]) -> User | None:
@@ -141,11 +142,12 @@ class PamUsers:
         name = self.naming.read(answer["user"] + self._ending)
         return None if name is None else User(name, home=answer["home"] or None)
 
-    def _remember(self, name: bytes, password: bytes, user_id: UserId) -> None:
+    def _remember(self, name: bytes, password: bytes, peer: str, user_id: UserId) -> None:
+        """For this address alone: a module may let the user in from there, and from nowhere else."""
         if len(self._remembered) >= MAX_ENTRIES and name not in self._remembered:
             self._forget()
         self._remembered[name] = user_id
-        self._cache.remember(name, password, b"")
+        self._cache.remember(name, password, peer.encode())
 
     def _forget(self) -> None:
         self._cache.clear()

@@ -250,6 +250,15 @@ class MemoryTests(PamCase):
         await checker.requestAvatarId(ALICE)
         assert len(asked.read_text().splitlines()) == 4
 
+    async def test_it_is_remembered_for_the_clients_address_alone(self) -> None:
+        """A module may let the user in from there alone (pam_access)."""
+        folder = self.folder()
+        checker = await self.checker(of_probe(folder, f"record={folder}/record"), remember=60)
+        for peer in ("192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.2"):
+            await asked_by(peer, Mind(peer, tls=True, listener="pop3s"), checker.requestAvatarId, ALICE)
+        told = [line.split("|")[3] for line in (folder / "record").read_text().splitlines()]
+        assert told == ["192.0.2.1", "192.0.2.2"]
+
     async def test_by_default_it_is_not(self) -> None:
         folder = self.folder()
         checker = await self.checker(of_probe(folder, f"record={folder}/record"))
