@@ -53,4 +53,4 @@ class WeatherTests(CheckerOf, TestCase):
                 reactor.callLater(0, turn.callback, None)
                 await turn
             waiting.addErrback(lambda _: None)
-        assert turns > 10
+        assert turns > 1  # a client that blocks answers within the first; a busy machine has few
