@@ -22,13 +22,14 @@ class Turns:
         self._share = share
         self._queues: OrderedDict[Hashable, deque[Deferred[None]]] = OrderedDict()
         self._queued = 0
+        self._giving = False
 
     def take(self, key: Hashable) -> Deferred[None]:
         """Fires when it is this one's turn, which `give_back` must end. Errors: TemporaryFailure, if too many wait.
 
         A cancel leaves the queue.
         """
-        if self._free:
+        if self._free and not self._queues:
             self._free -= 1
             return succeed(None)
         own = self._queues.get(key, ())
@@ -40,16 +41,24 @@ class Turns:
         return turn
 
     def give_back(self) -> None:
-        """The end of a turn."""
-        if not self._queues:
-            self._free += 1
+        """The end of a turn. The next one may end before this returns, so this never calls itself: 200 would be too deep."""
+        self._free += 1
+        if self._giving:
             return
+        self._giving = True
+        while self._free and self._queues:
+            self._free -= 1
+            self._next().callback(None)
+        self._giving = False
+
+    def _next(self) -> Deferred[None]:
+        """The first one of the first key, which is the last key then."""
         key = next(iter(self._queues))
         turn = self._queues[key][0]
         self._leave(key, turn)
         if key in self._queues:
             self._queues.move_to_end(key)
-        turn.callback(None)
+        return turn
 
     def _has_room(self, own: int) -> bool:
         """Whether one more may wait; a key with more in the queue than this one gives up its last."""

@@ -11,9 +11,11 @@ from twisted.internet import reactor
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 
+from mailserver.asker import asked_by
 from mailserver.auth.ldap import connection
 from mailserver.auth.ldap.ber import OCTETS, SEQUENCE, element, integer
 from mailserver.auth.ldap.checker import LdapUsers
+from mailserver.auth.ldap.servers import MAX_WAITING
 from mailserver.credentials import Password
 from mailserver.errors import LoginRefused, TemporaryFailure
 from tests.auth.ldap.fake import ALICE, BIND, DONE, EXTENDED, NONE, SEARCH, Answer, Liar, found, reference, result
@@ -355,6 +357,16 @@ class FailoverTests(LdapCase):
         waiting = [checker.requestAvatarId(RIGHT) for _ in range(60)]
         refused = [each for each in waiting if each.called]
         assert len(refused) == 60 - 1 - 40
+        await checker.stop()
+        for each in waiting:
+            with pytest.raises(TemporaryFailure):
+                await each
+
+    async def test_all_who_wait_are_answered_at_the_end_however_many_they_are(self) -> None:
+        liar = self.serve({SEARCH: lambda _: None})
+        checker = self.checker(liar, settings=SEARCHING + "logins = 1\n")
+        waiting = [asked_by(str(each % 5), None, checker.requestAvatarId, RIGHT) for each in range(1 + MAX_WAITING)]
+        assert not [each for each in waiting if each.called]
         await checker.stop()
         for each in waiting:
             with pytest.raises(TemporaryFailure):
