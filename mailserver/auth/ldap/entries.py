@@ -14,11 +14,15 @@ from mailserver.auth.ldap.messages import Entry as Found
 from mailserver.auth.ldap.messages import Result
 from mailserver.auth.ldap.settings import ATTRIBUTES, LdapSettings
 from mailserver.auth.passwd.extra_fields import NOWHERE
+from mailserver.auth.secret import SchemeError
 from mailserver.interfaces import User
 from mailserver.names import Names, user_name
 
 LISTS: Final = frozenset({"allow_nets", "listeners"})
 """What may have several values; of anything else two would contradict each other."""
+
+OF_APP_PASSWORDS: Final = ("listeners", "expires")
+"""What may restrict an app password."""
 
 SECRETS: Final = frozenset({"password", "app_passwords"})
 
@@ -102,13 +106,18 @@ def read_secrets(settings: LdapSettings, found: Found, name: str, now: float) ->
     if denied:
         return Entry(_denied(read_user(name, row), denied), trouble=denied)
     scheme = settings.password_scheme
-    apps = [_app(each) for each in _values(settings, found, "app_passwords")]
+    trouble, apps = "", []
+    for each in _values(settings, found, "app_passwords"):
+        try:
+            apps.append(_app(each))
+        except SchemeError as error:
+            trouble = f"an app password cannot be used: {error}"
     own = _values(settings, found, "password") or (None,)
     read = [read_entry(name, {**row, "password": each}, (), scheme) for each in own]
     first = next((each for each in read if each.secret is not None), read[0])
     others = [Stored(each.secret, each.user) for each in read if each is not first and each.secret is not None]
     others += read_entry(name, row, apps, scheme).others
-    return replace(first, others=tuple(others[: MAX_SECRETS - 1]))
+    return replace(first, trouble=first.trouble or trouble, others=tuple(others[: MAX_SECRETS - 1]))
 
 
 def _denied(user: User, why: str) -> User:
@@ -134,13 +143,19 @@ def _row(settings: LdapSettings, found: Found) -> tuple[Row, str]:
 
 
 def _app(value: bytes) -> Row:
-    """``phone listeners=pop3s expires=2027-01-31 {SSHA}...``: a name and what restricts it, before the hash."""
+    """``phone listeners=pop3s expires=2027-01-31 {SSHA}...``: a name and what restricts it, before the hash.
+
+    Errors: SchemeError, for a word that could be meant to restrict it.
+    """
     words, brace, secret = value.partition(b"{")
     row: dict[str, bytes | None] = {"password": brace + secret, "name": b""}
     for word in words.split():
         key, equals, text = word.partition(b"=")
-        if equals and key in (b"listeners", b"expires"):
-            row[key.decode("ascii")] = text
+        if equals:
+            what = key.decode("utf-8", "replace")
+            if what not in OF_APP_PASSWORDS or what in row:
+                raise SchemeError("before its hash only listeners= and expires= may stand with a =, once each")
+            row[what] = text
         else:
             row["name"] = word if not row["name"] else b"%b %b" % (row["name"], word)
     return row

@@ -128,6 +128,24 @@ def test_each_value_is_a_secret_and_app_passwords_have_names() -> None:
     assert stored[0].secret.verify(b"clear")
 
 
+def test_an_app_password_with_a_limit_that_means_nothing_opens_nothing() -> None:
+    for limits in (
+        *(
+            "listener=pop3s",
+            "Listeners=pop3s",
+            "name=x",
+            "password=x",
+            "=",
+            "listeners=pop3s listeners=pop3",
+            "listeners=",
+        ),
+        *("expires=", "expires=soon", "listeners=*", "expires=2100-01-01 expires=2000-01-01"),
+    ):
+        value = b"phone %b {PLAIN}x" % limits.encode()
+        entry = read_secrets(WHOLE, found(userPassword=[b"y"], app=[value]), "alice", NOW)
+        assert [each.secret.clear for each in entry.stored(NOW)] == [b"y"], limits
+
+
 def test_no_secret_is_right_for_who_is_disabled_or_has_none() -> None:
     assert read_secrets(WHOLE, found(), "alice", NOW).trouble == "there is no password"
     entry = read_secrets(WHOLE, found(userPassword=[b"x"], accountStatus=[b"disabled"]), "alice", NOW)
