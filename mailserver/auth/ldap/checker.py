@@ -101,7 +101,10 @@ class LdapUsers:
         return state.servers.stop().addCallback(lambda _: self.hashing.stop())
 
     def reload(self) -> Deferred[None]:
-        """Read the file again, and forget the verified passwords. While the file is wrong, the old settings stay in use."""
+        """Read the file again, and forget the verified passwords. While the file is wrong, the old settings stay in use.
+
+        Logins under way are answered by the settings with which they began.
+        """
         old = self._state
         if old is None:
             return succeed(None)
@@ -111,7 +114,7 @@ class LdapUsers:
         except Unusable as error:
             log.warn("{reason}; the old settings stay in use", event="auth.ldap.kept", reason="; ".join(error.problems))
             return succeed(None)
-        return old.servers.stop()
+        return old.servers.retire()
 
     # Questions.
 

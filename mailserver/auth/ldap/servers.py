@@ -77,6 +77,7 @@ class Servers:
         self._told: set[tuple[Server, Role]] = set()
         self._tell_from: dict[tuple[Server, Role], float] = {}
         self._open = True
+        self._last: Deferred[None] | None = None
 
     def start(self) -> None:
         """Read the authorities, and get threads ready for names. Errors: LdapFileError, NoThreads."""
@@ -99,6 +100,13 @@ class Servers:
         self._idle.clear()
         return DeferredList([connection.gone() for connection in held]).addCallback(lambda _: None)
 
+    def retire(self) -> Deferred[None]:
+        """Stop when what is asked is answered, as each login is by its time."""
+        if not self._used:
+            return self.stop()
+        self._last = Deferred[None]()
+        return self._last.addCallback(lambda _: self.stop())
+
     async def in_turn(self, work: Callable[[Line], Awaitable[T]]) -> T:
         """The answer of `work`, when it is its turn to have a line. Errors: those of `work`; TemporaryFailure."""
         await self._turns.take(asker())
@@ -115,6 +123,9 @@ class Servers:
             else:
                 line.close()
             self._turns.give_back()
+            if self._last is not None and not self._used:
+                last, self._last = self._last, None
+                last.callback(None)
 
     async def ask(self, line: Line, role: Role, work: Work[T]) -> T:
         """The answer of `work` by the first server that gives one. Errors: TemporaryFailure.

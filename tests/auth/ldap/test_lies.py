@@ -51,10 +51,10 @@ class LdapCase(TestCase):
         self.addCleanup(liar.stop)
         return liar
 
-    def checker(self, *liars: Any, settings: str = SEARCHING) -> LdapUsers:
+    def checker(self, *liars: Any, settings: str = SEARCHING, short: str = SHORT) -> LdapUsers:
         path = self.folder / "ldap.toml"
         path.write_text(
-            f"servers = {[each if isinstance(each, str) else each.url for each in liars]}\n{settings}{SHORT}"
+            f"servers = {[each if isinstance(each, str) else each.url for each in liars]}\n{settings}{short}"
         )
         made = LdapUsers(str(path))
         started: list[Any] = []
@@ -361,6 +361,23 @@ class FailoverTests(LdapCase):
         for each in waiting:
             with pytest.raises(TemporaryFailure):
                 await each
+
+    async def test_a_reload_lets_the_logins_under_way_end(self) -> None:
+        asked: list[Any] = []
+        liar = self.serve({SEARCH: asked.append})  # type: ignore[dict-item]
+        checker = self.checker(liar, settings=SEARCHING + "logins = 1\n", short="")
+        logins = [checker.requestAvatarId(RIGHT) for _ in range(2)]
+        while not asked:
+            await _turn()
+        liar.answers = {SEARCH: answered(ALICE, NONE)}
+        reloaded = checker.reload()
+        assert not reloaded.called
+        for operation in (ALICE, NONE):
+            asked[0].connection.transport.write(element(SEQUENCE, integer(asked[0].number), operation))
+        for login in logins:
+            assert await login == b"alice"
+        await reloaded
+        assert await checker.requestAvatarId(RIGHT) == b"alice"
 
     async def test_all_who_wait_are_answered_at_the_end_however_many_they_are(self) -> None:
         liar = self.serve({SEARCH: lambda _: None})
