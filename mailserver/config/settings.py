@@ -144,6 +144,8 @@ class Retention:
     """Time from a login to the user's next one; earlier ones are refused. Users' own delays come first. 0: none."""
     longest_login_delay_seconds: int = at_least(0, 0)
     """The longest of the users' own delays, to announce before the login (RFC 2449); 0: no user has a longer one."""
+    shortest_expire_days: int = at_least(0, 0)
+    """The fewest days of the users' own `expire_days`, to announce before the login (RFC 2449); 0: no user's mail expires."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from mailserver.errors import BadCommand, NeedsTLS, NoSuchMessage, Refusal, Wron
 from mailserver.protocol import texts
 from mailserver.protocol.commands import Commands
 from mailserver.protocol.effects import Effect, Envelope, Retrieve, StartTLS, State
+from mailserver.protocol.policy import Policy
 from mailserver.protocol.pop3 import NONE, Session
 from mailserver.snapshot import BLOCK
 
@@ -144,9 +145,17 @@ def capa(session: Session, _: Sequence[bytes]) -> None:
     rows = [*COMMANDS.capabilities(session), *STANDING]
     if session.state is TRANSACTION:
         rows += [*_terms(session), b"IMPLEMENTATION %b" % session.policy.implementation]
-    elif longest := max(session.policy.login_delay, session.policy.longest_login_delay):
-        rows.append(b"LOGIN-DELAY %d USER" % longest)  # the most that any user may have; theirs follows after the login
+    else:
+        rows += _extremes(session.policy)
     session.lines(rows, texts.CAPABILITIES)
+
+
+def _extremes(policy: Policy) -> Iterator[bytes]:
+    """Yield the worst that any user may have (RFC 2449 sections 6.5 and 6.7); the user's own follows after the login."""
+    if longest := max(policy.login_delay, policy.longest_login_delay):
+        yield b"LOGIN-DELAY %d USER" % longest
+    if policy.shortest_expiry:
+        yield b"EXPIRE %d USER" % policy.shortest_expiry
 
 
 def _terms(session: Session) -> Iterator[bytes]:
@@ -157,6 +166,8 @@ def _terms(session: Session) -> Iterator[bytes]:
         yield b"LOGIN-DELAY %d" % delay
     if terms.expire_days is not None:
         yield b"EXPIRE %d" % terms.expire_days
+    elif policy.shortest_expiry:
+        yield b"EXPIRE NEVER"
 
 
 @command(b"QUIT", AUTHORIZATION)

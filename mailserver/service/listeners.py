@@ -77,6 +77,7 @@ class Listeners:
             "fetches": Fetches(),
             "login_delay": config.retention.login_delay_seconds,
             "longest_login_delay": config.retention.longest_login_delay_seconds,
+            "shortest_expiry": config.retention.shortest_expire_days,
         }
         self._made: list[Listener] = []
 

@@ -74,6 +74,7 @@ def policy(settings: Settings, text: str) -> Settings:
         greeting=octets(words.get("greeting", "")),
         login_delay=int(words.get("login_delay", 0)),
         longest_login_delay=int(words.get("longest_login_delay", 0)),
+        shortest_expiry=int(words.get("shortest_expiry", 0)),
     )
     return replace(settings, policy=made)
 
