@@ -63,6 +63,16 @@ def attributes(settings: LdapSettings, *, secrets: bool) -> list[str]:
     return list(dict.fromkeys(filter(None, wanted))) or ["1.1"]  # RFC 4511 section 4.5.1.8: none
 
 
+def misnamed(found: Found, asked: Iterable[str]) -> str:
+    """The attribute of an entry that was asked for by another name, such as its OID, by which nobody would see it; "": none.
+
+    A directory answers in its own names, so a restriction under an alias would look like none.
+    """
+    names = {each.lower() for each in asked}
+    strange = [each for each in found.attributes if each not in names and each.partition(";")[0] not in names]
+    return strange[0] if strange and not names <= found.attributes.keys() else ""
+
+
 def spelled(settings: LdapSettings, found: Found, typed: str, naming: Names) -> tuple[str | None, str]:
     """The user's name; None, with the reason, if the entry is that of another name.
 

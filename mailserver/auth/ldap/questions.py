@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Final
 
 from mailserver.auth.ldap.connection import Connection, Trouble
-from mailserver.auth.ldap.entries import attributes
+from mailserver.auth.ldap.entries import attributes, misnamed
 from mailserver.auth.ldap.filters import filled, given, read_filter
 from mailserver.auth.ldap.messages import (
     INVALID_CREDENTIALS,
@@ -157,4 +157,6 @@ class Questions:
             raise Trouble(f"search: {result.words}{hint}")
         if entries and not entries[0].dn:  # only the root's, and a bind without a name may be anonymous
             raise Trouble("search: an entry without a name")
+        if entries and (strange := misnamed(entries[0], names)):
+            raise Trouble(f"search: {strange[:80]!a} was asked for by another name: give this one in [attributes]")
         return entries[0] if entries else None

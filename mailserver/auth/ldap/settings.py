@@ -37,7 +37,7 @@ HOUR: Final = 3600.0
 
 PORTS: Final = {"ldap": 389, "ldaps": 636}
 
-_ATTRIBUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]*(?:;[A-Za-z0-9-]+)*|\d+(?:\.\d+)+")
+_ATTRIBUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]*(?:;[A-Za-z0-9-]+)*")
 
 
 class LdapFileError(Unusable):

@@ -112,6 +112,22 @@ class MemoryTests(CheckerOf, TestCase):
             await checker.requestAvatarId(Password(b"alice", b"sesame"))
 
 
+class AliasTests(CheckerOf, TestCase):
+    async def test_a_restriction_by_an_alias_is_not_overlooked(self) -> None:
+        base = self.slapd.people({b"alice": b"sesame"}, alice={"mail": "disabled"})
+        for name, opens in (("mail", True), ("MAIL", True), ("rfc822Mailbox", False)):
+            checker = self.configured(base, more=f'[attributes]\ndisabled = "{name}"\n')
+            with capturedLogs() as events:
+                if opens:
+                    answer: Any = await checker.requestAvatarId(Password(b"alice", b"sesame"))
+                    assert answer.user.denied == "disabled in the directory: 'disabled'"
+                    continue
+                with pytest.raises(TemporaryFailure):
+                    await checker.requestAvatarId(Password(b"alice", b"sesame"))
+            reasons = [event["reason"] for event in events if "reason" in event]
+            assert reasons == ["search: 'mail' was asked for by another name: give this one in [attributes]"]
+
+
 class ListTests(CheckerOf, TestCase):
     async def test_thousands_of_users_are_listed_page_by_page(self) -> None:
         base = self.slapd.people({f"user{number:05}".encode(): b"x" for number in range(2500)})

@@ -364,7 +364,7 @@ class FailoverTests(LdapCase):
 
     async def test_a_reload_lets_the_logins_under_way_end(self) -> None:
         asked: list[Any] = []
-        liar = self.serve({SEARCH: asked.append})  # type: ignore[dict-item]
+        liar = self.serve({SEARCH: asked.append})
         checker = self.checker(liar, settings=SEARCHING + "logins = 1\n", short="")
         logins = [checker.requestAvatarId(RIGHT) for _ in range(2)]
         while not asked:

@@ -56,6 +56,7 @@ def test_what_contradicts_is_told_with_its_line(tmp_path: Path) -> None:
         GOOD + 'list_filter = "uid"\n': "in parentheses",
         GOOD + '[attributes]\nhme = "x"\n': 'did you mean "home"',
         GOOD + '[attributes]\nhome = "a b"\n': "must be the name",
+        GOOD + '[attributes]\ndisabled = "1.3.6.1.4.1.7914.1.2.1.14"\n': "must be the name",
         GOOD + 'mode = "compare"\nkind = "active-directory"\n': "attributes.password",
         GOOD.replace("{user}", "alice"): "for all users",
         GOOD.replace("(uid={user})", "(uid={usr})"): 'did you mean "user"',
