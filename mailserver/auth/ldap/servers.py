@@ -84,7 +84,7 @@ class Servers:
         trust = _trust(self._settings.ca_file)
         for server in self._site.servers:
             if server.scheme != "ldapi":
-                self._contexts[server] = optionsForClientTLS(server.host, trust)
+                self._contexts[server] = _context(server, trust)
                 start_lookups(self._reactor, "the directory's servers")
 
     def stop(self) -> Deferred[None]:
@@ -239,6 +239,14 @@ async def one_page(
     if result.code != SUCCESS:
         raise Trouble(f"listing users: {result.words}")
     return entries, result.cookie
+
+
+def _context(server: Server, trust: Any) -> Any:
+    """What verifies the server. Errors: LdapFileError, for a host that no certificate can name."""
+    try:
+        return optionsForClientTLS(server.host, trust)
+    except ValueError as error:
+        raise LdapFileError(f"servers: {server.url}: {error}") from None
 
 
 def _trust(path: str) -> Any:

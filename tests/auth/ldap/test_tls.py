@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from twisted.internet import reactor
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 
+from mailserver.auth.ldap.checker import LdapUsers
+from mailserver.auth.ldap.settings import LdapFileError
 from mailserver.credentials import Password
 from mailserver.errors import TemporaryFailure
 from mailserver.tls.certificates import self_signed
@@ -56,6 +59,13 @@ class RealTests(CheckerOf, TestCase):
         with capturedLogs() as events, pytest.raises(TemporaryFailure):
             await checker.requestAvatarId(RIGHT)
         assert [event["event"] for event in events if "event" in event] == ["auth.ldap.down"]
+
+    def test_a_host_that_no_certificate_can_name_is_an_error_at_the_start(self) -> None:
+        path = self.folder / "ldap.toml"
+        for host in ("a..b", "a_b", "x" * 70):
+            path.write_text(f'servers = ["ldaps://{host}"]\nbase = "dc=x"\nfilter = "(uid={{user}})"\n')
+            error = self.failureResultOf(LdapUsers(str(path)).start(reactor), LdapFileError)
+            assert error.getErrorMessage().startswith(f"{path}: servers: ldaps://{host}: ")
 
     def test_a_file_without_certificates_is_an_error_at_the_start(self) -> None:
         (self.folder / "empty.pem").write_bytes(b"")
