@@ -134,6 +134,8 @@ class Servers:
         asked once more by a new one.
         """
         for server in self._order(role):
+            if not self._open:
+                break
             held = line.connection(role, server)
             try:
                 try:

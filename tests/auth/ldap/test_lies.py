@@ -379,6 +379,17 @@ class FailoverTests(LdapCase):
         await reloaded
         assert await checker.requestAvatarId(RIGHT) == b"alice"
 
+    async def test_after_the_end_no_other_server_is_asked(self) -> None:
+        first, second = self.serve({SEARCH: lambda _: None}), self.serve()
+        checker = self.checker(first, second, short="")
+        login = checker.requestAvatarId(RIGHT)
+        while not first.asked:
+            await _turn()
+        await checker.stop()
+        with pytest.raises(TemporaryFailure):
+            await login
+        assert not second.connections
+
     async def test_all_who_wait_are_answered_at_the_end_however_many_they_are(self) -> None:
         liar = self.serve({SEARCH: lambda _: None})
         checker = self.checker(liar, settings=SEARCHING + "logins = 1\n")
