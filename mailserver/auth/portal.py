@@ -111,9 +111,11 @@ class MailboxRealm:
         return then(then(found, self._open, None, mind), _log_master, acting, mind)
 
     def _find_for(self, master: User, acting: Acting, mind: object) -> Answer[User]:
-        """The other user; the secret is the master's."""
+        """The other user; the secret is the master's, and who may delete nothing may not do it for others either."""
         found = self._find(acting.user, acting.user_id, mind)
-        return then(found, lambda user: replace(user, secret=master.secret)) if master.secret else found
+        if not (master.secret or master.read_only):
+            return found
+        return then(found, lambda user: _by(master, user))
 
     def _find(self, name: str, avatar_id: object, mind: object) -> Answer[User]:
         """The user: from the avatar id if this realm's own `users` have read it, else by a lookup."""
@@ -158,6 +160,10 @@ def _admitted(user: User, mind: object) -> User:
         whose = f"the app password {user.secret!r} of {user.name!r}" if user.secret else repr(user.name)
         raise LoginRefused("not by this listener", f"{whose} is for {','.join(sorted(user.listeners))}")
     return user
+
+
+def _by(master: User, user: User) -> User:
+    return replace(user, secret=master.secret, read_only=user.read_only or master.read_only)
 
 
 def _serves(mind: object, listeners: frozenset[str]) -> bool:

@@ -166,6 +166,13 @@ class MailboxRealmTests(TestCase):
         outside = Mind("192.0.2.1", tls=False, listener="pop3")
         self.failureResultOf(self.avatar(realm, Acting("alice", "root", None, root), outside), UnauthorizedLogin)
 
+    def test_a_master_who_may_delete_nothing_may_not_do_it_for_others(self) -> None:
+        realm = MailboxRealm(Store(), [Knows(User("alice"), User("bob", read_only=True), User("root", read_only=True))])
+        for user in ("alice", "bob"):
+            mind = Mind("192.0.2.1", tls=True, listener="pop3s")
+            self.successResultOf(self.avatar(realm, Acting(user, "root"), mind))
+            assert mind.terms == Terms(read_only=True)
+
     def test_nearly_all_users_share_their_terms(self) -> None:
         mind = Mind("192.0.2.1", tls=True, listener="pop3s")
         self.successResultOf(self.avatar(MailboxRealm(Store(), [Knows(User("alice", home="/home/alice"))]), mind=mind))
