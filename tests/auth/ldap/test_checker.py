@@ -102,8 +102,11 @@ class MemoryTests(CheckerOf, TestCase):
         path = self.folder / "ldap.toml"
         good = path.read_text()
         path.write_text("nonsense = 1\n")
+        memory: Any = checker._running.hashes.memory
+        memory.remember(b"alice", b"sesame", b"stored")
         with capturedLogs() as events:
             await checker.reload()
+        assert not len(memory)
         assert [event["event"] for event in events if "event" in event] == ["auth.ldap.kept"]
         assert await checker.requestAvatarId(Password(b"alice", b"sesame")) == b"alice"
         path.write_text(good.replace("(uid={user})", "(cn={user})"))

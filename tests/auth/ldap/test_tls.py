@@ -6,10 +6,15 @@ from typing import Any
 
 import pytest
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 
 from mailserver.auth.ldap.checker import LdapUsers
+from mailserver.auth.ldap.connection import Connection
+from mailserver.auth.ldap.messages import message
 from mailserver.auth.ldap.settings import LdapFileError
 from mailserver.credentials import Password
 from mailserver.errors import TemporaryFailure
@@ -92,3 +97,23 @@ class StrippedTests(LdapCase):
     async def test_a_server_that_never_begins_tls_is_late(self) -> None:
         liar = await self.temporary({SEARCHES: answered(ALICE, NONE)}, self.settings)
         assert {each.kind for each in liar.asked} == {EXTENDED}
+
+
+class _Transport(StringTransport):
+    """Notes whether TLS began."""
+
+    secured = False
+
+    def startTLS(self, _context: Any) -> None:
+        self.secured = True
+
+
+def test_octets_in_clear_behind_the_answer_never_come_to_be_read_as_if_tls_had_brought_them() -> None:
+    for behind, begins in ((b"", True), (b"0", False), (message(2, result(DONE[SEARCHES])), False)):
+        connection, transport = Connection(Clock()), _Transport()
+        connection.makeConnection(transport)
+        failures: list[Any] = []
+        Deferred.fromCoroutine(connection.start_tls(object(), 3)).addErrback(failures.append)
+        connection.dataReceived(message(1, result(DONE[EXTENDED])) + behind)
+        assert (transport.secured, transport.disconnected, bool(failures)) == (begins, not begins, not begins)
+        connection.abort()
