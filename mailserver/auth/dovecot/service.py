@@ -223,7 +223,7 @@ class AuthService:
         question = self._take(number)
         if question is None:
             return
-        if self._down:
+        if self._down and reply.word != b"FAIL":  # which may say that one of its own databases still fails
             self._down = False
             log.info("Dovecot's auth service at {path} answers again", event="auth.dovecot.up", path=self.path)
         question.answer.callback(reply)

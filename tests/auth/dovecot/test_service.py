@@ -233,6 +233,17 @@ def test_trouble_is_told_once_and_its_end_too() -> None:
     assert events[0]["reason"] == "no connection (ENOENT): is Dovecot running?"
 
 
+def test_a_fault_of_its_own_database_is_over_when_somebody_logs_in(fake: Fake) -> None:
+    with capturedLogs() as events:
+        for number in (1, 2, 3):
+            fake.log_in()
+            fake.say(b"FAIL\t%d\ttemp\n" % number)
+        assert [event["event"] for event in events] == ["auth.dovecot.down"]
+        fake.log_in()
+        fake.say(b"OK\t4\tuser=alice\n")
+    assert [event["event"] for event in events] == ["auth.dovecot.down", "auth.dovecot.up"]
+
+
 def test_a_connection_that_ends_while_nothing_is_asked_is_no_trouble(fake: Fake) -> None:
     with capturedLogs() as events:
         fake.close()
