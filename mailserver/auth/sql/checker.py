@@ -107,9 +107,11 @@ class SqlUsers:
         source.start()
         try:
             await source.check()
-        except SqlFileError as error:
+        except BaseException as error:  # also when the start is cancelled
             await source.stop()
-            raise SqlFileError(f"{self._path}: {error}") from None
+            if isinstance(error, SqlFileError):
+                raise SqlFileError(f"{self._path}: {error}") from None
+            raise
         return source
 
     def _take(self, source: Source) -> None:

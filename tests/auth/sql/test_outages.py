@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -14,6 +15,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import capturedLogs
 
 from mailserver.auth.sql import mysql, postgresql, sqlite
+from mailserver.auth.sql.checker import SqlUsers
 from mailserver.credentials import Password
 from mailserver.errors import TemporaryFailure
 from tests.auth.outages import only_in_threads, password, weather
@@ -167,3 +169,13 @@ class LiesTests(SqlCase):
                     await checker.stop()
                 assert not [event for event in events if event.get("event") == "pool.hanging"]
             await port.stopListening()
+
+    async def test_a_start_that_is_broken_off_leaves_nothing(self) -> None:
+        port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(Factory.forProtocol(Protocol))
+        self.addCleanup(port.stopListening)
+        mute = {"kind": "mysql", "host": "127.0.0.1", "port": port.getHost().port, "user": "x", "database": "x"}
+        start = SqlUsers(self.site.write(**SHORT, **mute)).start(reactor)
+        start.cancel()
+        with pytest.raises(CancelledError):
+            await start
+        assert not [each.name for each in threading.enumerate() if each.name.startswith("database-mysql")]
