@@ -63,6 +63,11 @@ class Link(Protocol):
         """End it; idempotent."""
 
 
+def encoded(value: str) -> bytes:
+    """A value in octets; a name that the database has listed may be no UTF-8."""
+    return value.encode("utf-8", "surrogateescape")
+
+
 def too_many(most: int) -> Trouble:
     """The error of an answer with more rows."""
     return Trouble(f"its answer has more than {most} rows")

@@ -19,7 +19,7 @@ _OCTETS: Final = {
 }
 """A name in a form that compares by its octets."""
 
-_AFTER: Final = {"postgresql": "$1", "mysql": "CAST(_utf8mb4 %s AS BINARY)", "sqlite": "?"}
+_AFTER: Final = {"postgresql": "$1", "mysql": "CAST(_utf8mb4 %s AS BINARY)", "sqlite": "CAST(? AS TEXT)"}
 
 
 def listing(statement: Statement, kind: Kind, limit: int) -> Statement:

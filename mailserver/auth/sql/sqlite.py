@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from mailserver.auth.sql.links import Answer, Late, Lost, Refused, Trouble, Unreachable, too_many, words
+from mailserver.auth.sql.links import Answer, Late, Lost, Refused, Trouble, Unreachable, encoded, too_many, words
 from mailserver.auth.sql.settings import SqlSettings
 from mailserver.auth.sql.statements import Statement
 
@@ -76,7 +76,7 @@ class SQLiteLink:
         if self._connection is None:
             raise Lost("the file is closed")
         self._deadline = time.monotonic() + self._settings.query_seconds
-        return self._connection.execute(statement, values)
+        return self._connection.execute(statement, [_bound(value) for value in values])
 
     def abort(self) -> None:
         """Interrupt a statement."""
@@ -92,6 +92,11 @@ class SQLiteLink:
 def _identity(path: str) -> tuple[int, int]:
     status = Path(path).stat()
     return status.st_dev, status.st_ino
+
+
+def _bound(value: str) -> str | bytes:
+    """Text; what is no UTF-8 can only be bound as octets, which the statement must make text of."""
+    return value if value.isprintable() else encoded(value)
 
 
 def _columns(cursor: sqlite3.Cursor) -> tuple[str, ...]:

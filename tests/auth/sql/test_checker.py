@@ -214,7 +214,12 @@ class Rows:
 
 
 class SQLiteRowsTests(Rows, SqlCase):
-    pass
+    async def test_pages_go_on_behind_names_that_are_no_utf_8(self) -> None:
+        self.site.run(
+            "INSERT INTO users (username) VALUES (CAST(x'41ff' AS TEXT)), (CAST(x'4242ff' AS TEXT)), ('carol')"
+        )
+        checker = await self.started()
+        assert await checker.names("", 1) == ["carol"]
 
 
 class PostgreSQLRowsTests(Rows, InPostgreSQL):
