@@ -12,7 +12,18 @@ import pymysql
 from pymysql.constants import CR, ER
 from pymysql.cursors import SSCursor
 
-from mailserver.auth.sql.links import GRACE_SECONDS, Answer, Late, Lost, Refused, Trouble, Unreachable, too_many, words
+from mailserver.auth.sql.links import (
+    GRACE_SECONDS,
+    Answer,
+    Late,
+    Lost,
+    Refused,
+    Trouble,
+    Unreachable,
+    encoded,
+    too_many,
+    words,
+)
 from mailserver.auth.sql.settings import SqlSettings, trusted
 from mailserver.auth.sql.statements import Statement
 
@@ -40,6 +51,7 @@ class MySQLLink:
     def __init__(self, settings: SqlSettings) -> None:
         self._settings = settings
         self._handle: socket.socket | None = None
+        self._aborted = False
         self._connection: Any = None
 
     def open(self) -> None:
@@ -81,6 +93,8 @@ class MySQLLink:
         except BaseException:
             way.close()
             raise
+        if self._aborted:  # while there was nothing to shut down
+            self.abort()
         return way
 
     def columns(self, statement: Statement) -> tuple[str, ...]:
@@ -91,7 +105,7 @@ class MySQLLink:
         """PyMySQL writes octets as hexadecimal digits, in which nothing is a quote, whatever the server's sql_mode."""
         try:
             with self._connection.cursor(SSCursor) as cursor:
-                cursor.execute(statement.text, [value.encode("utf-8") for value in values])
+                cursor.execute(statement.text, [encoded(value) for value in values])
                 columns = tuple(each[0] for each in cursor.description or ())
                 rows = cursor.fetchmany(most + 1) if columns else []
                 if len(rows) > most:
@@ -106,9 +120,11 @@ class MySQLLink:
 
     def abort(self) -> None:
         """Shut the socket down, which wakes whoever waits for it."""
-        if self._handle is not None:
+        self._aborted = True
+        handle = self._handle  # the link's own thread may close it meanwhile
+        if handle is not None:
             try:
-                self._handle.shutdown(socket.SHUT_RDWR)
+                handle.shutdown(socket.SHUT_RDWR)
             except OSError:
                 return  # it is no longer connected
 

@@ -13,7 +13,18 @@ from typing import Any, Final
 from psycopg import OperationalError, pq
 from psycopg.conninfo import make_conninfo
 
-from mailserver.auth.sql.links import GRACE_SECONDS, Answer, Late, Lost, Refused, Trouble, Unreachable, too_many, words
+from mailserver.auth.sql.links import (
+    GRACE_SECONDS,
+    Answer,
+    Late,
+    Lost,
+    Refused,
+    Trouble,
+    Unreachable,
+    encoded,
+    too_many,
+    words,
+)
 from mailserver.auth.sql.settings import SqlSettings, trusted
 from mailserver.auth.sql.statements import Statement
 
@@ -61,25 +72,27 @@ class PostgreSQLLink:
         name = b"mailserver"
         text = statement.text.encode("utf-8")
         self._results(lambda: self._pq.send_prepare(name, text))
-        described = self._results(lambda: self._pq.send_describe_prepared(name))
+        described = self._results(lambda: self._pq.send_describe_prepared(name))[-1]
         self._results(lambda: self._pq.send_query(b"DEALLOCATE mailserver"))
         return _columns(described)
 
     def ask(self, statement: Statement, values: Sequence[str], most: int) -> Answer:
-        """The values are sent beside the statement, which is text of its own."""
-        text, octets = statement.text.encode("utf-8"), [value.encode("utf-8") for value in values]
-        result = self._results(lambda: self._pq.send_query_params(text, octets))
-        if result.ntuples > most:
-            raise too_many(most)
-        columns = _columns(result)
-        hexadecimal = [result.ftype(column) == BYTEA for column in range(len(columns))]
+        """The values are sent beside the statement, which is text of its own.
+
+        Rows come one by one: libpq would else keep all of an answer, before we see that there are more than `most`.
+        """
+        text, octets = statement.text.encode("utf-8"), [encoded(value) for value in values]
+        *found, last = self._results(lambda: self._send(text, octets), most)
+        columns = _columns(last)
+        hexadecimal = [last.ftype(column) == BYTEA for column in range(len(columns))]
         return Answer(
             columns,
-            [
-                tuple(_value(result.get_value(row, at), each) for at, each in enumerate(hexadecimal))
-                for row in range(result.ntuples)
-            ],
+            [tuple(_value(row.get_value(0, at), each) for at, each in enumerate(hexadecimal)) for row in found],
         )
+
+    def _send(self, text: bytes, values: Sequence[bytes]) -> None:
+        self._pq.send_query_params(text, values)
+        self._pq.set_single_row_mode()
 
     def abort(self) -> None:
         """Do nothing: each method ends by its deadline."""
@@ -89,20 +102,20 @@ class PostgreSQLLink:
         if self._pq is not None:
             self._pq.finish()
 
-    def _results(self, send: Callable[[], None]) -> Any:
-        """What the server answers to what `send` sends. Errors: Trouble."""
+    def _results(self, send: Callable[[], None], most: int = 0) -> list[Any]:
+        """What the server answers to what `send` sends: at most `most` rows, and the end. Errors: Trouble."""
         try:
             send()
-            found = self._received(time.monotonic() + self._settings.query_seconds + GRACE_SECONDS)
+            found = self._received(time.monotonic() + self._settings.query_seconds + GRACE_SECONDS, most)
         except OperationalError as error:
             raise Lost(words(error)) from None
         if not found or self._pq.status == pq.ConnStatus.BAD:
             raise Lost(words(self._pq.get_error_message()))
         if found[-1].status not in _GOOD:
             raise _trouble(found[-1])
-        return found[-1]
+        return found
 
-    def _received(self, deadline: float) -> list[Any]:
+    def _received(self, deadline: float, most: int) -> list[Any]:
         while self._pq.flush():
             self._wait(select.POLLIN | select.POLLOUT, deadline)
             self._pq.consume_input()
@@ -115,11 +128,14 @@ class PostgreSQLLink:
             if result is None:
                 return found
             found.append(result)
+            if len(found) > most + 1:
+                raise too_many(most)
 
     def _wait(self, events: int, deadline: float) -> None:
         poll = select.poll()
         poll.register(self._pq.socket, events)
-        if not poll.poll(max(deadline - time.monotonic(), 0) * 1000):
+        left = deadline - time.monotonic()
+        if left <= 0 or not poll.poll(left * 1000):  # there always is something from a server that never stops
             raise Late("it does not answer in time")
 
 

@@ -1,0 +1,85 @@
+"""Links alone, against servers that lie or fall silent."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import pytest
+
+from mailserver.auth.sql.links import Late, Trouble, Unreachable
+from mailserver.auth.sql.mysql import MySQLLink
+from mailserver.auth.sql.postgresql import PostgreSQLLink
+from mailserver.auth.sql.settings import SqlSettings
+from mailserver.auth.sql.statements import Statement
+
+STATEMENT = Statement("SELECT name FROM users WHERE name = $1", ("user",))
+GREETING = b"R\x00\x00\x00\x08\x00\x00\x00\x00Z\x00\x00\x00\x05I"
+"""PostgreSQL's: nobody needs a password, and it waits for a question."""
+
+ONE_COLUMN = b"1\x00\x00\x00\x042\x00\x00\x00\x04T\x00\x00\x00\x1a\x00\x01n\x00" + b"\x00" * 9 + b"\x19" + b"\x00" * 8
+ROW = b"D\x00\x00\x00\x0b\x00\x01\x00\x00\x00\x01x"
+PARAMETER = b"S\x00\x00\x00\x08a\x00b\x00"
+"""A notice of a setting, which is part of no answer."""
+
+BLOCKS = 5000
+"""Blocks of a flood: an end, so that a link without a limit fails the test, and does not hang it."""
+
+
+@contextmanager
+def flooding(first: bytes, block: bytes) -> Iterator[tuple[SqlSettings, list[int]]]:
+    """A PostgreSQL that answers a question with `first`, and then with `block` again and again; and how many it has sent."""
+    sent: list[int] = []
+
+    def serve() -> None:
+        with closing(listening.accept()[0]) as talk:
+            talk.recv(4096)
+            talk.sendall(GREETING)
+            talk.recv(4096)
+            try:
+                talk.sendall(first)
+                for number in range(BLOCKS):
+                    talk.sendall(block)
+                    sent.append(number)
+            except OSError:
+                return  # the link has had enough
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
+        yield settings("postgresql", listening.getsockname()[1], query_seconds=0.3), sent
+        server.join()
+
+
+def settings(kind: Any, port: int, **values: Any) -> SqlSettings:
+    return SqlSettings(kind=kind, host="127.0.0.1", port=port, user="x", password="x", database="x", **values)
+
+
+def test_rows_without_an_end_are_not_kept() -> None:
+    with flooding(ONE_COLUMN, ROW * 2000) as (given, sent), closing(PostgreSQLLink(given)) as link:
+        link.open()
+        with pytest.raises(Trouble, match="more than 50 rows"):
+            link.ask(STATEMENT, ["alice"], 50)
+        link.close()
+    assert len(sent) < BLOCKS
+
+
+def test_octets_without_an_answer_do_not_stretch_the_time() -> None:
+    with flooding(b"", PARAMETER * 5000) as (given, sent), closing(PostgreSQLLink(given)) as link:
+        link.open()
+        with pytest.raises(Late):
+            link.ask(STATEMENT, ["alice"], 50)
+        link.close()
+    assert len(sent) < BLOCKS
+
+
+def test_a_link_that_is_broken_off_before_it_is_connected_waits_for_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        link = MySQLLink(settings("mysql", silent.getsockname()[1], query_seconds=0.2))
+        link.abort()
+        with closing(link), pytest.raises(Unreachable) as caught:
+            link.open()
+    assert "timed out" not in str(caught.value)
