@@ -204,6 +204,16 @@ class Rows:
             assert await checker.lookup("bob") is None
         assert not [event for event in events if "reason" in event and "more than 50 rows" not in event["reason"]]
 
+    async def test_fifty_app_passwords_are_not_too_many(self) -> None:
+        self.site.add("alice", "{PLAIN}x")
+        last, some = "SELECT i + 1 FROM n WHERE i < ", "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL"
+        many = "SELECT 'phone' AS name, '{PLAIN}y' AS password FROM n WHERE 'alice' = {user}"
+        checker = await self.started(queries={"app_passwords": f"{some} {last} 50) {many}"})
+        assert await checker.requestAvatarId(Password(b"alice", b"y")) == b"alice"
+        checker = await self.started(queries={"app_passwords": f"{some} {last} 51) {many}"})
+        with pytest.raises(TemporaryFailure):
+            await checker.requestAvatarId(Password(b"alice", b"y"))
+
     async def test_pages_leave_out_whom_nobody_can_be(self) -> None:
         for name in ("alice", "b/ob", "carol", "dave", "Eve"):
             self.site.add(name, None)
@@ -220,6 +230,14 @@ class SQLiteRowsTests(Rows, SqlCase):
         )
         checker = await self.started()
         assert await checker.names("", 1) == ["carol"]
+
+    async def test_it_cannot_write(self) -> None:
+        writes = "INSERT INTO apps (username) VALUES ({user}) RETURNING '{PLAIN}x' AS password"
+        checker = await self.started(queries={"user": writes, "app_passwords": ""})
+        with pytest.raises(TemporaryFailure):
+            await checker.requestAvatarId(Password(b"alice", b"x"))
+        with closing(sqlite3.connect(self.site.file)) as connection:
+            assert connection.execute("SELECT * FROM apps").fetchall() == []
 
 
 class PostgreSQLRowsTests(Rows, InPostgreSQL):

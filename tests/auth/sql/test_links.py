@@ -54,8 +54,8 @@ def flooding(first: bytes, block: bytes) -> Iterator[tuple[SqlSettings, list[int
         server.join()
 
 
-def settings(kind: Any, port: int, **values: Any) -> SqlSettings:
-    return SqlSettings(kind=kind, host="127.0.0.1", port=port, user="x", password="x", database="x", **values)
+def settings(kind: Any, port: int, host: str = "127.0.0.1", **values: Any) -> SqlSettings:
+    return SqlSettings(kind=kind, host=host, port=port, user="x", password="sesame", database="x", **values)
 
 
 def test_rows_without_an_end_are_not_kept() -> None:
@@ -83,3 +83,22 @@ def test_a_link_that_is_broken_off_before_it_is_connected_waits_for_nothing() ->
         with closing(link), pytest.raises(Unreachable) as caught:
             link.open()
     assert "timed out" not in str(caught.value)
+
+
+def test_who_asks_for_the_password_itself_in_the_open_does_not_get_it() -> None:
+    heard: list[bytes] = []
+
+    def serve() -> None:
+        with closing(listening.accept()[0]) as talk:
+            talk.recv(4096)
+            talk.sendall(b"R\x00\x00\x00\x08\x00\x00\x00\x03")
+            heard.extend(iter(lambda: talk.recv(4096), b""))
+
+    with socket.create_server(("127.0.0.2", 0)) as listening:  # which counts as another machine
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
+        given = settings("postgresql", listening.getsockname()[1], "127.0.0.2", tls="off", connect_seconds=0.5)
+        with closing(PostgreSQLLink(given)) as link, pytest.raises(Unreachable):
+            link.open()
+        server.join()
+    assert b"sesame" not in b"".join(heard)
