@@ -51,7 +51,7 @@ class Entry:
     trouble: str = ""
     """Why no password is right; "" otherwise."""
     others: tuple[Stored, ...] = ()
-    """App passwords, and further secrets without a name; at most `MAX_SECRETS` with the own one."""
+    """App passwords, and further secrets without a name. A file or a directory may have `MAX_SECRETS` with the own one."""
 
     @property
     def hopeless(self) -> bool:
