@@ -44,6 +44,7 @@ class Server(Resource):
         self.told: list[tuple[str, dict[str, Any]]] = []
         self.raw = b""
         self.code = 200
+        self.elsewhere = b""
         self.authorization: set[bytes | None] = set()
         self.waiting: list[Request] = []
         self._awaited: list[tuple[int, Deferred[None]]] = []
@@ -59,6 +60,8 @@ class Server(Resource):
         for _count, awaited in due:
             awaited.callback(None)
         request.setResponseCode(self.code)
+        if self.elsewhere:
+            request.setHeader(b"location", self.elsewhere)
         said = self.answer(command)
         if said is None:
             request.notifyFinish().addErrback(lambda _: None)
@@ -188,6 +191,12 @@ class PolicyTests(TestCase):
         await self.port.stopListening()
         self.clock.advance(RETRY_SECONDS)
         assert await self.log_in() == b"alice"
+
+    async def test_nobody_is_asked_to_whom_it_points(self) -> None:
+        self.server.code, self.server.elsewhere = 307, b"/elsewhere?command=allow"
+        assert await self.log_in() == b"alice"
+        assert len(self.server.told) == 1
+        assert self.policy._is_bad
 
     async def test_one_that_hangs_delays_one_login_and_then_one_in_each_ten_seconds(self) -> None:
         self.server.answer = lambda _: None

@@ -31,8 +31,16 @@ static const char *item(pam_handle_t *pam, int number)
     return found ? found : "";
 }
 
+/* With "strict": 9, unless it is told that who has no password may not log in (PAM_DISALLOW_NULL_AUTHTOK). */
+static int lax(int flags, int count, const char **given)
+{
+    return argument(count, given, "strict") && !(flags & 1) ? 9 : 0;
+}
+
 int pam_sm_authenticate(pam_handle_t *pam, int flags, int count, const char **given)
 {
+    if (lax(flags, count, given))
+        return 9;
     const char *only = argument(count, given, "only="), *result = argument(count, given, "result="), *text;
     if (only && strcmp(only, item(pam, USER)))
         return 0;
@@ -80,6 +88,8 @@ int pam_sm_authenticate(pam_handle_t *pam, int flags, int count, const char **gi
 int pam_sm_acct_mgmt(pam_handle_t *pam, int flags, int count, const char **given)
 {
     const char *result = argument(count, given, "account=");
+    if (lax(flags, count, given))
+        return 9;
     return result ? atoi(result) : 0;
 }
 

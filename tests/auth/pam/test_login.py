@@ -31,6 +31,10 @@ def test_a_login_is_taken_with_the_name_that_modules_make_of_it(tmp_path: Path) 
     assert taken == {"verdict": "taken", "user": "nobody", "home": nobody.pw_dir}
 
 
+def test_modules_are_told_that_who_has_no_password_may_not_log_in(tmp_path: Path) -> None:
+    assert asked(of_probe(tmp_path, "strict"))["verdict"] == "taken"
+
+
 def test_a_refusal_has_its_reason(tmp_path: Path) -> None:
     refused = asked(of_probe(tmp_path, "result=10"))
     assert refused["verdict"] == "refused"
