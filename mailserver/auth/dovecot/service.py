@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 
+from mailserver.auth.outage import Outage
 from mailserver.errors import TemporaryFailure, Unusable
 
 ANSWER_SECONDS: Final = 20.0
@@ -28,9 +29,6 @@ ANSWER_SECONDS: Final = 20.0
 
 MAX_QUESTIONS: Final = 1000
 """Questions at once: a service that hangs must not hold all sessions. Each is a line of at most 6 KB."""
-
-QUIET_SECONDS: Final = 60.0
-"""How long after a note of trouble there is no other, for a service that answers some questions and others not."""
 
 log = Logger()
 
@@ -78,6 +76,8 @@ class _Question(NamedTuple):
 class AuthService:
     """A client of the socket `path`. It connects when it is asked."""
 
+    _outage: Outage
+
     def __init__(self, path: str, kind: Kind) -> None:
         self.path = path
         self.kind = kind
@@ -87,13 +87,11 @@ class AuthService:
         self._questions: dict[int, _Question] = {}  # 0 waits for the first greeting
         self._number = 0
         self._heard = 0
-        self._down = False
-        self._quiet_until = 0.0
 
     def start(self, reactor: Any) -> Deferred[None]:
         """Connect. What may mend itself, such as a Dovecot that starts later, is only logged. Errors: Unusable."""
         self._reactor = reactor
-        self._quiet_until = reactor.seconds()
+        self._outage = Outage(reactor.seconds)
         greeted = self._put(0, b"")
         return greeted.addCallbacks(lambda _: None, lambda failure: failure.trap(TemporaryFailure) and None)
 
@@ -111,15 +109,13 @@ class AuthService:
 
     def tell(self, reason: str) -> None:
         """Log a trouble of the service, once until it is over."""
-        if self._down or self._reactor.seconds() < self._quiet_until:
-            return
-        self._down, self._quiet_until = True, self._reactor.seconds() + QUIET_SECONDS
-        log.error(
-            "Dovecot's auth service at {path} cannot be asked: {reason}; logins that need it are told to try again later",
-            event="auth.dovecot.down",
-            path=self.path,
-            reason=reason,
-        )
+        if self._outage.begins():
+            log.error(
+                "Dovecot's auth service at {path} cannot be asked: {reason}; logins that need it are told to try again later",
+                event="auth.dovecot.down",
+                path=self.path,
+                reason=reason,
+            )
 
     # What the connection calls.
 
@@ -223,8 +219,7 @@ class AuthService:
         question = self._take(number)
         if question is None:
             return
-        if self._down and reply.word != b"FAIL":  # which may say that one of its own databases still fails
-            self._down = False
+        if reply.word != b"FAIL" and self._outage.ends():  # FAIL may say that one of its own databases still fails
             log.info("Dovecot's auth service at {path} answers again", event="auth.dovecot.up", path=self.path)
         question.answer.callback(reply)
 

@@ -5,6 +5,7 @@ A question that cannot be answered is a TemporaryFailure, and is logged once for
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -21,6 +22,7 @@ from mailserver.auth.ldap.messages import SUCCESS, Entry, Result, Scope, page, s
 from mailserver.auth.ldap.settings import LdapFileError, LdapSettings, Server, Site
 from mailserver.auth.ldap.turns import Turns
 from mailserver.auth.lookups import start_lookups
+from mailserver.auth.outage import Outage
 from mailserver.errors import TemporaryFailure
 
 MAX_WAITING: Final = 200
@@ -28,9 +30,6 @@ MAX_WAITING: Final = 200
 
 SHARE: Final = 40
 """Logins of one address among them, such as an office's in the morning."""
-
-LOG_SECONDS: Final = 60.0
-"""Between two lines about one server's trouble, so that one which comes and goes does not fill the log."""
 
 Role = Literal["search", "bind"]
 ROLES: Final = ("search", "bind")
@@ -74,8 +73,7 @@ class Servers:
         self._contexts: dict[Server, Any] = {}
         # By what for, too: a server may find users and be unable to tell whether a password is right.
         self._down: dict[tuple[Server, Role], float] = {}
-        self._told: set[tuple[Server, Role]] = set()
-        self._tell_from: dict[tuple[Server, Role], float] = {}
+        self._outages = defaultdict[tuple[Server, Role], Outage](lambda: Outage(self._now))
         self._open = True
         self._last: Deferred[None] | None = None
 
@@ -203,23 +201,19 @@ class Servers:
             ROLES if isinstance(error, Late | Lost) else of[1:]
         ):  # who does not answer binds answers no searches
             self._down[of[0], role] = now + self._settings.retry_seconds
-        if not self._open or of in self._told or now < self._tell_from.get(of, now):
-            return
-        self._told.add(of)
-        self._tell_from[of] = now + LOG_SECONDS
-        log.warn(
-            "{server} does not tell who may log in ({reason}): until it does, the next server is asked, and where no server "
-            "answers, logins fail for now",
-            event="auth.ldap.down",
-            server=of[0].url,
-            reason=str(error),
-        )
+        if self._open and self._outages[of].begins():
+            log.warn(
+                "{server} does not tell who may log in ({reason}): until it does, the next server is asked, and where no "
+                "server answers, logins fail for now",
+                event="auth.ldap.down",
+                server=of[0].url,
+                reason=str(error),
+            )
 
     def _recovered(self, of: tuple[Server, Role]) -> None:
         if self._down:
             self._down.pop(of, None)
-        if of in self._told:
-            self._told.discard(of)
+        if of in self._outages and self._outages[of].ends():
             log.info("{server} answers again", event="auth.ldap.up", server=of[0].url)
 
 

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mailserver.asker import asker
+from mailserver.auth.outage import Outage
 from mailserver.auth.sql.links import Late, Link, Lost, Refused, Trouble, Unreachable
 from mailserver.auth.sql.settings import SqlSettings
 from mailserver.errors import TemporaryFailure
@@ -30,9 +31,6 @@ MAX_WAITING: Final = 200
 
 SHARE: Final = 20
 """Questions of one address that wait: a flood of logins from there delays no other's."""
-
-QUIET_SECONDS: Final = 60
-"""Trouble that comes and goes is told once in so long, not with each login."""
 
 log = Logger()
 
@@ -83,7 +81,7 @@ class Connections:
         self._questions: set[_Question] = set()
         self._last: Deferred[None] | None = None
         self._pool = Pool(reactor, settings.connections, MAX_WAITING, f"database-{settings.kind}", share=SHARE)
-        self._health = _Health(settings.place, reactor.seconds)
+        self._outage = Outage(reactor.seconds)
 
     def start(self) -> None:
         """Start the threads. Errors: NoThreads."""
@@ -115,7 +113,7 @@ class Connections:
         if isinstance(trouble, Refused) or (isinstance(trouble, Unreachable) and trouble.wrong):
             return trouble
         if isinstance(trouble, Trouble):
-            self._health.bad(trouble)
+            self._bad(trouble)
             return None
         failure.trap(TemporaryFailure)
         return None
@@ -157,14 +155,25 @@ class Connections:
             self._reactor.callLater(0, last.callback, None)  # the pool is in the middle of this answer
 
     def _answered(self, answer: T) -> T:
-        self._health.good()
+        if self._outage.ends():
+            log.info("{place} answers again", event="auth.sql.up", place=self._settings.place)
         return answer
 
     def _failed(self, failure: Failure) -> Any:
         if not isinstance(failure.value, Trouble):
             return failure
-        self._health.bad(failure.value)
+        self._bad(failure.value)
         raise TemporaryFailure
+
+    def _bad(self, trouble: Trouble) -> None:
+        if self._outage.begins():
+            log.error(
+                "{place} does not answer: {reason}; until it does, logins get [SYS/TEMP]. {remedy}",
+                event="auth.sql.down",
+                place=self._settings.place,
+                reason=str(trouble),
+                remedy=_REMEDIES.get(type(trouble), "See the database's own log"),
+            )
 
     # In a thread.
 
@@ -223,36 +232,6 @@ class Connections:
             except IndexError:
                 return
             link.close()
-
-
-class _Health:
-    """Tells when the database fails, and when it is back: once each, and not with each login."""
-
-    def __init__(self, place: str, seconds: Callable[[], float]) -> None:
-        self._place = place
-        self._seconds = seconds
-        self._is_bad = False
-        self._told = -float(QUIET_SECONDS)
-
-    def bad(self, trouble: Trouble) -> None:
-        """There is no answer."""
-        now = self._seconds()
-        if self._is_bad or now - self._told < QUIET_SECONDS:
-            return
-        self._is_bad, self._told = True, now
-        log.error(
-            "{place} does not answer: {reason}; until it does, logins get [SYS/TEMP]. {remedy}",
-            event="auth.sql.down",
-            place=self._place,
-            reason=str(trouble),
-            remedy=_REMEDIES.get(type(trouble), "See the database's own log"),
-        )
-
-    def good(self) -> None:
-        """There is an answer."""
-        if self._is_bad:
-            self._is_bad = False
-            log.info("{place} answers again", event="auth.sql.up", place=self._place)
 
 
 _REMEDIES: Final[Mapping[type, str]] = {

@@ -15,7 +15,8 @@ from twisted.python.failure import Failure
 
 from mailserver.asker import asked_by
 from mailserver.auth.dovecot.checker import DovecotAuth, DovecotUsers
-from mailserver.auth.dovecot.service import ANSWER_SECONDS, MAX_QUESTIONS, QUIET_SECONDS
+from mailserver.auth.dovecot.service import ANSWER_SECONDS, MAX_QUESTIONS
+from mailserver.auth.outage import QUIET_SECONDS
 from mailserver.credentials import Password
 from mailserver.errors import LoginRefused, TemporaryFailure, Unusable
 from mailserver.interfaces import Mind
