@@ -24,7 +24,7 @@ serve: $(VENV)/.serve $(VENV)/.gssapi  ## a server with an account, messages and
 test: debian $(VENV)/.dev $(VENV)/.gssapi  ## all the tests, in two processes
 	@$(PYTEST) $(BESIDE)
 
-quick: debian $(VENV)/.dev $(VENV)/.gssapi  ## the tests without the long ones, side by side, in two minutes
+quick: debian $(VENV)/.dev $(VENV)/.gssapi  ## the tests without the long ones, side by side, in three minutes
 	@PYTHONDONTWRITEBYTECODE= TEST_STARTS=forked $(PYTEST) -n 3 --dist worksteal $(LONG:%=--ignore=tests/%)
 
 check: debian $(VENV)/.dev $(VENV)/.gssapi  ## the gate: lint, format, types, and the tests with their coverage
