@@ -23,6 +23,8 @@ class Refusal(Exception):
     """
 
     code: ClassVar[bytes] = b""
+    smtp: ClassVar[bytes] = b"451 4.3.0"
+    """The reply code (RFC 5321 section 4.2) and the enhanced status code (RFC 3463) of the same refusal in LMTP."""
     text: ClassVar[bytes] = b"refused"
     fatal: ClassVar[bool] = False
     """Whether the connection ends with it."""
@@ -51,12 +53,14 @@ class Refusal(Exception):
 class BadCommand(Refusal):
     """An unknown verb, a verb of another state, or arguments that do not fit it."""
 
+    smtp = b"500 5.5.2"
     text = b"unknown command"
 
 
 class LineTooLong(Refusal):
     """More octets without a line end than RFC 2449 section 4 (or RFC 5034 section 4) allows; the connection ends."""
 
+    smtp = b"500 5.5.2"
     text = b"line too long"
     fatal = True
 
@@ -180,7 +184,22 @@ class PermanentFailure(Refusal):
     """The server's fault, and the operator's help is needed (RFC 3206 section 3)."""
 
     code = b"SYS/PERM"
+    smtp = b"554 5.3.0"
     text = b"the maildrop needs the attention of its operator"
+
+
+class NoRoom(TemporaryFailure):
+    """The disk has no room for a message."""
+
+    smtp = b"452 4.3.1"
+    text = b"no room for the message, please try again later"
+
+
+class OverQuota(Refusal):
+    """The maildrop has no room for the message by its quota; the sender may try again (RFC 3463 section 3.3)."""
+
+    smtp = b"452 4.2.2"
+    text = b"the maildrop is full"
 
 
 class Unusable(Exception):
@@ -222,6 +241,18 @@ class MaildropInUse(StoreError):
 
 class MaildropUnavailable(StoreError):
     """The maildrop cannot be opened now: permissions, a full or failing disk."""
+
+
+class StoreFull(MaildropUnavailable):
+    """The file system of the maildrop has no room for the message."""
+
+    refusal = NoRoom
+
+
+class QuotaExceeded(StoreError):
+    """The message would exceed the user's quota; nothing of it is stored."""
+
+    refusal = OverQuota
 
 
 class NoMaildrop(MaildropUnavailable):

@@ -1,0 +1,116 @@
+"""The map of mail that comes in: what a store, and what `delivery/` gives to whoever receives mail.
+
+`net/` knows addresses as octets and `IDeliveries`; `delivery/` makes users of addresses and knows `IDeposits`; a store knows users.
+Everything that may wait returns a Deferred; only `write` may answer at once, because it is called for each chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from twisted.internet.defer import Deferred
+from zope.interface import Interface
+
+from mailserver.interfaces import User
+
+
+class Usage(NamedTuple):
+    """What a maildrop holds."""
+
+    messages: int
+    octets: int
+    """The sizes of its files: what a quota counts (Maildir++)."""
+
+
+class Kept(NamedTuple):
+    """What an import preserves of a message."""
+
+    uidl: bytes
+    """b"": the store gives one."""
+    received: float
+    """The time of its arrival, in seconds of the epoch."""
+    seen: bool
+
+
+class IDeposits(Interface):
+    """Provided by a store that takes messages. Sessions that are open do not see them, and their locks are no obstacle."""
+
+    def deposit(users: Sequence[User], size: int | None, kept: Kept | None = None) -> Deferred[IDeposit]:
+        """Begin a message for each of these different users: the same octets for all, in one file where links serve.
+
+        `size` are the octets to expect, None: unknown. Each user's own `quota` counts (None: there is none); what concerns one
+        user, such as a home that cannot be written, is told by `IDeposit.commit` for this user alone.
+        """
+
+    def usage(user: User) -> Deferred[Usage]:
+        """What the user's maildrop holds, all shares of an account together. Errors: as of `IStore.open`, but never MaildropInUse."""
+
+
+class IDeposit(Interface):
+    """A message on its way into maildrops. Nothing of it is visible before `commit`, and it ends with `commit` or `abort`."""
+
+    def write(data: bytes) -> Deferred[None] | None:
+        """Add octets of any size, with any line ends in any split: the store makes them canonical (`wireform`).
+
+        None: it is done. The caller waits for a Deferred before it writes on. It never fails: `commit` tells what went wrong.
+        """
+
+    def commit() -> Deferred[Sequence[Exception | None]]:
+        """Deliver: the answer has for each user, in their order, None, which is said only once the message is durable, or an error.
+
+        Errors in the answer: StoreError (StoreFull, QuotaExceeded, MaildropUnavailable, NoMaildrop), or a fault; then nothing of the
+        message is visible to this user. Cancelling it does not stop it.
+        """
+
+    def abort() -> None:
+        """Forget the message; idempotent, and harmless after `commit`."""
+
+
+class Sender(NamedTuple):
+    """Who hands a message over, and how: for the trace fields (RFC 5321 section 4.4), the log, and *ENV."""
+
+    path: bytes
+    """The reverse-path, bare; b"" is the null sender of bounces."""
+    host: bytes
+    """What the client called itself (LHLO), or what XCLIENT said."""
+    peer: str
+    """The client's address, "" over a Unix socket."""
+    protocol: bytes
+    """The keyword of RFC 3848 and RFC 6531: LMTP, LMTPS, UTF8LMTP, UTF8LMTPS."""
+    tls: str
+    """The version and cipher of TLS, "" without TLS."""
+    session: str
+    """The session's name in the log."""
+    size: int | None
+    """The octets that the client has announced (SIZE), None: unknown."""
+
+
+class IDeliveries(Interface):
+    """The way into all maildrops by addresses; one per process."""
+
+    def begin(sender: Sender) -> IDelivery:
+        """Begin a transaction."""
+
+
+class IDelivery(Interface):
+    """One transaction: recipients, then octets, then `commit`; or `abort` at any time."""
+
+    def recipient(address: bytes, original: bytes = b"") -> Deferred[None]:
+        """Accept a recipient's address, bare; `original` is the address before other servers rewrote it (RFC 3461 ORCPT).
+
+        Errors: a Refusal such as UnknownRecipient, OverQuota or TemporaryFailure, or a StoreError: then this one is no recipient.
+        The same address may be given twice. Called for one recipient after the other.
+        """
+
+    def write(data: bytes) -> Deferred[None] | None:
+        """Add octets of the message as the sender sent it, unstuffed. As `IDeposit.write`."""
+
+    def commit() -> Deferred[Sequence[Exception | None]]:
+        """Deliver; the answer has one outcome for each accepted recipient, in their order. As `IDeposit.commit`.
+
+        The error may be a Refusal, too.
+        """
+
+    def abort() -> None:
+        """Forget the transaction; idempotent, and harmless after `commit`."""
