@@ -1,8 +1,10 @@
-"""The limits of a listener: the table of the settings is what the listener asks, so that each limit and its default stand once."""
+"""Limits: the tables of the settings are what listeners and deliveries ask, so that each limit and its default stand once."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
 
 from mailserver.toml import Network, at_least
 
@@ -25,3 +27,35 @@ class Limits:
     """The same from one address; all Unix sockets count as one. Offices and carriers share addresses."""
     proxies: tuple[Network, ...] = ()
     """Networks whose PROXY header is trusted on `haproxy:` endpoints; any other client could forge one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """``[delivery]``: mail that comes in."""
+
+    aliases: str = ""
+    """A file of aliases in the form of /etc/aliases, read again when it changes; empty: none, every address is a user's."""
+    catch_all: Mapping[str, str] = field(default_factory=dict)
+    """Who gets the mail for a domain's unknown addresses: `"example.org" = "alice"`; none, because most of it is spam."""
+    max_octets: int = at_least(65_536, 50 * 1024 * 1024)
+    """The biggest message, announced by SIZE; 50 MiB, since photographs come by mail. RFC 5321 wants 65536 at least."""
+    max_recipients: int = at_least(100, 1000)
+    """Recipients of one transaction; senders deliver to the others in another. RFC 5321 wants 100 at least."""
+    share: bool = True
+    """Whether a message for several users is one file with links, without Delivered-To; false: each has a copy with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotaRules:
+    """``[quota]``: how much mail a user may have, where the users' database does not say."""
+
+    octets: int = at_least(0, 0)
+    """Octets of all messages of a maildrop. 0: no limit, since only the site knows its disk."""
+    messages: int = at_least(0, 0)
+    """The number of all messages. 0: no limit; 100,000 hurts nobody who deletes."""
+    warn_percent: int = at_least(0, 90, at_most=100)
+    """The share of the quota that warns the user when a delivery crosses it; 0: no warnings."""
+    warn_command: str = ""
+    """A program that warns instead of a message in the maildrop, run without a shell; docs/delivery.md has what it is told."""
+    over: Literal["temporary", "permanent"] = "temporary"
+    """What senders hear over quota: temporary lets them try for days (452), permanent returns the mail at once (552)."""

@@ -12,17 +12,19 @@ from mailserver.config.settings import (
     Tls,
 )
 from mailserver.errors import ConfigError
-from mailserver.limits import Limits
+from mailserver.limits import Delivery, Limits, QuotaRules
 
 __all__ = [
     "Auth",
     "Certificate",
     "Config",
     "ConfigError",
+    "Delivery",
     "Kerberos",
     "Limits",
     "Listen",
     "NameRules",
+    "QuotaRules",
     "Sdps",
     "Store",
     "Tls",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from twisted.cred.strcred import InvalidAuthType, findCheckerFactories, findChec
 from mailserver.config.cores import too_many
 from mailserver.config.kinds import KINDS
 from mailserver.config.settings import Config, Kerberos
-from mailserver.names import Names
+from mailserver.names import Names, user_name
 from mailserver.store import needs_of
 from mailserver.toml import near_miss
 from mailserver.toml_text import Key
@@ -26,7 +27,7 @@ def contradictions(config: Config) -> list[tuple[Key, str]]:
     for kind in KINDS:
         found.extend((("listen", kind), text) for endpoint in listen.of(kind) for text in _against(endpoint, config))
     found += (*_tls_contradictions(config), *_login_contradictions(config), *_kerberos_contradictions(config))
-    return [*found, *_about_names(config), *_about_sdps(config)]
+    return [*found, *_about_names(config), *_about_sdps(config), *_about_deliveries(config)]
 
 
 def _tls_contradictions(config: Config) -> Iterator[tuple[Key, str]]:
@@ -125,6 +126,20 @@ def _about_sdps(config: Config) -> Iterator[tuple[Key, str]]:
                 yield ("sdps", setting), f'"{name}" is not the name of a header'
     if not re.fullmatch(r"[ -~]{0,200}", config.sdps.greeting):
         yield ("sdps", "greeting"), "the greeting must be ASCII, of 200 characters at most"
+
+
+def _about_deliveries(config: Config) -> Iterator[tuple[Key, str]]:
+    for domain, user in config.delivery.catch_all.items():
+        try:
+            Names(default_domain=domain or "@")
+        except ValueError as error:
+            yield ("delivery", "catch_all", domain), str(error)
+        if user_name(user) is None:
+            yield ("delivery", "catch_all", domain), "its user has no name that can be a user's"
+    try:
+        shlex.split(config.quota.warn_command)
+    except ValueError:
+        yield ("quota", "warn_command"), "it has a quote or a backslash that ends nothing"
 
 
 def _against(endpoint: str, config: Config) -> Iterator[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mailserver.config.kinds import Listen
-from mailserver.limits import Limits
+from mailserver.limits import Delivery, Limits, QuotaRules
 from mailserver.names import Names
 from mailserver.toml import at_least
 from mailserver.toml_text import Key
@@ -168,6 +168,8 @@ class Config:
     sdps: Sdps = field(default_factory=Sdps)
     store: Store = field(default_factory=Store)
     limits: Limits = field(default_factory=Limits)
+    delivery: Delivery = field(default_factory=Delivery)
+    quota: QuotaRules = field(default_factory=QuotaRules)
     retention: Retention = field(default_factory=Retention)
     places: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False, metadata={"setting": False})
     """Where settings were given, by their dotted names: for messages, and no setting itself."""

@@ -211,6 +211,13 @@ def test_no_settings_at_all_say_what_is_needed():
         ('listen.pop3 = ["haproxy:tcp:110"]', 'FILE:2: "haproxy:tcp:110": no proxy is believed'),
         ('listen.pop3 = ["ssl:995"]', 'FILE:2: "ssl:995": TLS is made by pop3s itself'),
         ('workers = 500\nlisten.pop3 = ["tcp:110"]', "FILE:2: 500 workers are too many for "),
+        ('listen.pop3 = ["tcp:110"]\nquota.warn_command = "warn \\" x"', "FILE:3: it has a quote or a backslash"),
+        (
+            'listen.pop3 = ["tcp:110"]\ndelivery.catch_all = {"Example.org" = "alice"}',
+            'FILE:3: "Example.org" is no domain in lower case, such as example.org',
+        ),
+        ('listen.pop3 = ["tcp:110"]\ndelivery.catch_all = {"" = "alice"}', 'FILE:3: "@" is no domain'),
+        ('listen.pop3 = ["tcp:110"]\ndelivery.catch_all = {"example.org" = "a/b"}', "FILE:3: its user has no name"),
         ('workers = 2\nlisten.pop3 = ["unix:/run/pop3"]', 'FILE:3: "unix:/run/pop3": a Unix socket is served by one'),
     ],
 )
