@@ -67,6 +67,30 @@ class IDeposit(Interface):
         """Forget the message; idempotent, and harmless after `commit`."""
 
 
+class IKeeps(Interface):
+    """Provided by a store whose sessions' deletions may be kept for some days, or go to the trash (`delivery.delete`)."""
+
+    def undelete(user: User) -> Deferred[int]:
+        """Bring back what the last session deleted that deleted anything and is kept; the number of messages, 0: nothing is kept.
+
+        They have their old unique-ids, and their old places. A further call goes a session further back. After a crash within
+        it, another call brings back the rest. Errors: as of `IStore.open`, MaildropInUse while a session is open.
+        """
+
+    def tidy(user: User, now: float, days: int | None) -> Deferred[bool]:
+        """Remove for good what was kept for its days, and what is in the trash longer than that or older than `days`.
+
+        `now` is the time in seconds of the epoch. False: the user has no maildrop, and none was made. Errors: as of `IStore.open`.
+        """
+
+
+class IExpunges(Interface):
+    """Provided by the maildrops of a store that `IKeeps`."""
+
+    def expunge(numbers: Sequence[int]) -> Deferred[int]:
+        """As `IMaildrop.commit`, but these messages are removed for good, whatever the store keeps of other deletions."""
+
+
 class Sender(NamedTuple):
     """Who hands a message over, and how: for the trace fields (RFC 5321 section 4.4), the log, and *ENV."""
 

@@ -26,20 +26,25 @@ class Snapshot(Sequence[Message]):
     A store may give one snapshot to many sessions, one after another; a listing is made for the first that asks for it.
     """
 
-    __slots__ = ("_scan", "_unique", "octets", "total", "uidls", "wire")
+    __slots__ = ("_scan", "_unique", "arrivals", "octets", "total", "uidls", "wire")
 
-    def __init__(self, uidls: Sequence[bytes], octets: Sequence[int], wire: Sequence[int]) -> None:
-        if not len(uidls) == len(octets) == len(wire):
+    arrivals: Sequence[int]
+    """When each message came, in microseconds of the epoch, the oldest first; empty: the store does not know."""
+
+    def __init__(
+        self, uidls: Sequence[bytes], octets: Sequence[int], wire: Sequence[int], arrivals: Sequence[int] = ()
+    ) -> None:
+        if not len(uidls) == len(octets) == len(wire) or len(arrivals) not in {0, len(uidls)}:
             raise ValueError("the columns of a snapshot have different lengths")
-        self.uidls, self.octets, self.wire = uidls, octets, wire
+        self.uidls, self.octets, self.wire, self.arrivals = uidls, octets, wire, arrivals
         self.total = sum(sum(octets[at : at + BLOCK]) for at in range(0, len(octets), BLOCK))
         self._scan: dict[int, bytes] = {}
         self._unique: dict[int, bytes] = {}
 
     @classmethod
-    def of(cls, messages: Sequence[Message]) -> Snapshot:
+    def of(cls, messages: Sequence[Message], arrivals: Sequence[int] = ()) -> Snapshot:
         """The snapshot with these rows."""
-        return cls([m.uidl for m in messages], [m.octets for m in messages], [m.wire for m in messages])
+        return cls([m.uidl for m in messages], [m.octets for m in messages], [m.wire for m in messages], arrivals)
 
     def __len__(self) -> int:
         return len(self.uidls)

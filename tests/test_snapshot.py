@@ -38,7 +38,15 @@ def test_flags_may_come_as_bytes():
     assert [row.wire for row in snapshot] == [False, True]
 
 
-@pytest.mark.parametrize("columns", [((b"a",), (), ()), ((), (1,), ()), ((b"a",), (1,), (1, 0))])
+def test_arrivals_are_known_for_all_messages_or_for_none():
+    assert Snapshot.of(THREE).arrivals == ()
+    assert Snapshot.of(THREE, [1, 2, 3]).arrivals == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [((b"a",), (), ()), ((), (1,), ()), ((b"a",), (1,), (1, 0)), ((b"a",), (1,), (1,), (5, 6)), ((), (), (), (5,))],
+)
 def test_columns_of_different_lengths_are_a_bug(columns):
     with pytest.raises(ValueError, match="different lengths"):
         Snapshot(*columns)
@@ -68,6 +76,6 @@ def test_a_block_is_made_once():
 
 
 def test_nothing_is_hung_on_a_snapshot():
-    assert set(Snapshot.__slots__) == {"uidls", "octets", "wire", "total", "_scan", "_unique"}
+    assert set(Snapshot.__slots__) == {"uidls", "octets", "wire", "arrivals", "total", "_scan", "_unique"}
     with pytest.raises(AttributeError):
         Snapshot.of(THREE).envelopes = None

@@ -36,7 +36,7 @@ def adapt(mailbox: IMailboxPOP3, clock: IReactorTime) -> Deferred[IMaildrop]:
     """The mailbox as a maildrop; messages of size 0 are left out, since IMailboxPOP3 means deleted ones by it.
 
     The sizes are the mailbox's: only reading every message could show whether they count CRLFs, as RFC 1939 section 11
-    requires. A large mailbox is listed in parts, one in each reactor turn, but its own listMessages runs in one turn.
+    requires. When its messages came it does not tell, so none of them is ever old. A large mailbox is listed in parts, one in each reactor turn, but its own listMessages runs in one turn.
     """
     return Deferred.fromCoroutine(_adapt(mailbox, clock))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
@@ -61,7 +62,13 @@ class Envelopes:
         indexes = self.indexes(user, user_of, account)
         if indexes:
             uidls, octets, wire = (self._messages.uidls, self._messages.octets, self._messages.wire)
-            own = Snapshot([uidls[i] for i in indexes], [octets[i] for i in indexes], bytes([wire[i] for i in indexes]))
+            arrivals = self._messages.arrivals
+            own = Snapshot(
+                [uidls[i] for i in indexes],
+                [octets[i] for i in indexes],
+                bytes([wire[i] for i in indexes]),
+                array("Q", [arrivals[i] for i in indexes] if arrivals else ()),
+            )
             self.shares[user] = Share(indexes, own)
 
     def indexes(self, user: str, user_of: Callable[[str], str], account: str) -> Sequence[int]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from time import time
+from typing import Final
 
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
@@ -14,19 +17,28 @@ from mailserver.snapshot import Message, Snapshot
 from mailserver.store.envelopes import Envelopes, IEnvelopes
 from mailserver.wireform import measure
 
+MICROSECONDS: Final = 1_000_000
+"""Of a second: the unit of `Snapshot.arrivals`."""
+
 
 @implementer(IStore)
 class MemoryStore:
-    """Messages by user name; an unknown name has an empty maildrop."""
+    """Messages by user name; an unknown name has an empty maildrop. `clock` answers the seconds of the epoch."""
 
     needs: frozenset[str] = frozenset()
 
     def __init__(
-        self, maildrops: Mapping[str, Iterable[bytes]] | None = None, headers: EnvelopeHeaders | None = None
+        self,
+        maildrops: Mapping[str, Iterable[bytes]] | None = None,
+        headers: EnvelopeHeaders | None = None,
+        *,
+        clock: Callable[[], float] = time,
     ) -> None:
+        self._clock = clock
         self._headers = headers or EnvelopeHeaders()
         self._serial = 0
         self._maildrops: dict[str, dict[bytes, bytes]] = {}
+        self._arrivals: dict[str, dict[bytes, int]] = {}
         self._holders: dict[str, str] = {}
         for name, messages in (maildrops or {}).items():
             for message in messages:
@@ -37,6 +49,9 @@ class MemoryStore:
         self._serial += 1
         uidl = b"%08d" % self._serial
         self.maildrop(name)[uidl] = message
+        arrivals = self._arrivals.setdefault(name, {})
+        last = next(reversed(arrivals.values()), 0)  # a clock that was set back changes no order
+        arrivals[uidl] = max(last, int(self._clock() * MICROSECONDS))
         return uidl
 
     def maildrop(self, name: str) -> dict[bytes, bytes]:
@@ -63,7 +78,8 @@ class MemoryStore:
         if holder is not None:
             return fail(MaildropInUse(f"the maildrop of {user.name!r} is held by {holder}"))
         self._holders[user.name] = owner
-        return succeed(_MemoryMaildrop(user.name, self.maildrop(user.name), self._holders, self._headers))
+        arrivals = self._arrivals.setdefault(user.name, {})
+        return succeed(_MemoryMaildrop(user.name, self.maildrop(user.name), arrivals, self._holders, self._headers))
 
 
 def _row(uidl: bytes, message: bytes) -> Message:
@@ -75,17 +91,24 @@ def _row(uidl: bytes, message: bytes) -> Message:
 class _MemoryMaildrop:
     """A locked maildrop; its name among the holders is the lock."""
 
-    __slots__ = ("_headers", "_holders", "_locked", "_name", "_stored", "messages")
+    __slots__ = ("_arrivals", "_headers", "_holders", "_locked", "_name", "_stored", "messages")
 
     def __init__(
-        self, name: str, stored: dict[bytes, bytes], holders: dict[str, str], headers: EnvelopeHeaders
+        self,
+        name: str,
+        stored: dict[bytes, bytes],
+        arrivals: dict[bytes, int],
+        holders: dict[str, str],
+        headers: EnvelopeHeaders,
     ) -> None:
+        self._arrivals = arrivals
         self._headers = headers
         self._name = name
         self._stored = stored
         self._holders = holders
         self._locked = True
-        self.messages = Snapshot.of([_row(uidl, message) for uidl, message in stored.items()])
+        rows = [_row(uidl, message) for uidl, message in stored.items()]
+        self.messages = Snapshot.of(rows, array("Q", [arrivals.get(uidl, 0) for uidl in stored]))
 
     def fetch(self, number: int) -> BytesBody:
         data = self._stored.get(self.messages.uidls[number - 1])
@@ -110,7 +133,9 @@ class _MemoryMaildrop:
         if not self._locked:
             return fail(MaildropUnavailable(f"the maildrop of {self._name!r} is no longer locked"))
         for number in numbers:
-            self._stored.pop(self.messages.uidls[number - 1], None)
+            uidl = self.messages.uidls[number - 1]
+            self._stored.pop(uidl, None)
+            self._arrivals.pop(uidl, None)
         self.release()
         return succeed(0)
 

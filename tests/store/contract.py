@@ -5,6 +5,7 @@ Messages are in wire form where nothing else is said, so that a store may keep t
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from twisted.internet import reactor
@@ -107,6 +108,14 @@ class StoreContract:
     async def test_messages_come_in_the_order_of_their_delivery(self) -> None:
         maildrop = await self.open("alice", ONE, TWO, THREE)
         assert [await self.fetched(maildrop, number) for number in (1, 2, 3)] == [ONE, TWO, THREE]
+        maildrop.release()
+
+    async def test_arrivals_are_times_in_the_order_of_the_messages(self) -> None:
+        maildrop = await self.open("alice", ONE, TWO, THREE)
+        arrivals = maildrop.messages.arrivals
+        assert len(arrivals) == 3
+        assert list(arrivals) == sorted(arrivals)
+        assert all(1_700_000_000_000_000 <= arrival <= time.time_ns() // 1000 + 60_000_000 for arrival in arrivals)
         maildrop.release()
 
     async def test_octets_count_the_wire_form(self) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import TestCase
 
+from mailserver.interfaces import User
 from mailserver.store import MemoryStore
 from tests.store.contract import ONE, TWO, StoreContract
 
@@ -36,7 +39,13 @@ def test_it_is_filled_by_name() -> None:
 def test_its_bodies_have_no_descriptor() -> None:
     store = MemoryStore({"alice": [ONE]})
     opened: list[object] = []
-    from mailserver.interfaces import User
-
     store.open(User("alice"), "me").addCallback(opened.append)
     assert opened[0].fetch(1).fileno() is None
+
+
+def test_a_clock_that_is_set_back_changes_no_order() -> None:
+    times = iter([50.5, 20.0, 60.0])
+    store = MemoryStore({"alice": [ONE, TWO, ONE]}, clock=lambda: next(times))
+    opened: list[Any] = []
+    store.open(User("alice"), "me").addCallback(opened.append)
+    assert list(opened[0].messages.arrivals) == [50_500_000, 50_500_000, 60_000_000]

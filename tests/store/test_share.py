@@ -395,3 +395,12 @@ def test_every_store_has_what_a_shared_one_needs() -> None:
     assert SharedStore(MaildirStore("{home}/Maildir", None), NAMES).needs == {"home"}
     assert os.fsdecode(envelopes.NAME) == "mailserver-envelopes"
     assert isinstance(MemoryStore().open(User("alice"), "me"), Deferred)
+
+
+def test_a_share_has_its_messages_own_arrivals() -> None:
+    times = iter([10.0, 20.0, 30.0])
+    inner = MemoryStore({"vision25": [letter("zoe"), letter("john"), letter("zoe")]}, clock=lambda: next(times))
+    opened: list[Any] = []
+    user = User("vision25", account=Account(DOMAIN, "zoe"))
+    SharedStore(inner, NAMES).open(user, "me").addCallback(opened.append)
+    assert list(opened[0].messages.arrivals) == [10_000_000, 30_000_000]

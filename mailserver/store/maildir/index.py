@@ -103,6 +103,7 @@ class Index(NamedTuple):
     uidls: Column
     """Those of the snapshot."""
     arrivals: array[int]
+    """Those of the snapshot."""
     sizes: array[int]
     octets: array[int]
     """Those of the snapshot."""
@@ -113,7 +114,7 @@ class Index(NamedTuple):
     def of(cls, rows: Rows, new_time: int, cur_time: int) -> Index:
         """The index of `rows`, the same as in their file."""
         names, uidls, flags = Column.of(rows.names), Column.of(rows.uidls), bytes(rows.flags)
-        snapshot = Snapshot(uidls, rows.octets, flags.translate(_TO_WIRE))
+        snapshot = Snapshot(uidls, rows.octets, flags.translate(_TO_WIRE), rows.arrivals)
         return cls(
             new_time, cur_time, snapshot, names, uidls, rows.arrivals, rows.sizes, rows.octets, rows.inodes, flags
         )
@@ -167,7 +168,7 @@ def decode(data: bytes) -> Index | None:
         return None
     _, count, new_time, cur_time, numbers, flags, names, uidls = parts
     arrivals, sizes, octets, inodes = (numbers[at * count : (at + 1) * count] for at in range(4))
-    snapshot = Snapshot(uidls, octets, flags.translate(_TO_WIRE))
+    snapshot = Snapshot(uidls, octets, flags.translate(_TO_WIRE), arrivals)
     return Index(new_time, cur_time, snapshot, names, uidls, arrivals, sizes, octets, inodes, flags)
 
 
