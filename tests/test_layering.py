@@ -28,6 +28,7 @@ BASE = {
     "answers",
     "asker",
     "toml",
+    "watched",
     "toml_text",
 }
 """The ground: whoever stands on it may import all of it. A file of it imports no folder."""

@@ -171,7 +171,7 @@ class EqualWorkTests(PasswordFileCase):
         decoy = next((secret for secret in secrets.values() if secret.slow), next(iter(secrets.values())))
         checker._file.load()
         checker._file.fresh = lambda: True  # type: ignore[method-assign]  # the table below is not that of the file
-        checker._file.table = Table(entries, decoy=decoy)
+        checker._file.value = Table(entries, decoy=decoy)
         return checker
 
     def counts(self, name: str) -> Callable[[bytes], bool]:

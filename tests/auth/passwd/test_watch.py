@@ -11,7 +11,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
-from mailserver.auth.passwd import watch
+from mailserver import watched
 from mailserver.auth.passwd.watch import PasswordFileError, WatchedTable
 
 OLD = b"alice:{PLAIN}one\n"
@@ -219,7 +219,7 @@ class WatchedTableTests(TestCase):
         assert "999 lines are skipped" in told(events)[0]
         with capturedLogs() as events:
             self.load(OLD + b"".join(b"/%d:{N%d}x\nu%d:{N%d}x\n" % (i, i, i, i) for i in range(100)))
-        assert len(told(events)) == watch.MAX_NOTES + 1
+        assert len(told(events)) == watched.MAX_NOTES + 1
         assert told(events)[-1] == f"{self.path}: 81 more notes like these"
 
     async def test_fields_that_nothing_uses_are_told_once(self) -> None:
@@ -232,5 +232,5 @@ class WatchedTableTests(TestCase):
         assert await self.refresh() == [f"{self.path}: these fields have no effect here: nodelay, uid and gid"]
 
     def test_a_user_without_a_name_is_told_by_his_number(self) -> None:
-        assert watch._user_named(2**31 - 5) == str(2**31 - 5)
-        assert watch._user_named(0) == "root"
+        assert watched.user_named(2**31 - 5) == str(2**31 - 5)
+        assert watched.user_named(0) == "root"
