@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find mailserver twisted -name '*.py' -o -name '*.c') setup.cfg pyproject.toml
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 DEBIAN := tests/debian-packages.txt
+UNPACKED := tests/debian-unpacked.txt
 # The tests that make quick leaves out.
 LONG := abuse crash interop
 # The extras that come as wheels: all but gssapi.
@@ -91,7 +92,10 @@ POLICY := /usr/sbin/policy-rc.d
 # Programs that tests talk to. Without them their tests are skipped, and say so; with them none may be.
 MISSING = $(shell for name in $$(cat $(DEBIAN)); do \
     [ "$$(dpkg-query -Wf '$${db:Status-Status}' $$name 2>/dev/null)" = installed ] || echo $$name; done)
-PACKAGES = TEST_PACKAGES=$(if $(MISSING),missing,installed)
+# Those that only one of may be installed, and that would push out the machine's own: they are unpacked here, and nowhere else.
+APART := $(VENV)/debian
+PACKED = $(shell for name in $$(cat $(UNPACKED)); do set -- $(APART)/$${name}_*.deb; [ -e "$$1" ] || echo $$name; done)
+PACKAGES = TEST_PACKAGES=$(if $(MISSING)$(PACKED),missing,installed)
 PYTEST = $(PACKAGES) $(BIN)/python -m pytest
 
 # Each process has its half of the tests in their order, so what a module or a folder shares is made once, and who is done early takes
@@ -99,17 +103,24 @@ PYTEST = $(PACKAGES) $(BIN)/python -m pytest
 BESIDE := -n 2 --dist worksteal
 
 debian:
-	@$(if $(MISSING),$(MAKE) --no-print-directory install-debian,:)
+	@$(if $(MISSING)$(PACKED),$(MAKE) --no-print-directory install-debian,:)
 
 # Nothing is asked, and no service is started, now or by an upgrade that comes along: a policy of Debian's own says so while this
 # runs. It is obeyed only in this environment, so that one left behind by a kill means nothing; a policy that is there stays.
 # The cluster that postgresql makes takes two seconds, and rests.
+# Of what is unpacked the libraries are installed; a program loses the right to become root, since it is in a folder of its own now.
+APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o APT::Sandbox::User=root
 .PHONY: install-debian
 install-debian:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && { \
 	        [ -e $(POLICY) ] || { trap 'rm -f $(POLICY)' EXIT; trap 'exit 1' HUP INT TERM; \
 	        printf '#!/bin/sh\n[ -z "$$NO_SERVICES" ] || exit 101\n' >$(POLICY); chmod 755 $(POLICY); }; } && \
-	    NO_SERVICES=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(MISSING) >/dev/null; \
+	    rm -rf $(APART)/new && mkdir -p $(APART)/new && { [ -z "$(PACKED)" ] || (cd $(APART)/new && $(APT) download $(PACKED)); } && \
+	    for each in $(PACKED); do dpkg -x $(APART)/new/$${each}_*.deb $(APART); done && chmod -R u-s,g-s $(APART) && \
+	    libraries=$$(for each in $(PACKED); do dpkg-deb -f $(APART)/new/$${each}_*.deb Depends; done | \
+	        tr , '\n' | sed -n 's/^ *\(lib[^ |(:]*\).*/\1/p') && \
+	    NO_SERVICES=1 $(APT) install -y --no-install-recommends $(MISSING) $$libraries >/dev/null && \
+	    for each in $(PACKED); do mv $(APART)/new/$${each}_*.deb $(APART); done; \
 	then :; else \
-	    echo "not installed, so that some tests are skipped: $(MISSING) (as root: apt-get install $(MISSING))" >&2; \
+	    echo "not installed, so that some tests are skipped: $(MISSING) $(PACKED) (as root: make debian)" >&2; \
 	fi

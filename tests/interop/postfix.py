@@ -1,0 +1,175 @@
+"""A Postfix of our own: its configuration, queue and processes are in one folder, and its SMTP is a Unix socket.
+
+with Postfix() as postfix:
+    postfix.start(block("/etc/postfix/main.cf"))
+    with postfix.connect() as client:
+        client.sendmail(...)
+    postfix.log.wait_for(r"status=sent")
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import smtplib
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Final, Self
+
+from tests.interop.unpacked import FOLDER, GROUPS, USERS, Log, environment, unpacked
+from tests.waiting import eventually
+
+SECONDS: Final = 60
+
+OWNED: Final = (
+    *("active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming", "private", "saved", "trace"),
+)
+"""Folders of the queue that only Postfix enters."""
+
+OURS: Final = f"""
+compatibility_level = 3.6
+command_directory = {FOLDER}/usr/sbin
+daemon_directory = {FOLDER}/usr/lib/postfix/sbin
+shlib_directory = {FOLDER}/usr/lib/postfix
+meta_directory = {FOLDER}/etc/postfix
+queue_directory = {{folder}}/queue
+data_directory = {{folder}}/data
+maillog_file = {{folder}}/log
+maillog_file_prefixes = {{folder}}
+import_environment = MAIL_CONFIG MAIL_LOGTAG LD_PRELOAD LD_LIBRARY_PATH NSS_WRAPPER_PASSWD NSS_WRAPPER_GROUP {{imported}}
+myhostname = mx.example.org
+mydestination =
+alias_maps =
+alias_database =
+append_dot_mydomain = no
+# Who writes over this socket is a stranger, whose mail stays as it is.
+local_header_rewrite_clients =
+smtpd_peername_lookup = no
+smtpd_authorized_xclient_hosts = 127.0.0.1
+# What is deferred is tried again as soon as a test asks for it.
+minimal_backoff_time = 1s
+maximal_backoff_time = 1s
+queue_run_delay = 1s
+"""
+"""What an instance in a folder needs; the settings of the test's own follow."""
+
+
+class UnixSMTP(smtplib.SMTP):
+    """SMTP over a Unix socket, so that no port is needed."""
+
+    def _get_socket(self, host, port, timeout):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(timeout)
+        self.sock.connect(host)
+        return self.sock
+
+
+class Postfix:
+    """One instance, and its end."""
+
+    def __init__(self) -> None:
+        self.master = unpacked("usr/lib/postfix/sbin/master", "postfix")
+        self.folder = Path(tempfile.mkdtemp(prefix="mailserver-postfix-", dir="/tmp"))  # a socket's path must be short
+        self.folder.chmod(0o755)
+        self.log = Log(self.folder / "log")
+        self.queue = self.folder / "queue"
+        self.environment = {**environment(self.folder), "MAIL_CONFIG": str(self.folder / "etc")}
+        self._process: subprocess.Popen[bytes] | None = None
+        for name in ("etc", "queue", "data"):
+            (self.folder / name).mkdir()
+        os.chown(self.folder / "data", USERS["postfix"], -1)
+        for name in OWNED:
+            self._folder(name, 0o700)
+        self._folder("pid", 0o755, owner=0)
+        self._folder("public", 0o710, group=GROUPS["postdrop"])
+        self._folder("maildrop", 0o730, group=GROUPS["postdrop"])
+
+    def _folder(self, name: str, mode: int, *, owner: int = USERS["postfix"], group: int = -1) -> None:
+        path = self.queue / name
+        path.mkdir()
+        path.chmod(mode)
+        os.chown(path, owner, group)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.stop()
+        finally:
+            shutil.rmtree(self.folder)
+
+    def configure(self, main: str, master: str = "") -> None:
+        """Write main.cf and master.cf, which is Debian's with these lines, and no port."""
+        services = (FOLDER / "usr/share/postfix/master.cf.dist").read_text()
+        services = re.sub(r"(?m)^smtp +inet  n", "smtp unix n", services, count=1)
+        services = re.sub(r"(?m)^(smtp +unix +- .*)$", r"relayed\1", services, count=1)
+        ours = OURS.format(folder=self.folder, imported=" ".join(self.imported))
+        (self.folder / "etc/main.cf").write_text(f"{ours}\n{main}\n")
+        (self.folder / "etc/master.cf").write_text(f"{services}\n{master}\n")
+
+    imported: tuple[str, ...] = ()
+    """More of the environment that its programs see."""
+
+    def start(self) -> None:
+        """Start, and wait until it takes mail."""
+        with (self.folder / "master").open("ab") as output:
+            self._process = subprocess.Popen(
+                [self.master, "-c", self.folder / "etc", "-d"],
+                env=self.environment,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # its end is that of all its processes
+            )
+        eventually(self._serves, lambda: (self.folder / "master").read_text() + self.log.text())
+
+    def _serves(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, (self.folder / "master").read_text() + self.log.text()
+        try:
+            with self.connect() as client:
+                client.noop()
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        return True
+
+    def stop(self) -> None:
+        """SIGTERM to the master, which ends its children; wait for all."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        self._process.wait(SECONDS)
+        eventually(lambda: not _lives(self._process.pid), lambda: "processes of Postfix stay")
+        self._process = None
+
+    def run(self, program: str, *arguments: str, stdin: bytes = b"") -> str:
+        """Run one of its commands to its end; what it wrote."""
+        ended = subprocess.run(
+            [FOLDER / "usr/sbin" / program, *arguments],
+            env=self.environment,
+            input=stdin,
+            capture_output=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        assert ended.returncode == 0, (program, ended.stderr.decode())
+        return ended.stdout.decode()
+
+    def connect(self) -> UnixSMTP:
+        """A client's connection."""
+        client = UnixSMTP(timeout=SECONDS)
+        client.connect(str(self.queue / "public/smtp"))
+        return client
+
+
+def _lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
