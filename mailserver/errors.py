@@ -37,12 +37,15 @@ class Refusal(Exception):
         self._values = values
 
     @property
+    def said(self) -> bytes:
+        """The text with its values."""
+        text = self.text if self._text is None else self._text
+        return text % self._values if self._values else text
+
+    @property
     def line(self) -> bytes:
         """The response code and the text with its values, as they follow ``-ERR`` and a space."""
-        text = self.text if self._text is None else self._text
-        if self._values:
-            text %= self._values
-        return b"[%b] %b" % (self.code, text) if self.code else text
+        return b"[%b] %b" % (self.code, self.said) if self.code else self.said
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.line!r})"
@@ -55,6 +58,13 @@ class BadCommand(Refusal):
 
     smtp = b"500 5.5.2"
     text = b"unknown command"
+
+
+class WrongArguments(BadCommand):
+    """A command with more or fewer arguments than it takes."""
+
+    smtp = b"501 5.5.4"
+    text = b"wrong number of arguments"
 
 
 class LineTooLong(Refusal):
@@ -78,12 +88,13 @@ class TooManyExchanges(Refusal):
 class WrongProtocol(Refusal):
     """A client that uses TLS or HTTP on this port: it cannot be served, and a browser may be relaying an attack."""
 
+    smtp = b"421 4.7.0"
     text = b"this is a POP3 server"
     fatal = True
     remarkable = True
 
-    def __init__(self, protocol: str = "another protocol") -> None:
-        super().__init__()
+    def __init__(self, protocol: str = "another protocol", text: bytes | None = None) -> None:
+        super().__init__(text)
         self.protocol = protocol
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mailserver.errors import OverQuota, Refusal
+from mailserver.errors import BadCommand, OverQuota, Refusal
 
 
 class UnknownRecipient(Refusal):
@@ -19,25 +19,63 @@ class BadAddress(Refusal):
     text = b"this is no address"
 
 
+class BadSender(BadAddress):
+    """The same of a reverse-path."""
+
+    smtp = b"501 5.1.7"
+
+
+class NeedsUTF8(Refusal):
+    """An address that is not ASCII, in a transaction without SMTPUTF8 (RFC 6531 section 3.5)."""
+
+    smtp = b"553 5.6.7"
+    text = b"the address needs SMTPUTF8"
+
+
 class BadParameter(Refusal):
-    """A parameter that is unknown, given twice, or has a wrong value (RFC 5321 section 4.1.1.11)."""
+    """A parameter of MAIL or RCPT that is unknown, or a value that it cannot have here (RFC 5321 section 4.1.1.11)."""
 
     smtp = b"555 5.5.4"
     text = b"this parameter is not known"
 
 
-class BadSyntax(Refusal):
-    """A known command in a form that it does not have."""
+class BadSyntax(BadCommand):
+    """A known command in a form that it does not have, or a parameter that is given twice or has no such values."""
 
     smtp = b"501 5.5.4"
     text = b"syntax error"
 
 
+class NotSMTP(BadCommand):
+    """HELO or EHLO (RFC 2033 section 4.1)."""
+
+    smtp = b"500 5.5.1"
+    text = b"this is LMTP, say LHLO"
+
+
+class NotServed(BadCommand):
+    """A command that is known, and that this server does not have (RFC 5321 section 4.2.4)."""
+
+    smtp = b"502 5.5.1"
+    text = b"this command is not implemented"
+
+
 class BadSequence(Refusal):
-    """A known command at a time that is not its own (RFC 5321 section 4.1.4)."""
+    """A known command at a time that is not its own (RFC 5321 section 4.1.4).
+
+    No `BadCommand`: behind a MAIL that was refused, a client that pipelines has as many of these coming as it has recipients.
+    """
 
     smtp = b"503 5.5.1"
     text = b"not now"
+
+
+class NotTrusted(Refusal):
+    """XCLIENT from a network that may not speak for others."""
+
+    smtp = b"550 5.7.0"
+    text = b"you may not speak for others"
+    remarkable = True
 
 
 class TooManyRecipients(Refusal):
@@ -59,6 +97,22 @@ class NoRecipients(Refusal):
 
     smtp = b"503 5.5.1"
     text = b"no valid recipients"
+
+
+class NoChunkSize(Refusal):
+    """BDAT without a size that can be read: nobody knows where the chunk ends, and what is in it must never be run as commands."""
+
+    smtp = b"421 4.5.4"
+    text = b"a chunk without its size, closing the connection"
+    fatal = True
+
+
+class TooManyBadCommands(Refusal):
+    """What speaks here is no client of LMTP."""
+
+    smtp = b"421 4.7.0"
+    text = b"too many bad commands, closing the connection"
+    fatal = True
 
 
 class AliasLoop(Refusal):

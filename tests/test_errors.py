@@ -16,6 +16,7 @@ from mailserver.errors import (
     refusal_for,
     unusable_for,
 )
+from mailserver.smtp_errors import NoChunkSize, TooManyBadCommands
 
 
 def family(base):
@@ -46,6 +47,12 @@ def test_its_code_is_a_registered_one(kind):
     assert made(kind).line.startswith(b"[%b] " % kind.code if kind.code else kind.text)
 
 
+@pytest.mark.parametrize("kind", OURS)
+def test_it_has_a_code_of_smtp_with_an_enhanced_one_of_the_same_class(kind):
+    assert re.fullmatch(rb"([45])[0-5][0-9] \1\.[0-7]\.[0-9]{1,2}", kind.smtp)
+    assert b"\r" not in made(kind).said
+
+
 def test_a_text_of_its_own_keeps_the_code():
     assert TemporaryFailure(b"too many connections").line == b"[SYS/TEMP] too many connections"
     assert Refusal(b"").line == b""
@@ -65,7 +72,8 @@ def test_what_kerberos_said_is_for_the_log_alone():
 
 
 def test_only_what_cannot_go_on_is_fatal():
-    assert {kind for kind in OURS if kind.fatal} == {errors.LineTooLong, errors.TooManyExchanges, errors.WrongProtocol}
+    hopeless = {errors.LineTooLong, errors.TooManyExchanges, errors.WrongProtocol, NoChunkSize, TooManyBadCommands}
+    assert {kind for kind in OURS if kind.fatal} == hopeless
 
 
 @pytest.mark.parametrize("kind", family(StoreError))

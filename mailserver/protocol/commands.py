@@ -1,28 +1,31 @@
-"""A protocol's commands: which verbs each state knows, on which condition, and what CAPA says of them."""
+"""A protocol's commands: which verbs each state knows, on which condition, and what its capabilities say of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
-from mailserver.errors import BadCommand, Refusal
+from mailserver.errors import BadCommand, Refusal, WrongArguments
 from mailserver.protocol import texts
-from mailserver.protocol.effects import Effect, State
 
 S = TypeVar("S")
 """The protocol's session."""
+T = TypeVar("T")
+"""Its states."""
+E = TypeVar("E")
+"""Its effects."""
 
-Function = Callable[[S, Sequence[bytes]], Effect | None]
+Function = Callable[[S, Sequence[bytes]], E | None]
 Condition = Callable[[S, Sequence[bytes]], Refusal | None]
-"""Why a command cannot be used now, with these arguments; None: it can. CAPA asks without arguments."""
+"""Why a command cannot be used now, with these arguments; None: it can. Capabilities ask without arguments."""
 Capability = Callable[[S], bytes]
 """A capability with its arguments; b"" while it has none."""
 
 
-class Command(NamedTuple, Generic[S]):
+class Command(NamedTuple, Generic[S, E]):
     """A row of a state's table."""
 
-    function: Function[S]
+    function: Function[S, E]
     least: int
     most: int
     verbatim: bool
@@ -36,32 +39,32 @@ class Announced(NamedTuple, Generic[S]):
     when: Condition[S] | None
 
 
-class Commands(Generic[S]):
+class Commands(Generic[S, T, E]):
     """The tables of a protocol, which `command` fills when its module is imported. They do not change later."""
 
     __slots__ = ("_announced", "tables")
 
-    def __init__(self) -> None:
-        self.tables: dict[State, dict[bytes, Command[S]]] = {state: {} for state in State}
+    def __init__(self, states: Iterable[T]) -> None:
+        self.tables: dict[T, dict[bytes, Command[S, E]]] = {state: {} for state in states}
         """The verbs of each state; a session can reach no others."""
         self._announced: list[Announced[S]] = []
 
     def command(
         self,
         verb: bytes,
-        *states: State,
+        *states: T,
         args: tuple[int, int] = (0, 0),
         verbatim: bool = False,
         capability: bytes | Capability[S] = b"",
         when: Condition[S] | None = None,
-    ) -> Callable[[Function[S]], Function[S]]:
+    ) -> Callable[[Function[S, E]], Function[S, E]]:
         """Enter a function as `verb` in the tables of `states`.
 
         `args` are the least and the most arguments it takes; with `verbatim` it takes one, the rest of the line as it came.
         `run` refuses the command, and `capabilities` leaves it out, while the one condition `when` gives a refusal.
         """
 
-        def enter(function: Function[S]) -> Function[S]:
+        def enter(function: Function[S, E]) -> Function[S, E]:
             for state in states:
                 self.tables[state][verb] = Command(function, *args, verbatim, when)
             if capability:
@@ -70,7 +73,7 @@ class Commands(Generic[S]):
 
         return enter
 
-    def run(self, session: S, verbs: dict[bytes, Command[S]], line: bytes) -> Effect | None:
+    def run(self, session: S, verbs: dict[bytes, Command[S, E]], line: bytes) -> E | None:
         """Run one command line by the table of the session's state. Errors: a Refusal, which leaves the session as it was."""
         verb, _, rest = line.partition(b" ")
         found = verbs.get(verb.upper())
@@ -83,7 +86,7 @@ class Commands(Generic[S]):
         else:
             args = rest.split()
             if not least <= len(args) <= most:
-                raise BadCommand(texts.WRONG_ARGUMENTS)
+                raise WrongArguments
         if when is not None and (refusal := when(session, args)) is not None:
             raise refusal
         return function(session, args)

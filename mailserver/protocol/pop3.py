@@ -78,7 +78,7 @@ class Session:
     def __init__(  # noqa: PLR0913 - what a listener allows, and what is so of this connection
         self,
         policy: Policy,
-        commands: Commands[Session],
+        commands: Commands[Session, State, Effect],
         stamp: bytes = b"",
         *,
         tls: bool = False,

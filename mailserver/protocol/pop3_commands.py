@@ -20,7 +20,7 @@ from mailserver.snapshot import BLOCK
 
 AUTHORIZATION, TRANSACTION = State.AUTHORIZATION, State.TRANSACTION
 
-COMMANDS: Final = Commands[Session]()
+COMMANDS: Final = Commands[Session, State, Effect](State)
 """All of them; a session is given them when it is made."""
 
 command = COMMANDS.command

@@ -50,4 +50,3 @@ NO_LINES: Final = b"TOP needs a number of lines"
 
 CAPABILITIES: Final = b"capabilities follow"
 NOT_NOW: Final = b"not now"
-WRONG_ARGUMENTS: Final = b"wrong number of arguments"
