@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from mailserver.auth.passwd.watch import read_file
 from mailserver.errors import MaildropInUse, MaildropUnavailable, MessageGone, OutcomeUnknown
 from mailserver.store.maildir import files, opening, promise
 from mailserver.store.maildir.locking import lock
 from mailserver.store.maildir.same import Target
+from mailserver.watched import read_file
 from tests.store.maildir.maildirs import LoggedCase
 
 TIMES = 20
@@ -39,7 +39,7 @@ def test_a_folder_in_the_place_of_a_file_leaves_nothing_open(tmp_path: Path) -> 
         with pytest.raises(MessageGone):
             files.open_message(os.fsencode(tmp_path), 9)
         with pytest.raises(OSError, match="not a regular file"):
-            read_file(str(tmp_path), b"")
+            read_file(str(tmp_path), b"", bytes)
     assert descriptors() == before
 
 
