@@ -138,6 +138,12 @@ def test_an_installed_wheel_offers_its_checkers(installed):
     assert "kerberos-password" in kinds
 
 
+def test_an_installed_wheel_is_a_command_of_its_own(installed):
+    command = [installed.with_name("mailserver"), "--version"]
+    run = subprocess.run(command, cwd=installed.parent, env={}, capture_output=True, text=True, check=True)
+    assert run.stdout == f"mailserver {mailserver.__version__}\n"
+
+
 def test_the_version_stands_in_both_places():
     settings = ConfigParser()
     settings.read(ROOT / "setup.cfg")

@@ -1,1 +1,1 @@
-"""The commands around the service: what twist and twistd start, and the demonstration that `make serve` runs."""
+"""The commands: what twist and twistd start (`command`, `launch`), and ``mailserver`` with its subcommands (`main`, `group`)."""

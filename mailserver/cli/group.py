@@ -1,0 +1,68 @@
+"""The subcommands of ``mailserver``, one module each, which is imported when its command is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, Final, TypeVar
+
+import click
+
+from mailserver import __version__
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+COMMANDS: Final = {
+    "completion": "mailserver.cli.completion",
+    "deliver": "mailserver.cli.deliver",
+}
+"""The module of each; the command has the same name in it."""
+
+CONFIG: Final = "/etc/mailserver/mailserver.toml"
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names, and imports no module but that of the command in use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Their names."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """The command of this name, if there is one."""
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
+        return found
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mailserver", message="%(prog)s %(version)s")
+def mailserver() -> None:
+    """Deliver mail to a mail server that runs here, and look after its maildrops.
+
+    The server itself is started by `twist mailserver` or `twistd mailserver`.
+
+    \b
+    Exit status, if a command does not say otherwise:
+       0  done; or the answer is yes
+       1  the answer is no
+      64  the command line is wrong
+      69  nothing there to do it with: no server, or a package is missing
+      75  not now: try again later
+      78  the configuration is wrong
+    """  # noqa: D301 - click's mark of a paragraph that stays as it is
+
+
+def config_option(command: Decorated) -> Decorated:
+    """The option by which each command finds the configuration."""
+    return click.option(
+        "-c",
+        "--config",
+        envvar="MAILSERVER_CONFIG",
+        default=CONFIG,
+        show_default=True,
+        show_envvar=True,
+        metavar="FILE",
+        help="The server's settings.",
+    )(command)

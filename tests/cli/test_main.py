@@ -1,0 +1,90 @@
+"""The command ``mailserver``: its exit statuses, what it loads, and that its page says the same as its help."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mailserver
+from mailserver.cli.group import COMMANDS
+from tests.cli.running import run
+
+PAGE = Path(__file__).parents[2] / "docs/commands.md"
+BLOCKS = re.findall(r"(?m)^## (mailserver.*)\n\n```text\n((?:.*\n)*?)```", PAGE.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("command", "shown"), BLOCKS, ids=[command for command, _ in BLOCKS])
+def test_the_page_has_the_help_of_each_command(command, shown):
+    told = run(*command.split()[1:], "--help")
+    assert told.returncode == 0
+    assert shown == told.stdout.decode(), "the text above belongs into the page"
+
+
+def test_the_page_has_all_commands():
+    groups = {"maildrop"}
+    assert {command.split()[1] for command, _ in BLOCKS if " " in command} == set(COMMANDS) - groups | (
+        groups & set(COMMANDS)
+    )
+    assert "mailserver" in dict(BLOCKS)
+
+
+def test_it_tells_its_version():
+    assert run("--version").stdout == f"mailserver {mailserver.__version__}\n".encode()
+
+
+def test_a_wrong_command_line_is_64():
+    for arguments in (["delivr"], ["completion", "csh"], ["--nonsense"]):
+        told = run(*arguments)
+        assert told.returncode == os.EX_USAGE
+        assert b"Usage: mailserver" in told.stderr
+        assert told.stdout == b""
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_s_script_completes_the_commands(shell):
+    told = run("completion", shell)
+    assert b"_MAILSERVER_COMPLETE=%b_complete" % shell.encode() in told.stdout
+    words = run(
+        _MAILSERVER_COMPLETE=f"{shell}_complete",
+        COMP_WORDS="mailserver del",
+        COMP_CWORD="del" if shell == "fish" else "1",
+    )
+    assert b"deliver" in words.stdout
+    assert words.returncode == 0
+
+
+def test_bash_reads_its_script():
+    subprocess.run(["bash", "-n"], input=run("completion", "bash").stdout, check=True)
+
+
+WITHOUT_CLICK = """
+import sys
+sys.modules["click"] = None
+from mailserver.cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("command", "status"), [("completion", os.EX_UNAVAILABLE), ("deliver", os.EX_TEMPFAIL)])
+def test_without_click_it_says_how_to_get_it(command, status):
+    told = run(command, "alice", command=[sys.executable, "-P", "-c", WITHOUT_CLICK])
+    assert told.returncode == status
+    assert told.stderr.endswith(b'click is not installed: pip install "twisted-mailserver[cli]"\n')
+
+
+FAULT = """
+from mailserver.cli import group, main
+group.COMMANDS = None
+main.main()
+"""
+
+
+@pytest.mark.parametrize(("command", "status"), [("completion", os.EX_SOFTWARE), ("deliver", os.EX_TEMPFAIL)])
+def test_a_fault_of_ours_is_never_an_answer_and_bounces_no_mail(command, status):
+    told = run(command, "alice", command=[sys.executable, "-P", "-c", FAULT])
+    assert told.returncode == status
+    assert (b"Traceback" in told.stderr) == (command != "deliver")
+    assert b"TypeError" in told.stderr
