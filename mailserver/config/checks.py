@@ -148,5 +148,3 @@ def _against(endpoint: str, config: Config) -> Iterator[str]:
         yield f'"{endpoint}": no proxy is believed: name their networks in limits.proxies'
     if kind in ("ssl", "tls"):
         yield f'"{endpoint}": TLS is made by pop3s itself: use listen.pop3s with a tcp: endpoint'
-    if kind == "unix" and config.workers != 1:
-        yield f'"{endpoint}": a Unix socket is served by one process: set workers = 1'

@@ -23,7 +23,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailserver.net.ports import Port, UNIXPort
+from mailserver.net.ports import Port
+from mailserver.net.unix_ports import AdoptedUNIXPort, UNIXPort
 
 log = Logger()
 
@@ -72,15 +73,20 @@ class Hub:
         return _listening(Port(port, factory, backlog, interface, self))
 
     def listenUNIX(
-        self, address: bytes, factory: IProtocolFactory, backlog: int = 50, mode: int = 0o666, wantPID: int = 0
+        self,
+        address: bytes,
+        factory: IProtocolFactory,
+        backlog: int = 50,
+        mode: int = 0o666,
+        wantPID: int = 0,  # noqa: ARG002
     ) -> Port:
-        """As the reactor's."""
-        return _listening(UNIXPort(address, factory, backlog, mode, self, wantPID))
+        """As the reactor's, but without a lock file: the port itself finds out whether somebody listens at the address."""
+        return _listening(UNIXPort(address, factory, backlog, mode, self))
 
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: IProtocolFactory) -> Port:
         """As the reactor's."""
         if addressFamily == socket.AF_UNIX:
-            return _listening(UNIXPort._fromListeningDescriptor(self, fileDescriptor, factory))
+            return _listening(AdoptedUNIXPort._fromListeningDescriptor(self, fileDescriptor, factory))
         return _listening(Port._fromListeningDescriptor(self, fileDescriptor, addressFamily, factory))
 
     # What ports and transports ask of a reactor.

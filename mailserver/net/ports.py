@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from typing import Any, Final, cast
 
-from twisted.internet import abstract, tcp, unix
+from twisted.internet import abstract, tcp
 from twisted.internet.address import IPv6Address
 from twisted.internet.interfaces import IProtocol
 from twisted.logger import Logger
@@ -133,9 +133,3 @@ class Port(tcp.Port):
         if self.addressFamily == socket.AF_INET6 and client[3]:
             return (socket.getnameinfo(client, _NUMERIC)[0], *client[1:])
         return client
-
-
-class UNIXPort(Port, unix.Port):
-    """A listening Unix socket."""
-
-    transport = unix.Server

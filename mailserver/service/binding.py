@@ -21,6 +21,7 @@ from mailserver.errors import ConfigError
 from mailserver.net.hub import loop_of
 from mailserver.service.closing import close_ports
 from mailserver.service.endpoints import unfit
+from mailserver.service.ownership import Ownership, owned
 
 BACKLOG: Final = 1024
 """Connections that may wait to be accepted, unless an endpoint says otherwise: cron starts its clients by the hundred in one
@@ -78,11 +79,6 @@ class Socket:
         """The address that it is bound to, in readable form."""
         return written(self.port.getHost())
 
-    @property
-    def is_unix(self) -> bool:
-        """Whether it is a Unix socket."""
-        return isinstance(self.port.getHost(), UNIXAddress)
-
     def accept(self, factory: IProtocolFactory) -> None:
         """Begin to accept connections, for `factory` to serve."""
         self.gate.open(factory)
@@ -100,7 +96,7 @@ async def bind(listen: Listen, reactor: Any, kinds: Iterable[str] = KINDS) -> li
                 bound.append(await _bind_one(kind, endpoint, reactor, loop))
             except CannotListenError as error:
                 problems.append(f'listen.{kind}: cannot listen on "{endpoint}": {_remedy(error.socketError)}')
-            except OSError as error:  # a Unix socket's lock file
+            except OSError as error:  # a Unix socket's folder, or its owner
                 problems.append(f'listen.{kind}: cannot listen on "{endpoint}": {error.strerror}')
             except (ValueError, TypeError, LookupError, OverflowError) as error:  # what Twisted's endpoints raise
                 problems.append(f"listen.{kind}: {unfit(endpoint, error)}")
@@ -112,7 +108,9 @@ async def bind(listen: Listen, reactor: Any, kinds: Iterable[str] = KINDS) -> li
 
 async def _bind_one(kind: str, endpoint: str, reactor: Any, loop: Any) -> Socket:
     gate = Gate(kind)
-    direct = endpoint.removeprefix("haproxy:")
+    direct, ownership = endpoint.removeprefix("haproxy:"), Ownership()
+    if direct.startswith("unix:"):
+        direct, ownership = owned(direct)
     parts = re.split(r"(?<!\\):", direct)  # a fourth is the backlog, with or without its name
     queued = parts[0] in ("tcp", "tcp6", "unix") and len(parts) < 4 and ":backlog=" not in direct  # noqa: PLR2004
     try:
@@ -125,6 +123,11 @@ async def _bind_one(kind: str, endpoint: str, reactor: Any, loop: Any) -> Socket
         raise ValueError("systemd passed no such socket: the service must be started by its .socket unit") from None
     port = await server.listen(gate)
     port.stopReading()
+    try:
+        ownership.give(getattr(port.getHost(), "name", b""))
+    except OSError:
+        await close_ports([port])
+        raise
     return Socket(kind, endpoint, port, gate)
 
 

@@ -22,7 +22,6 @@ from mailserver.config.kinds import KINDS
 from mailserver.config.problems import Problems
 from mailserver.config.reading import Misread
 from mailserver.config.settings import Config
-from mailserver.errors import ConfigError
 from mailserver.service.binding import Socket, bind
 from mailserver.service.closing import close_ports
 from mailserver.service.passing import Journal
@@ -123,9 +122,6 @@ class MailService(Service):
 
     async def _employ(self) -> None:
         """Start the worker processes, which become `user`; this process accepts nothing and keeps its user."""
-        for each in self._sockets:
-            if each.is_unix:
-                raise ConfigError([f"listen.{each.kind}: a Unix socket is served by one process: set workers = 1"])
         sockets = [(each.kind, each.endpoint, each.port) for each in self._sockets]
         self._server = workers = Workers(self._config, self._reactor, sockets, self._log_level, self._journal)
         await workers.start()

@@ -218,7 +218,6 @@ def test_no_settings_at_all_say_what_is_needed():
         ),
         ('listen.pop3 = ["tcp:110"]\ndelivery.catch_all = {"" = "alice"}', 'FILE:3: "@" is no domain'),
         ('listen.pop3 = ["tcp:110"]\ndelivery.catch_all = {"example.org" = "a/b"}', "FILE:3: its user has no name"),
-        ('workers = 2\nlisten.pop3 = ["unix:/run/pop3"]', 'FILE:3: "unix:/run/pop3": a Unix socket is served by one'),
     ],
 )
 def test_settings_that_cannot_stand_together_are_refused(tmp_path, text, said):

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from twisted.internet import tcp, unix
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import CannotListenError, ConnectionAborted, ConnectionDone
-from twisted.internet.interfaces import IPushProducer, ITCPTransport, IUNIXTransport
+from twisted.internet.interfaces import IPushProducer, ITCPTransport
 from twisted.internet.main import CONNECTION_LOST
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -42,6 +42,7 @@ def test_the_names_of_twisted_that_are_not_public() -> None:
         assert hasattr(unix.Port, name)
     assert tcp.Server._shouldShutdown is True
     assert tcp.Server._addressType is IPv4Address
+    assert hasattr(tcp._reservedFD, "reserve")
     assert hasattr(socket.socket, "_accept")
 
 
@@ -93,27 +94,6 @@ def test_an_address_of_one_interface_has_its_name() -> None:
     port = Port(0, Hearing(), interface="::1", reactor=Hub(Reactor()))
     assert port._named(("fe80::1", 1234, 0, socket.if_nametoindex("lo"))) == ("fe80::1%lo", 1234, 0, 1)
     assert port._named(("2001:db8::1", 1234, 0, 0)) == ("2001:db8::1", 1234, 0, 0)
-
-
-def test_over_a_unix_socket(hub: Hub, tmp_path: Path) -> None:
-    factory = Hearing()
-    port = hub.listenUNIX(str(tmp_path / "pop3").encode(), factory, mode=0o600)
-    assert not port.restrains
-    assert (tmp_path / "pop3").stat().st_mode & 0o777 == 0o600
-    with socket.socket(socket.AF_UNIX) as client:
-        client.connect(str(tmp_path / "pop3"))
-        client.send(b"hello")
-        while not (factory.made and factory.made[0].data):
-            turn(hub)
-        transport: Any = factory.made[0].transport
-        assert IUNIXTransport.providedBy(transport)
-        assert transport.reactor is hub
-        assert transport.getPeer() == UNIXAddress(None)
-        assert transport.getHost() == UNIXAddress(str(tmp_path / "pop3").encode())
-        transport.write(b"bye")
-        transport.loseConnection()
-        turn(hub)
-        assert (client.recv(10), client.recv(10)) == (b"bye", b"")
 
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNIX])

@@ -1,0 +1,91 @@
+"""Whose a Unix socket's file is."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+from twisted.internet import reactor
+from twisted.trial.unittest import TestCase
+
+from mailserver.config.kinds import Listen
+from mailserver.errors import ConfigError
+from mailserver.service.binding import bind
+from mailserver.service.ownership import Ownership, owned
+
+ME, MINE = pwd.getpwuid(os.geteuid()), grp.getgrgid(os.getegid())
+
+
+def test_the_options_are_taken_out_of_the_endpoint() -> None:
+    assert owned("unix:/run/pop3:mode=660:backlog=5") == ("unix:/run/pop3:mode=660:backlog=5", Ownership())
+    assert owned(f"unix:/run/pop3:user={ME.pw_name}:mode=660") == ("unix:/run/pop3:mode=660", Ownership(ME.pw_uid))
+    named = owned(f"unix:address=/a\\:user=b:group={MINE.gr_name}")
+    assert named == ("unix:address=/a\\:user=b", Ownership(gid=MINE.gr_gid))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("user=nobody-of-this-name", 'there is no user "nobody-of-this-name" on this machine'),
+        ("group=no-such-group", 'there is no group "no-such-group" on this machine'),
+        (f"group={MINE.gr_name}:group={MINE.gr_name}", "its group is given twice"),
+    ],
+)
+def test_a_name_of_nobody_is_told(options: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        owned(f"unix:/run/pop3:{options}")
+
+
+class OwnershipTests(TestCase):
+    def path(self) -> Path:
+        return Path(self.mktemp()).absolute()
+
+    async def bound(self, options: str) -> Path:
+        path = self.path()
+        (bound,) = await bind(Listen(pop3=(f"unix:{path}:{options}",)), reactor)
+        self.addCleanup(bound.port.stopListening)
+        return path
+
+    async def test_the_file_is_theirs_before_anybody_is_served(self) -> None:
+        status = (await self.bound(f"mode=660:user={ME.pw_name}:group={MINE.gr_name}")).lstat()
+        assert stat.S_IMODE(status.st_mode) == 0o660
+        assert (status.st_uid, status.st_gid) == (ME.pw_uid, MINE.gr_gid)
+
+    async def test_root_gives_it_to_a_group_of_others(self) -> None:
+        if os.geteuid() != 0:
+            return
+        status = (await self.bound("mode=660:group=mail")).lstat()
+        assert (status.st_uid, status.st_gid) == (0, grp.getgrnam("mail").gr_gid)
+
+    async def test_a_name_of_nobody_is_a_problem_of_its_endpoint_and_leaves_nothing(self) -> None:
+        path = self.path()
+        with pytest.raises(ConfigError) as caught:
+            await bind(Listen(pop3=(f"unix:{path}:group=no-such-group",)), reactor)
+        (problem,) = caught.value.problems
+        assert problem.startswith(f'listen.pop3: "unix:{path}:group=no-such-group" is not an endpoint such as unix:/')
+        assert not path.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_group_that_only_root_could_give_it_to_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    nobody = pwd.getpwnam("nobody")
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(path))
+    os.chown(path, nobody.pw_uid, nobody.pw_gid)
+    child = os.fork()
+    if child == 0:
+        os.setgroups([])
+        os.setgid(nobody.pw_gid)
+        os.setuid(nobody.pw_uid)
+        try:
+            Ownership(gid=grp.getgrnam("mail").gr_gid).give(os.fsencode(path))
+        except PermissionError:
+            os._exit(0)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
