@@ -1,11 +1,7 @@
 """The LMTP session (RFC 2033) as a function of bytes: SMTP's commands, and a reply for each recipient behind the message.
 
 It is run as the POP3 session is (`effects` says how): `feed`, `next`, `take`, and one answer for each effect of `lmtp_effects`.
-Its states follow one another by MOVES:
-
-    CONNECTED --LHLO--> READY --MAIL--> ENVELOPE --DATA's text, RSET, LHLO--> READY
-                                        ENVELOPE --BDAT--> CHUNKS --BDAT LAST, RSET, LHLO--> READY
-    READY --STARTTLS, XCLIENT--> CONNECTED          all --QUIT, a fatal refusal--> CLOSED
+Its states are those of `lmtp_state`.
 
 While a text or a chunk is under way no line is read, whatever stands in it. What must not be kept of it (it is too big, nobody is
 there to get it) is read all the same to its end, and the replies come then: the client has counted on them.
@@ -13,9 +9,8 @@ there to get it) is read all the same to its end, and the replies come then: the
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mailserver.errors import BadCommand, LineTooLong, Refusal, WrongProtocol
 from mailserver.protocol import lmtp_texts as texts
@@ -24,6 +19,7 @@ from mailserver.protocol.effects import Close, StartTLS, Turn
 from mailserver.protocol.lmtp_data import Chunk, MailBuffer, Text
 from mailserver.protocol.lmtp_effects import Deliver, Effect, Forget, Recipient, Write
 from mailserver.protocol.lmtp_policy import Client, LmtpPolicy
+from mailserver.protocol.lmtp_state import MOVES, State, Transaction
 from mailserver.protocol.lmtp_wire import farewell, has_controls, multiline, refusal_reply, reply
 from mailserver.protocol.weights import COMMAND_OCTETS, TURN_OCTETS
 from mailserver.protocol.wire import TLS_HELLO
@@ -34,50 +30,6 @@ COMMAND_LIMIT = 2048
 
 The longest that is right: 512 of RFC 5321 section 4.5.3.1.4, and RFC 3461's 500 more for ORCPT. UTF-8 and XCLIENT have the rest.
 """
-
-
-class State(enum.Enum):
-    """What RFC 5321 section 4.1.4 lets a client say."""
-
-    CONNECTED = enum.auto()
-    READY = enum.auto()
-    ENVELOPE = enum.auto()
-    CHUNKS = enum.auto()
-    CLOSED = enum.auto()
-
-    __hash__ = object.__hash__
-
-
-MOVES = {
-    State.CONNECTED: {State.CONNECTED, State.READY, State.CLOSED},
-    State.READY: {State.CONNECTED, State.READY, State.ENVELOPE, State.CLOSED},
-    State.ENVELOPE: {State.READY, State.CHUNKS, State.CLOSED},
-    State.CHUNKS: {State.READY, State.CHUNKS, State.CLOSED},
-    State.CLOSED: set(),
-}
-"""From each state, the states that may follow."""
-
-
-@dataclass(slots=True)
-class Transaction:
-    """A mail transaction, from MAIL on (RFC 5321 section 3.3)."""
-
-    path: bytes
-    """The reverse-path, bare; b"": the null one."""
-    size: int | None = None
-    """The octets that SIZE announced."""
-    body: bytes = b""
-    """BODY's value in upper case, b"" without one (RFC 6152)."""
-    utf8: bool = False
-    """Whether SMTPUTF8 was asked for (RFC 6531)."""
-    recipients: int = 0
-    """Those that were accepted."""
-    octets: int = 0
-    """Of the message so far, unstuffed."""
-    held: bool = False
-    """Whether the world has heard of it, and would have to forget it."""
-    failed: Refusal | None = None
-    """Why nothing of it can be delivered any more; what comes is read to its end."""
 
 
 class Session:
@@ -358,16 +310,14 @@ class Session:
     def _end_body(self, body: Text | Chunk) -> None:
         """Answer what was read to its end."""
         self._body = None
-        transaction = self.transaction
         if body.refusal is not None:
             self.refuse(body.refusal)
-        elif transaction is None:
-            raise RuntimeError("no transaction is under way")
-        elif body.last and transaction.failed is None:
+            return
+        transaction = self.mail
+        if body.last and transaction.failed is None:
             self._pending = Deliver()
         elif body.last:
-            # Where nobody was accepted there is one reply all the same: RFC 2033 section 4.2 lets DATA fail then.
-            self._tell([transaction.failed] * max(1, transaction.recipients))
+            self._tell([transaction.failed] * transaction.recipients)  # for nobody none, says RFC 2033 section 4.3
         elif transaction.failed is not None:
             self.refuse(transaction.failed)
         else:

@@ -10,7 +10,8 @@
     Close        QUIT, refusals                 none: the session is over
 
 `Recipient` comes for one address after the other. The first opens the transaction in the world: its sender is in
-`Session.transaction` and the client in `Session.client`. `Forget` comes only after a first `Recipient` was asked.
+`Session.transaction` and the client in `Session.client`. `Forget` comes only after a first `Recipient` was asked. `Close` forgets, too,
+and so does a lost connection.
 """
 
 from __future__ import annotations

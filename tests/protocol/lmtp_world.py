@@ -34,7 +34,6 @@ class Mail:
 
     sender: bytes
     recipients: list[bytes] = field(default_factory=list)
-    originals: list[bytes] = field(default_factory=list)
     text: bytes = b""
 
 
@@ -44,7 +43,8 @@ class World:
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings = settings or Settings()
         self.session = Session(settings.policy, COMMANDS, tls=settings.tls)
-        self.effects: list[Effect] = []
+        self.effects: list[Effect | Mail] = []
+        """Those that were asked for, and behind a Deliver the mail that was delivered by it."""
         self.closed = False
         self.mail: Mail | None = None
         self.delivered: list[Mail] = []
@@ -78,7 +78,6 @@ class World:
             self.session.refused(UnknownRecipient())
             return
         self.mail.recipients.append(effect.address)
-        self.mail.originals.append(effect.original)
         self.session.accepted()
 
     def _open(self) -> Mail:
@@ -97,6 +96,7 @@ class World:
             return
         users = [each.partition(b"@")[0].lower() for each in mail.recipients]
         self.delivered.append(mail)
+        self.effects.append(mail)
         self.session.delivered([self.settings.outcomes.get(user) for user in users], self.settings.name)
 
     def _forget(self, _: Forget) -> None:

@@ -2,12 +2,14 @@
 
 import pytest
 
-from mailserver.errors import NoRoom, TemporaryFailure
+from mailserver.errors import NoRoom, TemporaryFailure, WrongProtocol
 from mailserver.protocol.effects import Close, StartTLS, Turn
-from mailserver.protocol.lmtp import MOVES, Session, State
+from mailserver.protocol.lmtp import Session
 from mailserver.protocol.lmtp_commands import COMMANDS
 from mailserver.protocol.lmtp_effects import Deliver, Forget, Recipient, Write
-from mailserver.protocol.lmtp_policy import LmtpPolicy
+from mailserver.protocol.lmtp_policy import Client, LmtpPolicy
+from mailserver.protocol.lmtp_state import MOVES, State
+from mailserver.smtp_errors import NotTrusted
 from tests.protocol.lmtp_world import Settings, World
 
 POLICY = LmtpPolicy(b"host", stls=True)
@@ -139,6 +141,51 @@ def test_the_keyword_of_the_trace_field_tells_what_was_spoken(tls, parameters, k
     assert world.session.protocol == (b"LMTPS" if tls else b"LMTP")
     world.send(b"LHLO x\r\nMAIL FROM:<>%b\r\n" % parameters)
     assert world.session.protocol == keyword
+
+
+def test_who_sends_is_what_xclient_said_and_else_unknown_here():
+    world = World(Settings(LmtpPolicy(xclient=True)))
+    world.send(b"LHLO proxy.example\r\n")
+    assert world.session.client == Client(b"proxy.example")
+    assert world.session.client.host == b"proxy.example"
+    world.send(b"XCLIENT NAME=[UNAVAILABLE] ADDR=IPV6:2001:db8::1 PORT=33333 HELO=spike+2Bx PROTO=ESMTP\r\n")
+    world.send(b"XCLIENT LOGIN=[TEMPUNAVAIL] DESTADDR=192.0.2.1 DESTPORT=[UNAVAILABLE]\r\nLHLO proxy.example\r\n")
+    assert world.session.client == Client(
+        greeted=b"proxy.example",
+        helo=b"spike+x",
+        name="",
+        address="2001:db8::1",
+        port=33333,
+        protocol=b"ESMTP",
+        login=b"",
+        destination="192.0.2.1",
+        destination_port=0,
+    )
+    assert world.session.client.host == b"spike+x"
+
+
+def test_tls_forgets_who_the_client_was():
+    world = World(Settings(LmtpPolicy(xclient=True, stls=True)))
+    world.send(b"XCLIENT ADDR=192.0.2.1\r\nLHLO x\r\nSTARTTLS\r\n")
+    assert world.session.client == Client()
+    assert world.session.tls
+
+
+def test_what_the_operator_is_told_and_what_ended_the_session():
+    world = World()
+    world.send(b"XCLIENT ADDR=192.0.2.1\r\n")
+    assert isinstance(world.session.remark, NotTrusted)
+    world.send(b"GET / HTTP/1.1\r\n")
+    assert isinstance(world.session.closed_by, WrongProtocol)
+    assert (world.session.remark, world.closed) == (world.session.closed_by, True)
+
+
+def test_a_transaction_tells_what_mail_said():
+    world = World()
+    world.send(b"LHLO x\r\nMAIL FROM:<a@b> SIZE=7 BODY=8bitmime SMTPUTF8\r\nRCPT TO:<bob>\r\nDATA\r\n..x\r\n")
+    mail = world.session.mail
+    assert (mail.path, mail.size, mail.body, mail.utf8) == (b"a@b", 7, b"8BITMIME", True)
+    assert (mail.recipients, mail.octets) == (1, 4)
 
 
 def test_without_a_transaction_there_is_no_mail():

@@ -1,24 +1,9 @@
-r"""Golden dialogs, each run three ways: as written, byte by byte, and all that the client sends at once.
-
-The lines of a transcript:
-
-``#``     a remark
-``@``     a setting of the world: see `SETTINGS`; ``@ logged-in`` begins after the login of alice
-``C: ``   the client sends this and CRLF; ``C< `` it sends this and nothing more
-``S: ``   the server answers exactly this line; ``S~ `` a line that begins with this; ``S* `` lines, up to this one
-``E: ``   the session's effects: for each kind that is named, these and no others, in this order; Close is always compared
-
-``\xNN``, ``\n`` and other escapes stand for octets, and ``<x*9>`` for nine times x. STLS drops what was buffered before it:
-``@ lock-step`` says that a transcript cannot be run all at once, ``@ as-written`` that not byte by byte either.
-"""
+"""The golden dialogs of POP3 (`dialogs` says what they look like)."""
 
 from __future__ import annotations
 
-import codecs
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 
@@ -26,36 +11,10 @@ from mailserver import errors
 from mailserver.credentials import KerberosIdentity
 from mailserver.exchange import VerifierOf
 from mailserver.interfaces import Terms
-from mailserver.protocol.effects import Close, Commit, Effect, Login, Retrieve, Sasl
+from mailserver.protocol.effects import Commit, Effect, Login, Retrieve, Sasl
 from mailserver.protocol.pop3 import Policy
+from tests.protocol.dialogs import FOLDER, Dialogs, Transcript, octets, parse
 from tests.protocol.world import MECHANISMS, OracleMechanism, Settings, World
-
-WAYS = {"lock-step": 2, "as-written": 1}
-FOLDER = Path(__file__).parent / "transcripts"
-
-
-@dataclass
-class Transcript:
-    settings: Settings
-    ways: int = 3
-    logged_in: bool = False
-    steps: list[tuple[str, bytes]] = field(default_factory=list)
-    effects: list[str] = field(default_factory=list)
-
-    @property
-    def sent(self) -> list[bytes]:
-        return [data for kind, data in self.steps if kind == "C"]
-
-    @property
-    def expected(self) -> list[tuple[str, bytes]]:
-        return [step for step in self.steps if step[0] != "C"]
-
-
-def octets(text: str) -> bytes:
-    def repeat(match: re.Match[str]) -> str:
-        return match[1] * int(match[2])
-
-    return codecs.escape_decode(re.sub(r"<([^<>]+)\*(\d+)>", repeat, text).encode())[0]  # type: ignore[attr-defined, no-any-return]
 
 
 def policy(settings: Settings, text: str) -> Settings:
@@ -121,48 +80,6 @@ SETTINGS: dict[str, Callable[[Settings, str], Settings]] = {
 }
 
 
-def parse(text: str) -> Transcript:
-    transcript = Transcript(Settings())
-    for line in text.splitlines():
-        kind, content = line[:3].rstrip(" "), line[3:]
-        if line.startswith("@ "):
-            name, _, value = line[2:].partition(" ")
-            if name in WAYS:
-                transcript.ways = WAYS[name]
-            elif name == "logged-in":
-                transcript.logged_in = True
-            else:
-                transcript.settings = SETTINGS[name](transcript.settings, value)
-        elif kind in ("C:", "C<"):
-            transcript.steps.append(("C", octets(content) + (b"\r\n" if kind == "C:" else b"")))
-        elif kind in ("S:", "S~", "S*"):
-            transcript.steps.append((kind, octets(content)))
-        elif kind == "E:":
-            transcript.effects.append(content)
-        else:
-            assert not line or line.startswith("#"), f"not a transcript's line: {line}"
-    return transcript
-
-
-def match(kind: str, wanted: bytes, output: bytes) -> bytes:
-    """Take from the output what one line of the transcript expects; what is left."""
-    while True:
-        line, end, rest = output.partition(b"\r\n")
-        assert end, f"expected {wanted!r}, got {line!r}"
-        if kind == "S:":
-            if b"\r" in wanted or b"\n" in wanted:  # an escape within the line: compare it as a whole
-                assert output.startswith(wanted + b"\r\n")
-                return output[len(wanted) + 2 :]
-            assert line == wanted
-            return rest
-        if kind == "S~":
-            assert line.startswith(wanted)
-            return rest
-        if line == wanted:
-            return rest
-        output = rest
-
-
 def describe(effect: Effect) -> str:
     match effect:
         case Login(KerberosIdentity(principal, username), mechanism):
@@ -180,7 +97,7 @@ def describe(effect: Effect) -> str:
             return type(effect).__name__
 
 
-def begin(transcript: Transcript) -> tuple[World, bytes]:
+def begin(transcript: Transcript[Settings]) -> tuple[World, bytes]:
     """A world, and what the server said before the transcript's first line."""
     world = World(transcript.settings)
     output = world.run()
@@ -191,50 +108,23 @@ def begin(transcript: Transcript) -> tuple[World, bytes]:
     return world, output
 
 
-def check_effects(transcript: Transcript, world: World) -> None:
-    kinds = {line.partition(" ")[0] for line in transcript.effects} | {Close.__name__}
-    seen = [describe(effect) for effect in world.effects if type(effect).__name__ in kinds]
-    assert seen == transcript.effects
-    assert world.closed is (Close.__name__ in transcript.effects)
+POP3 = Dialogs(
+    {path.stem: parse(path.read_text("utf-8"), Settings(), SETTINGS) for path in sorted(FOLDER.glob("*.pop3"))},
+    begin,
+    describe,
+)
 
 
-def check_whole(transcript: Transcript, world: World, output: bytes) -> None:
-    for kind, wanted in transcript.expected:
-        output = match(kind, wanted, output)
-    assert output == b""
-    check_effects(transcript, world)
-
-
-TRANSCRIPTS = {path.stem: parse(path.read_text("utf-8")) for path in sorted(FOLDER.glob("*.pop3"))}
-BYTE_BY_BYTE = [name for name, transcript in TRANSCRIPTS.items() if transcript.ways >= 2]
-AT_ONCE = [name for name, transcript in TRANSCRIPTS.items() if transcript.ways >= 3]
-
-
-@pytest.mark.parametrize("name", TRANSCRIPTS)
+@pytest.mark.parametrize("name", POP3.names(1))
 def test_as_written(name):
-    transcript = TRANSCRIPTS[name]
-    world, output = begin(transcript)
-    for kind, data in transcript.steps:
-        if kind == "C":
-            assert output == b"", "the server said more than the transcript does"
-            output = world.send(data)
-        else:
-            output = match(kind, data, output)
-    assert output == b""
-    check_effects(transcript, world)
+    POP3.as_written(name)
 
 
-@pytest.mark.parametrize("name", BYTE_BY_BYTE)
+@pytest.mark.parametrize("name", POP3.names(2))
 def test_byte_by_byte(name):
-    transcript = TRANSCRIPTS[name]
-    world, output = begin(transcript)
-    for octet in b"".join(transcript.sent):
-        output += world.send(bytes([octet]))
-    check_whole(transcript, world, output)
+    POP3.byte_by_byte(name)
 
 
-@pytest.mark.parametrize("name", AT_ONCE)
+@pytest.mark.parametrize("name", POP3.names(3))
 def test_all_at_once(name):
-    transcript = TRANSCRIPTS[name]
-    world, output = begin(transcript)
-    check_whole(transcript, world, output + world.send(b"".join(transcript.sent)))
+    POP3.at_once(name)
