@@ -20,6 +20,11 @@ SHARE: Final = 2
 COMMITS: Final = 4
 """Threads for the ends of sessions: a QUIT waits for no opening, and no opening for a QUIT."""
 
+DEPOSITS: Final = 16
+"""Threads for messages that come in: as many fsyncs share one commit of the file system's journal. More are no faster (measured)."""
+
+DEPOSITS_TOGETHER: Final = 8
+"""Of these, those for one maildrop: a home that hangs leaves the others a half."""
 
 HANGING_SECONDS: Final = 10.0
 """Longer work is reported: a slow disk reads the largest maildrop within two seconds."""
@@ -36,11 +41,14 @@ class Disk:
         self._reactor = reactor  # provides IReactorCore, too
         self._work = Pool(reactor, threads, WAITING, "maildrops", share=SHARE, together=1, slow_seconds=HANGING_SECONDS)
         self._commits = Pool(reactor, COMMITS, 0, "commits", together=1, slow_seconds=HANGING_SECONDS)
+        self._deposits = Pool(
+            reactor, DEPOSITS, 0, "deposits", together=DEPOSITS_TOGETHER, slow_seconds=HANGING_SECONDS
+        )
         self._started = False
         self._stopped = False
 
     def start(self) -> None:
-        """Start all threads, also after a `stop`; idempotent. Errors: NoThreads."""
+        """Start all threads but those for deposits, also after a `stop`; idempotent. Errors: NoThreads."""
         self._work.start()
         try:
             self._commits.start()
@@ -55,7 +63,9 @@ class Disk:
     def stop(self) -> Deferred[None]:
         """Fires when mandatory work is done and the threads have ended, or are known to hang; idempotent."""
         self._stopped = True
-        return gatherResults([self._work.stop(), self._commits.stop()]).addCallback(lambda _: None)
+        return gatherResults([self._work.stop(), self._commits.stop(), self._deposits.stop()]).addCallback(
+            lambda _: None
+        )
 
     def open(
         self,
@@ -82,6 +92,26 @@ class Disk:
     ) -> Deferred[T]:
         """The same for the end of a session. After a `stop` it runs in the caller's thread. Do not cancel it."""
         return self._run(self._commits, root, function, *arguments, mandatory=True, never_begun=never_begun)
+
+    def deposit(
+        self, root: bytes, function: Callable[..., T], *arguments: Any, never_begun: Callable[[], object] | None = None
+    ) -> Deferred[T]:
+        """The same for a message that comes in: it waits for no opening and no QUIT, and they do not wait for it.
+
+        Its threads start with the first one: a server that only gives mail out has none. Never refused, as those who bring
+        messages are limited; after a `stop` it runs in the caller's thread.
+        """
+        if not self._deposits.running:
+            if self._stopped:
+                return maybeDeferred(function, *arguments)
+            try:
+                if not self._started:
+                    self.start()  # for embedders: now the reactor's end stops the threads
+                self._deposits.start()
+            except NoThreads:
+                _call(never_begun)
+                return fail()
+        return self._deposits.run(function, *arguments, key=root, mandatory=True, never_begun=never_begun)
 
     def _run(self, pool: Pool, root: bytes, function: Callable[..., T], *arguments: Any, **how: Any) -> Deferred[T]:
         if self._stopped and how.get("mandatory") and not (self._work.has(root) or self._commits.has(root)):

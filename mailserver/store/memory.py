@@ -11,17 +11,18 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from mailserver.envelope import HEAD_OCTETS, Envelope, EnvelopeHeaders
-from mailserver.errors import MaildropInUse, MaildropUnavailable, MessageGone, NoMaildrop
+from mailserver.errors import MaildropInUse, MaildropUnavailable, MessageGone, NoMaildrop, QuotaExceeded
+from mailserver.incoming import IDeposit, IDeposits, Kept, Usage
 from mailserver.interfaces import BytesBody, IMaildrop, IStore, User
 from mailserver.snapshot import Message, Snapshot
 from mailserver.store.envelopes import Envelopes, IEnvelopes
-from mailserver.wireform import measure
+from mailserver.wireform import Canonical, measure
 
 MICROSECONDS: Final = 1_000_000
 """Of a second: the unit of `Snapshot.arrivals`."""
 
 
-@implementer(IStore)
+@implementer(IStore, IDeposits)
 class MemoryStore:
     """Messages by user name; an unknown name has an empty maildrop. `clock` answers the seconds of the epoch."""
 
@@ -72,14 +73,70 @@ class MemoryStore:
 
     def open(self, user: User, owner: str) -> Deferred[IMaildrop]:
         """Lock and list the maildrop of `user.name`; answers at once. Errors: MaildropInUse; NoMaildrop for another store's `mail`."""
-        if user.mail not in (None, "memory:"):
-            return fail(NoMaildrop(f"the mail location {user.mail!r} of {user.name!r} is not memory:"))
+        if (elsewhere := _elsewhere(user)) is not None:
+            return fail(elsewhere)
         holder = self._holders.get(user.name)
         if holder is not None:
             return fail(MaildropInUse(f"the maildrop of {user.name!r} is held by {holder}"))
         self._holders[user.name] = owner
         arrivals = self._arrivals.setdefault(user.name, {})
         return succeed(_MemoryMaildrop(user.name, self.maildrop(user.name), arrivals, self._holders, self._headers))
+
+    def deposit(self, users: Sequence[User], size: int | None, kept: Kept | None = None) -> Deferred[IDeposit]:  # noqa: ARG002
+        """At once. Of `kept`, nothing is: there are no flags and no times, and unique-ids are numbers."""
+        return succeed(_MemoryDeposit(self, users))
+
+    def usage(self, user: User) -> Deferred[Usage]:
+        """At once. Errors: NoMaildrop."""
+        if (elsewhere := _elsewhere(user)) is not None:
+            return fail(elsewhere)
+        messages = self.maildrop(user.name).values()
+        return succeed(Usage(len(messages), sum(map(len, messages))))
+
+
+def _elsewhere(user: User) -> NoMaildrop | None:
+    """The error of a user whose maildrop is in another store."""
+    if user.mail in (None, "memory:"):
+        return None
+    return NoMaildrop(f"the mail location {user.mail!r} of {user.name!r} is not memory:")
+
+
+@implementer(IDeposit)
+class _MemoryDeposit:
+    __slots__ = ("_canonical", "_chunks", "_ended", "_store", "_users")
+
+    def __init__(self, store: MemoryStore, users: Sequence[User]) -> None:
+        self._store = store
+        self._users = users
+        self._canonical = Canonical()
+        self._chunks: list[bytes] = []
+        self._ended = False
+
+    def write(self, data: bytes) -> None:
+        self._chunks.append(self._canonical.feed(data))
+
+    def commit(self) -> Deferred[Sequence[Exception | None]]:
+        if self._ended:
+            raise RuntimeError("a deposit is committed once")
+        message = b"".join([*self._chunks, self._canonical.end()])
+        self.abort()
+        return succeed([self._delivered(user, message) for user in self._users])
+
+    def abort(self) -> None:
+        self._ended = True
+        self._chunks.clear()
+
+    def _delivered(self, user: User, message: bytes) -> Exception | None:
+        if (elsewhere := _elsewhere(user)) is not None:
+            return elsewhere
+        stored, quota = self._store.maildrop(user.name).values(), user.quota
+        if quota is not None and (
+            (quota.octets and sum(map(len, stored)) + len(message) > quota.octets)
+            or (quota.messages and len(stored) >= quota.messages)
+        ):
+            return QuotaExceeded(f"the maildrop of {user.name!r} has no room by its quota")
+        self._store.add(user.name, message)
+        return None
 
 
 def _row(uidl: bytes, message: bytes) -> Message:

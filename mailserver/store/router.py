@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, cast
 
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailserver.answers import Answer, ask, prompt
-from mailserver.errors import MaildropUnavailable, NoMaildrop, unusable_for
+from mailserver.errors import MaildropUnavailable, NoMaildrop, StoreError, unusable_for
+from mailserver.incoming import IDeposit, IDeposits, Kept, Usage
 from mailserver.interfaces import IMaildrop, IStore, User
+from mailserver.store.joined import JoinedDeposit
 
 SHOWN: Final = 80
 """Characters of a mail location that the log shows: a path's beginning tells enough."""
 
 
-@implementer(IStore)
+@implementer(IStore, IDeposits)
 class Router:
     """Opens a maildrop in the store that the user's `mail` names, or else in `configured`, which is of `scheme`.
 
@@ -56,15 +58,47 @@ class Router:
     @prompt
     def open(self, user: User, owner: str) -> Answer[IMaildrop]:
         """As the user's store. Errors: also NoMaildrop, of a scheme that is not known."""
-        scheme = self._scheme if user.mail is None else user.mail.partition(":")[0]
+        store = self._stores.get(self._scheme_of(user))
+        return (
+            self._store_of(user).addCallback(lambda found: found.open(user, owner))
+            if store is None
+            else ask(store.open, user, owner)
+        )
+
+    def deposit(self, users: Sequence[User], size: int | None, kept: Kept | None = None) -> Deferred[IDeposit]:
+        """One deposit in each of the users' stores. A store that cannot be asked is an error of its own users."""
+        return Deferred.fromCoroutine(self._deposit(users, size, kept))
+
+    def usage(self, user: User) -> Deferred[Usage]:
+        """As the user's store. Errors: also NoMaildrop, of a scheme that is not known, or a store that takes no messages."""
+        return self._store_of(user).addCallback(lambda store: _deposits(store, user).usage(user))
+
+    async def _deposit(self, users: Sequence[User], size: int | None, kept: Kept | None) -> IDeposit:
+        stores: dict[IDeposits, list[int]] = {}
+        errors: dict[int, Exception] = {}
+        for at, user in enumerate(users):
+            try:
+                stores.setdefault(_deposits(await self._store_of(user), user), []).append(at)
+            except StoreError as error:
+                errors[at] = error
+        parts = [(await store.deposit([users[at] for at in some], size, kept), some) for store, some in stores.items()]
+        return parts[0][0] if len(parts) == 1 and not errors else JoinedDeposit(parts, errors)
+
+    def _scheme_of(self, user: User) -> str:
+        return self._scheme if user.mail is None else user.mail.partition(":")[0]
+
+    @prompt
+    def _store_of(self, user: User) -> Answer[IStore]:
+        """The store of a user, once it has started. Errors: NoMaildrop, of a scheme that is not known."""
+        scheme = self._scheme_of(user)
         store = self._stores.get(scheme)
         if store is not None:
-            return ask(store.open, user, owner)
+            return store
         if scheme not in self._schemes:
             known = ", ".join(f"{name}:" for name in self._schemes)
             location = (user.mail or "")[:SHOWN]
             raise NoMaildrop(f"the mail location {location!r} of {user.name!r} names no store; known are {known}")
-        return self._started(scheme).addCallback(lambda started: started.open(user, owner))
+        return self._started(scheme)
 
     def _started(self, scheme: str) -> Deferred[IStore]:
         """The store of a scheme, once it has started. One start serves all who wait; to cancel this leaves it alone."""
@@ -111,3 +145,9 @@ class Router:
         await DeferredList(calls)
         for called in calls:
             await called
+
+
+def _deposits(store: IStore, user: User) -> IDeposits:
+    if not IDeposits.providedBy(store):
+        raise NoMaildrop(f"the store of {user.name!r} takes no messages")
+    return cast("IDeposits", store)

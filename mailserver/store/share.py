@@ -16,16 +16,17 @@ from zope.interface import implementer
 
 from mailserver.answers import Answer, ask, prompt, then
 from mailserver.envelope import Envelope, local_part
+from mailserver.incoming import IDeposit, IDeposits, Kept, Usage
 from mailserver.interfaces import Account, IBody, IMaildrop, IStore, User
 from mailserver.names import Names
 from mailserver.store.envelopes import NOTHING, Envelopes, IEnvelopes, Share
 
 
-@implementer(IStore)
+@implementer(IStore, IDeposits)
 class SharedStore:
     """Opens the shares of users that have an `Account`, and other users' maildrops as they are.
 
-    The maildrops of `store` must provide IEnvelopes. `names` reads the local parts of recipients.
+    The maildrops of `store` must provide IEnvelopes, and it takes messages if it provides IDeposits. `names` reads the local parts of recipients.
     """
 
     def __init__(self, store: IStore, names: Names) -> None:
@@ -50,6 +51,14 @@ class SharedStore:
         """Lock the account's maildrop, and read the envelopes that are not known yet."""
         opened = ask(self._store.open, user, owner)
         return opened if user.account is None else then(opened, self._share_of, user.name, user.account)
+
+    def deposit(self, users: Sequence[User], size: int | None, kept: Kept | None = None) -> Deferred[IDeposit]:
+        """As the store: a message for several users of one account comes into its maildrop once for each of them."""
+        return cast("IDeposits", self._store).deposit(users, size, kept)
+
+    def usage(self, user: User) -> Deferred[Usage]:
+        """As the store: what the account's maildrop holds, for any of its users."""
+        return cast("IDeposits", self._store).usage(user)
 
     def _share_of(self, maildrop: IMaildrop, name: str, account: Account) -> Deferred[IMaildrop]:
         envelopes = maybeDeferred(cast("IEnvelopes", maildrop).envelopes, name, account.user, self._names.user)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from tests.store.contract import StoreContract
+from tests.store.deposits import DepositContract
 from tests.store.maildir.maildirs import MaildirCase
 
 
-class MaildirContract(MaildirCase, StoreContract):
+class MaildirContract(MaildirCase, DepositContract):
     pass
 
 
-class ThreadsContract(MaildirCase, StoreContract):
+class ThreadsContract(MaildirCase, DepositContract):
     options: ClassVar = {"io": "threads"}
 
 
-class SeenContract(MaildirCase, StoreContract):
+class SeenContract(MaildirCase, DepositContract):
     options: ClassVar = {"seen": "retr"}

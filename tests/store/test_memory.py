@@ -8,10 +8,11 @@ from twisted.trial.unittest import TestCase
 
 from mailserver.interfaces import User
 from mailserver.store import MemoryStore
-from tests.store.contract import ONE, TWO, StoreContract
+from tests.store.contract import ONE, TWO
+from tests.store.deposits import DepositContract
 
 
-class MemoryContract(StoreContract, TestCase):
+class MemoryContract(DepositContract, TestCase):
     def setUp(self) -> None:
         self.store = MemoryStore()
 

@@ -13,7 +13,7 @@ from itertools import count
 from typing import NoReturn, cast
 
 from mailserver.errors import MaildropUnavailable, OutcomeUnknown
-from mailserver.store.maildir import overwritten, promise
+from mailserver.store.maildir import maildirsize, overwritten, promise
 from mailserver.store.maildir.files import read_whole, rename, shown, sync_directory, unlink_if_there, write_new
 from mailserver.store.maildir.listing import DIRECTORIES, Clock, Listing, look, look_until_complete
 from mailserver.store.maildir.removal import Removal, remove
@@ -73,6 +73,7 @@ def recover(root: bytes, clock: Clock) -> list[str]:
     if targets is None:
         targets, notes = promise.decode_names(root, data, look_until_complete(root, (), clock))
     removal = _keep(root, targets, clock)
+    maildirsize.forget(root)  # nobody knows what of it the earlier session has counted out
     done = len(targets) - removal.left
     return [
         f"finished the deletions of an earlier session: {done} of {len(targets)} files",

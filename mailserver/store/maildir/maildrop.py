@@ -20,7 +20,7 @@ from mailserver.interfaces import IBody, IMaildrop
 from mailserver.store.body import FileBody, ThreadedBody
 from mailserver.store.disk import Disk
 from mailserver.store.envelopes import Envelopes, IEnvelopes
-from mailserver.store.maildir import envelopes, journal
+from mailserver.store.maildir import envelopes, journal, maildirsize
 from mailserver.store.maildir import filenames as names
 from mailserver.store.maildir.cache import IndexCache
 from mailserver.store.maildir.contents import Opened, open_at_once, open_thoroughly
@@ -224,7 +224,8 @@ class Maildrop:
             removal = Removal(0, [])
             if targets:
                 listed = [target._replace(since=since) for target in targets]
-                removal = journal.commit(self._root, listed, self._index.others(targets), clock)
+                remove = partial(journal.commit, self._root, listed, self._index.others(targets), clock)
+                removal = maildirsize.discounted(self._root, targets, remove)
             return removal if lesson is None else self._settled(removal, lesson, targets, clock)
         finally:
             os.close(lock)

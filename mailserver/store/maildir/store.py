@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn, cast
 
-from twisted.internet.defer import Deferred, execute, succeed
+from twisted.internet.defer import Deferred, execute, fail, succeed
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailserver.answers import Answer, prompt
 from mailserver.envelope import EnvelopeHeaders
-from mailserver.errors import NoMaildrop
+from mailserver.errors import NoMaildrop, StoreError
+from mailserver.incoming import IDeposit, IDeposits, Kept, Usage
 from mailserver.interfaces import IMaildrop, IStore, User
 from mailserver.store.disk import Disk
-from mailserver.store.maildir import opening
+from mailserver.store.maildir import maildirsize, opening
 from mailserver.store.maildir.cache import IndexCache
-from mailserver.store.maildir.files import shown
+from mailserver.store.maildir.deposit import MaildirDeposit
+from mailserver.store.maildir.files import shown, unsynced
 from mailserver.store.maildir.locking import lock, now, signature
 from mailserver.store.maildir.maildrop import Context, Maildrop
+from mailserver.store.maildir.making import Making
+from mailserver.store.maildir.spool import Place, Spool, trouble
 from mailserver.store.maildir.template import Template, own_path
+from mailserver.store.maildir.unique import UniqueNames
 
 _THREADS = 8
 """Scans and commits at a time: enough to keep a disk busy, and few enough to leave the GIL to the reactor."""
@@ -31,7 +37,7 @@ _REPORTS = 10_000
 """Notes that are remembered, so that each is logged only once."""
 
 
-@implementer(IStore)
+@implementer(IStore, IDeposits)
 class MaildirStore:
     """Maildrops at `template`, such as ``{home}/Maildir``, with the user's ``{home} {user} {local} {domain}``.
 
@@ -60,6 +66,8 @@ class MaildirStore:
         self._clock = clock
         self._signature = signature()
         self._cache = IndexCache()
+        self._names = UniqueNames()
+        self._making = Making()
         self._reported: OrderedDict[tuple[bytes, str], None] = OrderedDict()
         headers = headers or EnvelopeHeaders()
         self._context = Context(self._disk, self._cache, io == "auto", seen == "retr", clock, self._report, headers)
@@ -101,6 +109,50 @@ class MaildirStore:
         opened = self._disk.open(root, *thoroughly, undo=_unlock, never_begun=partial(_give_back, held))
         return opened.addCallback(self._opened, root)
 
+    def deposit(self, users: Sequence[User], size: int | None, kept: Kept | None = None) -> Deferred[IDeposit]:  # noqa: ARG002
+        """At once: the disk is used by the first chunk, or by the commit.
+
+        Of `kept`, `received` sets the time in the name, and `seen` gives the flag S in cur/. Errors: ValueError for a `uidl`,
+        which is in the name as well, and cannot be chosen.
+        """
+        if kept is not None and kept.uidl:
+            return fail(ValueError("a Maildir cannot keep a unique-id of another store"))
+        places: list[Place] = []
+        placeless: dict[int, Exception] = {}
+        for at, user in enumerate(users):
+            try:
+                root = self._root(user)
+                places.append(Place(root, self._anchor(user, root), user.quota))
+            except StoreError as error:
+                placeless[at] = error
+        key = places[0].root if places else b""
+        spool = Spool(places, self._names.name(), self._making)
+        return succeed(
+            MaildirDeposit(
+                self._disk,
+                spool,
+                key=key,
+                names=self._names,
+                users=len(users),
+                placeless=placeless,
+                kept=kept,
+                finished=partial(self._tell_unsynced, key),
+            )
+        )
+
+    @prompt
+    def usage(self, user: User) -> Answer[Usage]:
+        """With a quota at once, where `maildirsize` can tell; else from a thread, which may count all messages."""
+        root = self._root(user)
+        found = maildirsize.glance(root, user.quota) if self._context.at_once else None
+        if found is not None:
+            return found
+        return self._disk.deposit(root, maildirsize.usage, root, user.quota).addErrback(_unavailable)
+
+    def _tell_unsynced(self, root: bytes) -> None:
+        for note in unsynced():
+            self._report(root, note)
+
     def _root(self, user: User) -> bytes:
         if user.mail is not None:
             return own_path(user.mail, user)
@@ -140,6 +192,11 @@ class MaildirStore:
         if len(reported) > _REPORTS:
             reported.popitem(last=False)
         self.log.warn("{maildrop}: {note}", event="store.note", maildrop=shown(root), note=note)
+
+
+def _unavailable(failure: Failure) -> NoReturn:
+    failure.trap(OSError)
+    raise trouble(cast("OSError", failure.value))
 
 
 def _unlock(opened: opening.Opened) -> None:

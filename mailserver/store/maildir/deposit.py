@@ -1,0 +1,134 @@
+"""Deposits into Maildirs, as the reactor sees them: octets are gathered here, and the disk is used in threads (`spool`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mailserver.errors import MaildropUnavailable, TemporaryFailure
+from mailserver.incoming import IDeposit, Kept
+from mailserver.store.disk import Disk
+from mailserver.store.maildir.spool import Spool
+from mailserver.store.maildir.unique import UniqueNames
+from mailserver.wireform import Canonical
+
+CHUNK: Final = 256 * 1024
+"""Octets that are gathered before a thread writes them: a small message costs one hop to a thread, a large one keeps no more memory."""
+
+
+@implementer(IDeposit)
+class MaildirDeposit:
+    """A message for the places of `spool`, and errors for the users that have no place, by their number among all users."""
+
+    def __init__(  # noqa: PLR0913 - what one deposit is made of, given by the store alone
+        self,
+        disk: Disk,
+        spool: Spool,
+        *,
+        key: bytes,
+        names: UniqueNames,
+        users: int,
+        placeless: Mapping[int, Exception],
+        kept: Kept | None,
+        finished: Callable[[], object],
+    ) -> None:
+        self._disk = disk
+        self._spool = spool
+        self._key = key
+        self._names = names
+        self._users = users
+        self._placeless = placeless
+        self._kept = kept
+        self._finished = finished
+        self._canonical = Canonical()
+        self._gathered: list[bytes] = []
+        self._size = 0
+        self._busy = False
+        self._ended = False
+        self._broken: Failure | None = None
+
+    def write(self, data: bytes) -> Deferred[None] | None:
+        """At once, but for the octets that fill a chunk."""
+        if self._ended:
+            return None
+        data = self._canonical.feed(data)
+        if self._broken is not None or len(self._placeless) == self._users:
+            return None
+        self._gathered.append(data)
+        self._size += len(data)
+        if self._size < CHUNK:
+            return None
+        written: Deferred[None] = Deferred()
+        self._busy = True
+        self._run(self._spool.write, self._taken()).addBoth(self._written, written)
+        return written
+
+    def commit(self) -> Deferred[Sequence[Exception | None]]:
+        """In one hop to a thread."""
+        if self._ended or self._busy:
+            raise RuntimeError("a deposit is committed once, and after its last write")
+        self._ended = True
+        self._gathered.append(self._canonical.end())
+        answer: Deferred[Sequence[Exception | None]] = Deferred()
+        if self._broken is not None or len(self._placeless) == self._users:
+            self._discard()
+            return succeed(self._outcomes(self._broken or []))
+        octets = self._canonical.octets
+        received, seen = (None, False) if self._kept is None else (self._kept.received, self._kept.seen)
+        ending = b",S=%d,W=%d" % (octets, octets) + (b":2,S" if seen else b"")
+        names = [self._names.name(received) + ending for _ in range(self._users - len(self._placeless))]
+        done = self._run(self._spool.deliver, self._taken(), names, b"cur/" if seen else b"new/")
+        # A Deferred of its own, since to cancel that of the disk would stop a delivery that has not begun.
+        done.addBoth(self._outcomes).addBoth(answer.callback)
+        return answer
+
+    def abort(self) -> None:
+        """The file in tmp/ is removed by a thread, after the write that runs."""
+        if not self._ended:
+            self._ended = True
+            self._gathered.clear()
+            if not self._busy:
+                self._discard()
+
+    def _taken(self) -> bytes:
+        data = b"".join(self._gathered)
+        self._gathered.clear()
+        self._size = 0
+        return data
+
+    def _run(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        return self._disk.deposit(self._key, function, *arguments, never_begun=self._spool.discard)
+
+    def _written(self, result: object, written: Deferred[None]) -> None:
+        """What went wrong is told by `commit`; for the disk's errors, `spool` knows whom they concern."""
+        self._busy = False
+        if isinstance(result, Failure):
+            self._broken = result
+        if self._ended:
+            self._discard()
+        if not written.called:
+            written.callback(None)
+
+    def _discard(self) -> None:
+        if self._spool.begun:
+            self._run(self._spool.discard).addErrback(lambda _: None)
+
+    def _outcomes(self, found: Sequence[Exception | None] | Failure) -> Sequence[Exception | None]:
+        self._finished()
+        if isinstance(found, Failure):
+            return self._merged([_error(found)] * (self._users - len(self._placeless)))
+        return self._merged(found)
+
+    def _merged(self, found: Sequence[Exception | None]) -> Sequence[Exception | None]:
+        placed = iter(found)
+        return [self._placeless[at] if at in self._placeless else next(placed) for at in range(self._users)]
+
+
+def _error(failure: Failure) -> Exception:
+    if failure.check(TemporaryFailure):
+        return MaildropUnavailable("the server stops, and delivers no more")
+    return failure.value if isinstance(failure.value, Exception) else RuntimeError(str(failure.value))
