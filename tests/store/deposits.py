@@ -167,7 +167,9 @@ class DepositContract(StoreContract):
 
     async def test_a_user_without_a_maildrop_fails_alone(self) -> None:
         for message in (ONE, LARGE):
-            deposit = await self.store.deposit([self.user("alice"), User("bob", mail="none:of ours"), self.user("carol")], 9)
+            deposit = await self.store.deposit(
+                [self.user("alice"), User("bob", mail="none:of ours"), self.user("carol")], 9
+            )
             wait = deposit.write(message)
             if wait is not None:
                 await wait
