@@ -174,7 +174,7 @@ def _make(path: bytes) -> None:
         os.mkdir(path, 0o700)  # os.makedirs would give the parents the umask's mode
     except FileNotFoundError:
         _make(os.path.dirname(path))
-        os.mkdir(path, 0o700)
+        _make(path)  # another process may make it meanwhile
     except FileExistsError:
         if not os.path.isdir(path):
             raise
