@@ -1,9 +1,9 @@
-"""What a power cut may leave of recorded work on a Maildir.
+"""What a power cut may leave of recorded work on Maildirs.
 
 A `Recorder` writes down each change of a name, each new contents of a file, and each fsync. `states` tells what the disk may
 hold when the power goes after some of these: of the names in a directory that were changed since its last fsync, any may be
 as before (weak), or those after a point in time (ordered); a file that was written since its last fsync may have its old
-contents, its new ones, a piece of both, or zeros.
+contents, its new ones, a piece of both, or zeros. A directory that was made may be missing, with all that is in it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations, product
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 File = int
-"""Which file a name means, whatever its name is."""
+"""Which file a name means, whatever its names are."""
+
+DIRECTORY: File = -1
+"""It is none."""
 
 State = tuple[tuple[str, bytes | File], ...]
-"""By name in the Maildir: the contents of a file of ours, or which message it is."""
+"""By name below the root: the contents of a file that may have been written, or which message it is, or `DIRECTORY`."""
 
 ALL_SUBSETS = 6
 """Changes whose every combination is tried; of more, those that lack two or have two. A commit has less under way."""
@@ -32,7 +36,7 @@ class Killed(BaseException):
 
 @dataclass(frozen=True)
 class Name:
-    """A name is made (`old` is ""), changed, or removed (`new` is "")."""
+    """A name is made (`old` is ""), changed within its directory, or removed (`new` is "")."""
 
     old: str
     new: str
@@ -66,30 +70,42 @@ class Told:
     deleted: bool
 
 
-Step = Name | Data | Sync | Told
+@dataclass(frozen=True)
+class Answered:
+    """Somebody relies on it from now on: this user has this message."""
+
+    user: str
+    message: bytes
+
+
+Step = Name | Data | Sync | Told | Answered
+
+WATCHED = ("open", "close", "write", "ftruncate", "fsync", "rename", "link", "unlink", "mkdir")
 
 
 class Recorder:
-    """In front of the calls that change a Maildir. One call may fail, or be the last; a call's number is that of those watched."""
+    """In front of the calls that change Maildirs at `root` or below. One call may fail, or be the last; a call's number is that
+    of those watched. Threads may call side by side.
+    """
 
     def __init__(self, root: Path) -> None:
         self._prefix = os.fsencode(root) + b"/"
         self.names: dict[str, File] = {}
         self.contents: dict[File, bytes] = {}
         self._messages: set[File] = set()
-        for directory in ("", "new", "cur"):
-            for path in sorted((root / directory).iterdir()):
-                if path.is_file():
-                    name = os.path.relpath(path, root)
-                    self.names[name] = len(self.names)
-                    if directory:
-                        self._messages.add(self.names[name])
-                    self.contents[self.names[name]] = path.read_bytes()
+        for path in sorted(root.rglob("*")):
+            if path.is_file():
+                name = os.path.relpath(path, root)
+                self.names[name] = len(self.names)
+                if path.parent.name in {"new", "cur"}:
+                    self._messages.add(self.names[name])
+                self.contents[self.names[name]] = path.read_bytes()
         self.base = dict(self.names), dict(self.contents)
         self.steps: list[Step] = []
         self.calls = 0
         self.fault: Callable[[int, str, str], BaseException | None] = lambda _number, _call, _name: None
-        self._descriptors: dict[int, str] = {}
+        self._descriptors: dict[int, tuple[str, File]] = {}
+        self._lock = RLock()
         self._dead = False
 
     @property
@@ -100,9 +116,7 @@ class Recorder:
     @contextmanager
     def recording(self) -> Iterator[None]:
         """Watch what is done in it."""
-        real = {
-            name: getattr(os, name) for name in ("open", "close", "write", "ftruncate", "fsync", "rename", "unlink")
-        }
+        real = {name: getattr(os, name) for name in WATCHED}
         self._dead = False
         for name, function in real.items():
             setattr(os, name, self._watched(name, function, getattr(self, f"_{name}")))
@@ -116,19 +130,25 @@ class Recorder:
         """Somebody was told, and may rely on it."""
         self.steps.append(Told(deleted))
 
-    def _watched(self, name: str, function: Callable[..., Any], then: Callable[..., None]) -> Callable[..., Any]:
-        def call(on: Any, *arguments: Any, **options: Any) -> Any:
-            path = self._descriptors.get(on) if isinstance(on, int) else self._name(on)
-            if path is None or name == "close":
-                if name == "close":
-                    self._descriptors.pop(on, None)
-                return function(on, *arguments, **options)
-            self._meet(name, path)
-            result = function(on, *arguments, **options)
-            then(path, result, *arguments)
-            return result
+    def answered(self, user: str, message: bytes) -> None:
+        """The same of a delivery."""
+        self.steps.append(Answered(user, message))
 
-        return call
+    def _watched(self, call: str, function: Callable[..., Any], then: Callable[..., None]) -> Callable[..., Any]:
+        def watched(on: Any, *arguments: Any, **options: Any) -> Any:
+            with self._lock:
+                what = self._descriptors.get(on) if isinstance(on, int) else self._name(on)
+                if what is None:
+                    return function(on, *arguments, **options)
+                if call == "close":
+                    del self._descriptors[on]
+                    return function(on, *arguments, **options)
+                self._meet(call, what if isinstance(what, str) else what[0])
+                result = function(on, *arguments, **options)
+                then(what, result, *arguments)
+                return result
+
+        return watched
 
     def _meet(self, call: str, name: str) -> None:
         self.calls += 1
@@ -141,40 +161,52 @@ class Recorder:
         return os.fsdecode(path[len(self._prefix) :]).rstrip("/") if path.startswith(self._prefix) else None
 
     def _open(self, name: str, descriptor: int, flags: int, *_: int) -> None:
-        self._descriptors[descriptor] = name
         if flags & os.O_CREAT and name not in self.names:
             self.names[name] = len(self.contents)
             self.contents[self.names[name]] = b""
             self.steps.append(Name("", name, self.names[name]))
+        self._descriptors[descriptor] = name, self.names.get(name, DIRECTORY)
         if flags & os.O_TRUNC and self.contents[self.names[name]]:
-            self._changed(name)
+            self._write((name, self.names[name]))
 
     def _close(self) -> None:
         """Nothing becomes durable by it."""
 
-    def _write(self, name: str, *_: object) -> None:
-        self._changed(name)
+    def _write(self, what: tuple[str, File], *_: object) -> None:
+        file = what[1]
+        for name in (name for name, it in self.names.items() if it == file):
+            with open(self._prefix + os.fsencode(name), "rb") as stream:  # noqa: PTH123 - its octets are not of a text
+                self.contents[file] = stream.read()
+            self.steps.append(Data(file, self.contents[file]))
+            return
 
-    def _ftruncate(self, name: str, *_: object) -> None:
-        self._changed(name)
+    def _ftruncate(self, what: tuple[str, File], *_: object) -> None:
+        self._write(what)
 
-    def _fsync(self, name: str, *_: object) -> None:
-        self.steps.append(Sync(self.names.get(name, name)))
+    def _fsync(self, what: tuple[str, File], *_: object) -> None:
+        name, file = what
+        self.steps.append(Sync(name if file == DIRECTORY else file))
 
-    def _rename(self, old: str, _: None, new: bytes) -> None:
-        name = self._name(new)
-        assert name is not None
-        self.names[name] = self.names.pop(old)
-        self.steps.append(Name(old, name, self.names[name]))
+    def _rename(self, old: str, _: None, path: bytes) -> None:
+        new = self._name(path)
+        assert new is not None
+        file = self.names[new] = self.names.pop(old)
+        if old.rpartition("/")[0] == new.rpartition("/")[0]:
+            self.steps.append(Name(old, new, file))
+        else:
+            self.steps += [Name("", new, file), Name(old, "", file)]
+
+    def _link(self, old: str, _: None, path: bytes, **_options: object) -> None:
+        new = self._name(path)
+        assert new is not None
+        self.names[new] = self.names[old]
+        self.steps.append(Name("", new, self.names[old]))
 
     def _unlink(self, name: str, _: None) -> None:
         self.steps.append(Name(name, "", self.names.pop(name)))
 
-    def _changed(self, name: str) -> None:
-        file = self.names[name]
-        with open(self._prefix + os.fsencode(name), "rb") as stream:  # noqa: PTH123 - its octets are not of a text
-            self.contents[file] = stream.read()
-        self.steps.append(Data(file, self.contents[file]))
+    def _mkdir(self, name: str, *_: object) -> None:
+        self.steps.append(Name("", name, DIRECTORY))
 
 
 def states(recorder: Recorder, steps: Sequence[Step], *, weak: bool) -> Iterator[State]:
@@ -185,16 +217,19 @@ def states(recorder: Recorder, steps: Sequence[Step], *, weak: bool) -> Iterator
         step for at, step in enumerate(steps) if isinstance(step, Name) and Sync(step.directory) not in steps[at:]
     ]
     contents = {file: _contents(file, first, steps) for file, first in _firsts(recorder, steps).items()}
+    made = [change.new for change in changes if change.file == DIRECTORY]
     for missing in _missing(under_way, weak=weak):
         left = _named(names, [step for step in changes if step not in missing])
-        ours = {name: file for name, file in left.items() if file not in recorder.messages}
-        messages = [(name, file) for name, file in left.items() if file in recorder.messages]
-        for each in product(*(contents[file] for file in ours.values())):
-            yield tuple(sorted([*messages, *zip(ours, each, strict=True)]))
+        lost = tuple(f"{name}/" for name in made if name not in left)
+        left = {name: file for name, file in left.items() if not name.startswith(lost)} if lost else left
+        written = sorted(set(left.values()) - recorder.messages - {DIRECTORY})
+        for each in product(*(contents[file] for file in written)):
+            found = dict(zip(written, each, strict=True))
+            yield tuple(sorted((name, found.get(file, file)) for name, file in left.items()))
 
 
 def _firsts(recorder: Recorder, steps: Sequence[Step]) -> Mapping[File, bytes]:
-    made = {step.file: b"" for step in steps if isinstance(step, Name) and not step.old}
+    made = {step.file: b"" for step in steps if isinstance(step, Name) and not step.old and step.file != DIRECTORY}
     return made | recorder.base[1]
 
 
