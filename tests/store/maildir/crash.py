@@ -21,7 +21,7 @@ from mailserver.store.maildir import journal, locking, opening, promise
 from mailserver.store.maildir.index import Index
 from mailserver.store.maildir.same import Target
 
-CALLS = ("open", "write", "fsync", "rename", "unlink", "close", "scandir", "mkdir", "lstat", "fstat", "utime")
+CALLS = ("open", "write", "fsync", "link", "rename", "unlink", "close", "scandir", "mkdir", "lstat", "fstat", "utime")
 TARGETS = ("new/1700000001.M1P1.h", "cur/1700000003.M1P1.h:2,")
 NAMES = ["new/1700000001.M1P1.h", "cur/1700000002.M1P1.h,S=9:2,S", "cur/1700000003.M1P1.h:2,", "new/1700000004.M1P1.h"]
 KEPT = set(NAMES).difference(TARGETS)

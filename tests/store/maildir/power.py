@@ -80,7 +80,7 @@ class Answered:
 
 Step = Name | Data | Sync | Told | Answered
 
-WATCHED = ("open", "close", "write", "ftruncate", "fsync", "rename", "link", "unlink", "mkdir")
+WATCHED = ("open", "close", "write", "copy_file_range", "ftruncate", "fsync", "rename", "link", "unlink", "mkdir")
 
 
 class Recorder:
@@ -137,7 +137,8 @@ class Recorder:
     def _watched(self, call: str, function: Callable[..., Any], then: Callable[..., None]) -> Callable[..., Any]:
         def watched(on: Any, *arguments: Any, **options: Any) -> Any:
             with self._lock:
-                what = self._descriptors.get(on) if isinstance(on, int) else self._name(on)
+                object_ = arguments[0] if call == "copy_file_range" else on  # its first is where it reads
+                what = self._descriptors.get(object_) if isinstance(object_, int) else self._name(object_)
                 if what is None:
                     return function(on, *arguments, **options)
                 if call == "close":
@@ -180,6 +181,9 @@ class Recorder:
             self.steps.append(Data(file, self.contents[file]))
             return
 
+    def _copy_file_range(self, what: tuple[str, File], *_: object) -> None:
+        self._write(what)
+
     def _ftruncate(self, what: tuple[str, File], *_: object) -> None:
         self._write(what)
 
@@ -213,9 +217,10 @@ def states(recorder: Recorder, steps: Sequence[Step], *, weak: bool) -> Iterator
     """What the disk may hold when the power goes after these steps."""
     names: dict[str, File] = dict(recorder.base[0])
     changes = [step for step in steps if isinstance(step, Name)]
-    under_way = [
-        step for at, step in enumerate(steps) if isinstance(step, Name) and Sync(step.directory) not in steps[at:]
+    lately = [
+        each for at, each in enumerate(steps) if isinstance(each, Name) and Sync(each.directory) not in steps[at:]
     ]
+    under_way = [step for step in lately if step.directory.rpartition("/")[2] != "tmp"]  # what is there, nobody reads
     contents = {file: _contents(file, first, steps) for file, first in _firsts(recorder, steps).items()}
     made = [change.new for change in changes if change.file == DIRECTORY]
     for missing in _missing(under_way, weak=weak):
