@@ -284,6 +284,8 @@ def _counted(root: bytes, quota: Quota) -> Usage:
             write_new(root + _TEMPORARY, data, durable=False)
             rename(root + _TEMPORARY, root + NAME)
         except OSError:
+            with suppress(OSError):
+                unlink_if_there(root + _TEMPORARY)
             forget(root)
             return found
         if times == _times(root):
