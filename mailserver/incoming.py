@@ -77,6 +77,9 @@ class IKeeps(Interface):
         it, another call brings back the rest. Errors: as of `IStore.open`, MaildropInUse while a session is open.
         """
 
+    def kept(user: User) -> Deferred[int]:
+        """The number of messages that `undelete` would bring back now; it waits for no session. Errors: as of `IStore.open`."""
+
     def tidy(user: User, now: float, days: int | None) -> Deferred[bool]:
         """Remove for good what was kept for its days, and what is in the trash longer than that or older than `days`.
 

@@ -41,6 +41,8 @@ class Delivery:
     """The biggest message, announced by SIZE; 50 MiB, since photographs come by mail. RFC 5321 wants 65536 at least."""
     max_recipients: int = at_least(100, 1000)
     """Recipients of one transaction; senders deliver to the others in another. RFC 5321 wants 100 at least."""
+    delete: str = "expunge"
+    """What DELE and QUIT do, always at QUIT: "expunge", "trash", "trash 14 days", or "keep 7 days" for an undelete."""
     share: bool = True
     """Whether a message for several users is one file with links, without Delivered-To; false: each has a copy with it."""
 

@@ -14,6 +14,7 @@ from mailserver.config.kinds import KINDS
 from mailserver.config.settings import Config, Kerberos
 from mailserver.names import Names, user_name
 from mailserver.store import needs_of
+from mailserver.store.deleting import read_deleting
 from mailserver.toml import near_miss
 from mailserver.toml_text import Key
 
@@ -136,6 +137,10 @@ def _about_deliveries(config: Config) -> Iterator[tuple[Key, str]]:
             yield ("delivery", "catch_all", domain), str(error)
         if user_name(user) is None:
             yield ("delivery", "catch_all", domain), "its user has no name that can be a user's"
+    try:
+        read_deleting(config.delivery.delete)
+    except ValueError as error:
+        yield ("delivery", "delete"), f"delivery.delete: {error}"
     try:
         shlex.split(config.quota.warn_command)
     except ValueError:

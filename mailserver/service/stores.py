@@ -14,6 +14,7 @@ from mailserver.errors import ConfigError
 from mailserver.interfaces import IStore, IUsers
 from mailserver.names import Names
 from mailserver.store import SharedStore, open_stores
+from mailserver.store.deleting import EXPUNGE, read_deleting
 
 
 def make_store(
@@ -27,13 +28,19 @@ def make_store(
 
     Without `naming`, the rules for names are among the problems already.
     """
+    deleting = EXPUNGE
+    if problems.sound("delivery.delete"):
+        with problems.collect("delivery.delete", ValueError):
+            deleting = read_deleting(config.delivery.delete)
     if naming is None or not problems.sound("store.url", "auth.checkers"):
         return None
     settings, sdps = config.store, config.sdps
     headers = EnvelopeHeaders(sdps.sender_headers, sdps.recipient_headers)
     made: IStore | None = None
     with problems.collect("store.url", ValueError):
-        store = open_stores(settings.url, reactor, seen=settings.seen, io=settings.io, headers=headers)
+        store = open_stores(
+            settings.url, reactor, seen=settings.seen, io=settings.io, headers=headers, deleting=deleting
+        )
         complete = len(checkers) == len(config.auth.checkers)  # else one that could not be made may know the homes
         if complete and "home" in store.needs and not any(map(IUsers.providedBy, checkers)):
             raise ConfigError(["store.url: no checker knows the {home} of users: use {user}, or a passwd-file"])

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from mailserver.envelope import EnvelopeHeaders
 from mailserver.interfaces import IStore
+from mailserver.store.deleting import EXPUNGE, Deleting
 from mailserver.store.maildir.store import MaildirStore
 from mailserver.store.maildir.template import Template
 from mailserver.store.memory import MemoryStore
@@ -30,15 +31,18 @@ class _Options:
     seen: Seen
     io: IO
     headers: EnvelopeHeaders
+    deleting: Deleting
 
 
 def _maildir(path: str | None, options: _Options) -> IStore:
-    return MaildirStore(path, options.reactor, seen=options.seen, io=options.io, headers=options.headers)
+    return MaildirStore(
+        path, options.reactor, seen=options.seen, io=options.io, headers=options.headers, deleting=options.deleting
+    )
 
 
 def _memory(path: str | None, options: _Options) -> IStore:
     _memory_needs(path or "")
-    return MemoryStore(headers=options.headers)
+    return MemoryStore(headers=options.headers, deleting=options.deleting)
 
 
 def _maildir_needs(path: str) -> frozenset[str]:
@@ -62,21 +66,33 @@ _SCHEMES = {"maildir": _Scheme(_maildir, _maildir_needs), "memory": _Scheme(_mem
 """The schemes by the beginning of a store URL. A new store adds its line here."""
 
 
-def open_store(
-    url: str, reactor: Any, *, seen: Seen = "never", io: IO = "auto", headers: EnvelopeHeaders | None = None
+def open_store(  # noqa: PLR0913 - settings by keyword, each with its default
+    url: str,
+    reactor: Any,
+    *,
+    seen: Seen = "never",
+    io: IO = "auto",
+    headers: EnvelopeHeaders | None = None,
+    deleting: Deleting = EXPUNGE,
 ) -> IStore:
     """The store of a URL such as ``maildir:{home}/Maildir`` or ``memory:``. Errors: ValueError, for the operator."""
     scheme, path = _split(url)
-    return _SCHEMES[scheme].make(path, _Options(reactor, seen, io, headers or EnvelopeHeaders()))
+    return _SCHEMES[scheme].make(path, _Options(reactor, seen, io, headers or EnvelopeHeaders(), deleting))
 
 
-def open_stores(
-    url: str, reactor: Any, *, seen: Seen = "never", io: IO = "auto", headers: EnvelopeHeaders | None = None
+def open_stores(  # noqa: PLR0913 - as above
+    url: str,
+    reactor: Any,
+    *,
+    seen: Seen = "never",
+    io: IO = "auto",
+    headers: EnvelopeHeaders | None = None,
+    deleting: Deleting = EXPUNGE,
 ) -> Router:
     """The store of a URL, and those of the other schemes for users whose own `mail` names one. Errors: ValueError."""
     headers = headers or EnvelopeHeaders()
-    configured = open_store(url, reactor, seen=seen, io=io, headers=headers)
-    options = _Options(reactor, seen, io, headers)
+    configured = open_store(url, reactor, seen=seen, io=io, headers=headers, deleting=deleting)
+    options = _Options(reactor, seen, io, headers, deleting)
     own = {name: partial(scheme.make, None, options) for name, scheme in _SCHEMES.items()}
     return Router(_split(url)[0], configured, own)
 

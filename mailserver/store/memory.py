@@ -4,27 +4,29 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from time import time
-from typing import Final
 
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from mailserver.envelope import HEAD_OCTETS, Envelope, EnvelopeHeaders
-from mailserver.errors import MaildropInUse, MaildropUnavailable, MessageGone, NoMaildrop, QuotaExceeded
-from mailserver.incoming import IDeposit, IDeposits, Kept, Usage
+from mailserver.errors import MaildropInUse, MaildropUnavailable, MessageGone, NoMaildrop, QuotaExceeded, StoreError
+from mailserver.incoming import IDeposit, IDeposits, IExpunges, IKeeps, Kept, Usage
 from mailserver.interfaces import BytesBody, IMaildrop, IStore, User
 from mailserver.snapshot import Message, Snapshot
+from mailserver.store.deleting import EXPUNGE, Deleting
 from mailserver.store.envelopes import Envelopes, IEnvelopes
+from mailserver.store.memory_kept import MICROSECONDS, Deleted, DeletedMail
 from mailserver.wireform import Canonical, measure
 
-MICROSECONDS: Final = 1_000_000
-"""Of a second: the unit of `Snapshot.arrivals`."""
 
-
-@implementer(IStore, IDeposits)
+@implementer(IStore, IDeposits, IKeeps)
 class MemoryStore:
-    """Messages by user name; an unknown name has an empty maildrop. `clock` answers the seconds of the epoch."""
+    """Messages by user name; an unknown name has an empty maildrop.
+
+    `clock` answers the seconds of the epoch; `deleting` is what becomes of the messages that sessions delete.
+    """
 
     needs: frozenset[str] = frozenset()
 
@@ -34,8 +36,11 @@ class MemoryStore:
         headers: EnvelopeHeaders | None = None,
         *,
         clock: Callable[[], float] = time,
+        deleting: Deleting = EXPUNGE,
     ) -> None:
         self._clock = clock
+        self._deleting = deleting
+        self._deleted = DeletedMail()
         self._headers = headers or EnvelopeHeaders()
         self._serial = 0
         self._maildrops: dict[str, dict[bytes, bytes]] = {}
@@ -59,6 +64,10 @@ class MemoryStore:
         """The stored messages in their order, by unique-id; the caller may remove some."""
         return self._maildrops.setdefault(name, {})
 
+    def trash(self, name: str) -> list[bytes]:
+        """The messages in the user's trash."""
+        return self._deleted.trash(name)
+
     def start(self, _reactor: object = None) -> Deferred[None]:
         """Do nothing."""
         return succeed(None)
@@ -73,14 +82,57 @@ class MemoryStore:
 
     def open(self, user: User, owner: str) -> Deferred[IMaildrop]:
         """Lock and list the maildrop of `user.name`; answers at once. Errors: MaildropInUse; NoMaildrop for another store's `mail`."""
-        if (elsewhere := _elsewhere(user)) is not None:
-            return fail(elsewhere)
-        holder = self._holders.get(user.name)
-        if holder is not None:
-            return fail(MaildropInUse(f"the maildrop of {user.name!r} is held by {holder}"))
+        try:
+            self._check(user)
+        except StoreError as error:
+            return fail(error)
         self._holders[user.name] = owner
         arrivals = self._arrivals.setdefault(user.name, {})
-        return succeed(_MemoryMaildrop(user.name, self.maildrop(user.name), arrivals, self._holders, self._headers))
+        remove = partial(self._remove, user.name)
+        stored = self.maildrop(user.name)
+        return succeed(_MemoryMaildrop(user.name, stored, arrivals, remove, self._holders, self._headers))
+
+    def undelete(self, user: User) -> Deferred[int]:
+        """As IKeeps; answers at once."""
+        try:
+            self._check(user)
+        except StoreError as error:
+            return fail(error)
+        back = self._deleted.take(user.name)
+        stored, arrivals = self.maildrop(user.name), self._arrivals.setdefault(user.name, {})
+        stored.update((each.uidl, each.message) for each in back)
+        arrivals.update((each.uidl, each.arrival) for each in back)
+        for uidl in sorted(stored, key=lambda uidl: (arrivals.get(uidl, 0), uidl)):
+            stored[uidl] = stored.pop(uidl)
+            arrivals[uidl] = arrivals.pop(uidl, 0)
+        return succeed(len(back))
+
+    def kept(self, user: User) -> Deferred[int]:
+        """As IKeeps; answers at once."""
+        return succeed(len(self._deleted.last(user.name)))
+
+    def tidy(self, user: User, now: float, days: int | None) -> Deferred[bool]:
+        """As IKeeps; answers at once."""
+        try:
+            self._check(user)
+        except StoreError as error:
+            return fail(error)
+        self._deleted.tidy(user.name, now, self._deleting.days if self._deleting.act == "trash" else 0, days)
+        return succeed(user.name in self._maildrops)
+
+    def _check(self, user: User) -> None:
+        """Whether the user's maildrop is here and in nobody's use. Errors: NoMaildrop, MaildropInUse."""
+        if (elsewhere := _elsewhere(user)) is not None:
+            raise elsewhere
+        holder = self._holders.get(user.name)
+        if holder is not None:
+            raise MaildropInUse(f"the maildrop of {user.name!r} is held by {holder}")
+
+    def _remove(self, name: str, uidls: Iterable[bytes], *, for_good: bool) -> None:
+        stored, arrivals = self.maildrop(name), self._arrivals.setdefault(name, {})
+        there = [uidl for uidl in uidls if uidl in stored]
+        deleted = [Deleted(uidl, arrivals.pop(uidl, 0), stored.pop(uidl)) for uidl in there]
+        self._deleted.put(name, deleted, EXPUNGE if for_good else self._deleting, self._clock())
 
     def deposit(self, users: Sequence[User], size: int | None, kept: Kept | None = None) -> Deferred[IDeposit]:  # noqa: ARG002
         """At once. Of `kept`, nothing is: there are no flags and no times, and unique-ids are numbers."""
@@ -144,21 +196,22 @@ def _row(uidl: bytes, message: bytes) -> Message:
     return Message(uidl, measured.octets, measured.wire)
 
 
-@implementer(IMaildrop, IEnvelopes)
+@implementer(IMaildrop, IEnvelopes, IExpunges)
 class _MemoryMaildrop:
     """A locked maildrop; its name among the holders is the lock."""
 
-    __slots__ = ("_arrivals", "_headers", "_holders", "_locked", "_name", "_stored", "messages")
+    __slots__ = ("_headers", "_holders", "_locked", "_name", "_remove", "_stored", "messages")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - made by the store alone
         self,
         name: str,
         stored: dict[bytes, bytes],
         arrivals: dict[bytes, int],
+        remove: Callable[..., None],
         holders: dict[str, str],
         headers: EnvelopeHeaders,
     ) -> None:
-        self._arrivals = arrivals
+        self._remove = remove
         self._headers = headers
         self._name = name
         self._stored = stored
@@ -187,12 +240,15 @@ class _MemoryMaildrop:
         """Do nothing: rows in memory are never wrong, and there are no flags."""
 
     def commit(self, numbers: Sequence[int]) -> Deferred[int]:
+        return self._end(numbers, for_good=False)
+
+    def expunge(self, numbers: Sequence[int]) -> Deferred[int]:
+        return self._end(numbers, for_good=True)
+
+    def _end(self, numbers: Sequence[int], *, for_good: bool) -> Deferred[int]:
         if not self._locked:
             return fail(MaildropUnavailable(f"the maildrop of {self._name!r} is no longer locked"))
-        for number in numbers:
-            uidl = self.messages.uidls[number - 1]
-            self._stored.pop(uidl, None)
-            self._arrivals.pop(uidl, None)
+        self._remove([self.messages.uidls[number - 1] for number in numbers], for_good=for_good)
         self.release()
         return succeed(0)
 

@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 from mailserver.answers import Answer, ask, prompt
 from mailserver.errors import MaildropUnavailable, NoMaildrop, StoreError, unusable_for
-from mailserver.incoming import IDeposit, IDeposits, Kept, Usage
+from mailserver.incoming import IDeposit, IDeposits, IKeeps, Kept, Usage
 from mailserver.interfaces import IMaildrop, IStore, User
 from mailserver.store.joined import JoinedDeposit
 
@@ -19,7 +19,7 @@ SHOWN: Final = 80
 """Characters of a mail location that the log shows: a path's beginning tells enough."""
 
 
-@implementer(IStore, IDeposits)
+@implementer(IStore, IDeposits, IKeeps)
 class Router:
     """Opens a maildrop in the store that the user's `mail` names, or else in `configured`, which is of `scheme`.
 
@@ -72,6 +72,18 @@ class Router:
     def usage(self, user: User) -> Deferred[Usage]:
         """As the user's store. Errors: also NoMaildrop, of a scheme that is not known, or a store that takes no messages."""
         return self._store_of(user).addCallback(lambda store: _deposits(store, user).usage(user))
+
+    def undelete(self, user: User) -> Deferred[int]:
+        """As the user's store. Errors: as of `open`."""
+        return self._store_of(user).addCallback(lambda store: cast("IKeeps", store).undelete(user))
+
+    def kept(self, user: User) -> Deferred[int]:
+        """As the user's store. Errors: as of `open`."""
+        return self._store_of(user).addCallback(lambda store: cast("IKeeps", store).kept(user))
+
+    def tidy(self, user: User, now: float, days: int | None) -> Deferred[bool]:
+        """As the user's store. Errors: as of `open`."""
+        return self._store_of(user).addCallback(lambda store: cast("IKeeps", store).tidy(user, now, days))
 
     async def _deposit(self, users: Sequence[User], size: int | None, kept: Kept | None) -> IDeposit:
         stores: dict[IDeposits, list[int]] = {}

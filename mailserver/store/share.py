@@ -16,13 +16,13 @@ from zope.interface import implementer
 
 from mailserver.answers import Answer, ask, prompt, then
 from mailserver.envelope import Envelope, local_part
-from mailserver.incoming import IDeposit, IDeposits, Kept, Usage
+from mailserver.incoming import IDeposit, IDeposits, IKeeps, Kept, Usage
 from mailserver.interfaces import Account, IBody, IMaildrop, IStore, User
 from mailserver.names import Names
 from mailserver.store.envelopes import NOTHING, Envelopes, IEnvelopes, Share
 
 
-@implementer(IStore, IDeposits)
+@implementer(IStore, IDeposits, IKeeps)
 class SharedStore:
     """Opens the shares of users that have an `Account`, and other users' maildrops as they are.
 
@@ -59,6 +59,21 @@ class SharedStore:
     def usage(self, user: User) -> Deferred[Usage]:
         """As the store: what the account's maildrop holds, for any of its users."""
         return cast("IDeposits", self._store).usage(user)
+
+    @prompt
+    def undelete(self, user: User) -> Answer[int]:
+        """As the store: what any user of an account has deleted comes back, since the deletions are the account's."""
+        return ask(cast("IKeeps", self._store).undelete, user)
+
+    @prompt
+    def kept(self, user: User) -> Answer[int]:
+        """As the store."""
+        return ask(cast("IKeeps", self._store).kept, user)
+
+    @prompt
+    def tidy(self, user: User, now: float, days: int | None) -> Answer[bool]:
+        """As the store."""
+        return ask(cast("IKeeps", self._store).tidy, user, now, days)
 
     def _share_of(self, maildrop: IMaildrop, name: str, account: Account) -> Deferred[IMaildrop]:
         envelopes = maybeDeferred(cast("IEnvelopes", maildrop).envelopes, name, account.user, self._names.user)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from twisted.trial.unittest import TestCase
 
 from mailserver.interfaces import User
 from mailserver.store import MemoryStore
+from mailserver.store.deleting import read_deleting
 from tests.store.contract import ONE, TWO
 from tests.store.deposits import DepositContract
 
@@ -26,6 +27,12 @@ class MemoryContract(DepositContract, TestCase):
         maildrop = self.store.maildrop(name)
         for uidl in [uidl for uidl, stored in maildrop.items() if stored == message]:
             del maildrop[uidl]
+
+    def make_deleting(self, setting: str) -> MemoryStore:
+        return MemoryStore(deleting=read_deleting(setting))
+
+    def trash(self, name: str) -> list[bytes]:
+        return cast("list[bytes]", self.store.trash(name))
 
     def stored(self, name: str) -> list[bytes]:
         return list(self.store.maildrop(name).values())

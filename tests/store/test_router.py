@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from zope.interface import implementer
 from mailserver.errors import MaildropUnavailable, NoMaildrop, PermanentFailure, Unusable
 from mailserver.interfaces import IStore, User
 from mailserver.store import MaildirStore, MemoryStore, Router, open_stores
+from mailserver.store.deleting import read_deleting
 from tests.store.contract import ONE, TWO, StoreContract
 from tests.store.maildir.maildirs import MaildirCase
 from tests.store.test_memory import MemoryContract
@@ -36,6 +38,13 @@ class RoutedMemoryContract(MemoryContract):
     def stored(self, name: str) -> list[bytes]:
         return list(self.inner.maildrop(name).values())
 
+    def make_deleting(self, setting: str) -> Any:
+        self.inner = MemoryStore(deleting=read_deleting(setting))
+        return Router("memory", self.inner, {})
+
+    def trash(self, name: str) -> list[bytes]:
+        return self.inner.trash(name)
+
 
 class OwnMemoryContract(RoutedMemoryContract):
     """In a store that is made for those whose own mail location names it."""
@@ -47,6 +56,10 @@ class OwnMemoryContract(RoutedMemoryContract):
     def user(self, name: str) -> User:
         return User(name, mail="memory:")
 
+    def make_deleting(self, setting: str) -> Any:
+        super().make_deleting(setting)
+        return Router("rados", Other(), {"memory": lambda: self.inner})
+
 
 class RoutedMaildirContract(MaildirCase, StoreContract):
     def make(self, **options: Any) -> Any:
@@ -55,10 +68,10 @@ class RoutedMaildirContract(MaildirCase, StoreContract):
 
 class OwnMaildirContract(MaildirCase, StoreContract):
     def make(self, **options: Any) -> Any:
-        return Router("memory", MemoryStore(), {"maildir": self.made})
+        return Router("memory", MemoryStore(), {"maildir": partial(self.made, **options)})
 
-    def made(self) -> MaildirStore:
-        store = MaildirStore(None, reactor)
+    def made(self, **options: Any) -> MaildirStore:
+        store = MaildirStore(None, reactor, **options)
         self.addCleanup(store.stop)
         return store
 

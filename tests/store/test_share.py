@@ -20,6 +20,7 @@ from mailserver.errors import MaildropInUse, MessageGone
 from mailserver.interfaces import Account, User
 from mailserver.names import Names
 from mailserver.store import MaildirStore, MemoryStore, SharedStore
+from mailserver.store.deleting import read_deleting
 from mailserver.store.envelopes import IEnvelopes
 from mailserver.store.maildir import envelopes
 from tests.protocol.oracle import thorough
@@ -56,6 +57,13 @@ class SharedMemoryContract(StoreContract, TestCase):
 
     def stored(self, name: str) -> list[bytes]:
         return [message for message in self.inner.maildrop(name).values() if message != FOR_ZOE]
+
+    def make_deleting(self, setting: str) -> Any:
+        self.inner = MemoryStore(deleting=read_deleting(setting))
+        return SharedStore(self.inner, NAMES)
+
+    def trash(self, name: str) -> list[bytes]:
+        return self.inner.trash(name)
 
 
 class UnionMemoryContract(SharedMemoryContract):

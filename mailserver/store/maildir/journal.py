@@ -16,6 +16,7 @@ from mailserver.errors import MaildropUnavailable, OutcomeUnknown
 from mailserver.store.maildir import maildirsize, overwritten, promise
 from mailserver.store.maildir.files import read_whole, rename, shown, sync_directory, unlink_if_there, write_new
 from mailserver.store.maildir.listing import DIRECTORIES, Clock, Listing, look, look_until_complete
+from mailserver.store.maildir.places import NOWHERE
 from mailserver.store.maildir.removal import Removal, remove
 from mailserver.store.maildir.same import Target, candidates, is_proven
 from mailserver.store.maildir.twins import same_contents
@@ -30,19 +31,23 @@ _UNPROMISED = (
 )
 
 
-def commit(root: bytes, targets: Sequence[Target], others: frozenset[int], clock: Clock) -> Removal:
+def commit(
+    root: bytes, targets: Sequence[Target], others: frozenset[int], clock: Clock, place: bytes = NOWHERE
+) -> Removal:
     """Delete the messages whose files are the `targets`, and their copies; `others` are the inodes of other messages.
+
+    They are kept at the `place`.
 
     Errors: MaildropUnavailable when nothing was deleted and nothing will be; OutcomeUnknown when the next login finishes.
     """
     try:
         listing = look(root, clock)
         whole = [*targets, *_copies(root, targets, listing, others, clock)]
-        promised = _promise_somehow(root, whole)
+        promised = _promise_somehow(root, whole, place)
     except OSError as error:
         _withdraw(root, error)
     try:
-        left, notes = _keep(root, whole, clock, listing, others)
+        left, notes = _ended(root, remove(root, whole, clock, listing, others, place))
     except OSError as error:
         fate = "wait for the next login" if promised else "were not all made, and are not promised on a full disk"
         raise OutcomeUnknown(f"the deletions in {shown(root)} {fate}: {error}") from error
@@ -72,7 +77,7 @@ def recover(root: bytes, clock: Clock) -> list[str]:
     targets, notes = promise.decode(data), list[str]()
     if targets is None:
         targets, notes = promise.decode_names(root, data, look_until_complete(root, (), clock))
-    removal = _keep(root, targets, clock)
+    removal = _ended(root, remove(root, targets, clock, place=promise.place(data)))
     maildirsize.forget(root)  # nobody knows what of it the earlier session has counted out
     done = len(targets) - removal.left
     return [
@@ -113,12 +118,12 @@ def _is_there(root: bytes, target: Target, path: bytes, files: Mapping[bytes, in
         return False
 
 
-def _promise_somehow(root: bytes, targets: Sequence[Target]) -> bool:
+def _promise_somehow(root: bytes, targets: Sequence[Target], place: bytes) -> bool:
     """Promise the deletions; answers False if a full disk cannot hold the promise.
 
     Deletions must work on a full disk, since that is how a user makes room.
     """
-    data = promise.encode(targets)
+    data = promise.encode(targets, place)
     try:
         _promise(root, data)
     except OSError as error:
@@ -165,14 +170,8 @@ def _unlinked(path: bytes) -> bool:
         raise
 
 
-def _keep(
-    root: bytes,
-    targets: Sequence[Target],
-    clock: Clock,
-    first: Listing | None = None,
-    others: frozenset[int] = frozenset(),
-) -> Removal:
-    removal = remove(root, targets, clock, first, others)
+def _ended(root: bytes, removal: Removal) -> Removal:
+    """Make the removal durable, and forget the promise, which is kept now."""
     for directory in DIRECTORIES:
         sync_directory(root + directory)
     unlink_if_there(root + NAME)

@@ -16,8 +16,10 @@ from zope.interface import implementer
 from mailserver.answers import Answer, prompt
 from mailserver.envelope import Envelope, EnvelopeHeaders, read_envelope
 from mailserver.errors import MaildropUnavailable, MessageGone, MessageSealed
+from mailserver.incoming import IExpunges
 from mailserver.interfaces import IBody, IMaildrop
 from mailserver.store.body import FileBody, ThreadedBody
+from mailserver.store.deleting import EXPUNGE, Deleting
 from mailserver.store.disk import Disk
 from mailserver.store.envelopes import Envelopes, IEnvelopes
 from mailserver.store.maildir import envelopes, journal, maildirsize
@@ -30,6 +32,7 @@ from mailserver.store.maildir.index import Index
 from mailserver.store.maildir.listing import PASSES, PREFIX, Clock, directory_times, look, pause
 from mailserver.store.maildir.locking import holds, taken_at
 from mailserver.store.maildir.packed import UnpackedBody
+from mailserver.store.maildir.places import place_for
 from mailserver.store.maildir.removal import Removal
 from mailserver.store.maildir.same import Target, found_again
 from mailserver.store.maildir.settle import Lesson, settle
@@ -49,9 +52,11 @@ class Context:
     report: Callable[[bytes, str], None]
     """Logs a note on a maildrop's root, once."""
     headers: EnvelopeHeaders
+    deleting: Deleting
+    """What becomes of the messages that a session deletes."""
 
 
-@implementer(IMaildrop, IEnvelopes)
+@implementer(IMaildrop, IEnvelopes, IExpunges)
 class Maildrop:
     """A maildrop whose lock, a descriptor, is held until `commit` or `release`."""
 
@@ -106,12 +111,12 @@ class Maildrop:
     @prompt
     def commit(self, numbers: Sequence[int]) -> Answer[int]:
         """At once when there is nothing to write; else in a thread, and cancelling does not stop it."""
-        if self._lock < 0:
-            raise MaildropUnavailable(f"{shown(self._root)} is no longer locked")
-        if numbers or self._lesson is not None:
-            return self._end(numbers)
-        self.release()
-        return 0
+        return self._commit(numbers, self._context.deleting)
+
+    @prompt
+    def expunge(self, numbers: Sequence[int]) -> Answer[int]:
+        """As `commit`, but the messages are removed for good."""
+        return self._commit(numbers, EXPUNGE)
 
     def release(self) -> None:
         """Unlock at once; with a `Lesson`, a thread first writes it down under the lock."""
@@ -121,7 +126,15 @@ class Maildrop:
             lock, self._lock = self._lock, -1
             os.close(lock)
         else:
-            self._end(()).addErrback(self._unsettled)
+            self._end((), EXPUNGE).addErrback(self._unsettled)
+
+    def _commit(self, numbers: Sequence[int], deleting: Deleting) -> Answer[int]:
+        if self._lock < 0:
+            raise MaildropUnavailable(f"{shown(self._root)} is no longer locked")
+        if numbers or self._lesson is not None:
+            return self._end(numbers, deleting)
+        self.release()
+        return 0
 
     def _name(self, index: int) -> bytes:
         return (self._moved and self._moved.get(index)) or self._index.names[index]
@@ -204,13 +217,13 @@ class Maildrop:
             self._context.report(self._root, read.note)
         return read.envelopes
 
-    def _end(self, numbers: Sequence[int]) -> Deferred[int]:
+    def _end(self, numbers: Sequence[int], deleting: Deleting) -> Deferred[int]:
         lock, self._lock = self._lock, -1
-        finish = self._finish, lock, numbers, self._lesson
+        finish = self._finish, lock, numbers, self._lesson, deleting
         ended = self._context.disk.commit(self._root, *finish, never_begun=partial(os.close, lock))
         return ended.addCallback(self._ended)
 
-    def _finish(self, lock: int, numbers: Sequence[int], lesson: Lesson | None) -> Removal:
+    def _finish(self, lock: int, numbers: Sequence[int], lesson: Lesson | None, deleting: Deleting) -> Removal:
         """In a thread: delete, write down the lesson, unlock."""
         try:
             if not holds(lock, self._root):
@@ -224,11 +237,18 @@ class Maildrop:
             removal = Removal(0, [])
             if targets:
                 listed = [target._replace(since=since) for target in targets]
-                remove = partial(journal.commit, self._root, listed, self._index.others(targets), clock)
+                others, place = self._index.others(targets), self._place(deleting, clock)
+                remove = partial(journal.commit, self._root, listed, others, clock, place)
                 removal = maildirsize.discounted(self._root, targets, remove)
             return removal if lesson is None else self._settled(removal, lesson, targets, clock)
         finally:
             os.close(lock)
+
+    def _place(self, deleting: Deleting, clock: Clock) -> bytes:
+        try:
+            return place_for(deleting, self._root, clock)
+        except OSError as error:
+            raise MaildropUnavailable(f"nothing was deleted in {shown(self._root)}: {error}") from error
 
     def _taken(self, lock: int) -> int:
         try:

@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from mailserver.errors import MaildropUnavailable
 from mailserver.store.maildir import index, journal
@@ -30,6 +30,9 @@ _REMEDIES = {
     errno.EDQUOT: "raise the quota of uid {uid}",
     errno.EROFS: "mount its file system writable: a session holds a lock there",
 }
+
+
+T = TypeVar("T")
 
 
 class Opened(NamedTuple):
@@ -85,6 +88,36 @@ def thoroughly(  # noqa: PLR0913, PLR0917  # it runs in a thread, which takes pl
     except BaseException:
         os.close(held)
         raise
+
+
+class Done(NamedTuple, Generic[T]):
+    """What was done under a maildrop's lock, handed over by a thread."""
+
+    answer: T
+    notes: list[str]
+    """Notes for the operator."""
+
+
+def locked(
+    root: bytes, owner: str, clock: Callable[[bytes], int], function: Callable[..., T], *arguments: Any
+) -> Done[T] | None:
+    """The answer of `function` under the lock; a commit that a crash interrupted is finished first. None: there is no maildrop.
+
+    Unbounded work: for a thread.
+    """
+    try:
+        held = lock(root, owner)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise unavailable(error) from error
+    try:
+        notes = journal.recover(root, partial(clock, root))
+        return Done(function(*arguments), [*notes, *unsynced()])
+    except OSError as error:
+        raise unavailable(error) from error
+    finally:
+        os.close(held)
 
 
 def unavailable(error: OSError) -> MaildropUnavailable:

@@ -9,12 +9,14 @@ from hashlib import sha256
 
 from mailserver.store.maildir.files import shown
 from mailserver.store.maildir.listing import PREFIX, Listing
+from mailserver.store.maildir.places import NOWHERE, is_place
 from mailserver.store.maildir.same import Target
 
 MAGIC = b"mailserver-journal "
 """The first octets of every promise; a version follows."""
 
-_VERSION, _NAMES_ALONE = b"3", b"1"
+_VERSION, _TO_A_PLACE, _NAMES_ALONE = b"3", b"4", b"1"
+"""Version 4 has the place where the files are kept before their rows; older programs must not remove them for good."""
 _TARGET = re.compile(rb"(\d{1,20}) (\d{1,20}) (\d{1,20}) ((?:new|cur)/[^/.][^/]*)")
 
 
@@ -32,10 +34,12 @@ class Kind(enum.Enum):
     """It is of another version: by its number, or because it is complete but cannot be parsed."""
 
 
-def encode(targets: Iterable[Target]) -> bytes:
-    """The journal's contents for these targets."""
-    body = b"\0".join([b"%d %d %d %b" % (each.inode, each.size, each.since, each.path) for each in targets])
-    return b"\0".join([MAGIC + _VERSION, sha256(body).hexdigest().encode("ascii"), body])
+def encode(targets: Iterable[Target], place: bytes = NOWHERE) -> bytes:
+    """The journal's contents for these targets, which are kept at the place."""
+    rows = [b"%d %d %d %b" % (each.inode, each.size, each.since, each.path) for each in targets]
+    body = b"\0".join([place, *rows] if place else rows)
+    version = _TO_A_PLACE if place else _VERSION
+    return b"\0".join([MAGIC + version, sha256(body).hexdigest().encode("ascii"), body])
 
 
 def kind(data: bytes) -> Kind:
@@ -43,17 +47,23 @@ def kind(data: bytes) -> Kind:
     version, digest, body = _split(data)
     if not version:
         return Kind.CORRUPT
-    if version not in {_VERSION, _NAMES_ALONE}:
+    if version not in {_VERSION, _TO_A_PLACE, _NAMES_ALONE}:
         return Kind.FOREIGN
     if digest != sha256(body).hexdigest().encode("ascii") or (version == _NAMES_ALONE and b"/" in body):
         return Kind.CORRUPT  # a name has no slash: these are the paths of our version, whose number was damaged
-    return Kind.OURS if version == _NAMES_ALONE or _parsed(body) is not None else Kind.FOREIGN
+    return Kind.OURS if version == _NAMES_ALONE or _parsed(version, body) is not None else Kind.FOREIGN
 
 
 def decode(data: bytes) -> list[Target] | None:
     """The targets in a journal of `Kind.OURS`; None when it has only names (version 1)."""
     version, _, body = _split(data)
-    return _parsed(body) if version == _VERSION else None
+    return None if version == _NAMES_ALONE else _parsed(version, body)
+
+
+def place(data: bytes) -> bytes:
+    """The place where a journal of `Kind.OURS` keeps its targets."""
+    version, _, body = _split(data)
+    return body.partition(b"\0")[0] if version == _TO_A_PLACE else NOWHERE
 
 
 def decode_names(root: bytes, data: bytes, listing: Listing) -> tuple[list[Target], list[str]]:
@@ -87,9 +97,12 @@ def _split(data: bytes) -> tuple[bytes, bytes, bytes]:
     return (b"" if found is None else found[1]), digest, body
 
 
-def _parsed(body: bytes) -> list[Target] | None:
+def _parsed(version: bytes, body: bytes) -> list[Target] | None:
+    rows = body.split(b"\0")
+    if version == _TO_A_PLACE and not (rows[0] and is_place(rows.pop(0))):
+        return None
     targets = []
-    for row in body.split(b"\0"):
+    for row in rows:
         found = _TARGET.fullmatch(row)
         if found is None:
             return None

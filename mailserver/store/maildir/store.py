@@ -6,7 +6,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal, NoReturn, cast
+from typing import Any, Literal, NoReturn, TypeVar, cast
 
 from twisted.internet.defer import Deferred, execute, fail, succeed
 from twisted.logger import Logger
@@ -16,10 +16,11 @@ from zope.interface import implementer
 from mailserver.answers import Answer, prompt
 from mailserver.envelope import EnvelopeHeaders
 from mailserver.errors import NoMaildrop, StoreError
-from mailserver.incoming import IDeposit, IDeposits, Kept, Usage
+from mailserver.incoming import IDeposit, IDeposits, IKeeps, Kept, Usage
 from mailserver.interfaces import IMaildrop, IStore, User
+from mailserver.store.deleting import EXPUNGE, Deleting
 from mailserver.store.disk import Disk
-from mailserver.store.maildir import maildirsize, opening
+from mailserver.store.maildir import keeping, maildirsize, opening
 from mailserver.store.maildir.cache import IndexCache
 from mailserver.store.maildir.deposit import MaildirDeposit
 from mailserver.store.maildir.files import shown, unsynced
@@ -30,6 +31,8 @@ from mailserver.store.maildir.spool import Place, Spool, trouble
 from mailserver.store.maildir.template import Template, own_path
 from mailserver.store.maildir.unique import UniqueNames
 
+T = TypeVar("T")
+
 _THREADS = 8
 """Scans and commits at a time: enough to keep a disk busy, and few enough to leave the GIL to the reactor."""
 
@@ -37,7 +40,7 @@ _REPORTS = 10_000
 """Notes that are remembered, so that each is logged only once."""
 
 
-@implementer(IStore, IDeposits)
+@implementer(IStore, IDeposits, IKeeps)
 class MaildirStore:
     """Maildrops at `template`, such as ``{home}/Maildir``, with the user's ``{home} {user} {local} {domain}``.
 
@@ -45,7 +48,7 @@ class MaildirStore:
 
     `seen` "retr" sets the S flag of retrieved messages. `io` "auto" lets bounded work run in the reactor thread, "threads"
     none. `clock` answers the time by the clock of a root's file system, in nanoseconds. `headers` are the headers that hold
-    the envelopes.
+    the envelopes. `deleting` is what becomes of the messages that sessions delete.
     """
 
     log = Logger()
@@ -60,6 +63,7 @@ class MaildirStore:
         threads: int = _THREADS,
         clock: Callable[[bytes], int] = now,
         headers: EnvelopeHeaders | None = None,
+        deleting: Deleting = EXPUNGE,
     ) -> None:
         self._template = None if template is None else Template(template)
         self._disk = Disk(reactor, threads)
@@ -70,7 +74,8 @@ class MaildirStore:
         self._making = Making()
         self._reported: OrderedDict[tuple[bytes, str], None] = OrderedDict()
         headers = headers or EnvelopeHeaders()
-        self._context = Context(self._disk, self._cache, io == "auto", seen == "retr", clock, self._report, headers)
+        at_once, marks_seen = io == "auto", seen == "retr"
+        self._context = Context(self._disk, self._cache, at_once, marks_seen, clock, self._report, headers, deleting)
         self.needs: frozenset[str] = frozenset() if self._template is None else self._template.needs
 
     def start(self, _reactor: object = None) -> Deferred[None]:
@@ -153,6 +158,36 @@ class MaildirStore:
         for note in unsynced():
             self._report(root, note)
 
+    @prompt
+    def undelete(self, user: User) -> Answer[int]:
+        """Bring back what the last session deleted, in a thread."""
+        root = self._root(user)
+        return self._locked(root, keeping.undelete, root).addCallback(lambda done: 0 if done is None else done.answer)
+
+    @prompt
+    def kept(self, user: User) -> Answer[int]:
+        """Count what `undelete` would bring back, in a thread."""
+        root = self._root(user)
+        return self._disk.open(root, _kept, root, undo=_nothing, never_begun=partial(_give_back, None))
+
+    @prompt
+    def tidy(self, user: User, now: float, days: int | None) -> Answer[bool]:
+        """Remove what was kept for its days, in a thread."""
+        root, deleting = self._root(user), self._context.deleting
+        trash_days = deleting.days if deleting.act == "trash" else 0
+        return self._locked(root, keeping.tidy, root, now, trash_days, days).addCallback(lambda done: done is not None)
+
+    def _locked(self, root: bytes, function: Callable[..., T], *arguments: Any) -> Deferred[opening.Done[T] | None]:
+        """Call `function` in a thread, as `opening.locked` does; to cancel it stops only what has not begun."""
+        locked = partial(opening.locked, root, self._signature + "maildrop", self._clock)
+        done = self._disk.open(root, locked, function, *arguments, undo=_nothing, never_begun=partial(_give_back, None))
+        return done.addCallback(self._done, root)
+
+    def _done(self, done: opening.Done[T] | None, root: bytes) -> opening.Done[T] | None:
+        for note in () if done is None else done.notes:
+            self._report(root, note)
+        return done
+
     def _root(self, user: User) -> bytes:
         if user.mail is not None:
             return own_path(user.mail, user)
@@ -201,6 +236,17 @@ def _unavailable(failure: Failure) -> NoReturn:
 
 def _unlock(opened: opening.Opened) -> None:
     os.close(opened.lock)
+
+
+def _kept(root: bytes) -> int:
+    try:
+        return keeping.kept(root)
+    except OSError as error:
+        raise opening.unavailable(error) from error
+
+
+def _nothing(_: object) -> None:
+    """Undo nothing."""
 
 
 def _give_back(held: int | None) -> None:

@@ -1,7 +1,7 @@
 """A program that kills itself at every step of a commit, and of the login that finishes it.
 
-``python -m tests.store.maildir.crash DIRECTORY`` prints one JSON line per kill: where it fell, and what was there afterwards. Every
-process that is to die is a fork, so the one that counts the steps outlives them all. Nothing here has threads.
+``python -m tests.store.maildir.crash DIRECTORY PLACE`` prints one JSON line per kill: where it fell, and what was there afterwards; PLACE
+is where the commit keeps what it deletes, "" for nowhere. With a third argument "undelete" the work is to bring it back. Every process that is to die is a fork, so the one that counts the steps outlives them all. Nothing here has threads.
 """
 
 from __future__ import annotations
@@ -17,56 +17,98 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mailserver.store.maildir import journal, locking, opening, promise
+from mailserver.store.maildir import journal, keeping, locking, opening, promise
 from mailserver.store.maildir.index import Index
 from mailserver.store.maildir.same import Target
 
 CALLS = ("open", "write", "fsync", "link", "rename", "unlink", "close", "scandir", "mkdir", "lstat", "fstat", "utime")
+CALLS += ("rmdir", "listdir")
 TARGETS = ("new/1700000001.M1P1.h", "cur/1700000003.M1P1.h:2,")
 NAMES = ["new/1700000001.M1P1.h", "cur/1700000002.M1P1.h,S=9:2,S", "cur/1700000003.M1P1.h:2,", "new/1700000004.M1P1.h"]
 KEPT = set(NAMES).difference(TARGETS)
 ALL = set(NAMES)
 
 
-def main(directory: str) -> None:
+def main(directory: str, place: str = "", undelete: str = "") -> None:
+    os.fsync = lambda _: None  # a step as before; but a kill loses nothing, and hundreds of them take half a minute
+    if undelete:
+        step = 1
+        while back(Path(directory), step, place.encode()):
+            step += 1
+        return
     for recovering in (False, True):
-        for torn in (False, True):
+        for torn in (False,) if place else (False, True):
             step = 1
-            while crash(Path(directory), step, torn=torn, recovering=recovering):
+            while crash(Path(directory), step, place.encode(), torn=torn, recovering=recovering):
                 step += 1
 
 
-def crash(directory: Path, step: int, *, torn: bool, recovering: bool) -> str:
-    """One kill; returns the name of the call it fell on, "" when the work was over before."""
+def fill(directory: Path) -> tuple[Path, bytes]:
     maildrop = directory / "Maildir"
     shutil.rmtree(maildrop, ignore_errors=True)
     for name in ("new", "cur", "tmp"):
         (maildrop / name).mkdir(parents=True)
     for name in NAMES:
         (maildrop / name).write_bytes(name.encode())
-    root = os.fsencode(maildrop) + b"/"
+    return maildrop, os.fsencode(maildrop) + b"/"
+
+
+def lying(maildrop: Path, place: bytes) -> dict[str, str]:
+    """What lies in the place, by name."""
+    there = maildrop / os.fsdecode(place)
+    return {path.name: path.read_text() for path in there.iterdir()} if place and there.is_dir() else {}
+
+
+def back(directory: Path, step: int, place: bytes) -> str:
+    """One kill of an undelete; returns the name of the call it fell on, "" when the work was over before."""
+    maildrop, root = fill(directory)
+    commit(root, lambda: None, place)
+    deleted = login(root)
+
+    def undelete(arm: Callable[[], None]) -> None:
+        arm()
+        keeping.undelete(root)
+
+    died = dying(undelete, step, torn=False)
+    found = login(root)
+    again = keeping.undelete(root)
+    whole = login(root)
+    sys.stdout.write(json.dumps({
+        "died": died, "step": step, "deleted": deleted, "found": found, "again": again, "whole": whole,
+        "intact": all((maildrop / name).read_bytes() == name.encode() for name in whole),
+        "more": keeping.undelete(root), "rest": sorted(path.name for path in (maildrop / "mailserver-kept").iterdir()),
+    }) + "\n")  # fmt: skip
+    return died
+
+
+def crash(directory: Path, step: int, place: bytes, *, torn: bool, recovering: bool) -> str:
+    """One kill; returns the name of the call it fell on, "" when the work was over before."""
+    maildrop, root = fill(directory)
     if recovering:
         opened = opening.thoroughly(root, root, "crash", None, clock)
         os.close(opened.lock)
         listed = opened.found
-        (maildrop / "mailserver-journal").write_bytes(promise.encode(task(listed)))
-    died = dying(lambda arm: (login if recovering else commit)(root, arm), step, torn=torn)
+        (maildrop / "mailserver-journal").write_bytes(promise.encode(task(listed), place))
+    died = dying(lambda arm: login(root, arm) if recovering else commit(root, arm, place), step, torn=torn)
     promised = (maildrop / "mailserver-journal").exists()
+    there = {path.read_text() for folder in ("new", "cur") for path in (maildrop / folder).iterdir()}
+    there |= set(lying(maildrop, place).values())
     found = login(root)
     sys.stdout.write(json.dumps({
         "died": died, "step": step, "torn": torn, "recovering": recovering, "promised": promised, "found": found,
         "intact": all((maildrop / name).read_bytes() == name.encode() for name in found),
-        "again": login(root) == found,
+        "again": login(root) == found, "lying": lying(maildrop, place),
+        "lost": sorted(ALL - there),
         "rest": sorted(path.name for path in maildrop.iterdir()),
     }) + "\n")  # fmt: skip
     return died
 
 
-def commit(root: bytes, arm: Callable[[], None]) -> None:
+def commit(root: bytes, arm: Callable[[], None], place: bytes = b"") -> None:
     opened = opening.thoroughly(root, root, "crash", None, clock)
     arm()
     promised = task(opened.found)
-    journal.commit(root, promised, opened.found.others(promised), partial(clock, root))
+    journal.commit(root, promised, opened.found.others(promised), partial(clock, root), place)
     os.close(opened.lock)
 
 
@@ -126,4 +168,4 @@ def instrument(step: int, report: int, *, torn: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

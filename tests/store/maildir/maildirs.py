@@ -14,6 +14,7 @@ from twisted.trial.unittest import TestCase
 
 from mailserver.interfaces import User
 from mailserver.store import MaildirStore
+from mailserver.store.deleting import read_deleting
 
 
 class MaildirCase(TestCase):
@@ -57,6 +58,13 @@ class MaildirCase(TestCase):
         for path in self.files(name):
             if path.read_bytes() == message:
                 path.unlink()
+
+    def make_deleting(self, setting: str) -> MaildirStore:
+        return self.make(deleting=read_deleting(setting))
+
+    def trash(self, name: str) -> list[bytes]:
+        there = self.root(name) / ".Trash/cur"
+        return [path.read_bytes() for path in sorted(there.iterdir())] if there.is_dir() else []
 
     def octets(self, name: str = "alice") -> bytes:
         """The root as the store's own functions take it."""

@@ -113,7 +113,7 @@ def test_a_damaged_journal_is_set_aside_and_told(maildrop: Path) -> None:
     assert len(messages(maildrop)) == 3
 
 
-@pytest.mark.parametrize("version", [b"2", b"4", b"10"])
+@pytest.mark.parametrize("version", [b"2", b"5", b"10"])
 @pytest.mark.parametrize("digest", [sha256(b"1.a").hexdigest().encode(), b"another"])
 def test_a_journal_of_another_version_is_left_alone_and_told(maildrop: Path, version: bytes, digest: bytes) -> None:
     data = b"mailserver-journal " + version + b"\0" + digest + b"\x001.a"

@@ -15,10 +15,12 @@ from mailserver.errors import MaildropUnavailable, OutcomeUnknown
 from mailserver.store.maildir import journal, opening, promise
 from mailserver.store.maildir.index import Index
 from tests.store.maildir.crash import ALL, KEPT, NAMES, clock, task
-from tests.store.maildir.power import Killed, Recorder, State, Step, Sync, Told, states
+from tests.store.maildir.power import DIRECTORY, Killed, Recorder, State, Step, Sync, Told, states
 
 ROOMY, FULL, FULL_WITHOUT_INDEX = "a disk with room", "a full disk", "a full disk without an index"
-DISKS = (ROOMY, FULL, FULL_WITHOUT_INDEX)
+TRASHING, KEEPING = "a disk with room and a trash", "a disk with room that keeps what is deleted"
+DISKS = (ROOMY, FULL, FULL_WITHOUT_INDEX, TRASHING, KEEPING)
+PLACES = {TRASHING: b".Trash/cur/", KEEPING: b"mailserver-kept/1800000000000000000-7/"}
 
 PROMISES = ("mailserver-journal", "mailserver-index")
 
@@ -35,9 +37,11 @@ def killed(at: int) -> Fault:
 
 
 def failing(at: int) -> Fault:
-    """But for a message that the disk does not let go: it alone is left, and told."""
+    """But for a message that the disk does not let go, or keep: it alone is left, and told."""
     error = OSError(errno.EIO, os.strerror(errno.EIO))
-    return lambda number, call, name: error if number == at and not (call == "unlink" and "/" in name) else None
+    return lambda number, call, name: (
+        error if number == at and not (call in {"unlink", "link"} and "/" in name) else None
+    )
 
 
 class Power:
@@ -82,7 +86,10 @@ class Power:
         try:
             with recorder.recording():
                 root = octets(self.root)
-                journal.commit(root, targets, listed.others(targets), lambda: clock(root))
+                place = PLACES.get(self.disk, b"")
+                removal = journal.commit(root, targets, listed.others(targets), lambda: clock(root), place)
+            if removal.left:
+                return  # told one by one: they could not be kept, and so they were not deleted
             self.answer = True
         except MaildropUnavailable:
             self.answer = False
@@ -105,7 +112,7 @@ class Power:
 
     def faults(self, fault: Fault) -> Fault:
         def met(number: int, call: str, name: str) -> BaseException | None:
-            if self.disk != ROOMY and (call, name) == ("write", "mailserver-journal.tmp"):
+            if self.disk in {FULL, FULL_WITHOUT_INDEX} and (call, name) == ("write", "mailserver-journal.tmp"):
                 return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return fault(number, call, name)
 
@@ -116,6 +123,7 @@ class Power:
         for directory in ("new", "cur", "tmp"):
             (root / directory).mkdir(parents=True)
         for name, message in messages.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).hardlink_to(self.vault / message)
 
     def wrongs(self, recorder: Recorder, steps: Sequence[Step]) -> list[str]:
@@ -137,9 +145,10 @@ class Power:
         """What is wrong with this state, by the logins to it; nothing, as it should be."""
         original = {file: name for name, file in recorder.base[0].items()}
         root = self.trials / str(next(self.serial))
-        self.fill(root, {name: original[it] for name, it in state if isinstance(it, int)})
+        self.fill(root, {name: original[it] for name, it in state if isinstance(it, int) and it != DIRECTORY})
         for name, it in state:
             if isinstance(it, bytes):
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
                 (root / name).write_bytes(it)
         try:
             found = login(root)
@@ -150,7 +159,10 @@ class Power:
         one_by_one = self.disk == FULL_WITHOUT_INDEX and not deleted and KEPT <= found <= ALL
         if found not in allowed and not one_by_one:
             return f"{sorted(found)} where deleted is {deleted}"
+        lost = ALL - {path.read_text() for path in root.rglob("17000*")} if self.disk in PLACES else ()
         shutil.rmtree(root)
+        if lost:
+            return f"{sorted(lost)} is lost, and was to be kept"
         return "" if again == found else "the second login differs"
 
 
@@ -227,13 +239,27 @@ def test_so_it_is_where_the_login_that_finishes_meets_an_error(power: Power) -> 
             break
 
 
-@everywhere
+@pytest.mark.parametrize("power", [ROOMY, FULL, FULL_WITHOUT_INDEX], indirect=True)
 def test_no_sync_of_a_commit_can_be_left_out_but_those_that_end_a_kept_promise(power: Power) -> None:
     recorder = power.play(logins=0)
     removed = recorder.steps.index(Sync("cur"))
     for at in syncs(recorder.steps):
         wrongs = power.wrongs(recorder, [*recorder.steps[:at], *recorder.steps[at + 1 :]])
         assert bool(wrongs) == (at <= removed), recorder.steps[at]
+
+
+@pytest.mark.parametrize("power", PLACES, indirect=True)
+def test_no_sync_of_what_is_kept_can_be_left_out(power: Power) -> None:
+    recorder = power.play(logins=0)
+    place = PLACES[power.disk].decode().rstrip("/")
+    made = recorder.steps.index(Sync(place.partition("/")[0]))
+    needed = [[recorder.steps.index(Sync(place))], [made], [made + 1]]
+    for left_out in needed:
+        rest = [step for at, step in enumerate(recorder.steps) if at not in left_out]
+        # The root's also makes the promise durable, as the one before it does.
+        wrongs = [wrong for wrong in power.wrongs(recorder, rest) if "lost" in wrong]
+        assert wrongs, [recorder.steps[at] for at in left_out]
+    assert recorder.steps.index(Sync(place)) < min(recorder.steps.index(Sync(name)) for name in ("new", "cur"))
 
 
 @pytest.mark.parametrize("power", [ROOMY, FULL], indirect=True)

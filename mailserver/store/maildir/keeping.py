@@ -1,0 +1,114 @@
+"""What a maildrop keeps of deleted messages: brings back a session's, and removes for good what was kept for its days.
+
+All of it under the maildrop's lock, in a thread.
+"""
+
+# Paths are octets here, which pathlib cannot hold.
+# ruff: noqa: PTH208
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from typing import Final
+
+from mailserver.store.maildir import filenames as names
+from mailserver.store.maildir import maildirsize
+from mailserver.store.maildir.files import make_below, rename, sync_directory, unlink_if_there
+from mailserver.store.maildir.listing import DIRECTORIES
+from mailserver.store.maildir.places import KEPT, TRASH, KeptSession, kept_sessions, link
+
+_DAY: Final = 86_400
+
+_MICROSECONDS: Final = 1_000_000
+
+
+def undelete(root: bytes) -> int:
+    """Bring back what the last session deleted whose deletions are kept; the number of messages. Errors: OSError.
+
+    After a crash within it the next call brings back the rest, and no other session.
+    """
+    session = _next(root)
+    if session is None:
+        return 0
+    if not session.returning:
+        path, session = session.path, session.coming_back()
+        rename(root + path[:-1], root + session.path[:-1])
+        sync_directory(root + KEPT)
+    files = _files(root + session.path)
+    for directory in DIRECTORIES:
+        make_below(root, root + directory)
+    for name in files:
+        link(root, session.path + name, _directory(name) + name)
+    for directory in DIRECTORIES:
+        sync_directory(root + directory)
+    maildirsize.forget(root)  # it is counted again when it is needed
+    _remove(root + session.path, files)
+    sync_directory(root + KEPT)
+    return len(files)
+
+
+def kept(root: bytes) -> int:
+    """The number of messages that `undelete` would bring back; it needs no lock. Errors: OSError."""
+    session = _next(root)
+    return 0 if session is None else len(_files(root + session.path))
+
+
+def _next(root: bytes) -> KeptSession | None:
+    """The session whose messages come back next. One that has kept nothing, as of messages that were gone, does not count."""
+    sessions = kept_sessions(root)
+    coming = next((each for each in sessions if each.returning), None)
+    return coming or next((each for each in reversed(sessions) if _files(root + each.path)), None)
+
+
+def tidy(root: bytes, now: float, trash_days: int, days: int | None) -> None:
+    """Remove what was kept for its days at `now`, in seconds of the epoch. Errors: OSError.
+
+    With `trash_days` also what is in the trash longer than that, or came more than `days` ago.
+    """
+    for session in kept_sessions(root):
+        if session.is_over(now):
+            _remove(root + session.path, _files(root + session.path))
+    if trash_days:
+        for path, status in _trash(root):
+            arrival = names.arrival(path.rpartition(b"/")[2])
+            came = status.st_mtime if arrival is None else arrival / _MICROSECONDS
+            stayed = now - max(status.st_ctime, status.st_mtime)  # a rename or a second name sets the ctime
+            if stayed > trash_days * _DAY or (days and now - came > days * _DAY):
+                unlink_if_there(root + path)
+
+
+def _trash(root: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
+    """The messages in the trash, in its cur/ and in its new/, where other programs may have put some."""
+    for place in (TRASH, TRASH[: -len(b"cur/")] + b"new/"):
+        for name in _files(root + place):
+            try:
+                status = os.lstat(root + place + name)
+            except FileNotFoundError:
+                continue
+            if stat.S_ISREG(status.st_mode):
+                yield place + name, status
+
+
+def _files(path: bytes) -> list[bytes]:
+    try:
+        return sorted(name for name in os.listdir(path) if not name.startswith(b"."))
+    except FileNotFoundError:
+        return []
+
+
+def _directory(name: bytes) -> bytes:
+    """Where a file of this name belongs: with flags a mail program has seen it."""
+    return b"new/" if names.base(name) == name else b"cur/"
+
+
+def _remove(path: bytes, files: list[bytes]) -> None:
+    for name in files:
+        unlink_if_there(path + name)
+    try:
+        os.rmdir(path)  # noqa: PTH106
+    except OSError as error:
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT}:  # a file server hides what is open in it
+            raise
