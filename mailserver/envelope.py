@@ -36,8 +36,15 @@ _BLANK: Final = re.compile(rb"\r?\n\r?\n")
 _FOLD: Final = re.compile(rb"\r?\n(?=[ \t])")
 _COMMENT: Final = re.compile(rb"\([^()]*\)")
 _FOR: Final = re.compile(rb"\sfor\s+(<[^<>]*>|[^\s;<>]+@[^\s;<>]+)", re.IGNORECASE)
-_ADDRESS: Final = re.compile(rb"(?!\.)[^\x00-\x20\x7f<>(),;:\\\"@]+(?:@(?!\.)[^\x00-\x20\x7f<>(),;:\\\"@]+)?")
-"""As clients can read it: no quotes, no source route, one "@" at most."""
+_DOMAIN: Final = rb"@(?:(?!\.)[^\x00-\x20\x7f<>(),;:\\\"@\[\]]+|\[[^\x00-\x20\x7f<>(),;\\\"@\[\]]+\])"
+_ADDRESS: Final = re.compile(rb"(?!\.)[^\x00-\x20\x7f<>(),;:\\\"@]+(?:%b)?" % _DOMAIN)
+"""As clients can read it: no source route, one "@" at most."""
+
+_QUOTED: Final = re.compile(rb"\"(?:[^\x00-\x1f\x7f\"\\]|\\[ -~])+\"%b" % _DOMAIN)
+"""A local part in quotes, which are its own: read where it is all that a header has, as our own deliveries write it."""
+
+_PAIR: Final = re.compile(r"\\(.)")
+_CELL: Final = re.compile(rb"\"(?:[^\"\\]|\\.)*\"[^,]*|[^,]+")
 
 _LINE: Final = re.compile(rb"(?!\.)[^\x00-\x1f\x7f]{1,255}")
 """A login's name that may stand on a line of its own: foreign portals may accept any name."""
@@ -128,8 +135,17 @@ def is_whole(head: bytes) -> bool:
 
 
 def local_part(address: bytes) -> str:
-    """What stands before the "@", or all of it."""
+    """What stands before the "@", or all of it; without its quotes."""
+    if address.startswith(b'"'):
+        return _PAIR.sub(r"\1", address.rpartition(b"@")[0][1:-1].decode("utf-8", "backslashreplace"))
     return address.partition(b"@")[0].decode("utf-8", "backslashreplace")
+
+
+def divided(recipients: bytes) -> tuple[bytes, ...]:
+    """Addresses of an envelope that were joined by commas, which quotes may hold, too."""
+    if b'"' in recipients:
+        return tuple(_CELL.findall(recipients))
+    return tuple(recipients.split(b",")) if recipients else ()
 
 
 def _own_fields(head: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -164,6 +180,11 @@ def _bare(content: bytes) -> bytes:
 
 
 def _addresses(content: bytes) -> Iterator[bytes]:
+    alone = content.strip(b" \t\r")
+    alone = alone[1:-1] if alone.startswith(b"<") and alone.endswith(b">") else alone
+    if alone.startswith(b'"') and len(alone) <= MAX_ADDRESS and _QUOTED.fullmatch(alone):
+        yield alone
+        return
     for each in _bare(content).split(b","):
         address = each.strip(b" \t\r")
         if address.startswith(b"<") and address.endswith(b">"):

@@ -119,7 +119,7 @@ class Names:
         account = domain if domain in self.accounts else self._by_domain.get(domain)
         if account is not None:
             return user_name(f"{self.user(user)}@{account}")
-        user = self._without_tag(_lower(user) if self.case == "lower" else user)
+        user = self.untagged(_lower(user) if self.case == "lower" else user)
         domain = domain or self.default_domain
         if not domain:
             return user if user == text else self.read(user)  # without its tag it can be an account
@@ -146,7 +146,15 @@ class Names:
 
     def user(self, local_part: str) -> str:
         """The user of an account that a local part means: capitals never matter there, tags as configured."""
-        return self._without_tag(_lower(_spelled(local_part)))
+        return self.untagged(_lower(_spelled(local_part)))
+
+    def untagged(self, user: str) -> str:
+        """A user's name, or a local part, without its tag."""
+        for separator in self.tag_separators:
+            end = user.find(separator, 1)  # a name that begins with a separator has no tag
+            if end > 0:
+                user = user[:end]
+        return user
 
     def _sides(self, text: str) -> tuple[str, str]:
         """The user, and the domain or the account."""
@@ -167,12 +175,10 @@ class Names:
         """Whether the name without its domain is read as the same user's. If not, the address cannot be shortened to it."""
         return self._sides(user) == (user, "") and user.lower() not in self.accounts
 
-    def _without_tag(self, user: str) -> str:
-        for separator in self.tag_separators:
-            end = user.find(separator, 1)  # a name that begins with a separator has no tag
-            if end > 0:
-                user = user[:end]
-        return user
+
+def folded(text: str) -> str:
+    """Lower case, in one spelling: the form by which names that differ in nothing else are found."""
+    return _lower(_spelled(text))
 
 
 PLAIN = Names()

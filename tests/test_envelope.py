@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import TestCase
 
-from mailserver.envelope import HEAD_OCTETS, Envelope, EnvelopeHeaders, is_whole, read_envelope
+from mailserver.envelope import HEAD_OCTETS, Envelope, EnvelopeHeaders, divided, is_whole, local_part, read_envelope
 from mailserver.interfaces import BytesBody
 from tests.protocol.oracle import thorough
 
@@ -44,7 +44,14 @@ READ = [
     (b"Delivered-To: " + b"(" * 9 + b")" * 9 + b"bob@x\n", b"", b"bob@x"),
     (b"Delivered-To: " + b"(" * 30_000 + b")" * 30_000 + b"bob@x\n", b"", b""),  # in milliseconds, not in seconds
     (b"Delivered-To: a@b@c\n", b"", b""),
-    (b'Delivered-To: "a b"@c\n', b"", b""),
+    (b'Delivered-To: "a b"@c\n', b"", b'"a b"@c'),
+    (b'Return-Path: <"a(b)<\\"c>"@d>\n', b'"a(b)<\\"c>"@d', b""),
+    (b'Delivered-To: "a b"\n', b"", b""),
+    (b'Envelope-To: "a b"@c, d@e\n', b"", b"d@e"),  # only what is alone is read with its quotes
+    (b'Delivered-To: "a\0b"@c\n', b"", b""),
+    (b'Delivered-To: "' + b"a" * 318 + b'"@c\n', b"", b""),
+    (b"Return-Path: <a@[IPv6:2001:db8::1]>\n", b"a@[IPv6:2001:db8::1]", b""),
+    (b"Return-Path: <a@[192.0.2.1>\n", b"", b""),
     (b"Delivered-To: @relay.example:bob@x\n", b"", b""),
     (b"Delivered-To: b\0b@x\n", b"", b""),
     (b"Delivered-To: " + b"b" * 400 + b"@x\n", b"", b""),
@@ -80,9 +87,24 @@ def test_whatever_stands_there_an_address_fits_a_line(rubbish: bytes) -> None:
         found = EnvelopeHeaders().read(name + rubbish)
         for address in (found.sender, *found.recipients):
             assert len(address) <= 320
-            assert not set(address) & set(b"\r\n\0 ,<>")
+            assert not set(address) & set(b"\r\n\0" if address.startswith(b'"') else b"\r\n\0 ,<>")
             assert not address.startswith(b".")
-        assert all(recipient.count(b"@") <= 1 and recipient for recipient in found.recipients)
+        assert all(each and (each.count(b"@") <= 1 or each.startswith(b'"')) for each in found.recipients)
+        assert divided(b",".join(found.recipients)) == found.recipients
+
+
+@pytest.mark.parametrize(
+    ("address", "local"),
+    [(b"john@x", "john"), (b"john", "john"), (b'"a@b, c"@x', "a@b, c"), (rb'"a\"b\\c"@x', 'a"b\\c')],
+)
+def test_a_local_part_is_without_its_quotes(address: bytes, local: str) -> None:
+    assert local_part(address) == local
+
+
+def test_addresses_are_divided_where_no_quotes_are() -> None:
+    assert divided(b'a@x,"b,c"@x,"d\\",e"@x') == (b"a@x", b'"b,c"@x', b'"d\\",e"@x')
+    assert divided(b"a,b@x") == (b"a", b"b@x")
+    assert divided(b"") == ()
 
 
 @pytest.mark.parametrize(

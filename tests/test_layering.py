@@ -44,7 +44,7 @@ MAY_IMPORT = {
     "delivery": set(),
     "net": {"protocol", "sasl", "tls"},
     "config": {"store"},
-    "service": {"clock", "net", "tls", "auth", "store", "config"},
+    "service": {"clock", "net", "tls", "auth", "store", "delivery", "config"},
     "cli": {"", "clock", "config", "service"},
     "__main__": {"cli"},
     "demo": {"auth", "tls", "config"},

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
-from mailserver.envelope import Envelope, local_part
+from mailserver.envelope import Envelope, divided, local_part
 from mailserver.snapshot import Snapshot
 
 
@@ -48,8 +48,7 @@ class Envelopes:
         """The prepared shares, by user; a user without mail has none."""
 
     def __getitem__(self, index: int) -> Envelope:
-        recipients = self._recipients[index]
-        return Envelope(self._senders[index], tuple(recipients.split(b",")) if recipients else ())
+        return Envelope(self._senders[index], divided(self._recipients[index]))
 
     def serves(self, user: str | None) -> bool:
         """Whether the share of `user` is prepared; None is the account itself, which needs none."""
@@ -88,7 +87,7 @@ class Envelopes:
                 continue
             lists = known.get(recipients)
             if lists is None:
-                names = {user_of(local_part(each)) for each in recipients.split(b",")} if recipients else {account}
+                names = {user_of(local_part(each)) for each in divided(recipients)} or {account}
                 lists = known[recipients] = [users.setdefault(name, []) for name in names]
             for each in lists:
                 each.append(index)
