@@ -283,7 +283,7 @@ class Session:
             line = self._buffer.command(COMMAND_LIMIT)
             if line is None:
                 return False
-            self._work += COMMAND_OCTETS
+            self._work += COMMAND_OCTETS + len(line)  # a path costs by its length: 35 us for 2000 octets
             if has_controls(line):
                 raise BadSyntax(texts.CONTROLS)
             self._pending = self._commands.run(self, self._verbs, line)

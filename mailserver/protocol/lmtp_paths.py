@@ -22,6 +22,9 @@ parts above that RFC's 64 octets are common for the same reason.
 DOMAIN_LIMIT: Final = 255
 """Octets of a domain: more cannot be looked up (RFC 5321 section 4.5.3.1.2)."""
 
+ORIGINAL_LIMIT: Final = 500
+"""Octets of ORCPT's address in xtext (RFC 3461 section 4.2)."""
+
 _ATEXT: Final = rb"[\w!#$%&'*+/=?^`{|}~\x80-\xff-]"
 _LABEL: Final = rb"[\w\x80-\xff-]++"
 _DOMAIN: Final = rb"%b(?:\.%b)*+" % (_LABEL, _LABEL)
@@ -99,6 +102,8 @@ def parameters(text: bytes, known: Sequence[bytes]) -> Mapping[bytes, bytes | No
 def original_address(value: bytes | None) -> bytes:
     """Return the address that ORCPT gives (RFC 3461 section 4.2, RFC 6533 section 3). Errors: BadSyntax."""
     kind, has_type, address = (value or b"").partition(b";")
+    if len(address) > ORIGINAL_LIMIT:
+        raise BadSyntax(BAD_ORIGINAL)
     try:
         decoded = from_xtext(address)
         if kind.lower() == b"utf-8":
