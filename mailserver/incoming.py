@@ -136,7 +136,7 @@ class IDelivery(Interface):
     def commit() -> Deferred[Sequence[Exception | None]]:
         """Deliver; the answer has one outcome for each accepted recipient, in their order. As `IDeposit.commit`.
 
-        The error may be a Refusal, too.
+        The error may be a Refusal, too. Whoever provides this logs why a StoreError came; faults are the caller's to log.
         """
 
     def abort() -> None:

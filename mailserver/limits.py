@@ -41,6 +41,14 @@ class Delivery:
     """The biggest message, announced by SIZE; 50 MiB, since photographs come by mail. RFC 5321 wants 65536 at least."""
     max_recipients: int = at_least(100, 1000)
     """Recipients of one transaction; senders deliver to the others in another. RFC 5321 wants 100 at least."""
+    connections: int = at_least(1, 100)
+    """LMTP connections at once in each process, beside `limits.connections`; Postfix opens 20, and waits when it is refused."""
+    idle_seconds: float = at_least(1, 300)
+    """Time without a command, or an octet of a message, from a sender; RFC 5321 wants 300 at least."""
+    transaction_seconds: float = at_least(1, 3600)
+    """Time for a message, from its envelope to its end, however it trickles: 50 MiB in it are 15 kB a second."""
+    xclients: tuple[Network, ...] = ()
+    """Networks whose XCLIENT is trusted, such as a filter's: others could forge clients. A Unix socket counts as 127.0.0.1."""
     delete: str = "expunge"
     """What DELE and QUIT do, always at QUIT: "expunge", "trash", "trash 14 days", or "keep 7 days" for an undelete."""
     share: bool = True

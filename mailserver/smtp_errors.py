@@ -115,6 +115,13 @@ class TooManyBadCommands(Refusal):
     fatal = True
 
 
+class TimedOut(Refusal):
+    """A client that says nothing, or needs too long for a message (RFC 5321 section 4.5.3.2), is told this at its end."""
+
+    smtp = b"421 4.4.2"
+    text = b"timeout, closing the connection"
+
+
 class AliasLoop(Refusal):
     """An alias that leads to nobody but itself."""
 

@@ -55,8 +55,19 @@ MAY_IMPORT = {
 OF_EVERY_KIND = {"auth/passwd/extra_fields.py"}
 """What of one kind of users others may use: they have Dovecot's fields and networks in its form, too."""
 
-OF_ONE_PROTOCOL = {"__init__", "compat", "kpop", "pop3", "pop3_listener", "stamp", "story"}
-"""What of net/ is for one protocol, POP3 or KPOP; the others are for any port, and know only how a body is written."""
+OF_ONE_PROTOCOL = {
+    "__init__",
+    "compat",
+    "kpop",
+    "lmtp",
+    "lmtp_listener",
+    "lmtp_story",
+    "pop3",
+    "pop3_listener",
+    "stamp",
+    "story",
+}
+"""What of net/ is for one protocol, POP3, KPOP or LMTP; the others are for any port, and know only how a body is written."""
 
 WORLD = {"asyncio", "io", "os", "pathlib", "random", "secrets", "select", "selectors", "signal", "socket", "ssl"} | {
     "subprocess",

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.cred.strcred import InvalidAuthType, findCheckerFactories, findCheckerFactory
 
 from mailserver.config.cores import too_many
-from mailserver.config.kinds import KINDS
+from mailserver.config.kinds import KINDS, Kind
 from mailserver.config.settings import Config, Kerberos
 from mailserver.names import Names, user_name
 from mailserver.store import needs_of
@@ -26,8 +26,15 @@ def contradictions(config: Config) -> list[tuple[Key, str]]:
     if not listen.endpoints:
         found.append((("listen",), "nothing to listen on: give --pop3 tcp:110, or pop3 = [...] in [listen]"))
     for kind in KINDS:
-        found.extend((("listen", kind), text) for endpoint in listen.of(kind) for text in _against(endpoint, config))
-    found += (*_tls_contradictions(config), *_login_contradictions(config), *_kerberos_contradictions(config))
+        found.extend(
+            (("listen", kind), text) for endpoint in listen.of(kind) for text in _against(endpoint, KINDS[kind], config)
+        )
+    found += (
+        *_tls_contradictions(config),
+        *_about_users(config),
+        *_login_contradictions(config),
+        *_kerberos_contradictions(config),
+    )
     return [*found, *_about_names(config), *_about_sdps(config), *_about_deliveries(config)]
 
 
@@ -49,10 +56,17 @@ def _tls_contradictions(config: Config) -> Iterator[tuple[Key, str]]:
             yield ("tls", "certificates", index), "each of tls.certificates needs a certificate and a key"
 
 
+def _about_users(config: Config) -> Iterator[tuple[Key, str]]:
+    checkers, remedy = config.auth.checkers, "give --auth passwd-file:FILE, or auth.checkers"
+    if any(config.listen.of(kind.name) for kind in KINDS.values() if not kind.login):
+        if not checkers:
+            yield ("auth", "checkers"), f"mail would be for nobody: {remedy}"
+    elif not (checkers or config.kerberos.keytab):
+        yield ("auth", "checkers"), f"nobody could log in: {remedy}"
+
+
 def _login_contradictions(config: Config) -> Iterator[tuple[Key, str]]:
     auth = config.auth
-    if not (auth.checkers or config.kerberos.keytab):
-        yield ("auth", "checkers"), "nobody could log in: give --auth passwd-file:FILE, or auth.checkers"
     for key, mechanisms in auth.mechanism_lists.items():
         if "EXTERNAL" in mechanisms and not config.tls.client_ca:
             yield key, "EXTERNAL needs authorities: give tls.client_ca"
@@ -147,9 +161,22 @@ def _about_deliveries(config: Config) -> Iterator[tuple[Key, str]]:
         yield ("quota", "warn_command"), "it has a quote or a backslash that ends nothing"
 
 
-def _against(endpoint: str, config: Config) -> Iterator[str]:
-    kind = endpoint.removeprefix("haproxy:").partition(":")[0]
+def _against(endpoint: str, kind: Kind, config: Config) -> Iterator[str]:
+    direct = endpoint.removeprefix("haproxy:")
+    form = direct.partition(":")[0]
     if endpoint.startswith("haproxy:") and not config.limits.proxies:
         yield f'"{endpoint}": no proxy is believed: name their networks in limits.proxies'
-    if kind in ("ssl", "tls"):
-        yield f'"{endpoint}": TLS is made by pop3s itself: use listen.pop3s with a tcp: endpoint'
+    if form in ("ssl", "tls"):
+        remedy = (
+            "made by pop3s itself: use listen.pop3s" if kind.login else f"begun by STARTTLS: use listen.{kind.name}"
+        )
+        yield f'"{endpoint}": TLS is {remedy} with a tcp: endpoint'
+    if form in ("tcp", "tcp6") and not kind.login and not _names_interface(direct):
+        yield f'"{endpoint}": {kind.protocol} has no login: name an interface, as in {direct}:interface=127.0.0.1, or use unix:'
+
+
+def _names_interface(endpoint: str) -> bool:
+    """Whether the operator has said where to listen; without that, Twisted listens everywhere."""
+    _form, _port, *options = [*re.split(r"(?<!\\):", endpoint), ""]
+    named = [option.partition("=")[2] for option in options if option.startswith("interface=")]
+    return any(named) or (bool(options[0]) and "=" not in options[0])

@@ -28,14 +28,19 @@ class Kind:
     """TLS begins at the first octet, so that it needs a certificate."""
     keytab: bool = False
     """A Kerberos ticket comes before all else, and stands for a login, so that it needs a keytab."""
+    login: bool = True
+    """Clients log in; else whoever can connect is served, so that a port must not be open to everybody by a slip."""
+    example: str = ""
+    """An endpoint; "": `port`'s."""
 
     @property
     def help(self) -> str:
         """What its flag is for."""
-        return f"Serve {self.protocol}{' in TLS' if self.tls else ''} here, such as tcp:{self.port}; repeatable."
+        example = self.example or f"tcp:{self.port}"
+        return f"Serve {self.protocol}{' in TLS' if self.tls else ''} here, such as {example}; repeatable."
 
 
-def _kind(protocol: str, *, port: int, demo_port: int, **needs: bool) -> Any:
+def _kind(protocol: str, *, port: int, demo_port: int, **needs: bool | str) -> Any:
     return field(default=(), metadata={"kind": {"protocol": protocol, "port": port, "demo_port": demo_port, **needs}})
 
 
@@ -49,6 +54,10 @@ class Listen:
     """Where POP3 is served in TLS from the first byte. Port 995 by RFC 8314."""
     kpop: tuple[str, ...] = _kind("KPOP", port=1109, demo_port=11109, keytab=True)
     """Where POP3 is served to clients with a Kerberos ticket for `kerberos.keytab`. Port 1109 by custom."""
+    lmtp: tuple[str, ...] = _kind(
+        "LMTP", port=24, demo_port=10024, login=False, example="unix:/run/mailserver/lmtp:mode=660"
+    )
+    """Where mail servers deliver: "unix:/run/mailserver/lmtp:mode=660:group=postfix"; no login. Port 24 by Dovecot's custom."""
 
     def of(self, kind: str) -> tuple[str, ...]:
         """The endpoints of one kind, by its name."""

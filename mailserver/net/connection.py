@@ -170,10 +170,14 @@ class Connection(Waiting):
         """Close without a reply (RFC 1939 section 3)."""
         self.close()
 
+    def at_rest(self) -> bool:
+        """Whether a drain may close the connection when no effect is open."""
+        return True
+
     def drain(self) -> None:
         """Close now, or as soon as nothing is under way."""
         self.draining = True
-        if not (self.core.busy or self._closing):
+        if self.at_rest() and not (self.core.busy or self._closing):
             self.end("server stop")
             self._batch += self.core.last_words(TemporaryFailure(b"the server is stopping"))
             self.close()
@@ -208,7 +212,7 @@ class Connection(Waiting):
         # Only then more than the beginning of a line can be unread. After a long message `_waiting` gives way between two commands.
         held = self._paused or self._waiting or self.core.busy
         if not held:
-            if self.draining:
+            if self.draining and self.at_rest():
                 self.drain()
                 return
             if self._half_closed:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from OpenSSL import SSL
+from twisted.internet.error import ConnectionDone
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
@@ -83,6 +84,13 @@ def tls_reason(error: SSL.Error) -> str:
     """Return OpenSSL's text for an error, or the error's type."""
     details = error.args[0] if error.args and isinstance(error.args[0], list) else ()
     return ", ".join(reason for _library, _function, reason in details) or type(error).__name__
+
+
+def end_of(reason: Failure) -> str:
+    """Return the cause of a connection's end that was not the server's."""
+    if isinstance(reason.value, SSL.Error):
+        return "TLS error"
+    return "client's close" if isinstance(reason.value, ConnectionDone) else "connection lost"
 
 
 def report(failure: Failure, facts: Mapping[str, Any]) -> None:

@@ -34,7 +34,8 @@ class Places:
     """The connections of a process. Listeners with the same `Places` share its limits.
 
     All clients over Unix sockets count as one address, "": otherwise one program of this machine could take every place.
-    `tidy` is called at the end of a sweep if many connections came or went since the last time, to give memory back.
+    `tidy` is called at the end of a sweep if many connections came or went since the last time, to give memory back. `tell`
+    logs who is turned away, as `tell_turned_away`, and `setting` is the name of the first limit there.
     """
 
     def __init__(
@@ -42,21 +43,25 @@ class Places:
         connections: int = DEFAULT.connections,
         per_address: int = DEFAULT.connections_per_address,
         tidy: Callable[[], object] = lambda: None,
+        *,
+        tell: Callable[..., object] | None = None,
+        setting: str = "limits.connections",
     ) -> None:
         self.taken = 0
         self.turned_away = 0
-        self.tally = Tally(tell_turned_away)
+        self.tally = Tally(tell or tell_turned_away)
         """The tally of clients that got no place."""
         self.by_address: Counter[str] = Counter()
         self._connections = connections
         self._per_address = per_address
         self._changes = 0
         self._tidy = tidy
+        self._setting = setting
 
     def take(self, peer: str | None) -> str:
         """Take a place for a client (None: a proxy has not named it yet); answers "", or the limit that is exceeded."""
         if self.taken >= self._connections:
-            return "limits.connections"
+            return self._setting
         if peer is not None:
             address = network(peer)
             if self.by_address.get(address, 0) >= self._per_address:

@@ -21,8 +21,8 @@ from mailserver.limits import Limits
 from mailserver.net.connection import Connection
 from mailserver.net.core import Core
 from mailserver.net.door import Door, Visit
-from mailserver.net.failures import translate
-from mailserver.net.story import UNSETTLED, Fetches, end_of, tell_remark, tell_session, tell_tls_failure
+from mailserver.net.failures import end_of, translate
+from mailserver.net.story import UNSETTLED, Fetches, tell_remark, tell_session, tell_tls_failure
 from mailserver.net.tls_transport import start_tls
 from mailserver.net.transfer import SENDFILE_LEAST, FileSender, Transfer
 from mailserver.protocol.effects import Close, Commit, Envelope, Login, Retrieve, Sasl, StartTLS, Turn

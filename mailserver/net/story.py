@@ -7,9 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from OpenSSL import SSL
-from twisted.internet.error import ConnectionDone
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from mailserver.errors import NeedsTLS, Refusal, WrongProtocol
 from mailserver.net.failures import printable, tls_reason
@@ -106,10 +104,3 @@ def tell_remark(facts: Mapping[str, Any], remark: Refusal) -> None:
             name=printable(remark.user),
             **facts,
         )
-
-
-def end_of(reason: Failure) -> str:
-    """Return the cause of a connection's end that was not the server's."""
-    if isinstance(reason.value, SSL.Error):
-        return "TLS error"
-    return "client's close" if isinstance(reason.value, ConnectionDone) else "connection lost"

@@ -17,9 +17,11 @@ from mailserver.config.kinds import KINDS, Kind
 from mailserver.config.problems import Problems
 from mailserver.config.settings import Config
 from mailserver.errors import ConfigError
+from mailserver.incoming import IDeliveries
 from mailserver.interfaces import IAcceptor, IOracle, IPart
 from mailserver.net.kpop import KPOPServerFactory
 from mailserver.net.listener import Listener
+from mailserver.net.lmtp_listener import LMTPServerFactory, lmtp_places
 from mailserver.net.pop3_listener import POP3ServerFactory, chosen
 from mailserver.net.stamp import MAX_GREETING, greeting_octets
 from mailserver.net.story import Fetches
@@ -39,17 +41,20 @@ log = Logger()
 
 @dataclass(frozen=True, slots=True)
 class Entrance:
-    """The parts of the login that all ports share."""
+    """What ports lead to: the parts of the login, and the way in for mail."""
 
     portal: Portal
     oracle: IOracle
     acceptor: IAcceptor | None
     """The acceptor of Kerberos tickets; None without a keytab, and then there is no port for tickets."""
+    deliveries: IDeliveries | None = None
+    """None: no port takes mail."""
 
 
 @implementer(IPart)
 class Listeners:
-    """All share one count of connections, one throttle, and what is known of clients that fetch again what they had.
+    """Those of POP3 and KPOP share one count of connections, one throttle, and what is known of clients that fetch again what they had.
+    Those of LMTP have a count of their own: a flood of clients keeps no mail out, nor mail the clients.
 
     What they could not announce is added to the `problems`: the greeting, and names of mechanisms.
     """
@@ -67,9 +72,9 @@ class Listeners:
         for key, names in config.auth.mechanism_lists.items():
             with problems.collect(".".join(map(str, key)), ValueError):
                 chosen(names)
-        self._shared = {
-            "clock": reactor,
-            "hostname": hostname,
+        self._any = {"clock": reactor, "hostname": hostname}
+        self._pop3s = {
+            **self._any,
             "limits": config.limits,
             "throttle": memories.throttle,
             "places": memories.places,
@@ -79,6 +84,7 @@ class Listeners:
             "longest_login_delay": config.retention.longest_login_delay_seconds,
             "shortest_expiry": config.retention.shortest_expire_days,
         }
+        self._lmtps = {**self._any, "rules": config.delivery, "places": lmtp_places(config.delivery)}
         self._made: list[Listener] = []
 
     def start(self, _reactor: object) -> Deferred[None]:
@@ -103,6 +109,8 @@ class Listeners:
             raise ConfigError([f"listen.{kind}: TLS needs a certificate and a key"])
         if row.keytab and entrance.acceptor is None:
             raise ConfigError([f"listen.{kind}: {row.protocol} needs a keytab"])
+        if not row.login and entrance.deliveries is None:
+            raise ConfigError([f"listen.{kind}: {row.protocol} needs users and a store to deliver to"])
         listener = self._makers[row.protocol](self, row, endpoint, entrance)
         self._made.append(listener)
         return listener.behind(
@@ -132,7 +140,7 @@ class Listeners:
             oracle=entrance.oracle,
             tls=self._certificates.store,
             names=self._config.naming(endpoint),
-            **self._shared,
+            **self._pop3s,
         )
 
     def _kpop(self, kind: Kind, endpoint: str, entrance: Entrance) -> Listener:
@@ -143,12 +151,21 @@ class Listeners:
             listener=kind.name,
             tls=self._certificates.store,
             names=self._config.naming(endpoint),
-            **self._shared,
+            **self._pop3s,
+        )
+
+    def _lmtp(self, kind: Kind, _endpoint: str, entrance: Entrance) -> Listener:
+        return LMTPServerFactory(
+            cast(IDeliveries, entrance.deliveries),
+            listener=kind.name,
+            tls=self._certificates.store,
+            **self._lmtps,
         )
 
     _makers: ClassVar[Mapping[str, Callable[[Listeners, Kind, str, Entrance], Listener]]] = {
         "POP3": _pop3,
         "KPOP": _kpop,
+        "LMTP": _lmtp,
     }
     """The method that makes a listener, for each protocol in the table of kinds."""
 

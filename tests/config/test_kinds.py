@@ -49,6 +49,7 @@ def test_the_table_is_what_clients_expect():
         "pop3": ("POP3", 110, False, False),
         "pop3s": ("POP3", 995, True, False),
         "kpop": ("KPOP", 1109, False, True),
+        "lmtp": ("LMTP", 24, False, False),
     }
 
 
@@ -89,10 +90,11 @@ def test_the_table_and_what_is_made_of_it_agree(kind):
     assert Options().docs[kind.name] == kind.help
     assert f"`listen.{kind.name}`" in (row := row_of(kind.name))
     assert f"Port {kind.port} " in row
-    config = decode({"listen": {kind.name: ["tcp:1"]}, **ENOUGH})
-    assert config.listen.endpoints == config.listen.of(kind.name) == ("tcp:1",)
+    config = decode({"listen": {kind.name: [LOCAL]}, **ENOUGH})
+    assert config.listen.endpoints == config.listen.of(kind.name) == (LOCAL,)
 
 
+LOCAL = "tcp:1:interface=127.0.0.1"
 ENOUGH = {
     "auth": {"checkers": ["memory:alice:wonderland"]},
     "tls": {"certificate": "c", "key": "k"},
@@ -109,11 +111,54 @@ def row_of(name):
 def test_what_a_kind_needs_is_wanted_of_it_alone(kind):
     told = ""
     try:
-        decode({"listen": {kind.name: ["tcp:1"]}, "auth": ENOUGH["auth"]})
+        decode({"listen": {kind.name: [LOCAL]}, "auth": ENOUGH["auth"]})
     except ConfigError as error:
         told = str(error)
     assert ("TLS needs a certificate" in told) == kind.tls
     assert (f"{kind.protocol} needs the keys" in told) == kind.keytab
+
+
+EVERYWHERE = ["tcp:24", "tcp6:24", "haproxy:tcp:24", "tcp:24:interface=", "tcp:24:backlog=5", "tcp:port=24"]
+SOMEWHERE = [
+    "tcp:24:interface=127.0.0.1",
+    "tcp:24:192.0.2.1",
+    "tcp:24:interface=0.0.0.0",  # whoever writes it means it, as in a container
+    "tcp6:24:backlog=5:interface=\\:\\:1",
+    "unix:/run/lmtp",
+    "systemd:domain=INET:index=0",
+]
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("endpoint", EVERYWHERE + SOMEWHERE)
+def test_who_serves_without_a_login_says_where(kind, endpoint):
+    told = ""
+    try:
+        decode({"listen": {kind.name: [endpoint]}, "limits": {"proxies": ["127.0.0.1"]}, **ENOUGH})
+    except ConfigError as error:
+        told = str(error)
+    wanted = not kind.login and endpoint in EVERYWHERE
+    assert ("LMTP has no login: name an interface" in told) == wanted, told
+
+
+@pytest.mark.parametrize(
+    ("listen", "told"),
+    [
+        (["lmtp"], "mail would be for nobody"),
+        (["lmtp", "pop3"], "mail would be for nobody"),
+        (["pop3"], "nobody could log in"),
+    ],
+)
+def test_users_are_wanted_of_every_site(listen, told):
+    with pytest.raises(ConfigError, match=f"{told}: give --auth passwd-file:FILE, or auth.checkers"):
+        decode({"listen": {name: [LOCAL] for name in listen}})
+
+
+def test_tickets_alone_are_no_users_to_deliver_to():
+    settings = {"tls": ENOUGH["tls"], "kerberos": ENOUGH["kerberos"]}
+    decode({"listen": {"kpop": [LOCAL]}, **settings})
+    with pytest.raises(ConfigError, match="mail would be for nobody"):
+        decode({"listen": {"kpop": [LOCAL], "lmtp": [LOCAL]}, **settings})
 
 
 def kinds_named(path):

@@ -1,0 +1,119 @@
+"""The log events of an LMTP session: one at the end of each transaction, and a summary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from OpenSSL import SSL
+from twisted.logger import Logger
+
+from mailserver.errors import Refusal
+from mailserver.net.failures import printable, tls_reason
+
+SHOWN: Final = 5
+"""Recipients without the message whom one line names; the others are counted, and each has a line where the cause is."""
+
+log = Logger()
+
+
+@dataclass(slots=True)
+class Envelope:
+    """What is known of a transaction, for the log."""
+
+    path: bytes
+    since: float
+    recipients: list[bytes] = field(default_factory=list)
+    """Those that were accepted."""
+    refused: int = 0
+    octets: int = 0
+
+
+def tell_transaction(
+    facts: Mapping[str, Any], envelope: Envelope, outcomes: Sequence[Refusal | None], *, ended: str, now: float
+) -> None:
+    """Log a transaction's end, with the `outcomes` for its accepted recipients; none: it was given up, because it `ended` so.
+
+    One that had neither a recipient nor an octet, such as a question for an address, is left to the session's summary.
+    """
+    failed = [
+        f"{printable(address)}: {refusal.smtp.decode('ascii')} {refusal.said.decode('ascii')}"
+        for address, refusal in zip(envelope.recipients, outcomes, strict=False)
+        if refusal is not None
+    ]
+    seconds = round(now - envelope.since, 3)
+    if not outcomes:
+        if envelope.octets:
+            log.info(
+                "message from {sender!r} by {peer!r} was not delivered: {ended}, after {octets} octets for {recipients} recipients",
+                event="lmtp.given_up",
+                sender=printable(envelope.path),
+                recipients=len(envelope.recipients),
+                refused=envelope.refused,
+                octets=envelope.octets,
+                seconds=seconds,
+                ended=ended,
+                **facts,
+            )
+        return
+    names = "; ".join(failed[:SHOWN]) + (f"; and {len(failed) - SHOWN} others" if len(failed) > SHOWN else "")
+    log.info(
+        "message from {sender!r} by {peer!r} delivered to {delivered} of {recipients} recipients, {refused} refused: "
+        "{octets} octets, {seconds} s{remarks}",
+        event="lmtp.delivered",
+        sender=printable(envelope.path),
+        recipients=len(envelope.recipients),
+        refused=envelope.refused,
+        delivered=len(outcomes) - len(failed),
+        failed=names,
+        octets=envelope.octets,
+        seconds=seconds,
+        ended=ended,
+        remarks=(f", {ended}" if ended else "") + (f", NOT to {names}" if names else ""),
+        **facts,
+    )
+
+
+def tell_session(  # noqa: PLR0913 - what the line says, each named
+    facts: Mapping[str, Any],
+    *,
+    ended: str,
+    client: str,
+    messages: int,
+    octets_in: int,
+    octets_out: int,
+    seconds: float,
+) -> None:
+    """Log a session's summary."""
+    log.info(
+        "session {session} of {client!r} from {peer!r} ({listener}, {security}) ended by {ended}: {messages} messages, "
+        "{octets_in} octets in, {octets_out} out, {seconds} s",
+        event="lmtp.session",
+        security="TLS" if facts["tls"] else "no TLS",
+        ended=ended,
+        client=client,
+        messages=messages,
+        octets_in=octets_in,
+        octets_out=octets_out,
+        seconds=round(seconds, 3),
+        **facts,
+    )
+
+
+def tell_tls_failure(facts: Mapping[str, Any], error: SSL.Error) -> None:
+    """Log a failed handshake."""
+    log.info("TLS with {peer!r} failed: {reason}", event="lmtp.tls_failed", reason=tls_reason(error), **facts)
+
+
+def tell_turned_away(*, listener: str, peer: str, reason: str, others: int, remarks: str) -> None:
+    """Log a client that got no place, and the number of `others` before it."""
+    log.info(
+        "turned away {peer!r}: {reason}{remarks}",
+        event="lmtp.turned_away",
+        listener=listener,
+        peer=peer,
+        reason=reason,
+        others=others,
+        remarks=remarks,
+    )
