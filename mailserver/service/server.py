@@ -26,6 +26,7 @@ from mailserver.net.common.memory import CommonMemory
 from mailserver.service.census import CensusLog
 from mailserver.service.certificates import Certificates
 from mailserver.service.checkers import make_checkers
+from mailserver.service.deliveries import make_deliveries
 from mailserver.service.kerberos import Kerberos, make_kerberos
 from mailserver.service.listeners import Entrance, Listeners
 from mailserver.service.memories import Memories
@@ -78,9 +79,11 @@ class Server:
             self.parts.add(checker, "auth.checkers")
         self.parts.add(store, "store.url")
         if store is not None and naming is not None and not problems:  # else `start` raises them, and nothing is served
-            self._entrance = make_entrance(
-                config.auth.masters, naming, checkers, store, kerberos, delays=memories.delays
-            )
+            users = make_users(naming, checkers, kerberos)
+            self._entrance = make_entrance(config.auth.masters, users, store, kerberos, delays=memories.delays)
+            if config.listen.lmtp:
+                deliveries = make_deliveries(config, users, store, problems, self.parts)
+                self._entrance = replace(self._entrance, deliveries=deliveries)
             with problems.collect("auth.policy_url"):
                 self._guard(config.auth.policy_url)
             named = chain.from_iterable(config.auth.mechanism_lists.values())
@@ -121,18 +124,16 @@ class Server:
         await self.parts.stop()
 
 
-def make_entrance(  # noqa: PLR0913 - the parts that it joins
-    masters: Iterable[str],
-    naming: Names,
-    checkers: Sequence[ICredentialsChecker],
-    store: IStore,
-    kerberos: Kerberos | None,
-    *,
-    delays: IDelays | None = None,
-) -> Entrance:
-    """The portal over all checkers and the store, and what else answers a login."""
+def make_users(naming: Names, checkers: Sequence[ICredentialsChecker], kerberos: Kerberos | None) -> Users:
+    """The users of all checkers, and of tickets."""
     every = checkers if kerberos is None else [*checkers, kerberos.checker]
-    users = Accounts(naming, every) if naming.accounts else Users(every)
+    return Accounts(naming, every) if naming.accounts else Users(every)
+
+
+def make_entrance(
+    masters: Iterable[str], users: Users, store: IStore, kerberos: Kerberos | None, *, delays: IDelays | None = None
+) -> Entrance:
+    """The portal over all users and the store, and what else answers a login."""
     portal = make_portal(MailboxRealm(store, users, delays), users, masters)
     if kerberos is None:
         return Entrance(portal, make_oracle(users), None)
