@@ -15,7 +15,7 @@ SECONDS = 300.0
 program after 1000 s (command_time_limit), and lets the mail bounce then."""
 
 
-@click.command()
+@click.command(short_help="Deliver a message from standard input.")
 @click.argument("users", metavar="USER...", nargs=-1, required=True)
 @click.option(
     "-f",

@@ -15,6 +15,8 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 COMMANDS: Final = {
     "completion": "mailserver.cli.completion",
     "deliver": "mailserver.cli.deliver",
+    "maildrop": "mailserver.cli.maildrop",
+    "quota": "mailserver.cli.quota",
 }
 """The module of each; the command has the same name in it."""
 
@@ -66,3 +68,15 @@ def config_option(command: Decorated) -> Decorated:
         metavar="FILE",
         help="The server's settings.",
     )(command)
+
+
+def user_option(command: Decorated) -> Decorated:
+    """The option of the commands that touch maildrops."""
+    return click.option(
+        "-u", "--user", metavar="NAME", help="Started as root: become this user first. Default: `user` of the settings."
+    )(command)
+
+
+def json_option(command: Decorated) -> Decorated:
+    """The option of each command that answers facts."""
+    return click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object a line.")(command)

@@ -1,0 +1,181 @@
+"""What the operator's commands need of a configuration: its users and their maildrops, without a port, for as long as one command.
+
+They work beside a running server, with the same files and databases. What they make in a maildrop must be the serving user's,
+so they become this user first, as the server does.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import react
+from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogBeginner
+from twisted.python.failure import Failure
+from zope.interface import provider
+
+from mailserver.auth import Accounts, Users
+from mailserver.cli.main import INTERRUPTED, tell
+from mailserver.config.problems import Problems
+from mailserver.config.reading import Misread, load
+from mailserver.config.settings import Config
+from mailserver.errors import ConfigError, NoMaildrop, Refusal, StoreError
+from mailserver.incoming import IDeposits, Usage
+from mailserver.interfaces import IPrivileged, IStore, IUserList, Quota, User
+from mailserver.names import Names
+from mailserver.service.checkers import make_checkers
+from mailserver.service.failures import report
+from mailserver.service.parts import Parts
+from mailserver.service.preload import load_all
+from mailserver.service.privileges import become
+from mailserver.service.reporting import sentence
+from mailserver.service.stores import make_store
+
+PAGE: Final = 500
+"""Names that are asked for at once: a second's work, and some kilobytes."""
+
+
+class Denied(Exception):
+    """This process has not the rights of the user that serves. The text says who has."""
+
+
+class Maildrops(NamedTuple):
+    """Users, and the store of their maildrops."""
+
+    config: Config
+    naming: Names
+    users: Users
+    store: IStore
+
+    async def find(self, name: str) -> User | None:
+        """The user of a name as it may be typed at a login. Errors: a Refusal, if the database does not answer."""
+        canonical = self.naming.read(name)
+        return None if canonical is None else await self.users.lookup(canonical)
+
+    async def usage(self, user: User) -> tuple[Quota, Usage]:
+        """How full the user's maildrop may be, 0: there is no limit; and how full it is. Errors: StoreError."""
+        rules = self.config.quota
+        limits = user.quota or Quota(rules.octets, rules.messages)
+        counted = replace(user, quota=limits if limits.octets or limits.messages else None)
+        return limits, await IDeposits(self.store).usage(counted)
+
+    async def names(self) -> AsyncIterator[str]:
+        """The names of all users. Errors: a Refusal; ConfigError where a checker cannot list its users."""
+        silent = [each for each in self.users.backends if not IUserList.providedBy(each)]
+        if silent:
+            kinds = ", ".join(sorted({type(each).__name__ for each in silent}))
+            raise ConfigError([f"auth.checkers: {kinds} cannot list its users; name them"])
+        after = ""
+        while page := await self.users.names(after, PAGE):
+            for name in page:
+                yield name
+            after = page[-1]
+
+
+Work = Callable[[Maildrops], Coroutine[Any, Any, int]]
+
+
+def run(path: str, user: str | None, work: Work) -> int:
+    """Do the work with the maildrops of the configuration at `path`, as `user` or else as its own; the exit status."""
+    globalLogBeginner.beginLoggingTo([_told], redirectStandardIO=False, discardBuffer=True)
+    outcome: list[int] = []
+
+    async def whole(reactor: Any) -> None:
+        outcome.append(await _attempt(path, user, work, reactor))
+
+    try:
+        react(lambda reactor: Deferred.fromCoroutine(whole(reactor)))
+    except SystemExit as ended:
+        return outcome[0] if outcome else int(ended.code or INTERRUPTED)  # Ctrl-C stops the reactor
+
+
+def worst(statuses: Sequence[int]) -> int:
+    """The status of a command about several users: what may be different later counts most, then what is the operator's to mend."""
+    order = (os.EX_TEMPFAIL, os.EX_SOFTWARE, os.EX_CONFIG)
+    return next((each for each in order if each in statuses), max(statuses, default=os.EX_OK))
+
+
+def excuse(error: Exception) -> tuple[str, int]:
+    """What to say of an error that concerns one user, and the exit status. Errors: faults, as they came."""
+    if isinstance(error, NoMaildrop):
+        return str(error), os.EX_CONFIG
+    if isinstance(error, StoreError):
+        return str(error) or type(error).__name__, os.EX_TEMPFAIL
+    if isinstance(error, Refusal):
+        return "the users' database does not answer now", os.EX_TEMPFAIL
+    raise error
+
+
+async def _attempt(path: str, user: str | None, work: Work, reactor: Any) -> int:
+    try:
+        return await _work(path, user, work, reactor)
+    except Denied as error:
+        tell(f"mailserver: {error}")
+        return os.EX_NOPERM
+    except Refusal:
+        tell("mailserver: the users' database does not answer now")
+        return os.EX_TEMPFAIL
+    except Exception:  # noqa: BLE001 - `report` distinguishes configuration errors and faults
+        return report(Failure())
+
+
+async def _work(path: str, user: str | None, work: Work, reactor: Any) -> int:
+    load_all()
+    misread = None
+    try:
+        config = load(path, {})
+    except Misread as error:
+        config, misread = error.config, error
+    problems = Problems(config.places) if misread is None else Problems.after(misread)
+    naming = config.naming() if problems.sound("names", "sdps") else None
+    checkers = make_checkers(config.auth.checkers, naming, problems)
+    store = make_store(config, naming, checkers, problems, reactor)
+    parts = Parts(problems)
+    for checker in checkers:
+        parts.add(checker, "auth.checkers")
+    parts.add(store, "store.url")
+    if config.store.url.startswith("memory:"):
+        problems.add("store.url: the maildrops are in the server's own memory, where no command sees them")
+    problems.check()
+    _take_rights(user or config.user, checkers, reactor)
+    await parts.start(reactor)
+    try:
+        assert naming is not None  # noqa: S101 - for mypy; without them there are problems
+        assert store is not None  # noqa: S101
+        users = Accounts(naming, checkers) if naming.accounts else Users(checkers)
+        return await work(Maildrops(config, naming, users, store))
+    finally:
+        await parts.stop()
+
+
+def _take_rights(name: str, checkers: Sequence[object], reactor: Any) -> None:
+    """Become the user that serves. Errors: Denied; ConfigError where there is no such user."""
+    root = os.geteuid() == 0
+    if root and not name:
+        raise Denied(
+            "root would leave files that the server cannot change: name the user that serves, by --user or by `user` in the settings"
+        )
+    if name and not root:
+        try:
+            own = pwd.getpwnam(name).pw_uid == os.geteuid()
+        except KeyError:
+            own = True  # `become` says it better
+        if not own:
+            raise Denied(f"the maildrops are {name}'s: run this as root, or as {name}")
+    for checker in filter(IPrivileged.providedBy, checkers):
+        IPrivileged(checker).begin(reactor)
+    become(name)
+
+
+@provider(ILogObserver)
+def _told(event: LogEvent) -> None:
+    """What the operator should know of the log: warnings, and faults with their tracebacks."""
+    level = event.get("log_level")
+    if level is None or level < LogLevel.warn or event.get("event") == "service.config":  # which `report` has printed
+        return
+    if text := sentence(event):
+        tell(f"mailserver: {text}")
