@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from twisted.internet import reactor
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
@@ -17,7 +17,8 @@ from mailserver.errors import MaildropUnavailable, NoMaildrop, PermanentFailure,
 from mailserver.interfaces import IStore, User
 from mailserver.store import MaildirStore, MemoryStore, Router, open_stores
 from mailserver.store.deleting import read_deleting
-from tests.store.contract import ONE, TWO, StoreContract
+from tests.store.contract import ONE, TWO, contents
+from tests.store.deposits import DepositContract
 from tests.store.maildir.maildirs import MaildirCase
 from tests.store.test_memory import MemoryContract
 
@@ -61,12 +62,12 @@ class OwnMemoryContract(RoutedMemoryContract):
         return Router("rados", Other(), {"memory": lambda: self.inner})
 
 
-class RoutedMaildirContract(MaildirCase, StoreContract):
+class RoutedMaildirContract(MaildirCase, DepositContract):
     def make(self, **options: Any) -> Any:
         return Router("maildir", super().make(**options), {})
 
 
-class OwnMaildirContract(MaildirCase, StoreContract):
+class OwnMaildirContract(MaildirCase, DepositContract):
     def make(self, **options: Any) -> Any:
         return Router("memory", MemoryStore(), {"maildir": partial(self.made, **options)})
 
@@ -78,6 +79,73 @@ class OwnMaildirContract(MaildirCase, StoreContract):
     def user(self, name: str) -> User:
         (self.homes / name).mkdir(exist_ok=True)
         return User(name, mail=f"maildir:{self.homes}/%u/Maildir")
+
+
+class DepositsInSeveralStores(MaildirCase):
+    """Of one message for users of a Maildir, of memory, of no store, and of one that cannot be started or takes nothing."""
+
+    def make(self, **options: Any) -> Any:
+        self.memory = MemoryStore()
+        schemes = {
+            "memory": lambda: self.memory,
+            "rados": lambda: Other(started=fail(Unusable("no server"))),
+            "pop": Other,
+        }
+        return Router("maildir", super().make(**options), schemes)
+
+    async def test_each_user_has_an_outcome_of_his_own(self) -> None:
+        mails = (None, "memory:", "nfs:x", "rados:x", "pop:x", None, "memory:")
+        users = [User(f"user{at}", mail=mail) for at, mail in enumerate(mails)]
+        for message in (ONE, b"x" * 600_000 + b"\r\n"):
+            deposit = await self.store.deposit(users, len(message))
+            wait = deposit.write(message)
+            assert (wait is None) is (message is ONE)
+            if wait is not None:
+                assert await wait is None
+            outcomes = await deposit.commit()
+            assert [type(each) for each in outcomes] == [
+                type(None), type(None), NoMaildrop, MaildropUnavailable, NoMaildrop, type(None), type(None)
+            ]  # fmt: skip
+            for at in (0, 1, 5, 6):
+                maildrop = await self.store.open(users[at], "me")
+                assert await contents(await maybeDeferred(maildrop.fetch, len(maildrop.messages)), 1 << 20) == message
+                maildrop.release()
+
+    async def test_an_abort_is_one_of_all_stores(self) -> None:
+        deposit = await self.store.deposit([User("alice"), User("bob", mail="memory:")], None)
+        await deposit.write(b"x" * 600_000)
+        deposit.abort()
+        await self.store.stop()
+        assert self.stored("alice") == []
+        assert list((self.root("alice") / "tmp").iterdir()) == []
+        assert self.memory.maildrop("bob") == {}
+
+    async def test_a_fault_of_one_store_is_its_own_users(self) -> None:
+        users = [User("alice"), User("bob", mail="memory:"), User("carol")]
+        deposit = await self.store.deposit(users, None)
+        deposit.write(ONE)
+        self.patch(MemoryStore, "add", None)
+        first, second, third = await deposit.commit()
+        assert (first, third) == (None, None)
+        assert isinstance(second, TypeError)
+
+    async def test_a_commit_in_several_stores_cannot_be_cancelled(self) -> None:
+        deposit = await self.store.deposit([User("alice"), User("bob", mail="memory:")], None)
+        deposit.write(ONE)
+        answer = deposit.commit().addErrback(lambda failure: failure.trap(CancelledError))
+        answer.cancel()
+        await self.store.stop()
+        assert self.stored("alice") == list(self.memory.maildrop("bob").values()) == [ONE]
+
+    async def test_the_usage_is_that_of_the_user_s_store(self) -> None:
+        self.memory.add("bob", TWO)
+        assert await self.store.usage(User("bob", mail="memory:")) == (1, len(TWO))
+        assert await self.store.usage(User("bob")) == (0, 0)
+        for mail in ("nfs:x", "pop:x"):
+            with pytest.raises(NoMaildrop):
+                await self.store.usage(User("bob", mail=mail))
+        with pytest.raises(MaildropUnavailable):
+            await self.store.usage(User("bob", mail="rados:x"))
 
 
 @implementer(IStore)

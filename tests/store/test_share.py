@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, cast
 from unittest.mock import patch
@@ -17,7 +18,7 @@ from zope.interface.verify import verifyObject
 
 from mailserver.envelope import Envelope, EnvelopeHeaders
 from mailserver.errors import MaildropInUse, MessageGone
-from mailserver.interfaces import Account, User
+from mailserver.interfaces import Account, Quota, User
 from mailserver.names import Names
 from mailserver.store import MaildirStore, MemoryStore, SharedStore
 from mailserver.store.deleting import read_deleting
@@ -25,6 +26,7 @@ from mailserver.store.envelopes import IEnvelopes
 from mailserver.store.maildir import envelopes
 from tests.protocol.oracle import thorough
 from tests.store.contract import BARE, ONE, TWO, StoreContract, contents
+from tests.store.deposits import DepositContract
 from tests.store.maildir.maildirs import LoggedCase, MaildirCase
 
 DOMAIN = "vision25.example.org"
@@ -66,7 +68,7 @@ class SharedMemoryContract(StoreContract, TestCase):
         return self.inner.trash(name)
 
 
-class UnionMemoryContract(SharedMemoryContract):
+class UnionMemoryContract(SharedMemoryContract, DepositContract):
     """All mail of an account."""
 
     def user(self, name: str) -> User:
@@ -89,6 +91,16 @@ class SharedMaildirContract(MaildirCase, StoreContract):
 
     def stored(self, name: str) -> list[bytes]:
         return [message for message in super().stored(name) if message != FOR_ZOE]
+
+
+class UnionMaildirContract(SharedMaildirContract, DepositContract):
+    """All mail of an account."""
+
+    def user(self, name: str) -> User:
+        return User(name, account=Account(DOMAIN))
+
+    def deliver(self, name: str, message: bytes, file: str | None = None) -> Path:
+        return MaildirCase.deliver(self, name, message, file)
 
 
 class SharedThreadsContract(SharedMaildirContract):
@@ -128,6 +140,36 @@ class AccountCase(LoggedCase):
     @property
     def file(self) -> Path:
         return self.root("vision25") / "mailserver-envelopes"
+
+
+class DepositsForShares(AccountCase):
+    async def deposit(self, message: bytes, *names: str, quota: Quota | None = None) -> Any:
+        users = [replace(self.user(name), quota=quota) for name in names]
+        deposit = await self.store.deposit(users, len(message))
+        deposit.write(message)
+        return await deposit.commit()
+
+    async def test_a_message_comes_into_the_share_of_its_recipient(self) -> None:
+        for name in ("ann", "bob", "ann"):
+            assert await self.deposit(letter(name, name), f"{name}@vision25") == [None]
+        assert len(self.stored("vision25")) == 3
+        assert await self.subjects("ann@vision25") == [b"ann", b"ann"]
+        assert await self.subjects("bob@vision25") == [b"bob"]
+        assert await self.subjects("vision25") == [b"ann", b"bob", b"ann"]
+
+    async def test_two_users_of_an_account_get_a_copy_each(self) -> None:
+        assert await self.deposit(letter("ann", "x"), "ann@vision25", "bob@vision25") == [None, None]
+        assert await self.subjects("vision25") == [b"x", b"x"]
+        assert len({path.stat().st_ino for path in self.files("vision25")}) == 2
+
+    async def test_the_quota_and_the_usage_are_the_account_s(self) -> None:
+        first, second, third = await self.deposit(
+            letter("ann", "x"), "ann@vision25", "bob@vision25", "vision25", quota=Quota(messages=2)
+        )
+        assert sorted([first is None, second is None, third is None]) == [False, True, True]
+        octets = sum(map(len, self.stored("vision25")))
+        for name in ("vision25", "ann@vision25", "zoe@vision25"):
+            assert await self.store.usage(self.user(name)) == (2, octets)
 
 
 class Lent:

@@ -11,6 +11,7 @@ from zope.interface import implementer
 
 from mailserver.errors import MaildropUnavailable, TemporaryFailure
 from mailserver.incoming import IDeposit, Kept
+from mailserver.pool import NoThreads
 from mailserver.store.disk import Disk
 from mailserver.store.maildir.spool import Spool
 from mailserver.store.maildir.unique import UniqueNames
@@ -131,4 +132,6 @@ class MaildirDeposit:
 def _error(failure: Failure) -> Exception:
     if failure.check(TemporaryFailure):
         return MaildropUnavailable("the server stops, and delivers no more")
+    if failure.check(NoThreads):
+        return MaildropUnavailable(str(failure.value))
     return failure.value if isinstance(failure.value, Exception) else RuntimeError(str(failure.value))
