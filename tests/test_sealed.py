@@ -6,6 +6,7 @@ import hmac
 import json
 import os
 import pwd
+import smtplib
 import socket
 import threading
 from base64 import b64decode, b64encode
@@ -22,6 +23,7 @@ from mailserver.auth.schemes import CLEAR, SCHEMES
 from tests.auth.oauth.issuer import AUDIENCE, ISSUER, Keys, settings
 from tests.auth.vectors import PASSWORDS, SECRETS
 from tests.gss import GssClient
+from tests.rawlmtp import RawLMTP
 from tests.rawpop3 import RawPOP3
 from tests.realm import Initiator, Realm
 from tests.sasl.clients import digest_md5, scram
@@ -324,6 +326,25 @@ def test_it_comes_and_goes_by_every_road(sealed: tuple[Sealed, Server], program:
         apop(wire, made)
     server.stop()
     assert made.seal.sealed == before + workers
+    assert made.seal.news() == []
+
+
+def test_mail_comes_in(sealed: tuple[Sealed, Server]) -> None:
+    made, _ = sealed
+    server = made.server(listen={"lmtp": ["tcp:0:interface=127.0.0.1", f"unix:{made.site.folder}/lmtp"]})
+    server.start()
+    replies = []
+    with RawLMTP(made.site.folder / "lmtp") as sender:
+        replies += sender.hello().deliver(MESSAGE, "bob", "nobody", "x@[", "bob@nowhere.example")
+        sender.send(
+            b"MAIL FROM:<\xc3\xbc@x> SMTPUTF8\r\nRCPT TO:<\xc3\xbc>\r\nRCPT TO:<bob>\r\nBDAT 6 LAST\r\na: \xff\r\nFOO\r\n"
+        )
+        replies += [sender.reply() for _ in range(5)]
+    assert [reply[:3] for reply in replies] == [b"250", b"550", b"501", b"550", b"250", b"550", b"250", b"250", b"500"]
+    with smtplib.LMTP("127.0.0.1", server.ports["lmtp"]) as client:
+        client.starttls(context=made.site.client_tls())
+        assert client.sendmail("", ["bob"], MESSAGE) == {}
+    server.stop()
     assert made.seal.news() == []
 
 
