@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "net": {"protocol", "sasl", "tls"},
     "config": {"store"},
     "service": {"clock", "net", "tls", "auth", "store", "delivery", "config"},
-    "cli": {"", "auth", "clock", "config", "service"},
+    "cli": {"", "auth", "clock", "config", "delivery", "service"},
     "__main__": {"cli"},
     "demo": {"auth", "tls", "config"},
 }

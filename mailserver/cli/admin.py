@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from twisted.internet.defer import Deferred
@@ -23,6 +22,7 @@ from mailserver.cli.main import INTERRUPTED, tell
 from mailserver.config.problems import Problems
 from mailserver.config.reading import Misread, load
 from mailserver.config.settings import Config
+from mailserver.delivery.quota import Quotas
 from mailserver.errors import ConfigError, NoMaildrop, Refusal, StoreError
 from mailserver.incoming import IDeposits, Usage
 from mailserver.interfaces import IPrivileged, IStore, IUserList, Quota, User
@@ -58,10 +58,9 @@ class Maildrops(NamedTuple):
 
     async def usage(self, user: User) -> tuple[Quota, Usage]:
         """How full the user's maildrop may be, 0: there is no limit; and how full it is. Errors: StoreError."""
-        rules = self.config.quota
-        limits = user.quota or Quota(rules.octets, rules.messages)
-        counted = replace(user, quota=limits if limits.octets or limits.messages else None)
-        return limits, await IDeposits(self.store).usage(counted)
+        store = IDeposits(self.store)
+        bounded = Quotas(store, self.config.quota).bounded(user)
+        return bounded.quota or Quota(), await store.usage(bounded)
 
     async def names(self) -> AsyncIterator[str]:
         """The names of all users. Errors: a Refusal; ConfigError where a checker cannot list its users."""

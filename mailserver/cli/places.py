@@ -11,6 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
+_NAMED: Final = re.compile(r"(\w+)=(.*)", re.DOTALL)
+"""A part of an endpoint string with its name."""
+
 _ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not bound
 """Where a server can be reached from its own machine that listens on all addresses."""
 
@@ -56,9 +59,9 @@ def first(endpoints: Iterable[str], setting: str) -> Place:
 
 def _place(endpoint: str) -> Place | None:
     """Where an endpoint string of Twisted's listens; None where it cannot be told, or where a proxy's header is expected."""
-    kind, *parts = (re.sub(r"\\(.)", r"\1", part) for part in re.split(r"(?<!\\):", endpoint))
-    given = [part for part in parts if "=" not in part]
-    named = dict(part.split("=", 1) for part in parts if "=" in part)
+    kind, *parts = re.split(r"(?<!\\):", endpoint)
+    named = {match[1]: _plain(match[2]) for part in parts if (match := _NAMED.fullmatch(part))}
+    given = [_plain(part) for part in parts if not _NAMED.fullmatch(part)]
     at = given[0] if given else named.get({"unix": "address"}.get(kind, "port"), "")
     if kind == "unix" and at:
         return Place(at)
@@ -66,3 +69,7 @@ def _place(endpoint: str) -> Place | None:
         host = named.get("interface", "") or ("::" if kind == "tcp6" else "0.0.0.0")  # noqa: S104 - read, not bound
         return Place("", _ANYWHERE.get(host, host), int(at))
     return None
+
+
+def _plain(part: str) -> str:
+    return re.sub(r"\\(.)", r"\1", part)

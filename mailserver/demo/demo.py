@@ -20,7 +20,9 @@ from typing import Final
 from mailserver.auth.kerberos import libkrb5
 from mailserver.config.kinds import KINDS
 from mailserver.demo import realm as demo_realm
+from mailserver.demo import sending
 from mailserver.demo.realm import DemoRealm, make_realm
+from mailserver.demo.sending import Intake
 from mailserver.demo.user import as_user, give, reachable, serving_user
 from mailserver.tls.certificates import self_signed
 
@@ -47,7 +49,8 @@ def main(ports: Mapping[str, Sequence[int]] = PORTS, *, kerberos: bool = False) 
     owner = serving_user(link)
     var = reachable(link, owner).resolve()
     give(var, owner)
-    chosen = {kind: choose_port(candidates) for kind, candidates in ports.items()}
+    chosen = {kind: choose_port(candidates) for kind, candidates in ports.items() if kind != "lmtp"}
+    lmtp = sending.intake(var, lambda: choose_port(ports["lmtp"]))
     realm = DemoRealm(var / "kerberos", choose_port((0,))) if kerberos else None
     # Done before this process becomes the user, since the user may not be able to read Python's folders.
     pair = self_signed(["localhost", "127.0.0.1"], days=3650)
@@ -63,20 +66,23 @@ def main(ports: Mapping[str, Sequence[int]] = PORTS, *, kerberos: bool = False) 
     password = as_user(owner, work)
     if realm is not None:
         realm.start(owner)
-    sys.stdout.write(instructions(chosen, password, var, owner.pw_name, realm))
+    sys.stdout.write(instructions(chosen, lmtp, password, var, owner.pw_name, realm))
     sys.stdout.flush()
     command = [sys.executable, "-P", "-m", "twisted", "--log-format=text", "mailserver"]
     environment = {**os.environ, **(realm.environment if realm else {})}
     # Replace this process, so that Ctrl-C goes to the server and the exit status is the server's.
-    os.execve(sys.executable, [*command, *flags(chosen, var, owner, realm)], environment)  # noqa: S606
+    os.execve(sys.executable, [*command, *flags(chosen, lmtp, var, owner, realm)], environment)  # noqa: S606
 
 
-def flags(ports: Mapping[str, int], var: Path, owner: pwd.struct_passwd, realm: DemoRealm | None) -> list[str]:
+def flags(
+    ports: Mapping[str, int], lmtp: Intake, var: Path, owner: pwd.struct_passwd, realm: DemoRealm | None
+) -> list[str]:
     """The server's settings, as flags: a file of the user's must not configure a server that root starts."""
     given = {
         "hostname": "localhost",
         "pop3": f"tcp:{ports['pop3']}:interface=127.0.0.1",
         "pop3s": f"tcp:{ports['pop3s']}:interface=127.0.0.1",
+        "lmtp": lmtp.endpoint,
         "tls-certificate": f"{var}/cert.pem",
         "tls-key": f"{var}/key.pem",
         "auth": f"passwd-file:{var}/users",
@@ -144,8 +150,11 @@ def choose_port(candidates: Sequence[int]) -> int:
     )
 
 
-def instructions(ports: Mapping[str, int], password: str, var: Path, user: str, realm: DemoRealm | None) -> str:
+def instructions(  # noqa: PLR0913, PLR0917 - all that it tells
+    ports: Mapping[str, int], lmtp: Intake, password: str, var: Path, user: str, realm: DemoRealm | None
+) -> str:
     """The text for a newcomer: how to use the server."""
+    url = f"pop3://{ACCOUNT}:{password}@127.0.0.1:{ports['pop3']}"
     kpop = (
         f"127.0.0.1, port {ports['kpop']} (a Kerberos ticket first, then POP3; STLS is offered)"
         if realm
@@ -159,10 +168,15 @@ def instructions(ports: Mapping[str, int], password: str, var: Path, user: str, 
   POP3       127.0.0.1, port {ports["pop3"]} (STLS is offered)
   POP3S      127.0.0.1, port {ports["pop3s"]} (TLS from the first byte; self-signed: {var}/cert.pem)
   KPOP       {kpop}
+  LMTP       {lmtp.shown} (for mail servers, and for the first of these lines)
 
-  Fetch the first message:
+  Send a message to the account, in another shell:
 
-    curl pop3://{ACCOUNT}:{password}@127.0.0.1:{ports["pop3"]}/1
+    {sending.line(lmtp, ACCOUNT)}
+
+  Fetch the newest message:
+
+    {sending.newest(url)}
 {tickets}
   It serves as user {user}, from {var}. Ctrl-C stops it.
 

@@ -11,6 +11,7 @@ from mailserver.cli.places import NoPlace, Place, configured, first
         (["unix:/run/mailserver/lmtp"], Place("/run/mailserver/lmtp"), "/run/mailserver/lmtp"),
         (["tcp:24", "unix:/run/lmtp:mode=660"], Place("/run/lmtp"), "/run/lmtp"),
         (["unix:mode=660:address=/run/a\\:b"], Place("/run/a:b"), "/run/a:b"),
+        (["unix:/run/a\\=b\\\\c:mode=660"], Place("/run/a=b\\c"), "/run/a=b\\c"),
         (["tcp:24"], Place("", "127.0.0.1", 24), "127.0.0.1:24"),
         (["tcp:port=24:interface=0.0.0.0"], Place("", "127.0.0.1", 24), "127.0.0.1:24"),
         (["tcp:24:interface=192.0.2.1"], Place("", "192.0.2.1", 24), "192.0.2.1:24"),

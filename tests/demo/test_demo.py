@@ -35,9 +35,9 @@ from mailserver.demo import realm as demo_realm
 from tests import gss
 from tests.interop.clients import path_of
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, such as a test run, ignore it
-demo.main({"pop3": (0,), "pop3s": (0,), "kpop": (0,)}, kerberos=demo.wanted(sys.argv[1:]))
+demo.main({"pop3": (0,), "pop3s": (0,), "kpop": (0,), "lmtp": (0,)}, kerberos=demo.wanted(sys.argv[1:]))
 """
-LINE = re.compile(r"curl pop3://demo:(\S+)@127\.0\.0\.1:(\d+)/1")
+LINE = re.compile(r"curl pop3://demo:(\S+)@127\.0\.0\.1:(\d+)/\$\(")
 
 
 @contextmanager
@@ -87,6 +87,32 @@ def fetch(said):
         text = b"\n".join(client.retr(2)[1])
         client.quit()
     return text
+
+
+def copied(said):
+    """The lines that it gives to copy, run one after the other; what the last one shows."""
+    path_of("curl")
+    lines = re.findall(r"(?m)^    (\S.*)\n", said.partition("It serves")[0])
+    for line in lines:
+        shown = subprocess.run(
+            ["sh", "-c", line],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+        )
+    return len(lines), shown.stdout
+
+
+def test_the_message_that_one_line_sends_is_the_one_that_the_other_fetches():
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        with running(folder, last="lmtp") as said:
+            lines, shown = copied(said)
+    assert lines == 2
+    assert "Subject: Hello\n\nThis message came in by LMTP.\n" in shown
 
 
 def test_what_it_prints_fetches_a_message_and_a_second_run_reuses_the_first():
