@@ -107,6 +107,17 @@ class NoChunkSize(Refusal):
     fatal = True
 
 
+class TextAsCommands(Refusal):
+    """A header field where a command should be: a client sends its message though DATA was refused, and whoever wrote that message
+    may have written commands into it.
+    """
+
+    smtp = b"421 4.7.0"
+    text = b"that is a message and no command, closing the connection"
+    fatal = True
+    remarkable = True
+
+
 class TooManyBadCommands(Refusal):
     """What speaks here is no client of LMTP."""
 

@@ -16,7 +16,7 @@ from mailserver.errors import (
     refusal_for,
     unusable_for,
 )
-from mailserver.smtp_errors import NoChunkSize, TooManyBadCommands
+from mailserver.smtp_errors import NoChunkSize, TextAsCommands, TooManyBadCommands
 
 
 def family(base):
@@ -72,7 +72,14 @@ def test_what_kerberos_said_is_for_the_log_alone():
 
 
 def test_only_what_cannot_go_on_is_fatal():
-    hopeless = {errors.LineTooLong, errors.TooManyExchanges, errors.WrongProtocol, NoChunkSize, TooManyBadCommands}
+    hopeless = {
+        errors.LineTooLong,
+        errors.TooManyExchanges,
+        errors.WrongProtocol,
+        NoChunkSize,
+        TooManyBadCommands,
+        TextAsCommands,
+    }
     assert {kind for kind in OURS if kind.fatal} == hopeless
 
 

@@ -23,7 +23,7 @@ from mailserver.protocol.lmtp_state import MOVES, State, Transaction
 from mailserver.protocol.lmtp_wire import farewell, has_controls, multiline, refusal_reply, reply
 from mailserver.protocol.weights import COMMAND_OCTETS, TURN_OCTETS
 from mailserver.protocol.wire import TLS_HELLO
-from mailserver.smtp_errors import BadSyntax, NoRecipients, TooBig, TooManyBadCommands
+from mailserver.smtp_errors import BadSyntax, NoRecipients, TextAsCommands, TooBig, TooManyBadCommands
 
 COMMAND_LIMIT = 2048
 """Octets of a command line with its CRLF, as in Postfix.
@@ -286,6 +286,8 @@ class Session:
             self._work += COMMAND_OCTETS + len(line)  # a path costs by its length: 35 us for 2000 octets
             if has_controls(line):
                 raise BadSyntax(texts.CONTROLS)
+            if b":" in line.partition(b" ")[0]:
+                raise TextAsCommands
             self._pending = self._commands.run(self, self._verbs, line)
             self._bad_commands = 0
         except LineTooLong:
