@@ -5,7 +5,7 @@ because they are called often or are cheap; only ``net/`` distinguishes the two 
 for those who ask by `answers.ask`, where they are under `answers.prompt`; others get their Deferred.
 
 `net/` knows `IMaildrop`, `IBody` and `IOracle`; `store/` implements `IStore`, `IMaildrop` and `IBody`; `auth/` implements
-`IUsers`, `IVerifiers` and `IOracle`, and its realm asks `IStore`. `exchange` has the types of SASL exchanges.
+`IUsers`, `IVerifiers` and `IOracle`, and its realm asks `IStore`. `exchange` has SASL's types, `incoming` the interfaces of deliveries.
 """
 
 from __future__ import annotations
