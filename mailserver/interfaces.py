@@ -66,7 +66,7 @@ class User:
     read_only: bool = False
     """Whether the user may delete nothing."""
     expire_days: int | None = None
-    """After how many days the site may remove mail, which EXPIRE announces (RFC 2449 section 6.7); None: it never does."""
+    """After how many days mail is removed, which EXPIRE announces (RFC 2449 section 6.7); 0: QUIT removes what RETR has sent; None: the site's."""
     login_delay: int | None = None
     """The seconds between two logins (LOGIN-DELAY, RFC 2449 section 6.5); None: the site's."""
     secret: str = ""

@@ -13,6 +13,7 @@ from typing import Literal
 from mailserver.config.kinds import Listen
 from mailserver.limits import Delivery, Limits, QuotaRules
 from mailserver.names import Names
+from mailserver.store.deleting import MOST_DAYS
 from mailserver.toml import at_least
 from mailserver.toml_text import Key
 
@@ -144,8 +145,10 @@ class Retention:
     """Time from a login to the user's next one; earlier ones are refused. Users' own delays come first. 0: none."""
     longest_login_delay_seconds: int = at_least(0, 0)
     """The longest of the users' own delays, to announce before the login (RFC 2449); 0: no user has a longer one."""
-    shortest_expire_days: int = at_least(0, 0)
-    """The fewest days of the users' own `expire_days`, to announce before the login (RFC 2449); 0: no user's mail expires."""
+    expire_days: int = at_least(0, 0, at_most=MOST_DAYS)
+    """Days after which mail is removed, at the login and by a sweep each day; users' own come first. 0: never, since mail is theirs."""
+    shortest_expire_days: int = at_least(-1, -1, at_most=MOST_DAYS)
+    """The fewest days of the users' own `expire_days`, to announce before the login (RFC 2449); -1: no user has any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,7 +51,7 @@ class POP3ServerFactory(Listener):
     leaves them as typed. If it has accounts (SDPS), `*ENV` is served, for every maildrop. `greeting` is the beginning of the
     greeting: ASCII, at most 200 octets. Listeners with the same `fetches` together notice clients that fetch messages again.
     `login_delay` and `longest_login_delay` are what CAPA says of users without a delay of their own, and before the login; it is
-    the realm that enforces delays. `shortest_expiry`, in days, is what it says of EXPIRE before the login.
+    the realm that enforces delays. `expire_days` and `shortest_expiry` are what it says of EXPIRE, as `Policy` has them.
     """
 
     def __init__(  # noqa: PLR0913 - settings, named where they are given, each with a default
@@ -74,7 +74,8 @@ class POP3ServerFactory(Listener):
         places: Places | None = None,
         login_delay: int = 0,
         longest_login_delay: int = 0,
-        shortest_expiry: int = 0,
+        expire_days: int = 0,
+        shortest_expiry: int | None = None,
     ) -> None:
         super().__init__(listener, err, clock=clock, limits=limits, places=places)
         self.portal = portal
@@ -105,6 +106,7 @@ class POP3ServerFactory(Listener):
             greeting=greeting.encode("ascii"),
             login_delay=login_delay,
             longest_login_delay=longest_login_delay,
+            expire_days=expire_days,
             shortest_expiry=shortest_expiry,
         )
         self._loopback_policy = self._policy if cleartext == "tls" else replace(self._policy, cleartext=True)

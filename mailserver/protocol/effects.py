@@ -94,6 +94,9 @@ class Retrieve:
 class Sending:
     """What `opened` makes of Retrieve, inside the session: +OK has been said, so no refusal can follow."""
 
+    download: int = 0
+    """The message-number, if the message goes at QUIT once it was sent (EXPIRE 0); 0: it stays."""
+
 
 @dataclass(frozen=True, slots=True)
 class Envelope:

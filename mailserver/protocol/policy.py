@@ -31,8 +31,10 @@ class Policy:
     """The seconds between two logins of a user without a delay of their own (LOGIN-DELAY, RFC 2449 section 6.5)."""
     longest_login_delay: int = 0
     """The longest of the users' own delays."""
-    shortest_expiry: int = 0
-    """The fewest days after which some user's mail may be removed (EXPIRE, RFC 2449 section 6.7); 0: nobody's is."""
+    expire_days: int = 0
+    """After how many days mail is removed of users without days of their own (EXPIRE, RFC 2449 section 6.7); 0: never."""
+    shortest_expiry: int | None = None
+    """The fewest of the users' own days; None: no user has any."""
     implementation: bytes = b"twisted-mailserver"
 
     def greet(self, stamp: bytes) -> bytes:

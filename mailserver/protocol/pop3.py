@@ -64,6 +64,7 @@ class Session:
         "closed_by",
         "deleted",
         "deleted_octets",
+        "downloaded",
         "messages",
         "policy",
         "principal",
@@ -99,6 +100,8 @@ class Session:
         self.messages = NOTHING
         self.deleted = NONE
         self.deleted_octets = 0
+        self.downloaded = NONE
+        """What RETR has sent whole to a user who may leave nothing on the server: QUIT removes it."""
         self._buffer = LineBuffer()
         self._pending: Effect | None = None  # what `next` returns next
         self._open: Effect | Sending | None = None  # returned, and not yet answered
@@ -189,6 +192,8 @@ class Session:
             raise RuntimeError("no message is to be announced")  # noqa: TRY004 - a bug in the caller, not a type
         self._open = SENDING
         if effect.lines is None:
+            if self.leaves_nothing:
+                self._open = Sending(effect.number)
             self.reply(texts.OCTETS, self.messages.octets[effect.number - 1])
         else:
             self.reply(texts.TOP)
@@ -203,7 +208,12 @@ class Session:
 
     def sent(self) -> None:
         """Go on after a message was written whole."""
+        sending = self._open
         self._answers(Sending)
+        if isinstance(sending, Sending) and sending.download:
+            if not isinstance(self.downloaded, set):
+                self.downloaded = set()
+            self.downloaded.add(sending.download)
 
     def committed(self, left: int) -> None:
         """End the UPDATE state, in which `left` messages could not be removed."""
@@ -232,6 +242,11 @@ class Session:
     def secure(self) -> bool:
         """Whether a password may cross the line now."""
         return self.tls or self.policy.cleartext
+
+    @property
+    def leaves_nothing(self) -> bool:
+        """Whether QUIT removes what RETR has sent (EXPIRE 0, RFC 2449 section 6.7). Who may delete nothing leaves all."""
+        return self.terms.expire_days == 0 and not self.terms.read_only
 
     def mechanisms(self) -> list[IMechanism]:
         """The SASL mechanisms that can be used now, in the policy's order."""
@@ -262,6 +277,8 @@ class Session:
     def commit(self) -> Commit:
         """Enter the UPDATE state."""
         self._move(State.UPDATE)
+        if self.downloaded:
+            self.deleted = {*self.deleted, *self.downloaded}
         return Commit(sorted(self.deleted))
 
     def end(self) -> Close:

@@ -154,8 +154,10 @@ def _extremes(policy: Policy) -> Iterator[bytes]:
     """Yield the worst that any user may have (RFC 2449 sections 6.5 and 6.7); the user's own follows after the login."""
     if longest := max(policy.login_delay, policy.longest_login_delay):
         yield b"LOGIN-DELAY %d USER" % longest
-    if policy.shortest_expiry:
-        yield b"EXPIRE %d USER" % policy.shortest_expiry
+    if policy.shortest_expiry is not None:
+        yield b"EXPIRE %d USER" % min(policy.shortest_expiry, policy.expire_days or policy.shortest_expiry)
+    elif policy.expire_days:
+        yield b"EXPIRE %d" % policy.expire_days
 
 
 def _terms(session: Session) -> Iterator[bytes]:
@@ -164,9 +166,10 @@ def _terms(session: Session) -> Iterator[bytes]:
     delay = policy.login_delay if terms.login_delay is None else terms.login_delay
     if delay or policy.login_delay or policy.longest_login_delay:  # section 5: what was announced before is so now
         yield b"LOGIN-DELAY %d" % delay
-    if terms.expire_days is not None:
-        yield b"EXPIRE %d" % terms.expire_days
-    elif policy.shortest_expiry:
+    days = (policy.expire_days or None) if terms.expire_days is None else terms.expire_days
+    if days or session.leaves_nothing:
+        yield b"EXPIRE %d" % (days or 0)
+    elif policy.expire_days or policy.shortest_expiry is not None:
         yield b"EXPIRE NEVER"
 
 
@@ -261,8 +264,11 @@ def dele(session: Session, args: Sequence[bytes]) -> None:
 
 @command(b"RSET", TRANSACTION)
 def rset(session: Session, _: Sequence[bytes]) -> None:
-    """RFC 1939 section 5: unmark all."""
-    session.deleted, session.deleted_octets = NONE, 0
+    """RFC 1939 section 5: unmark all.
+
+    With EXPIRE 0 the client also may leave what it has got: getmail says so when it could not store a message.
+    """
+    session.deleted, session.deleted_octets, session.downloaded = NONE, 0, NONE
     session.reply(texts.MESSAGES, *_remaining(session))
 
 

@@ -82,7 +82,8 @@ class Listeners:
             "fetches": Fetches(),
             "login_delay": config.retention.login_delay_seconds,
             "longest_login_delay": config.retention.longest_login_delay_seconds,
-            "shortest_expiry": config.retention.shortest_expire_days,
+            "expire_days": config.retention.expire_days,
+            "shortest_expiry": None if (least := config.retention.shortest_expire_days) < 0 else least,
         }
         self._lmtps = {**self._any, "rules": config.delivery, "places": lmtp_places(config.delivery)}
         self._made: list[Listener] = []

@@ -37,7 +37,7 @@ def test_every_mechanism_is_there():
 
 
 def test_every_capability_is_there():
-    policy = Policy(stls=True, cleartext=True, sdps=True, mechanisms=MECHANISMS, login_delay=1, shortest_expiry=1)
+    policy = Policy(stls=True, cleartext=True, sdps=True, mechanisms=MECHANISMS, login_delay=1, expire_days=1)
     session = Session(policy, COMMANDS)
     session.feed(b"CAPA\r\n")
     session.next()

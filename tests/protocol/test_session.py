@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from mailserver.credentials import Apop, Password
 from mailserver.envelope import Envelope as Details
 from mailserver.errors import AuthenticationFailed, BadCommand, InUse, Refusal, TemporaryFailure
+from mailserver.interfaces import Terms
 from mailserver.protocol.effects import MOVES, Close, Commit, Envelope, Login, Retrieve, Sasl, StartTLS, State, Turn
 from mailserver.protocol.pop3 import Policy, Session
 from mailserver.protocol.pop3_commands import COMMANDS
@@ -234,3 +235,29 @@ def test_the_last_words_follow_the_replies_that_were_still_to_be_written():
     session.feed(b"NOOP\r\n")
     session.next()
     assert b"".join(session.last_words(Refusal(b"farewell"))) == b"+OK\r\n-ERR farewell\r\n"
+
+
+@thorough
+@given(
+    st.lists(st.sampled_from([b"RETR %d" % n for n in range(1, 5)] + [b"TOP 2 1", b"DELE 1", b"DELE 3", b"RSET", b"XYZ"])),
+    st.sampled_from([Terms(), Terms(expire_days=0), Terms(expire_days=9), Terms(read_only=True, expire_days=0)]),
+)
+def test_nothing_is_removed_before_quit_and_at_quit_only_what_was_marked_or_downloaded(commands, terms):
+    world = World(Settings(messages=[b"x", b"y", b"z"], gone=frozenset({2}), terms=terms))
+    world.send(b"USER alice\r\nPASS secret\r\n")
+    marked, downloaded = set(), set()
+    for command in commands:
+        good = world.send(command + b"\r\n").startswith(b"+OK")
+        verb, _, number = command.partition(b" ")
+        if command == b"RSET":
+            marked, downloaded = set(), set()
+        elif good and verb == b"DELE":
+            marked.add(int(number))
+        elif good and verb == b"RETR":
+            downloaded.add(int(number))
+    assert world.count(Commit) == 0
+    if world.closed:  # ten bad commands in a row
+        return
+    world.send(b"QUIT\r\n")
+    (commit,) = (effect for effect in world.effects if isinstance(effect, Commit))
+    assert list(commit.numbers) == sorted(marked | (downloaded if terms == Terms(expire_days=0) else set()))

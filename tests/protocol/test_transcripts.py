@@ -18,7 +18,7 @@ from tests.protocol.world import MECHANISMS, OracleMechanism, Settings, World
 
 
 def policy(settings: Settings, text: str) -> Settings:
-    """Words of the policy: stls, cleartext, nouser, riddle, nosasl, sdps; hostname=, greeting=, failures=, bad_commands=, login_delay=."""
+    """Words of the policy: stls, cleartext, nouser, riddle, nosasl, sdps; hostname=, greeting=, failures=, bad_commands=, login_delay=, expire_days=."""
     words = dict(word.partition("=")[::2] for word in text.split())
     mechanisms = (*(() if "nosasl" in words else MECHANISMS), *((OracleMechanism(),) if "riddle" in words else ()))
     made = Policy(
@@ -33,7 +33,8 @@ def policy(settings: Settings, text: str) -> Settings:
         greeting=octets(words.get("greeting", "")),
         login_delay=int(words.get("login_delay", 0)),
         longest_login_delay=int(words.get("longest_login_delay", 0)),
-        shortest_expiry=int(words.get("shortest_expiry", 0)),
+        expire_days=int(words.get("expire_days", 0)),
+        shortest_expiry=int(words["shortest_expiry"]) if "shortest_expiry" in words else None,
     )
     return replace(settings, policy=made)
 
