@@ -33,6 +33,7 @@ from mailserver.service.memories import Memories
 from mailserver.service.parts import Parts
 from mailserver.service.pauses import ShortPauses
 from mailserver.service.preload import load_all
+from mailserver.service.retention import make_expiry, make_sweep
 from mailserver.service.stores import make_store
 from mailserver.tls.tickets import MemoryTickets
 
@@ -44,19 +45,22 @@ class Server:
 
     Make it before root is given up, for it imports plugins and codecs, which the serving user need not be able to read.
     Start it after, for then its parts read the files that they will read again. What is wrong with the settings is collected,
-    with what the caller has found, and raised by `start`. The server of a worker process has a memory in `common` with the others.
+    with what the caller has found, and raised by `start`. The server of a worker process has a memory in `common` with the others, and
+    one of them `sweeps`.
     """
 
     _entrance: Entrance
     _census: CensusLog
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a process is given, the last by name
         self,
         config: Config,
         reactor: Any,
         problems: Problems,
         tickets: MemoryTickets | None = None,
         common: CommonMemory | None = None,
+        *,
+        sweeps: bool = True,
     ) -> None:
         load_all()
         self._reactor = reactor
@@ -65,7 +69,8 @@ class Server:
         for checker in filter(IPrivileged.providedBy, checkers):
             with problems.collect("auth.checkers"):
                 IPrivileged(checker).begin(reactor)
-        store = make_store(config, naming, checkers, problems, reactor)
+        expiry = make_expiry(config.retention)
+        store = make_store(config, naming, checkers, problems, reactor, expiry)
         kerberos = make_kerberos(config, problems)
         certificates = Certificates(config.tls, problems, tickets)
         memories = Memories.made(config.limits, config.retention, reactor, common)
@@ -84,6 +89,9 @@ class Server:
             if config.listen.lmtp:
                 deliveries = make_deliveries(config, users, store, problems, self.parts)
                 self._entrance = replace(self._entrance, deliveries=deliveries)
+            if sweeps:
+                sweep = make_sweep(config.retention, config.delivery.delete, users, store, expiry)
+                self.parts.add(sweep, "retention")
             with problems.collect("auth.policy_url"):
                 self._guard(config.auth.policy_url)
             named = chain.from_iterable(config.auth.mechanism_lists.values())

@@ -9,24 +9,27 @@ from twisted.cred.checkers import ICredentialsChecker
 
 from mailserver.config.problems import Problems
 from mailserver.config.settings import Config
+from mailserver.delivery.expiry import Expiry
 from mailserver.envelope import EnvelopeHeaders
 from mailserver.errors import ConfigError
 from mailserver.interfaces import IStore, IUsers
 from mailserver.names import Names
+from mailserver.service.retention import with_retention
 from mailserver.store import SharedStore, open_stores
 from mailserver.store.deleting import EXPUNGE, read_deleting
 
 
-def make_store(
+def make_store(  # noqa: PLR0913, PLR0917 - what a server has made before it
     config: Config,
     naming: Names | None,
     checkers: Sequence[ICredentialsChecker],
     problems: Problems,
     reactor: Any,
+    expiry: Expiry | None = None,
 ) -> IStore | None:
     """The stores, if these checkers can serve them; None where `problems` say why there is none.
 
-    Without `naming`, the rules for names are among the problems already.
+    Without `naming`, the rules for names are among the problems already. With `expiry`, logins remove old mail.
     """
     deleting = EXPUNGE
     if problems.sound("delivery.delete"):
@@ -37,6 +40,7 @@ def make_store(
     settings, sdps = config.store, config.sdps
     headers = EnvelopeHeaders(sdps.sender_headers, sdps.recipient_headers)
     made: IStore | None = None
+    store: IStore
     with problems.collect("store.url", ValueError):
         store = open_stores(
             settings.url, reactor, seen=settings.seen, io=settings.io, headers=headers, deleting=deleting
@@ -44,5 +48,7 @@ def make_store(
         complete = len(checkers) == len(config.auth.checkers)  # else one that could not be made may know the homes
         if complete and "home" in store.needs and not any(map(IUsers.providedBy, checkers)):
             raise ConfigError(["store.url: no checker knows the {home} of users: use {user}, or a passwd-file"])
+        if expiry is not None:
+            store = with_retention(store, expiry, checkers, deleting)
         made = SharedStore(store, naming) if naming.accounts else store
     return made  # noqa: RET504 - None where the block collected a problem

@@ -85,7 +85,8 @@ async def serve(spec: dict[str, Any], reactor: Any) -> None:
     config = revive(spec["config"])
     problems = Problems(config.places)
     common = common_memory(spec, config.limits.connections)
-    server = Server(config, reactor, problems, MemoryTickets.adopted(*spec.pop("tickets")), common)
+    tickets, first = MemoryTickets.adopted(*spec.pop("tickets")), spec["number"] == 1
+    server = Server(config, reactor, problems, tickets, common, sweeps=first)
     with problems.collect("user"):
         become(config.user)
     await server.start()

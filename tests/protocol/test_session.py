@@ -239,7 +239,9 @@ def test_the_last_words_follow_the_replies_that_were_still_to_be_written():
 
 @thorough
 @given(
-    st.lists(st.sampled_from([b"RETR %d" % n for n in range(1, 5)] + [b"TOP 2 1", b"DELE 1", b"DELE 3", b"RSET", b"XYZ"])),
+    st.lists(
+        st.sampled_from([b"RETR %d" % n for n in range(1, 5)] + [b"TOP 2 1", b"DELE 1", b"DELE 3", b"RSET", b"XYZ"])
+    ),
     st.sampled_from([Terms(), Terms(expire_days=0), Terms(expire_days=9), Terms(read_only=True, expire_days=0)]),
 )
 def test_nothing_is_removed_before_quit_and_at_quit_only_what_was_marked_or_downloaded(commands, terms):

@@ -1,0 +1,173 @@
+"""Removes old mail when a maildrop is opened, before its session sees it.
+
+It commits exactly the old messages, by the store's own journal, and opens the maildrop again. So a crash leaves what any
+crashed QUIT leaves, and a session never sees a message that is about to go.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final, cast
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mailserver.answers import Answer, ask, is_later, prompt, then
+from mailserver.delivery.expiry import DAY, Expiry
+from mailserver.errors import StoreError
+from mailserver.incoming import IDeposit, IDeposits, IExpunges, IKeeps, Kept, Usage
+from mailserver.interfaces import IMaildrop, IStore, User
+
+MICROSECONDS: Final = 1_000_000
+"""Of a second: the unit of `Snapshot.arrivals`."""
+
+FIRST_MAIL: Final = 820_454_400 * MICROSECONDS
+"""1996-01-01, when Maildirs began. An earlier arrival is no time: it is that of a file called "1", or that could not be examined."""
+
+REMEMBERED: Final = 20_000
+"""Users whose last tidying is remembered: a few megabytes. Of more, some are tidied twice a day."""
+
+log = Logger()
+
+
+def old(arrivals: Sequence[int], limit: float) -> range:
+    """The message-numbers of what came before `limit`, in seconds of the epoch; `arrivals` is a snapshot's column."""
+    first = bisect_left(arrivals, FIRST_MAIL)
+    return range(first + 1, max(first, bisect_left(arrivals, int(limit * MICROSECONDS))) + 1)
+
+
+@implementer(IStore, IDeposits, IKeeps)
+class Retention:
+    """In front of a store whose maildrops may be expunged: its sessions see no old mail.
+
+    It is removed for good, whatever the store keeps of what users delete: it went by the site's rule, which may be a duty, and
+    nobody has deleted it by mistake. A user who may delete nothing loses it as well; days of their own protect an archive.
+    With `tidies` a user's first login of a day also tidies, for users whom no sweep finds.
+    """
+
+    def __init__(self, store: IStore, expiry: Expiry, *, tidies: bool = False) -> None:
+        self._store = store
+        self._expiry = expiry
+        self._tidies = tidies
+        self._tidied: OrderedDict[str, float] = OrderedDict()
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """As the store."""
+        return self._store.needs
+
+    def start(self, reactor: object = None) -> Deferred[None]:
+        """As the store."""
+        return self._store.start(reactor)
+
+    def reload(self) -> Deferred[None]:
+        """As the store."""
+        return self._store.reload()
+
+    def stop(self) -> Deferred[None]:
+        """As the store."""
+        return self._store.stop()
+
+    @prompt
+    def open(self, user: User, owner: str) -> Answer[IMaildrop]:
+        """As the store; old mail is removed first."""
+        if user.expire_days is not None:
+            self._expiry.check(user)
+        now = self._expiry.clock.now() if self._tidies else None
+        if now is not None and self._is_due(user, now):
+            return Deferred.fromCoroutine(self._tidied_and_opened(user, owner, now))
+        return self._opened(user, owner)
+
+    def _opened(self, user: User, owner: str) -> Answer[IMaildrop]:
+        opened = ask(self._store.open, user, owner)
+        return opened if self._expiry.days(user) is None else then(opened, self._without_old, user, owner)
+
+    def deposit(self, users: Sequence[User], size: int | None, kept: Kept | None = None) -> Deferred[IDeposit]:
+        """As the store."""
+        return cast("IDeposits", self._store).deposit(users, size, kept)
+
+    @prompt
+    def usage(self, user: User) -> Answer[Usage]:
+        """As the store."""
+        return ask(cast("IDeposits", self._store).usage, user)
+
+    @prompt
+    def undelete(self, user: User) -> Answer[int]:
+        """As the store."""
+        return ask(cast("IKeeps", self._store).undelete, user)
+
+    @prompt
+    def kept(self, user: User) -> Answer[int]:
+        """As the store."""
+        return ask(cast("IKeeps", self._store).kept, user)
+
+    @prompt
+    def tidy(self, user: User, now: float, days: int | None) -> Answer[bool]:
+        """As the store."""
+        return ask(cast("IKeeps", self._store).tidy, user, now, days)
+
+    def _is_due(self, user: User, now: float) -> bool:
+        """Whether the user's maildrop was not tidied today, as far as is remembered."""
+        if now - self._tidied.get(user.name, -DAY) < DAY:
+            return False
+        self._tidied[user.name] = now
+        self._tidied.move_to_end(user.name)
+        if len(self._tidied) > REMEMBERED:
+            self._tidied.popitem(last=False)
+        return True
+
+    async def _tidied_and_opened(self, user: User, owner: str, now: float) -> IMaildrop:
+        with suppress(StoreError):  # the opening meets and tells it as well
+            await self.tidy(user, now, self._expiry.days(user))
+        opened = self._opened(user, owner)
+        return await opened if is_later(opened) else opened
+
+    def _without_old(self, maildrop: IMaildrop, user: User, owner: str) -> Answer[IMaildrop]:
+        arrivals = maildrop.messages.arrivals
+        limit = self._expiry.limit(user) if arrivals else None
+        numbers = range(0) if limit is None else old(arrivals, limit)
+        if not numbers or not IExpunges.providedBy(maildrop):
+            return maildrop
+        return Deferred.fromCoroutine(self._expunged(maildrop, numbers, user, owner))
+
+    async def _expunged(self, maildrop: IMaildrop, numbers: range, user: User, owner: str) -> IMaildrop:
+        """The maildrop opened again without these messages. What cannot be removed now stays, and the next login tries again."""
+        left, error = len(numbers), ""
+        try:
+            left = await _to_its_end(IExpunges(maildrop).expunge(numbers))
+        except StoreError as told:
+            error = str(told)
+        if error or left:
+            log.warn(
+                "{left} of {messages} old messages of {user!r} could not be removed: {error}",
+                event="retention.left",
+                user=user.name,
+                messages=len(numbers),
+                left=left,
+                error=error or "see the note on the maildrop",
+            )
+        else:
+            log.info(
+                "{messages} messages of {user!r} are older than {days} days and removed",
+                event="retention.expired",
+                user=user.name,
+                messages=len(numbers),
+                days=self._expiry.days(user),
+            )
+        return await self._store.open(user, owner)
+
+
+def _to_its_end(commit: Deferred[int]) -> Deferred[int]:
+    """The answer of a commit, which goes on where nobody waits for it any more."""
+    answer: Deferred[int] = Deferred()
+
+    def came(outcome: int | Failure) -> None:
+        answer.callback(cast("int", outcome))  # a Failure makes it fail; after a cancel it is ignored
+
+    commit.addBoth(came)
+    return answer
