@@ -55,7 +55,7 @@ class Options(usage.Options, AuthOptionMixin):
     """The flags. Each sets a setting of mailserver.toml, and overrides the file."""
 
     synopsis = "[--config FILE] [--pop3 ENDPOINT] [--auth KIND:ARGUMENT] ..."
-    longdesc = "A POP3, POP3S and KPOP server. All settings, with their reasons: etc/mailserver.toml."
+    longdesc = "A POP3, POP3S, KPOP and LMTP server. All settings, with their reasons: etc/mailserver.toml."
     supportedInterfaces = (  # noqa: N815 - Twisted's name
         IUsernamePassword,
         IUsernameHashedPassword,

@@ -70,5 +70,5 @@ def speaks_for_others(peer: str, networks: Collection[Network]) -> bool:
     """Whether a client's XCLIENT is trusted. One over a Unix socket is on this machine, as one of 127.0.0.1 is."""
     if not networks:
         return False
-    address = ip_address(peer.partition("%")[0] or "127.0.0.1")
+    address = ip_address(peer or "127.0.0.1")
     return any(address in network for network in networks)

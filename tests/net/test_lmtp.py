@@ -69,7 +69,7 @@ def test_the_reply_names_the_session_which_the_log_has() -> None:
     assert f"250 2.0.0 delivered as {talk.server.name}\r\n".encode() in talk.heard()
 
 
-def test_each_recipient_has_an_answer_of_its_own() -> None:
+def test_each_recipient_has_an_answer_of_its_own(events: Any) -> None:
     deliveries = Deliveries()
     deliveries.commits = lambda _: succeed([None, QuotaExceeded("of /home/bob"), OverQuota(), ZeroDivisionError()])
     talk = Delivering(make_lmtp(deliveries), PEER)
@@ -77,6 +77,9 @@ def test_each_recipient_has_an_answer_of_its_own() -> None:
     lines = talk.heard().splitlines()[-4:]
     assert [line[:9] for line in lines] == [b"250 2.0.0", b"452 4.2.2", b"452 4.2.2", b"451 4.3.0"]
     assert b"home" not in b"".join(lines)
+    assert [event["event"] for event in events if event.get("user")] == ["fault"], (
+        "the rest was told by who found it out"
+    )
 
 
 def test_an_unknown_recipient_is_refused_and_the_others_get_the_message() -> None:
@@ -324,6 +327,18 @@ def test_what_the_server_takes_for_its_work_is_not_the_client_s_idleness(what: s
     assert talk.closed
 
 
+def test_after_a_disk_that_was_behind_the_client_has_its_whole_time() -> None:
+    deliveries = Deliveries()
+    waiting: Deferred[None] = Deferred()
+    deliveries.writes = lambda _: waiting
+    talk = Delivering(make_lmtp(deliveries), PEER)
+    talk.say(ENVELOPE + b"DATA\r\nhalf")
+    later(talk, 1000)
+    waiting.callback(None)
+    later(talk, 290)
+    assert not talk.closed
+
+
 def test_a_delivery_that_takes_its_time_is_not_cut() -> None:
     deliveries = Deliveries()
     waiting: Deferred[Any] = Deferred()
@@ -406,9 +421,10 @@ def test_a_fault_of_the_deliveries_ends_the_session_and_aborts(events: Any) -> N
     assert len(named(events, "fault")) == 1
 
 
-def test_outcomes_that_fit_no_recipients_are_a_fault_and_no_success(events: Any) -> None:
+@pytest.mark.parametrize("outcomes", [[], [None, None]])
+def test_outcomes_that_fit_no_recipients_are_a_fault_and_no_success(events: Any, outcomes: list[None]) -> None:
     deliveries = Deliveries()
-    deliveries.commits = lambda _: succeed([])
+    deliveries.commits = lambda _: succeed(outcomes)
     talk = Delivering(make_lmtp(deliveries), PEER)
     talk.say(ENVELOPE + b"DATA\r\n" + TEXT)
     assert talk.codes()[-1] == b"421"
@@ -465,6 +481,16 @@ def test_a_drain_lets_a_transaction_finish_and_no_other_begin(at: bytes) -> None
     assert lines[-2][:9] == b"250 2.0.0"
     assert talk.closed
     assert [kept.ended for kept in talk.deliveries.begun] == ["commit"]
+
+
+def test_what_is_said_in_a_transaction_is_answered_at_once_during_a_drain() -> None:
+    factory = make_lmtp()
+    talk = Delivering(factory, PEER)
+    talk.say(ENVELOPE)
+    factory.drain()
+    talk.heard()
+    talk.say(b"RCPT TO:<bob>\r\n")
+    assert talk.codes() == [b"250"]
 
 
 def test_a_drain_ends_with_a_transaction_that_is_given_up() -> None:
