@@ -2,6 +2,7 @@
 
 from mailserver.limits import Limits
 from mailserver.net.kpop import KPOPServerFactory
+from mailserver.net.lmtp_listener import LMTPServerFactory
 from mailserver.net.pop3_listener import POP3ServerFactory
 
-__all__ = ["KPOPServerFactory", "Limits", "POP3ServerFactory"]
+__all__ = ["KPOPServerFactory", "LMTPServerFactory", "Limits", "POP3ServerFactory"]
