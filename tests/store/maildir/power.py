@@ -80,7 +80,19 @@ class Answered:
 
 Step = Name | Data | Sync | Told | Answered
 
-WATCHED = ("open", "close", "write", "copy_file_range", "ftruncate", "fsync", "rename", "link", "unlink", "mkdir")
+WATCHED = (
+    "open",
+    "close",
+    "write",
+    "copy_file_range",
+    "ftruncate",
+    "fsync",
+    "rename",
+    "link",
+    "unlink",
+    "mkdir",
+    "rmdir",
+)
 
 
 class Recorder:
@@ -97,7 +109,7 @@ class Recorder:
             if path.is_file():
                 name = os.path.relpath(path, root)
                 self.names[name] = len(self.names)
-                if path.parent.name in {"new", "cur"}:
+                if not path.name.startswith("mail"):  # what is ours
                     self._messages.add(self.names[name])
                 self.contents[self.names[name]] = path.read_bytes()
         self.base = dict(self.names), dict(self.contents)
@@ -194,11 +206,18 @@ class Recorder:
     def _rename(self, old: str, _: None, path: bytes) -> None:
         new = self._name(path)
         assert new is not None
+        if old not in self.names:
+            self._rename_directory(old, new)
+            return
         file = self.names[new] = self.names.pop(old)
         if old.rpartition("/")[0] == new.rpartition("/")[0]:
             self.steps.append(Name(old, new, file))
         else:
             self.steps += [Name("", new, file), Name(old, "", file)]
+
+    def _rename_directory(self, old: str, new: str) -> None:
+        self.steps.append(Name(old, new, DIRECTORY))
+        self.names = _moved(self.names, old, new)
 
     def _link(self, old: str, _: None, path: bytes, **_options: object) -> None:
         new = self._name(path)
@@ -212,6 +231,9 @@ class Recorder:
     def _mkdir(self, name: str, *_: object) -> None:
         self.steps.append(Name("", name, DIRECTORY))
 
+    def _rmdir(self, name: str, _: None) -> None:
+        self.steps.append(Name(name, "", DIRECTORY))
+
 
 def states(recorder: Recorder, steps: Sequence[Step], *, weak: bool) -> Iterator[State]:
     """What the disk may hold when the power goes after these steps."""
@@ -222,7 +244,7 @@ def states(recorder: Recorder, steps: Sequence[Step], *, weak: bool) -> Iterator
     ]
     under_way = [step for step in lately if step.directory.rpartition("/")[2] != "tmp"]  # what is there, nobody reads
     contents = {file: _contents(file, first, steps) for file, first in _firsts(recorder, steps).items()}
-    made = [change.new for change in changes if change.file == DIRECTORY]
+    made = [change.new for change in changes if change.file == DIRECTORY and not change.old]
     for missing in _missing(under_way, weak=weak):
         left = _named(names, [step for step in changes if step not in missing])
         lost = tuple(f"{name}/" for name in made if name not in left)
@@ -241,11 +263,19 @@ def _firsts(recorder: Recorder, steps: Sequence[Step]) -> Mapping[File, bytes]:
 def _named(names: Mapping[str, File], changes: Sequence[Name]) -> dict[str, File]:
     left = dict(names)
     for change in changes:
+        if change.file == DIRECTORY and change.old and change.new:
+            left = _moved(left, change.old, change.new)
+            continue
         if left.get(change.old) == change.file:
             del left[change.old]
         if change.new:
             left[change.new] = change.file
     return left
+
+
+def _moved(names: Mapping[str, File], old: str, new: str) -> dict[str, File]:
+    """The names, where this directory has another."""
+    return {f"{new}{name[len(old) :]}" if name.startswith(f"{old}/") else name: it for name, it in names.items()}
 
 
 def _missing(under_way: Sequence[Name], *, weak: bool) -> Iterator[tuple[Name, ...]]:
