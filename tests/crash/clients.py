@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from random import Random
 from threading import RLock
 
@@ -15,6 +16,9 @@ from tests.rawpop3 import RawPOP3
 
 MOMENTS = {"octets": 4_000_000, "replies": 200, "QUITs": 10}
 """What is counted until the kill, and the most of it."""
+
+DELIVERED = {**MOMENTS, "deliveries": 20}
+"""The same where mail comes in meanwhile."""
 
 LOOKS = 3000
 """Looks at a maildrop until its commit must have begun, or is over: some 10 ms."""
@@ -28,14 +32,14 @@ class Died(Exception):
 
 
 class Doom:
-    """The death of process `pid`, after so many octets or replies read, or QUITs sent, by all clients together."""
+    """The death of process `pid`, after so many octets or replies read, or QUITs or messages sent, by all clients together."""
 
-    def __init__(self, pid: int, random: Random, tally: Counter[str]) -> None:
+    def __init__(self, pid: int, random: Random, tally: Counter[str], moments: Mapping[str, int] = MOMENTS) -> None:
         self.struck = False
         self._pid = pid
         self._tally = tally
-        self._counted = random.choice(list(MOMENTS))
-        self._left = random.randint(1, MOMENTS[self._counted])
+        self._counted = random.choice(list(moments))
+        self._left = random.randint(1, moments[self._counted])
         self._looks = random.randrange(300)
         self._lock = RLock()
 
@@ -57,6 +61,19 @@ class Doom:
                 journals(drop.account.maildir)
         self.count("QUITs", 1)
 
+    @contextmanager
+    def delivering(self, drop: Drop) -> Iterator[None]:
+        """The end of a message is sent: the last one is watched until it is in new/, and a little longer; or not so long."""
+        before = arrived(drop)
+        yield
+        if self._counted == "deliveries" and self._left <= 1:
+            for _ in range(LOOKS if self._looks % 4 else 0):
+                if arrived(drop) > before:
+                    break
+            for _ in range(self._looks):
+                arrived(drop)
+        self.count("deliveries", 1)
+
     def strike(self) -> None:
         """Now."""
         with self._lock:
@@ -64,6 +81,11 @@ class Doom:
                 self.struck = True
                 os.kill(self._pid, signal.SIGKILL)
                 self._tally[f"kills by {self._counted}"] += 1
+
+
+def arrived(drop: Drop) -> int:
+    """The number of messages in new/."""
+    return len(list((drop.account.maildir / "new").iterdir()))
 
 
 class Client(RawPOP3):
@@ -135,8 +157,7 @@ class User:
             return
         assert reply.startswith(b"+OK"), reply
         self._tally["sessions"] += 1
-        uidls = [uidl for _, uidl in client.listing(b"UIDL")]
-        drop.saw(uidls, begun)
+        uidls = drop.look(client, begun)
         for number in self._some(uidls):
             self._retrieve(client, number, drop.alive[uidls[number - 1]])
             self._meanwhile(drop)

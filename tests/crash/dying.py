@@ -15,7 +15,7 @@ from typing import Any
 
 from twisted.application.twist._twist import Twist
 
-STEPS = ("scandir", "mkdir", "pwrite", "write", "fsync", "rename", "unlink")
+STEPS = ("scandir", "mkdir", "pwrite", "write", "fsync", "link", "rename", "unlink")
 
 
 class Steps:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +12,7 @@ from random import Random
 from threading import RLock
 
 from tests.corpus import canonical
-from tests.rawpop3 import patient
+from tests.rawpop3 import RawPOP3, patient
 from tests.servers import Account
 
 ENOUGH = 8
@@ -55,8 +56,19 @@ class Drop:
         with self._lock:
             return set(self.alive)
 
-    def saw(self, uidls: list[bytes], begun: set[bytes]) -> None:
-        """A session sees these unique-ids: that settles the doubts."""
+    def look(self, client: RawPOP3, begun: AbstractSet[bytes]) -> list[bytes]:
+        """What a session that began then sees: its unique-ids, by message-number."""
+        uidls = [uidl for _, uidl in client.listing(b"UIDL")]
+        met = {uidls[number - 1]: client.fetch(b"RETR %d" % number) for number in self.strangers(uidls)}
+        self.saw(uidls, begun, met)
+        return uidls
+
+    def strangers(self, uidls: Sequence[bytes]) -> Sequence[int]:
+        """The message-numbers of those that only a look at them can tell."""
+        return ()
+
+    def saw(self, uidls: list[bytes], begun: AbstractSet[bytes], met: Mapping[bytes, bytes] | None = None) -> None:
+        """A session sees these unique-ids, and has retrieved the strangers: that settles the doubts."""
         with self._lock:
             found = set(uidls)
             for doubt in self.doubts:
@@ -91,13 +103,16 @@ class Drop:
         begun = self.begin()
         with patient(port, self.account.name, self.account.password) as client:
             assert not (self.account.maildir / "mailserver-journal").exists()
-            rows = client.listing(b"UIDL")
-            self.saw([uidl for _, uidl in rows], begun)
-            wire = [canonical(self.alive[uidl]) for _, uidl in rows]
+            uidls = self.look(client, begun)
+            wire = [canonical(self.alive[uidl]) for uidl in uidls]
             assert client.listing(b"LIST") == [(number, b"%d" % len(each)) for number, each in enumerate(wire, 1)]
-            assert client.pipeline([b"RETR %d" % number for number, _ in rows]) == wire
+            assert client.pipeline([b"RETR %d" % number for number, _ in enumerate(uidls, 1)]) == wire
             client.quit()
-        self._tally["messages compared"] += len(rows)
+        self.settle()
+        self._tally["messages compared"] += len(uidls)
+
+    def settle(self) -> None:
+        """Nobody is at work on it now."""
 
     def _forget(self, uidls: AbstractSet[bytes]) -> None:
         for uidl in uidls:

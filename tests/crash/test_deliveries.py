@@ -1,0 +1,90 @@
+"""SIGKILL at random moments while the server receives, serves and deletes: what was answered 250 is there once, or was deleted.
+
+``CRASH_RUNS`` and ``CRASH_SEED`` are those of `test_kills`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from random import Random
+from typing import Any
+
+import pytest
+
+from tests.crash.clients import DELIVERED, Doom, User
+from tests.crash.fed import Fed
+from tests.crash.feeders import Feeder, Mail
+from tests.crash.receiving import RECEIVING
+from tests.crash.test_kills import running, workers_of
+from tests.servers import Server, Site
+
+KILLS = 10
+"""In a life: the next server finds what all the kills before have left."""
+
+DROPS, USERS, FEEDERS = 3, 3, 3
+
+RUNS = int(os.environ.get("CRASH_RUNS", "20"))
+SEED = int(os.environ.get("CRASH_SEED", "2033"))  # every second seed is one of two workers
+
+
+@pytest.mark.parametrize("seed", range(SEED, SEED + -(-RUNS // KILLS)))
+def test_no_kill_loses_mail_that_was_answered_or_leaves_half_of_another(
+    seed: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random, tally = Random(seed), Counter[str]()
+    workers = 1 + (seed % 2 == 0)
+    with Site() as site:
+        extras = ["userdb_quota_message_count=1000", *[""] * (DROPS - 1)]
+        drops = [Fed(site.account(f"user{at}", extra=extra), tally) for at, extra in enumerate(extras)]
+        queue: list[Mail] = []
+        for _ in range(KILLS // workers):
+            with running(site, workers, **RECEIVING) as server:
+                check(server, drops)
+                for _ in range(workers):  # the first may be a worker's; a server killed as a whole is not killed again
+                    if server.process.poll() is None:
+                        kill(server, drops, queue, random, tally)
+        with running(site, workers, **RECEIVING) as server:
+            check(server, drops)
+    assert tally["answered deliveries"] > KILLS
+    assert tally["answered QUITs"] > KILLS
+    if "CRASH_RUNS" in os.environ:
+        with capsys.disabled():
+            figures = ", ".join(f"{count} {what}" for what, count in sorted(tally.items()))
+            sys.stdout.write(f"\nseed {seed}, workers {workers}: {figures}\n")
+
+
+def kill(server: Server, drops: list[Fed], queue: list[Mail], random: Random, tally: Counter[str]) -> None:
+    """Let the users and the feeders work until one process of the server is killed."""
+    before = len(server.told("worker.ended"))
+    victim = random.choice([server.pid, *workers_of(server)])
+    doom = Doom(victim, random, tally, DELIVERED)
+    users: list[Any] = [User(drops, doom, Random(random.getrandbits(64)), tally) for _ in range(USERS)]
+    feeders = [Feeder(drops, queue, doom, Random(random.getrandbits(64)), tally) for _ in range(FEEDERS)]
+    with ThreadPoolExecutor(USERS + FEEDERS) as threads:
+        working = [threads.submit(to_the_end, doom, user.work, server.pop3_port) for user in users]
+        working += [threads.submit(to_the_end, doom, feeder.work, server.ports["lmtp"]) for feeder in feeders]
+    for each in working:
+        each.result()
+    if victim == server.pid:
+        server.kill()  # waits for its workers' end, too
+    else:
+        server.wait_for("worker.ended", before + 1)
+        check(server, drops)
+
+
+def to_the_end(doom: Doom, work: Callable[[int], None], port: int) -> None:
+    """Work; whoever ends, by whatever is wrong, ends the work of all."""
+    try:
+        work(port)
+    finally:
+        doom.strike()
+
+
+def check(server: Server, drops: list[Fed]) -> None:
+    """Each holds what it must."""
+    for drop in drops:
+        drop.check(server.pop3_port)
