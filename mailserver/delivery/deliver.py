@@ -138,7 +138,7 @@ class Transaction:
                 reason=_reason(error),
             )
             raise _refusal(error) from error
-        self._copies.update((copy.key, copy) for copy in copies if copy.key not in self._copies)
+        self._copies.update((copy.key, copy) for copy in copies)
         self._accepted.append(_Accepted(address, [copy.key for copy in copies]))
 
     async def _admitted(self, reached: Sequence[Reached], address: bytes, original: bytes) -> Sequence[Copy]:
@@ -280,7 +280,7 @@ def _refusal(error: Exception) -> Exception:
 
 
 def _reason(error: Exception) -> str:
-    return error.line.decode("ascii") if isinstance(error, Refusal) else str(error) or repr(error)
+    return error.said.decode("ascii") if isinstance(error, Refusal) else str(error) or repr(error)
 
 
 def _unstoppable(work: Coroutine[Any, Any, T]) -> Deferred[T]:

@@ -74,6 +74,8 @@ class Lists:
         """Why no deposit can be begun."""
         self.unknown: dict[str, Exception] = {}
         """Users whose usage cannot be told."""
+        self.beginning: Deferred[None] | None = None
+        """What a deposit waits for before it begins."""
         self.late: list[Deferred[None]] | None = None
         """If a list, each write waits until its Deferred fires."""
         self.waiting: Deferred[None] | None = None
@@ -85,8 +87,11 @@ class Lists:
             return fail(self.refusing)
         assert len({(user.name, user.account) for user in users}) == len(users) > 0
         self.sizes.append(size)
+        return (self.beginning or succeed(None)).addCallback(lambda _: self._begun(users))
+
+    def _begun(self, users: Sequence[User]) -> IDeposit:
         self.open += 1
-        return succeed(ListDeposit(self, users))
+        return ListDeposit(self, users)
 
     def usage(self, user: User) -> Deferred[Usage]:
         error = self.unknown.get(user.name)

@@ -177,7 +177,23 @@ class OutcomeTests(DeliveryCase):
         assert list(await delivery.commit()) == [None, None]
         assert all(each.data.endswith(MESSAGE) for each in self.store.kept)
 
-    async def test_an_abort_while_the_deposits_begin_leaves_nothing(self) -> None:
+    async def test_an_abort_before_the_deposits_have_begun_leaves_nothing(self) -> None:
+        self.store.beginning = Deferred()
+        delivery = await self.begun(self.made(), b"alice")
+        delivery.write(MESSAGE)
+        delivery.abort()
+        self.store.beginning.callback(None)
+        assert self.store.open == 0
+
+    async def test_an_abort_after_an_end_that_has_yet_to_begin_changes_nothing(self) -> None:
+        self.store.beginning = Deferred()
+        delivery = await self.begun(self.made(), b"alice")
+        committing = delivery.commit()
+        delivery.abort()
+        self.store.beginning.callback(None)
+        assert list(await committing) == [None]
+
+    async def test_an_abort_while_the_trace_is_written_leaves_nothing(self) -> None:
         self.store.late = []
         delivery = await self.begun(self.made(), b"alice")
         delivery.write(MESSAGE)
@@ -205,6 +221,12 @@ class LogTests(DeliveryCase):
         assert (stored["message_id"], stored["octets"]) == ("<1@example.net>", len(MESSAGE))
         assert (failed["event"], failed["user"], failed["reason"]) == ("delivery.failed", "bob", "the disk is gone")
         assert {each["session"] for each in events} == {"4f2a"}
+
+    async def test_what_pop3_would_say_of_a_failure_is_in_no_line(self) -> None:
+        self.people.down.add("alice")
+        with capturedLogs() as events, pytest.raises(TemporaryFailure):
+            await self.begun(self.made(), b"alice")
+        assert events[0]["reason"] == "temporary failure, please try again later"
 
     async def test_a_refused_recipient_has_one_too(self) -> None:
         with capturedLogs() as events, pytest.raises(UnknownRecipient):
@@ -283,6 +305,7 @@ class AccountTests(DeliveryCase):
         for address, original in (
             (b"vision25", b"john@vision25.example.org"),
             (b"vision25", b"john@example.net"),
+            (b"vision25", b"john+vision25"),
             (b"mary@vision25", b"john@vision25.example.org"),
         ):
             delivery = made.begin(SENDER)
@@ -291,6 +314,7 @@ class AccountTests(DeliveryCase):
             await delivery.commit()
         assert [recipient for _, recipient in self.shares()] == [
             b"john@vision25.example.org",
+            b"vision25@vision25.example.org",
             b"vision25@vision25.example.org",
             b"mary@vision25",
         ]

@@ -196,6 +196,11 @@ class AliasTests(RecipientCase):
             ("delivery.aliases.too_many", LogLevel.error)
         ]
 
+    async def test_aliases_that_meet_again_and_again_are_gone_through_once(self) -> None:
+        pairs = "".join(f"a{at}: b{at}, c{at}\nb{at}: a{at + 1}\nc{at}: a{at + 1}\n" for at in range(30))
+        asked = await self.asked(pairs + "a30: alice\n")
+        assert await self.found(asked, b"a0") == ["alice"]
+
     async def test_so_do_aliases_of_aliases_without_end(self) -> None:
         chain = "".join(f"a{number}: a{number + 1}\n" for number in range(recipients.MAX_DEPTH + 1))
         asked = await self.asked(chain + f"a{recipients.MAX_DEPTH + 1}: alice\n")
@@ -233,7 +238,9 @@ class CatchAllTests(RecipientCase):
 
     async def test_an_alias_of_a_domain_s_rest_may_lead_into_the_domain(self) -> None:
         asked = await self.asked("@example.org: x@example.org, bob@example.org\n")
-        assert await self.found(asked, b"y@example.org") == ["bob"]
+        with capturedLogs() as events:
+            assert await self.found(asked, b"y@example.org") == ["bob"]
+        assert [(each["event"], each["target"]) for each in events] == [("delivery.aliases.target", "x@example.org")]
         asked = await self.asked("@example.org: x@example.org\n")
         with pytest.raises(UnknownRecipient):
             await asked.find(b"y@example.org")
