@@ -25,13 +25,6 @@ class BadSender(BadAddress):
     smtp = b"501 5.1.7"
 
 
-class NeedsUTF8(Refusal):
-    """An address that is not ASCII, in a transaction without SMTPUTF8 (RFC 6531 section 3.5)."""
-
-    smtp = b"553 5.6.7"
-    text = b"the address needs SMTPUTF8"
-
-
 class BadParameter(Refusal):
     """A parameter of MAIL or RCPT that is unknown, or a value that it cannot have here (RFC 5321 section 4.1.1.11)."""
 

@@ -12,7 +12,7 @@ from mailserver.protocol.effects import StartTLS
 from mailserver.protocol.lmtp import Session
 from mailserver.protocol.lmtp_data import Chunk
 from mailserver.protocol.lmtp_effects import Effect, Recipient
-from mailserver.protocol.lmtp_paths import check_letters, forward_path, original_address, parameters, reverse_path
+from mailserver.protocol.lmtp_paths import forward_path, original_address, parameters, reverse_path
 from mailserver.protocol.lmtp_state import State, Transaction
 from mailserver.protocol.xclient import ATTRIBUTES, told
 from mailserver.smtp_errors import (
@@ -172,16 +172,14 @@ def _size(session: Session) -> bytes:
 @command(b"MAIL", READY, verbatim=True, capability=_size)
 def mail(session: Session, args: Sequence[bytes]) -> None:
     """RFC 5321 section 4.1.1.2, with SIZE (RFC 1870), BODY (RFC 6152) and SMTPUTF8 (RFC 6531)."""
-    text = _behind(b"FROM:", args[0], texts.NO_FROM)
     try:
-        path, rest = reverse_path(text)
-        given = parameters(rest, (b"SIZE", b"BODY", b"SMTPUTF8"))
-        transaction = Transaction(path, utf8=b"SMTPUTF8" in given)
-        check_letters(path, utf8=transaction.utf8)
+        path, rest = reverse_path(_behind(b"FROM:", args[0], texts.NO_FROM))
     except BadAddress:
         raise BadSender from None
+    given = parameters(rest, (b"SIZE", b"BODY", b"SMTPUTF8"))
     if given.get(b"SMTPUTF8") is not None:
         raise BadSyntax(texts.NO_VALUE)
+    transaction = Transaction(path, utf8=b"SMTPUTF8" in given)
     if b"SIZE" in given:
         transaction.size = _octets(given[b"SIZE"])
         if transaction.size > session.policy.max_octets:
@@ -213,7 +211,6 @@ def rcpt(session: Session, args: Sequence[bytes]) -> Effect:
     path, rest = forward_path(_behind(b"TO:", args[0], texts.NO_TO))
     given = parameters(rest, (b"ORCPT",))
     transaction = session.mail
-    check_letters(path, utf8=transaction.utf8)
     original = original_address(given[b"ORCPT"]) if b"ORCPT" in given else b""
     if transaction.recipients >= session.policy.max_recipients:
         raise TooManyRecipients

@@ -1,7 +1,8 @@
 """Paths and parameters of MAIL and RCPT (RFC 5321 section 4.1.2, RFC 6531 section 3.3).
 
 What names somebody is read as widely as mail servers do: a local part may have dots in any place (senders at some Japanese
-providers have), a label of a domain an underscore. A path that could be read in two ways is refused.
+providers have), a label of a domain an underscore. It may be UTF-8 also where MAIL has not asked for SMTPUTF8: Exim's transport for Unix sockets
+never asks, and nothing is passed on from here to where it would matter. A path that could be read in two ways is refused.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Final
 
 from mailserver.protocol.lmtp_texts import BAD_ORIGINAL, TWICE
 from mailserver.protocol.lmtp_wire import from_xtext, has_controls
-from mailserver.smtp_errors import BadAddress, BadParameter, BadSyntax, NeedsUTF8
+from mailserver.smtp_errors import BadAddress, BadParameter, BadSyntax
 
 PATH_LIMIT: Final = 512
 """Octets of a path: twice what RFC 5321 section 4.5.3.1.3 asks for, because VERP and SRS put whole addresses into local parts. Local
@@ -65,24 +66,16 @@ def forward_path(text: bytes) -> tuple[bytes, bytes]:
     path = local if domain is None else b"%b@%b" % (local, domain)
     if len(path) > PATH_LIMIT or (domain is not None and len(domain) > DOMAIN_LIMIT):
         raise BadAddress
+    try:
+        path.decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadAddress from None
     return path, text[found.end() :]
 
 
 def _unquoted(quoted: bytes) -> bytes:
     local = _QUOTED_PAIR.sub(rb"\1", quoted)
     return local if _DOT_STRING.fullmatch(local) else b'"%b"' % _TO_QUOTE.sub(rb"\\\1", local)
-
-
-def check_letters(path: bytes, *, utf8: bool) -> None:
-    """Errors: NeedsUTF8 for a path that is not ASCII, where `utf8` is not agreed upon; BadAddress where it is no UTF-8."""
-    if path.isascii():
-        return
-    if not utf8:
-        raise NeedsUTF8
-    try:
-        path.decode("utf-8")
-    except UnicodeDecodeError:
-        raise BadAddress from None
 
 
 def parameters(text: bytes, known: Sequence[bytes]) -> Mapping[bytes, bytes | None]:
