@@ -45,6 +45,10 @@ def _has_a_bare_cr(wire: bytes) -> bool:
     return bool(re.search(rb"\r(?!\n)", wire))
 
 
+def _has_a_field_with_a_dot(wire: bytes) -> bool:
+    return b"\r\n." in wire.partition(b"\r\n\r\n")[0]
+
+
 def _has_a_long_line(wire: bytes) -> bool:
     return max(map(len, wire.split(b"\r\n"))) > 8000
 
@@ -55,6 +59,7 @@ GAPS: Final[Mapping[str, tuple[Gap, ...]]] = {
     "mpop": (),
     "fetchmail": (
         Gap("drops a CR that ends no line", _has_a_bare_cr),
+        Gap("keeps both dots of a field that begins with one, unless it is the first", _has_a_field_with_a_dot),
         Gap("writes headers of its own where others are missing or broken", _has_other_lines_than_headers),
         Gap("spoils a line of more than 8 KB", _has_a_long_line),
         Gap("ends a header that nothing follows with a blank line", _has_no_blank_line),

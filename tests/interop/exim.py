@@ -22,18 +22,22 @@ SECONDS: Final = 60
 MAIN: Final = """
 spool_directory = {folder}/spool
 log_file_path = {folder}/log/%s
+exim_path = {program}
 primary_hostname = mx.example.org
 keep_environment = LD_LIBRARY_PATH : LD_PRELOAD : ^NSS_WRAPPER_
 # The program has no right to become root: it works as Debian-exim throughout.
 deliver_drop_privilege = true
 tls_advertise_hosts =
 smtputf8_advertise_hosts = *
-message_size_limit = 50M
 smtp_accept_queue_per_connection = 0
-acl_smtp_rcpt = accept
+acl_smtp_rcpt = rcpt
 acl_smtp_data = accept
 log_selector = +received_recipients +smtp_confirmation
 {main}
+begin acl
+rcpt:
+{rcpt}
+  accept
 begin routers
 {routers}
 begin transports
@@ -53,6 +57,8 @@ class Exim:
         self.folder.chmod(0o755)
         self.log = Log(self.folder / "log/main")
         self.environment = environment(self.folder)
+        self.mark = 0
+        """Where the log was when the configuration was changed."""
         self._config = self.folder / "exim4.conf"
         for name in ("spool", "log"):
             (self.folder / name).mkdir()
@@ -64,9 +70,12 @@ class Exim:
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self.folder)
 
-    def configure(self, main: str, routers: str, transports: str) -> None:
-        """Write the configuration; Exim reads it for each message."""
-        text = MAIN.format(folder=self.folder, main=main, routers=routers, transports=transports)
+    def configure(self, main: str, routers: str, transports: str, rcpt: str = "") -> None:
+        """Write the configuration, with these conditions for a recipient; Exim reads it for each message."""
+        text = MAIN.format(
+            folder=self.folder, program=self.program, main=main, routers=routers, transports=transports, rcpt=rcpt
+        )
+        self.mark = len(self.log.text())
         self._config.write_text(text)
 
     def run(self, *arguments: str, stdin: bytes = b"", status: int = 0) -> str:

@@ -16,18 +16,23 @@ import smtplib
 import socket
 import subprocess
 import tempfile
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final, Self
 
 from tests.interop.unpacked import FOLDER, GROUPS, USERS, Log, environment, unpacked
 from tests.waiting import eventually
 
-SECONDS: Final = 60
+SECONDS: Final = 30
 
 OWNED: Final = (
     *("active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming", "private", "saved", "trace"),
 )
 """Folders of the queue that only Postfix enters."""
+
+CONFINED: Final = ("hosts", "nsswitch.conf", "resolv.conf", "services")
+"""What its programs read in the queue, outside of which they cannot see (chroot); Debian's start script copies it as well."""
 
 OURS: Final = f"""
 compatibility_level = 3.6
@@ -39,7 +44,7 @@ queue_directory = {{folder}}/queue
 data_directory = {{folder}}/data
 maillog_file = {{folder}}/log
 maillog_file_prefixes = {{folder}}
-import_environment = MAIL_CONFIG MAIL_LOGTAG LD_PRELOAD LD_LIBRARY_PATH NSS_WRAPPER_PASSWD NSS_WRAPPER_GROUP {{imported}}
+import_environment = MAIL_CONFIG MAIL_LOGTAG LD_PRELOAD LD_LIBRARY_PATH NSS_WRAPPER_PASSWD NSS_WRAPPER_GROUP
 myhostname = mx.example.org
 mydestination =
 alias_maps =
@@ -53,6 +58,7 @@ smtpd_authorized_xclient_hosts = 127.0.0.1
 minimal_backoff_time = 1s
 maximal_backoff_time = 1s
 queue_run_delay = 1s
+address_verify_poll_delay = 1s
 """
 """What an instance in a folder needs; the settings of the test's own follow."""
 
@@ -61,7 +67,7 @@ class UnixSMTP(smtplib.SMTP):
     """SMTP over a Unix socket, so that no port is needed."""
 
     def _get_socket(self, host, port, timeout):
-        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock = socket.socket(socket.AF_UNIX)  # which `close` closes
         self.sock.settimeout(timeout)
         self.sock.connect(host)
         return self.sock
@@ -70,13 +76,16 @@ class UnixSMTP(smtplib.SMTP):
 class Postfix:
     """One instance, and its end."""
 
-    def __init__(self) -> None:
+    def __init__(self, users: Sequence[str] = ()) -> None:
+        """`users`: those of the machine, beside Postfix's own."""
         self.master = unpacked("usr/lib/postfix/sbin/master", "postfix")
         self.folder = Path(tempfile.mkdtemp(prefix="mailserver-postfix-", dir="/tmp"))  # a socket's path must be short
         self.folder.chmod(0o755)
         self.log = Log(self.folder / "log")
         self.queue = self.folder / "queue"
-        self.environment = {**environment(self.folder), "MAIL_CONFIG": str(self.folder / "etc")}
+        self._smtp = str(self.queue / "public/smtp")
+        self.environment = {**environment(self.folder, users), "MAIL_CONFIG": str(self.folder / "etc")}
+        self._configured = "", ""
         self._process: subprocess.Popen[bytes] | None = None
         for name in ("etc", "queue", "data"):
             (self.folder / name).mkdir()
@@ -86,6 +95,10 @@ class Postfix:
         self._folder("pid", 0o755, owner=0)
         self._folder("public", 0o710, group=GROUPS["postdrop"])
         self._folder("maildrop", 0o730, group=GROUPS["postdrop"])
+        (self.queue / "etc").mkdir()
+        for name in CONFINED:
+            if (path := Path("/etc") / name).exists():
+                shutil.copy(path, self.queue / "etc")
 
     def _folder(self, name: str, mode: int, *, owner: int = USERS["postfix"], group: int = -1) -> None:
         path = self.queue / name
@@ -104,15 +117,20 @@ class Postfix:
 
     def configure(self, main: str, master: str = "") -> None:
         """Write main.cf and master.cf, which is Debian's with these lines, and no port."""
+        self._configured = main, master
         services = (FOLDER / "usr/share/postfix/master.cf.dist").read_text()
         services = re.sub(r"(?m)^smtp +inet  n", "smtp unix n", services, count=1)
         services = re.sub(r"(?m)^(smtp +unix +- .*)$", r"relayed\1", services, count=1)
-        ours = OURS.format(folder=self.folder, imported=" ".join(self.imported))
+        ours = OURS.format(folder=self.folder)
         (self.folder / "etc/main.cf").write_text(f"{ours}\n{main}\n")
         (self.folder / "etc/master.cf").write_text(f"{services}\n{master}\n")
 
-    imported: tuple[str, ...] = ()
-    """More of the environment that its programs see."""
+    def use(self, main: str, master: str = "") -> None:
+        """Run with this configuration, if need be after a restart: after a mere reload some processes have the old one for a while."""
+        if (main, master) != self._configured:
+            self.stop()
+            self.configure(main, master)
+            self.start()
 
     def start(self) -> None:
         """Start, and wait until it takes mail."""
@@ -131,12 +149,14 @@ class Postfix:
     def _serves(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, (self.folder / "master").read_text() + self.log.text()
-        try:
-            with self.connect() as client:
-                client.noop()
-        except (FileNotFoundError, ConnectionRefusedError):
-            return False
-        return True
+        with closing(UnixSMTP(timeout=SECONDS)) as client:
+            try:
+                client.connect(self._smtp)
+            except (FileNotFoundError, ConnectionRefusedError):
+                return False
+            except smtplib.SMTPServerDisconnected:
+                raise AssertionError(self.log.text()) from None
+            return True
 
     def stop(self) -> None:
         """SIGTERM to the master, which ends its children; wait for all."""
@@ -163,7 +183,7 @@ class Postfix:
     def connect(self) -> UnixSMTP:
         """A client's connection."""
         client = UnixSMTP(timeout=SECONDS)
-        client.connect(str(self.queue / "public/smtp"))
+        client.connect(self._smtp)
         return client
 
 

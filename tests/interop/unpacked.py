@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +24,14 @@ USERS: Final = {"Debian-exim": 65531, "postfix": 65532}
 
 GROUPS: Final = {**USERS, "postdrop": 65533}
 
+SECONDS: Final = 30
+
+LAST: Final = 4000
+"""Characters of a log that a failure shows."""
+
+FIRST: Final = 60000
+"""The number of a user of the machine."""
+
 
 def unpacked(path: str, package: str) -> Path:
     """Where a file of such a package is."""
@@ -33,11 +41,12 @@ def unpacked(path: str, package: str) -> Path:
     return found
 
 
-def environment(folder: Path) -> Mapping[str, str]:
-    """Where a program finds its libraries and its users."""
+def environment(folder: Path, users: Sequence[str] = ()) -> Mapping[str, str]:
+    """Where a program finds its libraries and its users, with more of these names."""
+    known = {**USERS, **{name: FIRST + number for number, name in enumerate(users)}}
     passwd, group = folder / "passwd", folder / "group"
     root = "root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"
-    passwd.write_text(root + "".join(f"{name}:x:{each}:{each}::/:/bin/false\n" for name, each in USERS.items()))
+    passwd.write_text(root + "".join(f"{name}:x:{each}:{each}::/:/bin/false\n" for name, each in known.items()))
     group.write_text("root:x:0:\nnogroup:x:65534:\n" + "".join(f"{name}:x:{each}:\n" for name, each in GROUPS.items()))
     return {
         "PATH": os.pathsep.join(str(FOLDER / each) for each in ("usr/sbin", "usr/bin")) + ":" + os.environ["PATH"],
@@ -67,5 +76,5 @@ class Log:
             found[:] = re.finditer(pattern, self.text(), re.MULTILINE)
             return bool(found)
 
-        eventually(met, lambda: f"{pattern!r} in\n{self.text()}")
+        eventually(met, lambda: f"{pattern!r} in\n{self.text()[-LAST:]}", SECONDS)
         return found[-1]
