@@ -130,7 +130,7 @@ class Transaction:
         except (Refusal, StoreError) as error:
             log.emit(
                 LogLevel.info if isinstance(error, Refusal) else LogLevel.warn,
-                "mail from {sender} for {recipient} is refused: {reason}",
+                "mail from <{sender}> for <{recipient}> is refused: {reason}",
                 event="delivery.refused",
                 session=self._sender.session,
                 sender=_shown(self._sender.path),
@@ -171,7 +171,7 @@ class Transaction:
 
     def _left_out(self, user: str, address: bytes) -> None:
         log.warn(
-            "{user} does not get the mail from {sender} for {recipient}, which others get: the maildrop is full by its quota",
+            "{user} does not get the mail from <{sender}> for <{recipient}>, which others get: the maildrop is full by its quota",
             event="delivery.left_out",
             session=self._sender.session,
             user=user,
@@ -237,7 +237,7 @@ class Transaction:
 
     def _log(self, accepted: _Accepted, keys: Sequence[Key]) -> None:
         log.info(
-            "mail from {sender} for {recipient}, {octets} octets, is in the maildrop of {users}",
+            "mail from <{sender}> for <{recipient}>, {octets} octets, is in the maildrop of {users}",
             event="delivery.stored",
             session=self._sender.session,
             sender=_shown(self._sender.path),
@@ -249,7 +249,7 @@ class Transaction:
 
     def _log_failure(self, accepted: _Accepted, user: str, error: Exception) -> None:
         log.warn(
-            "mail from {sender} for {recipient}, {octets} octets, could not be stored for {user}: {reason}",
+            "mail from <{sender}> for <{recipient}>, {octets} octets, could not be stored for {user}: {reason}",
             event="delivery.failed",
             session=self._sender.session,
             sender=_shown(self._sender.path),
