@@ -163,6 +163,7 @@ class Transaction:
                 if len(reached) > 1:
                     self._left_out(user.name, address)
                 continue
+            self._room.warnings.seen(bounded, before)
             naming = self._room.naming
             copies.append(copy_for(bounded, found=found, given=given, original=original, before=before, names=naming))
         if not copies:

@@ -81,13 +81,16 @@ class Warnings:
             self._programs.stop()
         return DeferredList(list(self._running)).addCallback(lambda _: None)
 
+    def seen(self, user: User, usage: Usage | None) -> None:
+        """Learn the usage of a moment: a maildrop below the line can cross it again."""
+        if usage is not None and user.quota is not None and percent(user.quota, usage) < self._percent:
+            self._told.pop(user.name, None)
+
     def consider(self, user: User, before: Usage | None, octets: int) -> None:
         """Warn, soon, if a delivery of so many octets took the maildrop over the line. `before` is its usage before that."""
         if not self._percent or user.quota is None or before is None:
             return
         was = percent(user.quota, before)
-        if was < self._percent:
-            self._told.pop(user.name, None)
         guess = percent(user.quota, Usage(before.messages + 1, before.octets + octets))
         if was >= self._percent or 2 * guess < self._percent:
             return  # far below the line, no other deliveries of the same moment reach it

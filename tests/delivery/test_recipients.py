@@ -39,6 +39,9 @@ class RecipientCase(TestCase):
         file.write_text(aliases)
         return str(file)
 
+    def changed(self, asked: Recipients, aliases: str) -> None:
+        Path(asked.aliases.path).write_text(aliases)
+
     async def found(self, asked: Recipients, *addresses: bytes) -> list[str]:
         """For each address the names of its users, with spaces."""
         return [" ".join(reached.user.name for reached in await asked.find(address)) for address in addresses]
@@ -173,6 +176,15 @@ class AliasTests(RecipientCase):
         assert event["event"] == "delivery.aliases.target"
         assert formatEvent(event).partition(":")[2].startswith("1: nobody here is alice@elsewhere.example")
 
+    async def test_it_is_told_again_when_the_file_was_read_again(self) -> None:
+        asked = await self.asked("all: x@elsewhere.example, bob\n")
+        with capturedLogs() as events:
+            await asked.find(b"all")
+            self.changed(asked, "all: x@elsewhere.example, bob\nothers: carol\n")
+            await asked.find(b"all")
+            await asked.find(b"all")
+        assert [each["line"] for each in events] == [1, 1]
+
     async def test_an_alias_of_nobody_is_unknown_though_a_user_has_its_name(self) -> None:
         asked = await self.asked("bob: |program\ncarol: x@elsewhere.example\n")
         for address in (b"bob", b"carol"):
@@ -251,6 +263,24 @@ class CatchAllTests(RecipientCase):
         asked = await self.asked(users=users, catch_all={"example.org": "alice"})
         with pytest.raises(TemporaryFailure):
             await asked.find(b"bob@example.org")
+
+    async def test_postmaster_without_a_domain_is_caught_in_the_default_one(self) -> None:
+        asked = await self.asked(
+            users=People(["alice"]), naming=Names(default_domain="example.net"), catch_all={"example.net": "bob"}
+        )
+        with pytest.raises(TemporaryFailure):  # bob@example.net is nobody
+            await asked.find(b"postmaster")
+        users = People(["alice@example.net"])
+        asked = await self.asked(
+            users=users, naming=Names(default_domain="example.net"), catch_all={"example.net": "alice"}
+        )
+        assert await self.found(asked, b"postmaster") == ["alice@example.net"]
+
+    async def test_a_catch_all_can_be_an_alias_with_a_target_of_nobody(self) -> None:
+        asked = await self.asked("box: alice, gone@example.org\n", catch_all={"example.org": "box"})
+        with capturedLogs() as events:
+            assert await self.found(asked, b"x@example.org") == ["alice"]
+        assert [(each["event"], each["target"]) for each in events] == [("delivery.aliases.target", "gone@example.org")]
 
     async def test_a_catch_all_of_nobody_keeps_the_mail_waiting_and_tells_the_operator(self) -> None:
         asked = await self.asked(catch_all={"example.org": "nobody@example.org"})

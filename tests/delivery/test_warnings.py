@@ -73,9 +73,11 @@ class MessageTests(WarningCase):
             both = [made.begin(SENDER), made.begin(SENDER)]
             for delivery in both:
                 await delivery.recipient(b"alice")
-                delivery.write(b"x" * 45000)
-            for delivery in both:
-                assert list(await delivery.commit()) == [None]
+                delivery.write(b"x" * 46_000)
+            self.store.fill("alice", 50_000)  # by others, after the usage was asked for
+            assert list(await both[0].commit()) == [None]
+            self.store.kept.pop(0)
+            assert list(await both[1].commit()) == [None]
         assert len(self.warnings()) == 1
 
     async def test_one_that_was_over_the_line_when_the_server_began_crosses_nothing(self) -> None:
