@@ -15,9 +15,9 @@ from tests.waiting import eventually
 LOOPBACK = "tcp:0:interface=127.0.0.1"
 
 
-def taking_mail(site: Site, *sockets: Path, **settings: Any) -> Server:
-    """A server with these Unix sockets for mail, to which everybody may connect, and a port."""
-    listen = [*(f"unix:{socket}:mode=666" for socket in sockets), LOOPBACK]
+def taking_mail(site: Site, *sockets: Path | str, **settings: Any) -> Server:
+    """A server with these endpoints or Unix sockets for mail, to which everybody may connect, and a port."""
+    listen = [*(each if isinstance(each, str) else f"unix:{each}:mode=666" for each in sockets), LOOPBACK]
     return Server(site, **{**settings, "listen": {"pop3": [LOOPBACK], "pop3s": [LOOPBACK], "lmtp": listen}})
 
 

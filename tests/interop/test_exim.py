@@ -97,14 +97,18 @@ def test_the_fields_on_top_tell_the_way_that_a_message_came(account: Account, by
     )
 
 
-def test_an_address_may_be_utf_8(site: Site, by_tcp: Exim) -> None:
-    account = site.account("grüße@example.org")
-    with by_tcp.connect() as client:
+@pytest.mark.parametrize(("road", "keyword"), [("by_socket", b"LMTP"), ("by_tcp", b"UTF8LMTPS")])
+def test_an_address_may_be_utf_8(
+    site: Site, server: Server, road: str, keyword: bytes, request: pytest.FixtureRequest
+) -> None:
+    """By its socket Exim sends the address without SMTPUTF8."""
+    account = site.account(f"grüße-{road}@example.org")
+    with request.getfixturevalue(road).connect() as client:
         client.ehlo("client.example.net")
         client.sendmail("søren@example.com", [account.name], CORPUS["eight-bit"], ["SMTPUTF8", "BODY=8BITMIME"])
     told = arrival(the_message(account))
     assert told.return_path.decode() == "søren@example.com"
-    assert b" with UTF8LMTP" in told.received
+    assert b" with %b id " % keyword in told.received
 
 
 def test_a_message_of_20_mb_comes_whole(account: Account, by_tcp: Exim) -> None:

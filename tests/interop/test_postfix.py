@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tomllib
 from collections.abc import Iterator
 
 import pytest
@@ -50,8 +51,8 @@ def site() -> Iterator[Site]:
 @pytest.fixture(scope="module")
 def server(site: Site, instance: Postfix) -> Iterator[Server]:
     names = {"local_domains": ["mx.example.org"]}
-    socket = instance.queue / "private/mailserver-lmtp"
-    with taking_mail(site, socket, delivery={"max_octets": BIGGEST}, names=names) as server:
+    listen = tomllib.loads(block("/etc/mailserver/mailserver.toml", mailserver=instance.folder, postfix=instance.queue))
+    with taking_mail(site, *listen["listen"]["lmtp"], delivery={"max_octets": BIGGEST}, names=names) as server:
         yield server
 
 
@@ -162,6 +163,17 @@ def test_it_hands_over_to_another_machine_with_tls(account: Account, server: Ser
     assert b" with LMTPS id " in told.received
     assert b"TLSv1.3" in told.received
     instance.log.wait_for(r"Verified TLS connection established to localhost\[127\.0\.0\.1\]")
+
+
+def test_its_client_may_leave_its_confinement(account: Account, instance: Postfix) -> None:
+    instance.use(block(MAIN))
+    instance.stop()
+    for line in block("postconf, for a socket elsewhere", mailserver=instance.folder).splitlines():
+        instance.run(*line.split())
+    instance.start()
+    by_smtp(instance.connect(), account.name, USUAL)
+    assert below(the_message(account), POSTFIX) == CORPUS["usual-crlf"]
+    instance.log.wait_for(rf"to=<{account.name}>, relay=\S+{instance.folder}/lmtp\]")
 
 
 def test_users_of_the_machine_get_mail(site: Site, server: Server, instance: Postfix) -> None:
