@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from mailserver.names import folded
 
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f]")
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"(?:@(.+))?', re.DOTALL)
 _PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
 _SPECIAL: Final = re.compile(r'["\\]')
@@ -49,7 +50,7 @@ def read_address(octets: bytes) -> Address | None:
 
 def parse_address(text: str) -> Address | None:
     """The same of a text."""
-    if any(character < " " or character == "\x7f" for character in text):
+    if _CONTROL.search(text):
         return None
     if text.startswith('"'):
         quoted = _QUOTED.fullmatch(text)

@@ -71,6 +71,7 @@ class Aliases:
     def __init__(self, path: str = "", wall: Callable[[], float] = time.time) -> None:
         self._file = AliasFile(path, wall) if path else None
         self._pool: Pool | None = None
+        self._reactor: Any = None
 
     @property
     def path(self) -> str:
@@ -82,6 +83,7 @@ class Aliases:
         return execute(self._start, reactor)
 
     def _start(self, reactor: Any) -> None:
+        self._reactor = reactor
         if self._file is None or self._pool is not None:
             return
         self._file.load()
@@ -97,6 +99,15 @@ class Aliases:
         """End the thread."""
         pool, self._pool = self._pool, None
         return succeed(None) if pool is None else pool.stop()
+
+    def turn(self) -> Deferred[None]:
+        """Let others have a turn of the reactor: an alias of thousands is looked up in pieces."""
+        turn: Deferred[None] = Deferred()
+        if self._reactor is None:
+            turn.callback(None)
+        else:
+            self._reactor.callLater(0, turn.callback, None)
+        return turn
 
     def table(self) -> Deferred[AliasTable]:
         """The table of the file as it is now, or its last good state."""

@@ -24,7 +24,7 @@ from mailserver.delivery.addresses import read_address
 from mailserver.delivery.aliases import Aliases
 from mailserver.delivery.copies import Copy, Group, Groups, Key, copy_for, grouped
 from mailserver.delivery.quota import Quotas
-from mailserver.delivery.recipients import Reached, Recipients
+from mailserver.delivery.recipients import AT_A_TIME, Reached, Recipients
 from mailserver.delivery.trace import Beginning, trace_fields
 from mailserver.delivery.warnings import Warnings
 from mailserver.errors import PermanentFailure, Refusal, StoreError, TemporaryFailure
@@ -38,6 +38,9 @@ T = TypeVar("T")
 
 MAX_ID: Final = 250
 """Octets of a Message-ID that the log shows: others are no more use."""
+
+HEAD: Final = 16 * 1024
+"""Octets of a message's beginning in which its Message-ID is looked for: it stands near the top, and the log alone needs it."""
 
 _MESSAGE_ID: Final = re.compile(rb"(?:\A|\n)message-id:[ \t]*(?:\r?\n[ \t]+)?([^\r\n]{1,%d})" % MAX_ID, re.IGNORECASE)
 
@@ -148,7 +151,9 @@ class Transaction:
             raise BadAddress
         copies: list[Copy] = []
         full: list[Refusal] = []
-        for user, found in reached:
+        for number, (user, found) in enumerate(reached, 1):
+            if number % AT_A_TIME == 0:
+                await self._room.recipients.aliases.turn()
             bounded = self._room.quotas.bounded(user)
             known = self._copies.get((user.name, user.account))
             if known is not None:
@@ -187,7 +192,7 @@ class Transaction:
         if self._ended:
             return None
         if not self._octets:
-            found = _MESSAGE_ID.search(data)
+            found = _MESSAGE_ID.search(data, 0, HEAD)
             self._message_id = found[1].strip() if found else b""
         self._octets += len(data)
         octets = self._beginning.feed(data)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from typing import Final, NamedTuple
 
 from twisted.internet.defer import Deferred
@@ -31,6 +32,9 @@ from mailserver.smtp_errors import AliasLoop, UnknownRecipient
 MAX_TARGETS: Final = 10_000
 """Addresses that one address may stand for, through all aliases on the way. Each costs a question to the users' database, and a
 file that names more by a slip would keep it busy; lists of that size are a list server's work."""
+
+AT_A_TIME: Final = 50
+"""Addresses of an alias that are looked up in one turn of the reactor: a few milliseconds, where the database answers at once."""
 
 MAX_DEPTH: Final = 100
 """Aliases of aliases on one way. People write three; a thousand would be a program's slip."""
@@ -145,8 +149,12 @@ class _Search:
 
     async def run(self, address: Address) -> Sequence[Reached]:
         self._waiting.append(_Step(address))
-        while self._waiting:
+        for number in count(1):
             await self._take(self._waiting.popleft())
+            if not self._waiting:
+                break
+            if number % AT_A_TIME == 0:
+                await self._recipients.aliases.turn()
         if not self._found:
             raise AliasLoop if self._is_loop else UnknownRecipient
         return tuple(self._found.values())

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from twisted.internet import reactor
+from twisted.internet.task import deferLater
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
@@ -207,6 +208,16 @@ class AliasTests(RecipientCase):
         assert [(each["event"], each["log_level"]) for each in events] == [
             ("delivery.aliases.too_many", LogLevel.error)
         ]
+
+    async def test_an_alias_of_thousands_leaves_the_reactor_to_others_meanwhile(self) -> None:
+        names = [f"user{number}" for number in range(recipients.MAX_TARGETS)]
+        asked = await self.asked(f"all: {', '.join(names)}\n", users=People(names))
+        found, turns = asked.find(b"all"), 0
+        while not found.called:
+            turns += 1
+            await deferLater(reactor, 0, lambda: None)  # type: ignore[arg-type]
+        assert turns > 50
+        assert len(await found) == len(names)
 
     async def test_aliases_that_meet_again_and_again_are_gone_through_once(self) -> None:
         pairs = "".join(f"a{at}: b{at}, c{at}\nb{at}: a{at + 1}\nc{at}: a{at + 1}\n" for at in range(30))

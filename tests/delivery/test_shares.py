@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import capturedLogs
@@ -64,7 +64,7 @@ class Given:
 LOCALS = (DOT_STRINGS | QUOTED).map(str.encode)
 
 
-@thorough
+@settings(thorough, max_examples=200)
 @given(st.sampled_from(SITES), st.just(b"") | WIRE.map(canonical), LOCALS)
 def test_each_user_of_an_account_finds_the_own_mail_with_its_sender_and_recipient(
     naming: Names, path: bytes, local: bytes
