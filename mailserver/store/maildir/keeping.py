@@ -24,6 +24,9 @@ _DAY: Final = 86_400
 
 _MICROSECONDS: Final = 1_000_000
 
+_FIRST_MAIL: Final = 820_454_400 * _MICROSECONDS
+"""1996-01-01, when Maildirs began: an earlier time in a name is a number of another kind."""
+
 
 def undelete(root: bytes) -> int:
     """Bring back what the last session deleted whose deletions are kept; the number of messages. Errors: OSError.
@@ -74,7 +77,7 @@ def tidy(root: bytes, now: float, trash_days: int, days: int | None) -> None:
     if trash_days:
         for path, status in _trash(root):
             arrival = names.arrival(path.rpartition(b"/")[2])
-            came = status.st_mtime if arrival is None else arrival / _MICROSECONDS
+            came = status.st_mtime if arrival is None or arrival < _FIRST_MAIL else arrival / _MICROSECONDS
             stayed = now - max(status.st_ctime, status.st_mtime)  # a rename or a second name sets the ctime
             if stayed > trash_days * _DAY or (days and now - came > days * _DAY):
                 unlink_if_there(root + path)

@@ -168,6 +168,14 @@ def test_the_trash_is_tidied_by_the_time_of_the_move(maildrop: Path) -> None:
     assert lying(maildrop, places.TRASH) == []
 
 
+def test_a_number_in_a_name_is_no_age_in_the_trash(maildrop: Path) -> None:
+    old = f"{int(time.time()) - 9 * 86_400}.M1P1.h"
+    (maildrop / "new" / old).write_bytes(b"x")
+    delete(maildrop, "new/1.a", f"new/{old}", place=places.TRASH)
+    keeping.tidy(root(maildrop), time.time(), 30, 7)
+    assert lying(maildrop, places.TRASH) == ["1.a:2,"]
+
+
 def test_without_the_mode_the_trash_is_nobody_s_affair(maildrop: Path) -> None:
     delete(maildrop, "new/1.a", place=places.TRASH)
     keeping.tidy(root(maildrop), time.time() + 999 * 86_400, 0, 1)
