@@ -23,7 +23,7 @@ from mailserver.limits import Delivery
 from mailserver.net.connection import Connection
 from mailserver.net.core import Core
 from mailserver.net.failures import end_of, printable, translate
-from mailserver.net.lmtp_story import Envelope, tell_session, tell_tls_failure, tell_transaction
+from mailserver.net.lmtp_story import Envelope, tell_remark, tell_session, tell_tls_failure, tell_transaction
 from mailserver.net.tls_transport import start_tls
 from mailserver.protocol.effects import Close, StartTLS, Turn
 from mailserver.protocol.lmtp import Session
@@ -145,6 +145,8 @@ class LMTPServer(Connection):
         self.end(end_of(reason))
         if isinstance(reason.value, SSL.Error):
             tell_tls_failure(self.facts(), reason.value)
+        if self.session.remark is not None:
+            tell_remark(self.facts(), self.session.remark)
         super().connectionLost(reason)
 
     def leave(self) -> None:

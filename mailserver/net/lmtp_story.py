@@ -9,8 +9,9 @@ from typing import Any, Final
 from OpenSSL import SSL
 from twisted.logger import Logger
 
-from mailserver.errors import Refusal
+from mailserver.errors import Refusal, WrongProtocol
 from mailserver.net.failures import printable, tls_reason
+from mailserver.smtp_errors import NotTrusted, TextAsCommands
 
 SHOWN: Final = 5
 """Recipients without the message whom one line names; the others are counted, and each has a line where the cause is."""
@@ -104,6 +105,24 @@ def tell_session(  # noqa: PLR0913 - what the line says, each named
 def tell_tls_failure(facts: Mapping[str, Any], error: SSL.Error) -> None:
     """Log a failed handshake."""
     log.info("TLS with {peer!r} failed: {reason}", event="lmtp.tls_failed", reason=tls_reason(error), **facts)
+
+
+def tell_remark(facts: Mapping[str, Any], remark: Refusal) -> None:
+    """Log what an operator can mend, or should hear of, in what a client did."""
+    log.info(
+        "{peer!r} heard from {listener}: {reason}{hint}",
+        event="lmtp.remark",
+        reason=remark.said.decode("ascii"),
+        hint=next((hint for kind, hint in _HINTS.items() if isinstance(remark, kind)), ""),
+        **facts,
+    )
+
+
+_HINTS: Final[Mapping[type[Refusal], str]] = {
+    WrongProtocol: ": it spoke TLS or HTTP, and TLS begins by STARTTLS here",
+    NotTrusted: ": it used XCLIENT, and its network is not in delivery.xclients",
+    TextAsCommands: ": it sent a message where DATA was refused, which may be somebody's attempt to smuggle commands in",
+}
 
 
 def tell_turned_away(*, listener: str, peer: str, reason: str, others: int, remarks: str) -> None:

@@ -567,6 +567,25 @@ def test_a_question_for_an_address_leaves_the_session_s_line_alone(events: Any) 
     )
 
 
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        (b"\x16\x03\x01\x00\xc8\r\n", "STARTTLS"),
+        (b"GET / HTTP/1.1\r\n", "HTTP"),
+        (HELLO + b"XCLIENT ADDR=198.51.100.9\r\n", "delivery.xclients"),
+        (HELLO + b"Subject: hello\r\n", "smuggle"),
+        (HELLO + b"FOO\r\n", ""),
+    ],
+)
+def test_what_an_operator_can_mend_is_told(events: Any, said: bytes, hint: str) -> None:
+    talk = Delivering(make_lmtp(), PEER, hello=False)
+    talk.say(said)
+    talk.lose()
+    remarks = named(events, "lmtp.remark")
+    assert len(remarks) == bool(hint)
+    assert all(hint in told(event) and told(event).startswith("'192.0.2.7' heard from lmtp: ") for event in remarks)
+
+
 # Who it is.
 
 
