@@ -154,6 +154,20 @@ class LMTPSockets(SocketCase):
         assert hosts[0][0].lower().removeprefix("ipv6:") == "2001:db8::7"
         assert hosts[1] == ("127.0.0.1", b"client.example.org")
 
+    async def test_a_proxy_before_the_port_names_the_sender(self) -> None:
+        factory = self.factory()
+        port = self.listen(factory.behind(proxies=[ip_network("127.0.0.0/8")]), factory)
+
+        def words() -> bytes:
+            with socket.create_connection(("127.0.0.1", port), 30) as client:
+                client.sendall(
+                    b"PROXY TCP4 192.0.2.7 192.0.2.1 1234 24\r\nLHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<alice>\r\nQUIT\r\n"
+                )
+                return b"".join(iter(lambda: client.recv(4096), b""))
+
+        assert (await self.talk(words)).endswith(b"\r\n250 2.1.5 recipient ok\r\n221 2.0.0 signing off\r\n")
+        assert self.deliveries.begun[0].sender.peer == "192.0.2.7"
+
     async def test_a_sender_that_is_faster_than_the_disk_waits_in_its_own_memory(self) -> None:
         """The kernel's buffers and ours hold some octets; the sender, who has 20 MB, is held up by the rest."""
         behind: Deferred[None] = Deferred()
