@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, cast
 
@@ -47,10 +47,10 @@ class Retention:
 
     It is removed for good, whatever the store keeps of what users delete: it went by the site's rule, which may be a duty, and
     nobody has deleted it by mistake. A user who may delete nothing loses it as well; days of their own protect an archive.
-    With `tidies` a user's first login of a day also tidies, for users whom no sweep finds.
+    While `tidies` answers yes, a user's first login of a day also tidies, for users whom no sweep finds.
     """
 
-    def __init__(self, store: IStore, expiry: Expiry, *, tidies: bool = False) -> None:
+    def __init__(self, store: IStore, expiry: Expiry, *, tidies: Callable[[], bool] = lambda: False) -> None:
         self._store = store
         self._expiry = expiry
         self._tidies = tidies
@@ -78,7 +78,7 @@ class Retention:
         """As the store; old mail is removed first."""
         if user.expire_days is not None:
             self._expiry.check(user)
-        now = self._expiry.clock.now() if self._tidies else None
+        now = self._expiry.clock.now() if self._tidies() else None
         if now is not None and self._is_due(user, now):
             return Deferred.fromCoroutine(self._tidied_and_opened(user, owner, now))
         return self._opened(user, owner)

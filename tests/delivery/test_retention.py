@@ -68,7 +68,7 @@ class RetentionContract(DepositContract, TestCase):
         self.store: Any = self.over(self.inner)
 
     def over(self, store: IStore) -> Any:
-        return Retention(store, Expiry(3650, EvenClock(time.time, time.monotonic)), tidies=True)
+        return Retention(store, Expiry(3650, EvenClock(time.time, time.monotonic)), tidies=lambda: True)
 
     def make_deleting(self, setting: str) -> Any:
         self.inner = MemoryStore(deleting=read_deleting(setting))
@@ -220,7 +220,7 @@ def test_another_session_that_comes_between_keeps_the_maildrop() -> None:
 
 def test_users_whom_no_sweep_finds_are_tidied_at_the_first_login_of_a_day() -> None:
     site = Site(5, 1, delete="keep 7 days")
-    store = Retention(site.inner, site.expiry, tidies=True)
+    store = Retention(site.inner, site.expiry, tidies=lambda: True)
     tidied: list[float] = []
     real = site.inner.tidy
     with patch.object(site.inner, "tidy", lambda user, now, days: tidied.append(now) or real(user, now, days)):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
+from zope.interface import alsoProvides
 
 from mailserver.auth import PasswordFile, Users
 from mailserver.config.problems import Problems
@@ -17,7 +18,7 @@ from mailserver.config.settings import Retention as Rules
 from mailserver.delivery.retention import Retention
 from mailserver.delivery.sweep import Sweep
 from mailserver.errors import ConfigError
-from mailserver.interfaces import IUsers, User
+from mailserver.interfaces import IUserList, IUsers, User
 from mailserver.service.retention import make_expiry, make_sweep, with_retention
 from mailserver.service.server import Server
 from mailserver.service.stores import make_store
@@ -43,7 +44,6 @@ def test_who_has_nothing_to_sweep_does_not_sweep(rules: Rules, delete: str, swee
     listed = Users([PasswordFile("/nowhere"), Unlisted()])
     sweep = make_sweep(rules, delete, listed, MemoryStore(), make_expiry(rules))
     assert isinstance(sweep, Sweep) is sweeps
-    assert make_sweep(rules, delete, Users([Unlisted()]), MemoryStore(), make_expiry(rules)) is None
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,16 @@ def test_who_has_nothing_to_sweep_does_not_sweep(rules: Rules, delete: str, swee
 def test_logins_tidy_only_where_a_sweep_does_not(delete: str, checkers: list[object], tidies: bool) -> None:
     store = with_retention(MemoryStore(), make_expiry(Rules()), checkers, read_deleting(delete))
     assert isinstance(store, Retention)
-    assert store._tidies is tidies
+    assert store._tidies() is tidies
+
+
+def test_a_database_may_come_to_list_its_users() -> None:
+    late = Unlisted()
+    store = with_retention(MemoryStore(), make_expiry(Rules()), [late], read_deleting("trash"))
+    assert isinstance(store, Retention)
+    assert store._tidies()
+    alsoProvides(late, IUserList)
+    assert not store._tidies()
 
 
 class ServerTests(TestCase):
