@@ -240,3 +240,17 @@ def test_a_server_that_ends_the_data_early_and_says_why_is_heard():
     with Early() as server:
         verdict = handed(server, text=[TEXT, *[b"x" * 65536] * 100])
     assert verdict.status in (os.EX_DATAERR, os.EX_TEMPFAIL)  # a reset may overtake the words
+
+
+@pytest.mark.parametrize("piece", [b"220-more\r\n", b"220 no end "])
+def test_a_reply_without_an_end_is_not_read_for_ever(piece):
+    class Endless(LMTPServer):
+        def serve(self, rfile, wfile):
+            try:
+                while not self.silent.is_set():
+                    wfile.write(piece * 1000)
+            except ConnectionError:
+                return
+
+    with Endless() as server:
+        assert "does not speak LMTP" in handed(server, seconds=5).line
