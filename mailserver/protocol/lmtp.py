@@ -284,10 +284,10 @@ class Session:
             if line is None:
                 return False
             self._work += COMMAND_OCTETS + len(line)  # a path costs by its length: 35 us for 2000 octets
-            if has_controls(line):
-                raise BadSyntax(texts.CONTROLS)
             if b":" in line.partition(b" ")[0]:
                 raise TextAsCommands
+            if has_controls(line):
+                raise BadSyntax(texts.CONTROLS)
             self._pending = self._commands.run(self, self._verbs, line)
             self._bad_commands = 0
         except LineTooLong:
