@@ -107,6 +107,7 @@ def test_fifty_recipients_get_a_message_in_one_transaction(site: Site, server: S
     bodies = {the_message(account) for account in accounts}
     ids = {re.search(rb" id (\S+)", arrival(body).received)[1] for body in bodies}
     assert len(ids) == 1, "one transaction has one name"
+    assert len({account.files()[0].stat().st_ino for account in accounts}) == 1, "one write for all"
     assert {below(body, POSTFIX) for body in bodies} == {CORPUS["usual-crlf"]}
 
 
