@@ -34,8 +34,16 @@ class Died(Exception):
 class Doom:
     """The death of process `pid`, after so many octets or replies read, or QUITs or messages sent, by all clients together."""
 
-    def __init__(self, pid: int, random: Random, tally: Counter[str], moments: Mapping[str, int] = MOMENTS) -> None:
+    def __init__(
+        self,
+        pid: int,
+        random: Random,
+        tally: Counter[str],
+        moments: Mapping[str, int] = MOMENTS,
+        by: signal.Signals = signal.SIGKILL,
+    ) -> None:
         self.struck = False
+        self.by = by
         self._pid = pid
         self._tally = tally
         self._counted = random.choice(list(moments))
@@ -79,8 +87,8 @@ class Doom:
         with self._lock:
             if not self.struck:
                 self.struck = True
-                os.kill(self._pid, signal.SIGKILL)
-                self._tally[f"kills by {self._counted}"] += 1
+                os.kill(self._pid, self.by)
+                self._tally[f"{self.by.name}s by {self._counted}"] += 1
 
 
 def arrived(drop: Drop) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from random import Random
 
+from mailserver.store.maildir import keeping
 from tests.corpus import canonical
 from tests.crash.model import ENOUGH, Drop
 from tests.crash.receiving import TRACE
@@ -38,7 +40,8 @@ class Fed(Drop):
     def __init__(self, account: Account, tally: Counter[str]) -> None:
         super().__init__(account, tally)
         self._letters: dict[bytes, Letter] = {}
-        self._gone: set[bytes] = set()
+        self._gone: dict[bytes, bytes] = {}
+        self._back: dict[bytes, bytes] = {}
 
     # Those who deliver.
 
@@ -77,7 +80,7 @@ class Fed(Drop):
 
     def strangers(self, uidls: Sequence[bytes]) -> list[int]:
         with self._lock:
-            back = self._gone.intersection(uidls)
+            back = self._gone.keys() & uidls
             assert not back, f"came back: {back}"
             return [number for number, uidl in enumerate(uidls, 1) if uidl not in self.alive]
 
@@ -86,7 +89,13 @@ class Fed(Drop):
         with self._lock:
             known = [uidl for uidl in uidls if uidl in self.alive]
             assert known == [uidl for uidl in self.alive if uidl in set(known)], "the order changed"
-            for uidl, wire in (met or {}).items():
+            met = dict(met or {})
+            assert self._back.keys() <= met.keys(), f"not brought back: {self._back.keys() - met.keys()}"
+            for uidl, wire in self._back.items():
+                assert met.pop(uidl) == wire, "another message came back by this unique-id"
+            self.alive |= self._back
+            self._back.clear()
+            for uidl, wire in met.items():
                 self._meet(uidl, wire)
             missing = [uidl for uidl in self.alive if uidl not in set(uidls)]
             self.alive = {uidl: self.alive[uidl] for uidl in (*uidls, *missing)}
@@ -103,6 +112,24 @@ class Fed(Drop):
             assert sum(row[0] for row in rows) >= sum(map(len, truth)), rows
             assert sum(row[1] for row in rows) >= len(truth), rows
             self._tally["counts compared"] += 1
+
+    def keeps(self, place: str) -> None:
+        """All that was deleted lies in `place` of the Maildir, a pattern."""
+        lost = self._gone.keys() - self._lying(place)
+        assert not lost, f"deleted and not kept: {lost}"
+        self._tally["messages kept"] += len(self._gone)
+
+    def undelete(self) -> None:
+        """Bring back what the last session has deleted. Nobody may have one now."""
+        before = self._lying("new/*") | self._lying("cur/*")
+        count = keeping.undelete(os.fsencode(self.account.maildir) + b"/")
+        back = (self._lying("new/*") | self._lying("cur/*")) - before
+        assert len(back) == count
+        self._back |= {uidl: self._gone.pop(uidl) for uidl in back}
+        self._tally["messages undeleted"] += count
+
+    def _lying(self, place: str) -> set[bytes]:
+        return {re.split("[,:]", path.name)[0].encode() for path in self.account.maildir.glob(place)}
 
     def settle(self) -> None:
         """No attempt is under way any more: those without an answer have made a copy by now, or never will."""
@@ -127,8 +154,8 @@ class Fed(Drop):
         self.alive[uidl] = wire
 
     def _forget(self, uidls: AbstractSet[bytes]) -> None:
+        self._gone |= {uidl: self.alive[uidl] for uidl in uidls if uidl in self.alive}
         super()._forget(uidls)
-        self._gone |= uidls
 
 
 def token(message: bytes) -> bytes:

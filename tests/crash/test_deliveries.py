@@ -1,4 +1,4 @@
-"""SIGKILL at random moments while the server receives, serves and deletes: what was answered 250 is there once, or was deleted.
+"""The server ends at random moments while it receives, serves and deletes: what was answered 250 is there once, or was deleted.
 
 ``CRASH_RUNS`` and ``CRASH_SEED`` are those of `test_kills`.
 """
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -25,10 +26,16 @@ from tests.servers import Server, Site
 KILLS = 10
 """In a life: the next server finds what all the kills before have left."""
 
+ENDS = (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)
+"""A stop in an orderly way is one more way not to lose mail in."""
+
+PLACES = {"expunge": "", "keep 7 days": "mailserver-kept/*/*", "trash": ".Trash/cur/*"}
+"""For each way to delete, where the messages are then."""
+
 DROPS, USERS, FEEDERS = 3, 3, 3
 
 RUNS = int(os.environ.get("CRASH_RUNS", "20"))
-SEED = int(os.environ.get("CRASH_SEED", "2033"))  # every second seed is one of two workers
+SEED = int(os.environ.get("CRASH_SEED", "2034"))  # every second seed is one of two workers
 
 
 @pytest.mark.parametrize("seed", range(SEED, SEED + -(-RUNS // KILLS)))
@@ -37,31 +44,39 @@ def test_no_kill_loses_mail_that_was_answered_or_leaves_half_of_another(
 ) -> None:
     random, tally = Random(seed), Counter[str]()
     workers = 1 + (seed % 2 == 0)
+    deleting = list(PLACES)[seed % 3]
+    settings = {**RECEIVING, "delivery": {"delete": deleting}}
     with Site() as site:
         extras = ["userdb_quota_message_count=1000", *[""] * (DROPS - 1)]
         drops = [Fed(site.account(f"user{at}", extra=extra), tally) for at, extra in enumerate(extras)]
         queue: list[Mail] = []
         for _ in range(KILLS // workers):
-            with running(site, workers, **RECEIVING) as server:
+            with running(site, workers, **settings) as server:
                 check(server, drops)
+                if deleting.startswith("keep"):
+                    random.choice(drops).undelete()
                 for _ in range(workers):  # the first may be a worker's; a server killed as a whole is not killed again
                     if server.process.poll() is None:
                         kill(server, drops, queue, random, tally)
-        with running(site, workers, **RECEIVING) as server:
+        with running(site, workers, **settings) as server:
             check(server, drops)
+        for drop in drops if PLACES[deleting] else ():
+            drop.keeps(PLACES[deleting])
     assert tally["answered deliveries"] > KILLS
     assert tally["answered QUITs"] > KILLS
+    assert deleting == "expunge" or tally["messages kept"] > KILLS
     if "CRASH_RUNS" in os.environ:
         with capsys.disabled():
             figures = ", ".join(f"{count} {what}" for what, count in sorted(tally.items()))
-            sys.stdout.write(f"\nseed {seed}, workers {workers}: {figures}\n")
+            sys.stdout.write(f"\nseed {seed}, workers {workers}, delete = {deleting}: {figures}\n")
 
 
 def kill(server: Server, drops: list[Fed], queue: list[Mail], random: Random, tally: Counter[str]) -> None:
     """Let the users and the feeders work until one process of the server is killed."""
     before = len(server.told("worker.ended"))
     victim = random.choice([server.pid, *workers_of(server)])
-    doom = Doom(victim, random, tally, DELIVERED)
+    by = random.choice(ENDS) if victim == server.pid else signal.SIGKILL
+    doom = Doom(victim, random, tally, DELIVERED, by)
     users: list[Any] = [User(drops, doom, Random(random.getrandbits(64)), tally) for _ in range(USERS)]
     feeders = [Feeder(drops, queue, doom, Random(random.getrandbits(64)), tally) for _ in range(FEEDERS)]
     with ThreadPoolExecutor(USERS + FEEDERS) as threads:
@@ -70,7 +85,7 @@ def kill(server: Server, drops: list[Fed], queue: list[Mail], random: Random, ta
     for each in working:
         each.result()
     if victim == server.pid:
-        server.kill()  # waits for its workers' end, too
+        server.kill() if by == signal.SIGKILL else server.stop()  # waits for its workers' end, too
     else:
         server.wait_for("worker.ended", before + 1)
         check(server, drops)
