@@ -17,8 +17,9 @@ from twisted.internet.defer import Deferred, maybeDeferred
 HEAD_OCTETS: Final = 64 * 1024
 """Octets at a message's beginning in which its envelope is searched: the headers above Received have a few hundred."""
 
-MAX_ADDRESS: Final = 320
-"""Octets of an address (RFC 5321 section 4.5.3.1); clients read the lines of *ENV into 512."""
+MAX_ADDRESS: Final = 490
+"""Octets of an address: more than RFC 5321 section 4.5.3.1 knows, since VERP and SRS put whole addresses into local parts; clients read the
+lines of *ENV into 512."""
 
 MAX_LOCAL_PART: Final = 240
 """Octets of a local part without a domain: with a domain of 255 octets it must fit the same lines."""
@@ -40,7 +41,7 @@ _DOMAIN: Final = rb"@(?:(?!\.)[^\x00-\x20\x7f<>(),;:\\\"@\[\]]+|\[[^\x00-\x20\x7
 _ADDRESS: Final = re.compile(rb"(?!\.)[^\x00-\x20\x7f<>(),;:\\\"@]+(?:%b)?" % _DOMAIN)
 """As clients can read it: no source route, one "@" at most."""
 
-_QUOTED: Final = re.compile(rb"\"(?:[^\x00-\x1f\x7f\"\\]|\\[ -~])+\"%b" % _DOMAIN)
+_QUOTED: Final = re.compile(rb"\"(?:[^\x00-\x1f\x7f\"\\]|\\[ -~])+\"(?:%b)?" % _DOMAIN)
 """A local part in quotes, which are its own: read where it is all that a header has, as our own deliveries write it."""
 
 _PAIR: Final = re.compile(r"\\(.)")
@@ -67,7 +68,7 @@ class Envelope:
         """Fill in what `*ENV` must name and is not known, from the login's name and the server's host name."""
         account = self.account or (login if _LINE.fullmatch(login) else b"-")
         recipient = self.recipients[0] if self.recipients else account
-        if b"@" not in recipient:
+        if not has_domain(recipient):
             domain = account.rpartition(b"@")[2] if b"@" in account else host
             recipient = b"%b@%b" % (recipient, domain)
         return replace(self, account=account, user=self.user or b"-", recipients=(recipient,))
@@ -134,10 +135,16 @@ def is_whole(head: bytes) -> bool:
     return len(head) >= HEAD_OCTETS or _WHOLE.search(head) is not None
 
 
+def has_domain(address: bytes) -> bool:
+    """Whether it is more than a local part, which may have an "@" in its quotes."""
+    return b"@" in address and not address.endswith(b'"')
+
+
 def local_part(address: bytes) -> str:
     """What stands before the "@", or all of it; without its quotes."""
     if address.startswith(b'"'):
-        return _PAIR.sub(r"\1", address.rpartition(b"@")[0][1:-1].decode("utf-8", "backslashreplace"))
+        quoted = address.rpartition(b"@")[0] if has_domain(address) else address
+        return _PAIR.sub(r"\1", quoted[1:-1].decode("utf-8", "backslashreplace"))
     return address.partition(b"@")[0].decode("utf-8", "backslashreplace")
 
 
@@ -182,8 +189,9 @@ def _bare(content: bytes) -> bytes:
 def _addresses(content: bytes) -> Iterator[bytes]:
     alone = content.strip(b" \t\r")
     alone = alone[1:-1] if alone.startswith(b"<") and alone.endswith(b">") else alone
-    if alone.startswith(b'"') and len(alone) <= MAX_ADDRESS and _QUOTED.fullmatch(alone):
-        yield alone
+    if alone.startswith(b'"') and _QUOTED.fullmatch(alone):
+        if len(alone) <= (MAX_ADDRESS if has_domain(alone) else MAX_LOCAL_PART):
+            yield alone
         return
     for each in _bare(content).split(b","):
         address = each.strip(b" \t\r")

@@ -11,9 +11,10 @@ _CONTROL: Final = re.compile("[\x00-\x1f\x7f]")
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"(?:@(.+))?', re.DOTALL)
 _PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
 _SPECIAL: Final = re.compile(r'["\\]')
-_DOT_STRING: Final = re.compile(
-    r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~\u0080-\U0010ffff]+(?:\.[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~\u0080-\U0010ffff]+)*"
+_PLAIN: Final = re.compile(
+    r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~\u0080-\U0010ffff][A-Za-z0-9!#$%&'*+\-/=?^_`{|}~\u0080-\U0010ffff.]*"
 )
+"""A local part that is read without quotes: dots may stand where RFC 5321 has none, as at some providers, but not first."""
 
 
 class Address(NamedTuple):
@@ -30,8 +31,8 @@ class Address(NamedTuple):
 
     @property
     def octets(self) -> bytes:
-        """As it stands in a path, with quotes where it needs them alone."""
-        local = self.local if _DOT_STRING.fullmatch(self.local) else f'"{_SPECIAL.sub(_escaped, self.local)}"'
+        """As it stands in a header, with quotes where it needs them alone."""
+        local = self.local if _PLAIN.fullmatch(self.local) else f'"{_SPECIAL.sub(_escaped, self.local)}"'
         return (f"{local}@{self.domain}" if self.domain else local).encode("utf-8")
 
 

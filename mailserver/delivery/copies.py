@@ -48,7 +48,7 @@ NOBODYS = (b"", b"")
 
 
 def copy_for(  # noqa: PLR0913 - what is known of it
-    user: User, *, found: Address, given: Address, original: bytes, before: Usage | None, names: Names
+    user: User, *, found: Address, given: bytes, original: bytes, before: Usage | None, names: Names
 ) -> Copy:
     """The copy of a user who was `found` by one address while the sender had `given` another, if an alias is between them.
 
@@ -57,15 +57,14 @@ def copy_for(  # noqa: PLR0913 - what is known of it
     """
     told = read_address(original)
     if user.account is None:
-        return Copy(user, given.octets, told.octets if told else b"", before)
+        return Copy(user, given, told.octets if told and told.domain else b"", before)
     account, domain = user.account, user.account.domain or user.name
-    own = (
-        found
-        if found.domain and names.user(found.local) == account.user
-        else Address(account.user or user.name, domain)
-    )
+    if not found.domain or names.user(found.local) != account.user:
+        own = Address(account.user or user.name, domain).octets
+    else:
+        own = given if found == read_address(given) else found.octets
     mine = told is not None and told.domain and names.owner(names.read(told.text) or "").maildrop == user.name
-    return Copy(user, own.octets, told.octets if told and mine and account.user is None else b"", before)
+    return Copy(user, own, told.octets if told and mine and account.user is None else b"", before)
 
 
 def grouped(copies: Iterable[Copy], *, share: bool) -> Sequence[tuple[tuple[bytes, bytes], Sequence[Copy]]]:

@@ -20,7 +20,6 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger, LogLevel
 from zope.interface import implementer
 
-from mailserver.delivery.addresses import read_address
 from mailserver.delivery.aliases import Aliases
 from mailserver.delivery.copies import Copy, Group, Groups, Key, copy_for, grouped
 from mailserver.delivery.quota import Quotas
@@ -32,7 +31,6 @@ from mailserver.incoming import IDeliveries, IDelivery, IDeposits, Sender
 from mailserver.interfaces import IUsers
 from mailserver.limits import Delivery, QuotaRules
 from mailserver.names import Names
-from mailserver.smtp_errors import BadAddress
 
 T = TypeVar("T")
 
@@ -146,9 +144,6 @@ class Transaction:
 
     async def _admitted(self, reached: Sequence[Reached], address: bytes, original: bytes) -> Sequence[Copy]:
         """The copies of those whose maildrops have room. Errors: that of the first, where none has."""
-        given = read_address(address)
-        if given is None:
-            raise BadAddress
         copies: list[Copy] = []
         full: list[Refusal] = []
         for number, (user, found) in enumerate(reached, 1):
@@ -170,7 +165,7 @@ class Transaction:
                 continue
             self._room.warnings.seen(bounded, before)
             naming = self._room.naming
-            copies.append(copy_for(bounded, found=found, given=given, original=original, before=before, names=naming))
+            copies.append(copy_for(bounded, found=found, given=address, original=original, before=before, names=naming))
         if not copies:
             raise full[0]
         return copies

@@ -71,8 +71,14 @@ def date(now: float) -> bytes:
 
 
 def _safe(address: bytes) -> bytes:
-    """An address that ends no line. The protocol has refused others; this is the second lock."""
-    return _UNSAFE.sub(b"?", address)[: 2 * MAX_ADDRESS]
+    """An address that ends no line, and that `*ENV` can name: no line of it may begin with a dot, but with a quote.
+
+    The protocol has refused others; this is the second lock.
+    """
+    if address.startswith(b"."):
+        local, at, domain = address.rpartition(b"@") if b"@" in address else (address, b"", b"")
+        address = b'"%b"%b%b' % (local, at, domain)
+    return _UNSAFE.sub(b"?", address)[: 2 * MAX_ADDRESS - 2]
 
 
 def _client(sender: Sender) -> bytes:

@@ -30,7 +30,8 @@ _ATEXT: Final = rb"[\w!#$%&'*+/=?^`{|}~\x80-\xff-]"
 _LABEL: Final = rb"[\w\x80-\xff-]++"
 _DOMAIN: Final = rb"%b(?:\.%b)*+" % (_LABEL, _LABEL)
 _ROUTE: Final = rb"@%b(?:,@%b)*+:" % (_DOMAIN, _DOMAIN)
-_LITERAL: Final = rb"\[[\x21-\x5a\x5e-\x7e]++\]"
+_LITERAL: Final = rb"\[[\w.:-]++\]"
+"""Those that are in use, of IPv4 and IPv6: with the other characters that RFC 5321 has, no header could name the address."""
 _PATH: Final = re.compile(
     rb" *+<(?:%b)?(?:((?:%b|\.)++)|\"((?:[^\"\\]|\\[\x20-\x7e])*+)\")(?:@(%b|%b))?+>(?: ++|$)"
     % (_ROUTE, _ATEXT, _DOMAIN, _LITERAL)

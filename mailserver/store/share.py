@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailserver.answers import Answer, ask, prompt, then
-from mailserver.envelope import Envelope, local_part
+from mailserver.envelope import Envelope, has_domain, local_part
 from mailserver.incoming import IDeposit, IDeposits, IKeeps, Kept, Usage
 from mailserver.interfaces import Account, IBody, IMaildrop, IStore, User
 from mailserver.names import Names
@@ -127,7 +127,7 @@ class SharedMaildrop:
         """At once. Of several recipients only one is named: the share's user, or else one of the account."""
         found = self._envelopes[self._indexes[number - 1]]
         domain = b"@" + self._account.domain.encode("utf-8")
-        whole = [each if b"@" in each else each + domain for each in found.recipients] or [self._name + domain]
+        whole = [each if has_domain(each) else each + domain for each in found.recipients] or [self._name + domain]
         recipient = next(filter(self._belongs, whole), whole[0])
         user = (self._account.user or "").encode("utf-8")
         return replace(found, recipients=(recipient,), account=self._name, user=user)

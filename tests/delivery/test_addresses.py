@@ -43,7 +43,8 @@ def test_what_has_no_two_sides_is_no_address(octets: bytes) -> None:
     [
         (b'"alice"@x', b"alice@x"),
         (b'"alice.b"@x', b"alice.b@x"),
-        (b'"a..b"@x', b'"a..b"@x'),
+        (b'"a..b"@x', b"a..b@x"),
+        (b"a..@x", b"a..@x"),
         (b'".a"@x', b'".a"@x'),
         (rb'"\a\ b"@x', b'"a b"@x'),
         (rb'"a\"b"@x', rb'"a\"b"@x'),
