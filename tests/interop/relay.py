@@ -40,18 +40,23 @@ exit(length $answer ? ord($answer) : 75);
 
 
 class Relay(socketserver.ThreadingUnixStreamServer):
-    """`folder` gets a program ``mailserver``, which delivers to the server at `socket`."""
+    """`folder` gets a program ``mailserver``, which finds the server at `socket` by a configuration."""
 
     def __init__(self, folder: Path, socket: Path) -> None:
         super().__init__(str(folder / "relay"), _Call)
         (folder / "relay").chmod(0o666)
-        self.where = socket
+        self.config = folder / "mailserver.toml"
+        self.lead_to(socket)
         self.calls: list[list[str]] = []
         """The arguments of each."""
         program = folder / "mailserver"
         program.write_text(PROGRAM % (folder / "relay"))
         program.chmod(0o755)
         self._thread = threading.Thread(target=self.serve_forever, args=(0.01,))
+
+    def lead_to(self, socket: Path) -> None:
+        """Let the configuration name this socket."""
+        self.config.write_text(f'[listen]\nlmtp = ["unix:{socket}"]\n')
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -73,13 +78,12 @@ class _Call(socketserver.StreamRequestHandler):
             arguments.append(os.fsdecode(data[at + 4 : at + 4 + size]))
             at += 4 + size
         self.server.calls.append(arguments)
-        command, *rest = arguments
         ended = subprocess.run(
-            [sys.executable, "-P", "-m", "mailserver", command, "--socket", str(self.server.where), *rest],
+            [sys.executable, "-P", "-m", "mailserver", *arguments],
             input=data[at:],
             capture_output=True,
             timeout=SECONDS,
             check=False,
-            env={**os.environ, "PYTHONPATH": ROOT},
+            env={**os.environ, "PYTHONPATH": ROOT, "MAILSERVER_CONFIG": str(self.server.config)},
         )
         self.wfile.write(bytes([ended.returncode]) + ended.stdout + ended.stderr)

@@ -2,9 +2,6 @@
 
 import os
 import re
-import stat
-import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
@@ -12,6 +9,7 @@ import pytest
 from tests.cli.lmtp_server import LMTPServer
 from tests.cli.running import ROOT
 from tests.interop.postfix import Postfix
+from tests.interop.relay import Relay
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a Postfix")
 
@@ -24,17 +22,6 @@ transport_maps = inline:{ example.org=mailserver:, wrong.example=wrong:, dead.ex
 mailserver_destination_recipient_limit = 1
 relay_domains = example.org, wrong.example, dead.example
 """
-
-PATH = f"{ROOT}:{sysconfig.get_path('purelib')}"
-
-
-def python():
-    """A Python that a pipe's user may run: root's own may be in root's home."""
-    candidates = (Path(sys.executable).resolve(), Path("/usr/bin/python3").resolve())
-    found = [each for each in candidates if all(folder.stat().st_mode & stat.S_IXOTH for folder in each.parents)]
-    assert found, "no Python that others than root may run"
-    return found[0]
-
 
 REFUSED = {
     "RCPT TO:<nobody@": b"550 5.1.1 no such user here",
@@ -51,25 +38,22 @@ def server():
         yield server
 
 
-def service(name, config, deliver):
-    """The page's lines under another name, for the command that is under test, with another configuration and other options."""
-    command = f"/usr/bin/env PYTHONPATH={PATH} MAILSERVER_CONFIG={config} {python()} -P -m mailserver {deliver}"
+def service(name, program, *options):
+    """The page's lines under another name, for the command that is under test, with these options besides."""
     first, second = LINES.groups()
     first = first.replace("mailserver", name, 1).replace("user=vmail", "user=nobody")
-    return first + "  " + second.replace("/usr/bin/mailserver deliver", command)
+    return first + "  " + second.replace("/usr/bin/mailserver deliver", " ".join([str(program), "deliver", *options]))
 
 
 @pytest.fixture(scope="module")
 def postfix(server):
-    config = Path(server.path).with_name("mailserver.toml")
-    config.write_text(f'[listen]\nlmtp = ["unix:{server.path}"]\n')
-    config.chmod(0o644)
-    with Postfix() as postfix:
+    with Postfix() as postfix, Relay(postfix.folder, Path(server.path)):
+        program = postfix.folder / "mailserver"
         postfix.configure(
             MAIN,
-            service("mailserver", config, "deliver")
-            + service("wrong", config, "deliver --sokcet")
-            + service("dead", "/nowhere", "deliver"),
+            service("mailserver", program)
+            + service("wrong", program, "--sokcet")
+            + service("dead", program, "--config", "/nowhere"),
         )
         postfix.start()
         yield postfix

@@ -133,10 +133,11 @@ def test_a_filter_hands_over_what_it_puts_nowhere_else(
 
 @FILTERS
 def test_a_filter_tells_that_mail_was_not_delivered(
-    account: Account, relay: Relay, folder: Path, program: Callable[[Path], Filter], monkeypatch: pytest.MonkeyPatch
+    account: Account, relay: Relay, folder: Path, program: Callable[[Path], Filter]
 ) -> None:
     known = program(folder)
-    monkeypatch.setattr(relay, "where", folder / "nobody listens here")
+    relay.lead_to(folder / "nobody listens here")
     run(known.command, folder, CORPUS["usual"], status=os.EX_TEMPFAIL, **known.environment)
     assert account.files() == []
     assert not (folder / "elsewhere").exists()
+    relay.lead_to(folder / "lmtp")
