@@ -45,6 +45,7 @@ bench: $(VENV)/.dev  ## measure us beside other servers, or alone (see docs/perf
 	@mkdir -p var/bench
 	@$(BIN)/python bench/compare.py --json var/bench/run.json
 	@$(BIN)/python bench/checkers.py --json var/bench/checkers.json
+	@$(BIN)/python bench/deliveries.py --json var/bench/deliveries.json
 	@$(BIN)/python bench/growth.py --json var/bench/growth.json --plot var/bench/growth.svg
 	@$(BIN)/python bench/report.py var/bench/run.json --growth var/bench/growth.json
 

@@ -115,6 +115,8 @@ class Deposits(LoggedCase):
             with_fault = self.patch(Spool, work, fault)
             deposit = await self.begin("alice", "bob")
             await deposit.write(PIECE * 20)
+            if work == "write":
+                with_fault.restore()  # what follows would be written
             deposit.write(PIECE)
             outcomes = await deposit.commit()
             with_fault.restore()

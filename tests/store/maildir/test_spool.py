@@ -228,6 +228,13 @@ def test_another_file_system_for_one_user_is_a_copy_for_him(drops: Drops) -> Non
     assert [drops.stored(user) for user in inodes] == [[ONE]] * 3
 
 
+def test_where_only_the_first_has_no_links_the_others_have(drops: Drops) -> None:
+    with Calls(drops.directory, failing(errno.EMLINK, "link", path="alice/Maildir/new")).watched() as calls:
+        assert drops.deliver(ONE, "alice", "bob", "carol") == [None] * 3
+    assert [drops.stored(user) for user in ("alice", "bob", "carol")] == [[ONE]] * 3
+    assert [call for call, _ in calls.made].count("write") == 1
+
+
 def test_a_copy_needs_no_system_call_for_copies(drops: Drops, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object) -> int:
         raise OSError(errno.EXDEV, "no")
