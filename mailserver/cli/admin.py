@@ -139,9 +139,10 @@ async def _work(path: str, user: str | None, work: Work, reactor: Any) -> int:
     parts.add(store, "store.url")
     if config.store.url.startswith("memory:"):
         problems.add("store.url: the maildrops are in the server's own memory, where no command sees them")
-    problems.check()
-    _take_rights(user or config.user, checkers, reactor)
-    await parts.start(reactor)
+    if problems.sound("user"):
+        with problems.collect("user"):
+            _take_rights(user or config.user, checkers, reactor)
+    await parts.start(reactor)  # which also raises the problems so far
     try:
         assert naming is not None  # noqa: S101 - for mypy; without them there are problems
         assert store is not None  # noqa: S101

@@ -81,11 +81,13 @@ def test_who_cannot_be_asked_now_is_75_and_the_others_are_shown(site):
 
 
 def test_all_problems_of_the_settings_are_told_as_twist_tells_them(site):
-    config = settings(site, store={"url": "maildir:{hom}/x"}, nonsense=True)
+    both = {"checkers": [f"passwd-file:{site.users}", f"passwd-file:{site.folder}/nowhere"]}
+    config = settings(site, store={"url": "maildir:{hom}/x"}, nonsense=True, auth=both)
     told = run("quota", *config, "alice")
     assert told.returncode == os.EX_CONFIG
     assert b'unknown setting "nonsense"' in told.stderr
     assert b"store.url: " in told.stderr
+    assert b"/nowhere: No such file" in told.stderr
     assert all(line.startswith(b"mailserver: ") for line in told.stderr.splitlines())
 
 
