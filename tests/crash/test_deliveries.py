@@ -45,7 +45,7 @@ def test_no_kill_loses_mail_that_was_answered_or_leaves_half_of_another(
     random, tally = Random(seed), Counter[str]()
     workers = 1 + (seed % 2 == 0)
     deleting = list(PLACES)[seed % 3]
-    settings = {**RECEIVING, "delivery": {"delete": deleting}}
+    settings = {**RECEIVING, "delivery": {"delete": deleting, "share": seed % 4 < 2}}
     with Site() as site:
         extras = ["userdb_quota_message_count=1000", *[""] * (DROPS - 1)]
         drops = [Fed(site.account(f"user{at}", extra=extra), tally) for at, extra in enumerate(extras)]

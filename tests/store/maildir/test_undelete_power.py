@@ -14,12 +14,15 @@ import pytest
 
 from mailserver.store.maildir import keeping
 from tests.store.maildir.crash import ALL, NAMES, TARGETS, login
-from tests.store.maildir.power import Answered, Killed, Recorder, State, Step, Sync, states
+from tests.store.maildir.power import DIRECTORY, Answered, Killed, Name, Recorder, State, Step, Sync, states
 from tests.store.maildir.test_power import Fault, killed, no_fault, octets
 
 PLACE = "mailserver-kept/1800000000000000000-7"
 ERROR = OSError(errno.EIO, os.strerror(errno.EIO))
 KEPT = [f"{PLACE}/{name.partition('/')[2]}" for name in TARGETS]
+EARLIER = "mailserver-kept/1700000000000000000-7/1600000009.M1P1.h"
+"""Of another session, which stays where it is."""
+
 THERE = [name for name in NAMES if name not in TARGETS]
 
 
@@ -29,10 +32,10 @@ class Power:
     def __init__(self, directory: Path) -> None:
         self.root = directory / "Maildir"
         self.trial = directory / "trial"
-        self.verdicts: dict[tuple[State, bool], str] = {}
+        self.verdicts: dict[tuple[State, bool, str], str] = {}
 
     def play(self, fault: Fault = no_fault) -> Recorder:
-        fill(self.root, {name: name.rpartition("/")[2].encode() for name in (*THERE, *KEPT)})
+        fill(self.root, {name: name.rpartition("/")[2].encode() for name in (*THERE, EARLIER, *KEPT)})
         recorder = Recorder(self.root)
         recorder.fault = fault
         with recorder.recording(), suppress(Killed, OSError):
@@ -45,16 +48,19 @@ class Power:
         found = []
         for end in range(len(steps) + 1):
             told = any(isinstance(step, Answered) for step in steps[:end])
+            folders = [step for step in steps[:end] if isinstance(step, Name) and step.file == DIRECTORY]
+            folder = folders[-1].new if folders else PLACE  # "": it is gone
             for weak in (False, True):
                 for state in states(recorder, steps[:end], weak=weak):
-                    if (state, told) not in self.verdicts:
-                        self.verdicts[state, told] = self.verdict(recorder, state, told)
-                    if self.verdicts[state, told]:
-                        found.append(f"after {steps[max(0, end - 3) : end]}: {self.verdicts[state, told]}")
+                    key = state, told, folder
+                    if key not in self.verdicts:
+                        self.verdicts[key] = self.verdict(recorder, *key)
+                    if self.verdicts[key]:
+                        found.append(f"after {steps[max(0, end - 3) : end]}: {self.verdicts[key]}")
         return found
 
-    def verdict(self, recorder: Recorder, state: State, told: bool) -> str:
-        """What is wrong with this state; nothing, as it should be."""
+    def verdict(self, recorder: Recorder, state: State, told: bool, folder: str) -> str:
+        """What is wrong with this state; nothing, as it should be. Once the `folder` is gone, another undelete is of the session before."""
         fill(self.trial, {})
         for name, it in state:
             path = self.trial / name
@@ -62,9 +68,12 @@ class Power:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 first = next(other for other, same in state if same == it)
                 path.hardlink_to(self.trial / first) if first != name else path.write_bytes(recorder.contents[it])
-        if told and set(login(octets(self.trial))) != ALL:
+        if folder and not (self.trial / PLACE).exists():
+            (self.trial / folder).mkdir(parents=True, exist_ok=True)
+        if (told or not folder) and set(login(octets(self.trial))) != ALL:
             return f"{login(octets(self.trial))} is all there is, though it was answered"
-        keeping.undelete(octets(self.trial))
+        if folder:
+            keeping.undelete(octets(self.trial))
         found = login(octets(self.trial))
         return "" if sorted(found) == sorted(ALL) else f"{found} is all that comes back"
 
