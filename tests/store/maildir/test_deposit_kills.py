@@ -23,8 +23,9 @@ def linkless() -> None:
     os.link = link
 
 
-@pytest.mark.parametrize("before", [lambda: None, linkless], ids=["links", "no-links"])
-@pytest.mark.parametrize("torn", [False, True], ids=["whole-writes", "torn-writes"])
+@pytest.mark.parametrize(
+    ("torn", "before"), [(True, lambda: None), (False, linkless)], ids=["links-and-torn-writes", "no-links"]
+)
 def test_a_deposit_that_is_killed_leaves_a_whole_message_or_none(
     tmp_path: Path, torn: bool, before: Callable[[], object]
 ) -> None:
