@@ -148,7 +148,7 @@ def test_who_sends_is_what_xclient_said_and_else_unknown_here():
     world.send(b"LHLO proxy.example\r\n")
     assert world.session.client == Client(b"proxy.example")
     assert world.session.client.host == b"proxy.example"
-    world.send(b"XCLIENT NAME=[UNAVAILABLE] ADDR=IPV6:2001:db8::1 PORT=33333 HELO=spike+2Bx PROTO=ESMTP\r\n")
+    world.send(b"XCLIENT NAME=[unavailable] ADDR=IPv6:2001:db8::1 PORT=33333 HELO=spike+2Bx PROTO=ESMTP\r\n")
     world.send(b"XCLIENT LOGIN=[TEMPUNAVAIL] DESTADDR=192.0.2.1 DESTPORT=[UNAVAILABLE]\r\nLHLO proxy.example\r\n")
     assert world.session.client == Client(
         greeted=b"proxy.example",
@@ -162,6 +162,12 @@ def test_who_sends_is_what_xclient_said_and_else_unknown_here():
         destination_port=0,
     )
     assert world.session.client.host == b"spike+x"
+
+
+def test_a_value_of_xclient_is_as_long_as_a_name_can_be():
+    world = World(Settings(LmtpPolicy(xclient=True)))
+    world.send(b"XCLIENT NAME=%b\r\n" % (b"a" * 255))
+    assert world.session.client.name == "a" * 255
 
 
 def test_tls_forgets_who_the_client_was():
