@@ -397,7 +397,8 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path):
 def test_no_other_room_reads_toml():
     package = Path(__file__).parent.parent / "mailserver"
     readers = [path for path in package.rglob("*.py") if re.search(r"\btomllib\.load|import tomllib", path.read_text())]
-    assert readers == [package / "toml_text.py"]
+    # A delivery from a pipe wants one setting, in milliseconds: `toml_text` stands on what imports Twisted.
+    assert sorted(readers) == [package / "cli/places.py", package / "toml_text.py"]
 
 
 def test_a_field_of_a_type_that_no_setting_has_is_a_fault():
