@@ -90,6 +90,12 @@ def test_an_address_may_be_utf_8(site: Site, server: Server, postfix: Postfix) -
     assert b" with UTF8LMTP id " in told.received
 
 
+def test_text_in_utf_8_is_not_put_into_seven_bits(account: Account, postfix: Postfix) -> None:
+    text = "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\nGrüße\r\n"
+    by_smtp(postfix.connect(), account.name, {"alice@example.com": text.encode()})
+    assert below(the_message(account), POSTFIX) == text.encode()
+
+
 def test_a_message_of_20_mb_comes_whole_and_a_bigger_one_is_returned(account: Account, postfix: Postfix) -> None:
     big = b"Subject: big\r\n\r\n" + b"%072d\r\n" * 280_000 % tuple(range(280_000))
     assert len(big) > 20_000_000
