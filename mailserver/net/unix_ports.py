@@ -66,7 +66,11 @@ class AdoptedUNIXPort(UNIXPort):
 @contextmanager
 def _alone_in(folder: bytes) -> Iterator[None]:
     """Hold the folder, so that of two servers which start at once one finds the other's socket. No file is needed, or left behind."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:  # one that may be written, or so the bind will say, and not read
+        yield
+        return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)  # for the time of a bind
         yield

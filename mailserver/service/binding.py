@@ -37,6 +37,15 @@ _REMEDIES: Final = {
 }
 
 
+_UNIX_REMEDIES: Final = {
+    errno.ENOENT: "its folder is not there: make it, under systemd by RuntimeDirectory=",
+    errno.ENOTDIR: "its folder is none",
+    errno.EACCES: "this process may not write to its folder",
+    errno.EPERM: "only root may give it to another user, or to a group of others (under systemd, CAP_CHOWN is needed)",
+}
+"""What keeps a Unix socket from its folder, or from its owner."""
+
+
 class Gate(ServerFactory):
     """The factory of a bound port until its real factory is ready."""
 
@@ -96,8 +105,9 @@ async def bind(listen: Listen, reactor: Any, kinds: Iterable[str] = KINDS) -> li
                 bound.append(await _bind_one(kind, endpoint, reactor, loop))
             except CannotListenError as error:
                 problems.append(f'listen.{kind}: cannot listen on "{endpoint}": {_remedy(error.socketError)}')
-            except OSError as error:  # a Unix socket's folder, or its owner
-                problems.append(f'listen.{kind}: cannot listen on "{endpoint}": {error.strerror}')
+            except OSError as error:
+                why = _UNIX_REMEDIES.get(error.errno or 0) or error.strerror
+                problems.append(f'listen.{kind}: cannot listen on "{endpoint}": {why}')
             except (ValueError, TypeError, LookupError, OverflowError) as error:  # what Twisted's endpoints raise
                 problems.append(f"listen.{kind}: {unfit(endpoint, error)}")
     if problems:

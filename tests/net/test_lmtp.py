@@ -63,6 +63,12 @@ def test_a_message_is_handed_over_with_its_envelope_and_its_sender() -> None:
     assert (kept.text, kept.ended) == (MESSAGE, "commit")
 
 
+def test_the_protocol_of_the_trace_field_follows_from_the_transaction() -> None:
+    talk = Delivering(make_lmtp(), PEER)
+    talk.say(ENVELOPE + b"RSET\r\nMAIL FROM:<bob@x> SMTPUTF8\r\nRCPT TO:<\xc3\xbc>\r\n")
+    assert [kept.sender.protocol for kept in talk.deliveries.begun] == [b"LMTP", b"UTF8LMTP"]
+
+
 def test_the_reply_names_the_session_which_the_log_has() -> None:
     talk = Delivering(make_lmtp(), PEER)
     talk.say(ENVELOPE + b"DATA\r\n" + TEXT)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import pwd
 import socket
 import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -195,3 +197,18 @@ def test_who_adopts_a_socket_changes_neither_its_file_nor_how_many_may_wait(hub:
         for client in waiting:
             client.close()
     assert path.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_folder_that_may_be_written_and_not_read_will_do() -> None:
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o733)
+        child = os.fork()
+        if child == 0:
+            try:
+                os.setuid(pwd.getpwnam("nobody").pw_uid)
+                listen(Hub(Reactor()), Path(folder) / "pop3")
+                os._exit(0)
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -47,6 +47,9 @@ class BindingTests(TestCase):
         with pytest.raises(ConfigError) as caught:
             await bind(Listen(pop3=(f"unix:{path}", "tcp:nonsense", "unix:/nowhere/at/all")), reactor)
         assert len(caught.value.problems) == 2
+        assert caught.value.problems[1].endswith(
+            'cannot listen on "unix:/nowhere/at/all": its folder is not there: make it, under systemd by RuntimeDirectory='
+        )
         assert path not in path.parent.glob("*")
 
     async def test_who_connects_before_it_accepts_waits_and_is_served_then(self):
