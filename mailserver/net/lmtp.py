@@ -83,6 +83,13 @@ class LMTPServer(Connection):
         claimed = self.session.client.address
         return self.peer if claimed is None else claimed
 
+    @property
+    def road(self) -> str:
+        """Where messages come from, in words."""
+        if self.client:
+            return f"from {self.client}"
+        return "from an unknown address" if self.peer else "over a Unix socket"
+
     def facts(self, user: str = "") -> dict[str, Any]:
         """Return the fields of each of the session's events, as POP3's have them; `user` is the recipient in question."""
         return {
@@ -146,7 +153,7 @@ class LMTPServer(Connection):
         if isinstance(reason.value, SSL.Error):
             tell_tls_failure(self.facts(), reason.value)
         if self.session.remark is not None:
-            tell_remark(self.facts(), self.session.remark)
+            tell_remark(self.facts(), self.road, self.session.remark)
         super().connectionLost(reason)
 
     def leave(self) -> None:
@@ -156,6 +163,7 @@ class LMTPServer(Connection):
         self._give_up(self.ended)
         tell_session(
             self.facts(),
+            road=self.road,
             ended=self.ended,
             client=printable(self.session.client.host),
             messages=self.messages,
@@ -195,7 +203,7 @@ class LMTPServer(Connection):
     def _recipient(self, effect: Recipient) -> None:
         if self._delivery is None:
             self._delivery = self.factory.deliveries.begin(self._introduced())
-            self._envelope = Envelope(self.session.mail.path, self.clock.seconds())
+            self._envelope = Envelope(self.session.mail.path, self.road, self.clock.seconds())
         refused = partial(self._no_recipient, effect.address)
         accepted = partial(self._accepted, effect.address)
         self.attend(accepted, refused, ask, self._delivery.recipient, effect.address, effect.original)

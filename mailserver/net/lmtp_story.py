@@ -24,6 +24,8 @@ class Envelope:
     """What is known of a transaction, for the log."""
 
     path: bytes
+    road: str
+    """Where it comes from, in words."""
     since: float
     recipients: list[bytes] = field(default_factory=list)
     """Those that were accepted."""
@@ -32,7 +34,12 @@ class Envelope:
 
 
 def tell_transaction(
-    facts: Mapping[str, Any], envelope: Envelope, outcomes: Sequence[Refusal | None], *, ended: str, now: float
+    facts: Mapping[str, Any],
+    envelope: Envelope,
+    outcomes: Sequence[Refusal | None],
+    *,
+    ended: str,
+    now: float,
 ) -> None:
     """Log a transaction's end, with the `outcomes` for its accepted recipients; none: it was given up, because it `ended` so.
 
@@ -47,8 +54,9 @@ def tell_transaction(
     if not outcomes:
         if envelope.octets:
             log.info(
-                "message from {sender!r} by {peer!r} was not delivered: {ended}, after {octets} octets for {recipients} recipients",
+                "message of {sender!r} {road} was not delivered: {ended}, after {octets} octets for {recipients} recipients",
                 event="lmtp.given_up",
+                road=envelope.road,
                 sender=printable(envelope.path),
                 recipients=len(envelope.recipients),
                 refused=envelope.refused,
@@ -60,9 +68,10 @@ def tell_transaction(
         return
     names = "; ".join(failed[:SHOWN]) + (f"; and {len(failed) - SHOWN} others" if len(failed) > SHOWN else "")
     log.info(
-        "message from {sender!r} by {peer!r} delivered to {delivered} of {recipients} recipients, {refused} refused: "
+        "message of {sender!r} {road} delivered to {delivered} of {recipients} recipients, {refused} refused: "
         "{octets} octets, {seconds} s{remarks}",
         event="lmtp.delivered",
+        road=envelope.road,
         sender=printable(envelope.path),
         recipients=len(envelope.recipients),
         refused=envelope.refused,
@@ -79,6 +88,7 @@ def tell_transaction(
 def tell_session(  # noqa: PLR0913 - what the line says, each named
     facts: Mapping[str, Any],
     *,
+    road: str,
     ended: str,
     client: str,
     messages: int,
@@ -88,9 +98,10 @@ def tell_session(  # noqa: PLR0913 - what the line says, each named
 ) -> None:
     """Log a session's summary."""
     log.info(
-        "session {session} of {client!r} from {peer!r} ({listener}, {security}) ended by {ended}: {messages} messages, "
+        "session {session} of {client!r} {road} ({listener}, {security}) ended by {ended}: {messages} messages, "
         "{octets_in} octets in, {octets_out} out, {seconds} s",
         event="lmtp.session",
+        road=road,
         security="TLS" if facts["tls"] else "no TLS",
         ended=ended,
         client=client,
@@ -104,14 +115,15 @@ def tell_session(  # noqa: PLR0913 - what the line says, each named
 
 def tell_tls_failure(facts: Mapping[str, Any], error: SSL.Error) -> None:
     """Log a failed handshake."""
-    log.info("TLS with {peer!r} failed: {reason}", event="lmtp.tls_failed", reason=tls_reason(error), **facts)
+    log.info("TLS with {peer} failed: {reason}", event="lmtp.tls_failed", reason=tls_reason(error), **facts)
 
 
-def tell_remark(facts: Mapping[str, Any], remark: Refusal) -> None:
+def tell_remark(facts: Mapping[str, Any], road: str, remark: Refusal) -> None:
     """Log what an operator can mend, or should hear of, in what a client did."""
     log.info(
-        "{peer!r} heard from {listener}: {reason}{hint}",
+        "a sender {road} heard from {listener}: {reason}{hint}",
         event="lmtp.remark",
+        road=road,
         reason=remark.said.decode("ascii"),
         hint=next((hint for kind, hint in _HINTS.items() if isinstance(remark, kind)), ""),
         **facts,
@@ -128,8 +140,9 @@ _HINTS: Final[Mapping[type[Refusal], str]] = {
 def tell_turned_away(*, listener: str, peer: str, reason: str, others: int, remarks: str) -> None:
     """Log a client that got no place, and the number of `others` before it."""
     log.info(
-        "turned away {peer!r}: {reason}{remarks}",
+        "turned away a sender {road}: {reason}{remarks}",
         event="lmtp.turned_away",
+        road=f"from {peer}" if peer else "over a Unix socket",
         listener=listener,
         peer=peer,
         reason=reason,

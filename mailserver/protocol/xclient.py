@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import Any, Final
 
 from mailserver.protocol.lmtp_policy import Client
@@ -29,6 +30,7 @@ ATTRIBUTES: Final[Mapping[bytes, str]] = {
 }
 """What can be said, and the field of `Client` that holds it."""
 
+_ADDRESSES: Final = {"address", "destination"}
 _PORTS: Final = {"port", "destination_port"}
 _OCTETS: Final = {"protocol", "helo", "login"}
 _NOBODY_KNOWS: Final = {b"[UNAVAILABLE]", b"[TEMPUNAVAIL]"}
@@ -58,10 +60,20 @@ def _value(field: str, value: bytes) -> object:
     if field in _OCTETS:
         return decoded
     text = decoded.decode("ascii")
+    if field in _ADDRESSES:
+        return "" if unknown else _address(text[len(_IPV6) :] if text.upper().startswith(_IPV6) else text)
     if field not in _PORTS:
-        return text[len(_IPV6) :] if text.upper().startswith(_IPV6) else text
+        return text
     if unknown:
         return 0
     if not (text.isdigit() and int(text) < 1 << 16):
         raise ValueError(field)
     return int(text)
+
+
+def _address(text: str) -> str:
+    """An IP address, as it came: it goes into the log and a header field. Errors: ValueError; a zone may be any text, so there is none."""
+    if "%" in text:
+        raise ValueError(text)
+    ip_address(text)
+    return text

@@ -536,11 +536,19 @@ def test_a_message_is_one_line_with_its_totals(events: Any) -> None:
     talk.say(b"DATA\r\n" + TEXT)
     (event,) = named(events, "lmtp.delivered")
     assert told(event) == (
-        "message from 'bob@x' by '192.0.2.7' delivered to 1 of 2 recipients, 1 refused: 25 octets, 2.0 s, "
+        "message of 'bob@x' from 192.0.2.7 delivered to 1 of 2 recipients, 1 refused: 25 octets, 2.0 s, "
         "NOT to carol@x: 452 4.2.2 the maildrop is full"
     )
     facts = {"session": talk.server.name, "listener": "lmtp", "peer": "192.0.2.7", "tls": False}
     assert facts.items() <= event.items()
+
+
+def test_over_a_unix_socket_the_log_says_so(events: Any) -> None:
+    talk = Delivering(make_lmtp(), UNIXAddress(None))
+    talk.say(ENVELOPE + b"DATA\r\n" + TEXT)
+    talk.lose()
+    lines = [told(event) for event in (*named(events, "lmtp.delivered"), *named(events, "lmtp.session"))]
+    assert [" over a Unix socket " in line for line in lines] == [True, True]
 
 
 def test_a_hundred_failures_make_no_endless_line(events: Any) -> None:
@@ -568,7 +576,7 @@ def test_a_question_for_an_address_leaves_the_session_s_line_alone(events: Any) 
     session, octets_in, octets_out = talk.server.name, talk.server.octets_in, talk.server.octets_out
     (line,) = [told(event) for event in events if str(event.get("event", "")).startswith("lmtp.")]
     assert line == (
-        f"session {session} of 'client.example.org' from '192.0.2.7' (lmtp, no TLS) ended by QUIT: 0 messages, "
+        f"session {session} of 'client.example.org' from 192.0.2.7 (lmtp, no TLS) ended by QUIT: 0 messages, "
         f"{octets_in} octets in, {octets_out} out, 0.0 s"
     )
 
@@ -589,7 +597,9 @@ def test_what_an_operator_can_mend_is_told(events: Any, said: bytes, hint: str) 
     talk.lose()
     remarks = named(events, "lmtp.remark")
     assert len(remarks) == bool(hint)
-    assert all(hint in told(event) and told(event).startswith("'192.0.2.7' heard from lmtp: ") for event in remarks)
+    assert all(
+        hint in told(event) and told(event).startswith("a sender from 192.0.2.7 heard from lmtp: ") for event in remarks
+    )
 
 
 # Who it is.
@@ -627,6 +637,7 @@ def test_a_client_whom_nobody_knows_has_no_address() -> None:
     talk = Delivering(make_lmtp(rules={"xclients": (ip_network("192.0.2.0/24"),)}), PEER)
     talk.say(b"XCLIENT ADDR=[UNAVAILABLE]\r\n" + HELLO + ENVELOPE)
     assert talk.deliveries.begun[0].sender.peer == ""
+    assert talk.server.road == "from an unknown address"
 
 
 def test_the_place_of_a_client_that_speaks_for_another_is_its_own() -> None:

@@ -46,7 +46,7 @@ def test_one_mail_server_may_take_every_place_and_who_comes_then_comes_again() -
     assert late.heard() == b"421 4.3.0 too many connections\r\n"
     assert late.closed
     (event,) = [each for each in events if each.get("event") == "lmtp.turned_away"]
-    assert event["log_format"].format(**event) == "turned away '': delivery.connections"
+    assert event["log_format"].format(**event) == "turned away a sender over a Unix socket: delivery.connections"
     talks[0].lose()
     assert not Delivering(factory, UNIXAddress(None)).closed
 
