@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final, NamedTuple
+from zlib import crc32
 
 from mailserver.errors import MaildropUnavailable, StoreError, StoreFull
 from mailserver.interfaces import Quota
@@ -50,6 +51,7 @@ class Spool:
         self._holder = -1
         self._descriptor = -1
         self._path = b""
+        self._sum = 0
         self.octets = 0
         """Octets written."""
 
@@ -61,6 +63,7 @@ class Spool:
     def write(self, data: bytes) -> None:
         """Add canonical octets."""
         self._hold(lambda: write_all(self._descriptor, data))
+        self._sum = crc32(data, self._sum)
         self.octets += len(data)
 
     def deliver(self, data: bytes, names: Sequence[bytes], directory: bytes) -> list[Exception | None]:
@@ -115,12 +118,18 @@ class Spool:
         return False
 
     def _move(self) -> None:
-        """Leave the place that failed, with what was written, for the next that can hold it."""
+        """Leave the place that failed, with what was written, for the next that can hold it.
+
+        Only if that is still what it was: after an fsync that failed the disk may have lost any of it, which shows as soon as the
+        memory is needed for other things.
+        """
         old, path, self._descriptor = self._descriptor, self._path, -1
         try:
             while self._begin():
                 try:
                     copy(old, self._descriptor, self.octets)
+                    if checksum(self._descriptor, self.octets) != self._sum:
+                        raise OSError(errno.EIO, "the disk has lost octets of the message", os.fsdecode(path))
                 except OSError as error:
                     self._fail(self._holder, error)
                     self._drop()
@@ -224,6 +233,14 @@ def trouble(error: OSError) -> MaildropUnavailable:
     """The error of a maildrop that cannot take a message, with the remedy for the operator."""
     told = unavailable(error)
     return StoreFull(str(told)) if error.errno in _FULL else told
+
+
+def checksum(descriptor: int, octets: int) -> int:
+    """The CRC-32 of the first octets of a file. Errors: OSError."""
+    found = 0
+    for at in range(0, octets, _PIECE):
+        found = crc32(os.pread(descriptor, min(_PIECE, octets - at), at), found)
+    return found
 
 
 def copy(source: int, target: int, octets: int) -> None:
