@@ -45,7 +45,10 @@ class Refusal(Exception):
     @property
     def line(self) -> bytes:
         """The response code and the text with its values, as they follow ``-ERR`` and a space."""
-        return b"[%b] %b" % (self.code, self.said) if self.code else self.said
+        text = self.text if self._text is None else self._text  # as `said`, without its call: each refusal of POP3 needs it
+        if self._values:
+            text %= self._values
+        return b"[%b] %b" % (self.code, text) if self.code else text
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.line!r})"

@@ -192,7 +192,7 @@ class Session:
             raise RuntimeError("no message is to be announced")  # noqa: TRY004 - a bug in the caller, not a type
         self._open = SENDING
         if effect.lines is None:
-            if self.leaves_nothing:
+            if self.terms.expire_days == 0 and self.leaves_nothing:  # no call for each message of everybody else
                 self._open = Sending(effect.number)
             self.reply(texts.OCTETS, self.messages.octets[effect.number - 1])
         else:
