@@ -72,6 +72,8 @@ class Lists:
         """Users for whom nothing can be stored."""
         self.refusing: Exception | None = None
         """Why no deposit can be begun."""
+        self.breaking: Exception | None = None
+        """What a commit fails with as a whole: a fault."""
         self.unknown: dict[str, Exception] = {}
         """Users whose usage cannot be told."""
         self.beginning: Deferred[None] | None = None
@@ -132,6 +134,8 @@ class ListDeposit:
         assert not self.ended
         self.ended = True
         self.store.open -= 1
+        if self.store.breaking is not None:
+            raise self.store.breaking
         waiting = self.store.waiting or succeed(None)
         return waiting.addCallback(lambda _: [self._outcome(user) for user in self.users])
 

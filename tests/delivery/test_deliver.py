@@ -125,6 +125,22 @@ class OutcomeTests(DeliveryCase):
         outcomes = await self.sent(self.made(), b"alice", b"bob")
         assert [type(each) for each in outcomes] == [ZeroDivisionError, type(None)]
 
+    async def test_a_store_that_breaks_at_the_end_is_told_of_each(self) -> None:
+        self.store.breaking = ZeroDivisionError("a slip of ours")
+        outcomes = await self.sent(self.made(), b"alice", b"bob")
+        assert [type(each) for each in outcomes] == [ZeroDivisionError, ZeroDivisionError]
+
+    async def test_octets_after_an_abort_are_nobody_s(self) -> None:
+        delivery = await self.begun(self.made(), b"alice")
+        delivery.abort()
+        assert delivery.write(MESSAGE) is None
+        assert self.store.sizes == []
+
+    async def test_a_line_that_begins_the_message_and_never_ends_is_stored(self) -> None:
+        self.store.late = None
+        assert await self.sent(self.made(), b"alice", message=b"Return-Pat") == [None]
+        assert self.store.of("alice")[0].endswith(b"\r\nReturn-Pat\r\n")
+
     async def test_an_unknown_recipient_is_refused_and_the_others_are_not(self) -> None:
         delivery = await self.begun(self.made(), b"alice")
         with pytest.raises(UnknownRecipient):
@@ -368,9 +384,10 @@ class QuotaTests(DeliveryCase):
         with capturedLogs() as events, pytest.raises(StoreError):
             await self.begun(made, b"alice")
         assert [(each["event"], each["log_level"]) for each in events] == [("delivery.refused", LogLevel.warn)]
-        self.store.unknown["alice"] = NoMaildrop("no home")
-        with capturedLogs(), pytest.raises(TemporaryFailure):
-            await self.begun(made, b"alice")
+        for error in NoMaildrop("no home"), TemporaryFailure():
+            self.store.unknown["alice"] = error
+            with capturedLogs(), pytest.raises(TemporaryFailure):
+                await self.begun(made, b"alice")
         await self.begun(self.made(), b"alice")  # without a quota nobody asks
 
 
@@ -387,6 +404,15 @@ class AliasOutcomeTests(DeliveryCase):
             ("delivery.stored", None),
         ]
         assert len(self.store.of("alice")) == len(self.store.of("carol")) == 1
+
+    async def test_an_alias_of_many_with_quotas_is_one_recipient(self) -> None:
+        names = [f"user{number}" for number in range(120)]
+        self.people = People(names)
+        made = self.made(f"all: {', '.join(names)}\n", quota={"octets": 1000})
+        with capturedLogs():
+            assert await self.sent(made, b"all") == [None]
+        assert self.store.files == 1
+        assert len(self.store.kept) == 120
 
     async def test_all_being_full_refuses_it(self) -> None:
         for name in ("alice", "bob"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 import sys
 from email import message_from_bytes, policy
@@ -213,6 +215,25 @@ class ProgramTests(WarningCase):
             await self.ended(made)
         assert [(event["user"], event["reason"]) for event in events] == [("user5", "too many others wait")]
         assert sorted(told.read_text().split()) == [f"user{number}" for number in range(5)]
+
+    async def test_a_system_that_gives_no_process_is_told_and_the_next_goes_on(self) -> None:
+        program, told = self.program("print(sys.argv[2], file=told)")
+        made = self.begun(program)
+        running = made._programs
+        assert running is not None
+        real = os.fork
+
+        def fork() -> int:
+            self.patch(os, "fork", real)
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+        self.patch(os, "fork", fork)
+        with capturedLogs() as events:
+            running.run("alice", 95, Usage(1, 950))
+            running.run("bob", 95, Usage(1, 950))
+            await self.ended(made)
+        assert [(event["user"], event["reason"]) for event in events] == [("alice", os.strerror(errno.EAGAIN))]
+        assert told.read_text() == "bob\n"
 
     async def test_a_stop_ends_them(self) -> None:
         program, _ = self.program("import time; time.sleep(600)")
