@@ -226,11 +226,13 @@ class Spool:
         return self._errors.get(at) or RuntimeError("a message was neither delivered nor refused")
 
     def _fail(self, at: int, error: Exception) -> None:
-        self._errors[at] = trouble(error) if isinstance(error, OSError) else error
+        self._errors[at] = trouble(error, self._places[at].root) if isinstance(error, OSError) else error
 
 
-def trouble(error: OSError) -> MaildropUnavailable:
-    """The error of a maildrop that cannot take a message, with the remedy for the operator."""
+def trouble(error: OSError, root: bytes) -> MaildropUnavailable:
+    """The error of the maildrop at `root` that cannot take a message, with the remedy for the operator."""
+    if not error.filename:  # of a call on a descriptor
+        error.filename = os.fsdecode(root)
     told = unavailable(error)
     return StoreFull(str(told)) if error.errno in _FULL else told
 

@@ -152,7 +152,7 @@ class MaildirStore:
         found = maildirsize.glance(root, user.quota) if self._context.at_once else None
         if found is not None:
             return found
-        return self._disk.deposit(root, maildirsize.usage, root, user.quota).addErrback(_unavailable)
+        return self._disk.deposit(root, maildirsize.usage, root, user.quota).addErrback(_unavailable, root)
 
     def _tell_unsynced(self, root: bytes) -> None:
         for note in unsynced():
@@ -229,9 +229,9 @@ class MaildirStore:
         self.log.warn("{maildrop}: {note}", event="store.note", maildrop=shown(root), note=note)
 
 
-def _unavailable(failure: Failure) -> NoReturn:
+def _unavailable(failure: Failure, root: bytes) -> NoReturn:
     failure.trap(OSError)
-    raise trouble(cast("OSError", failure.value))
+    raise trouble(cast("OSError", failure.value), root)
 
 
 def _unlock(opened: opening.Opened) -> None:

@@ -305,6 +305,7 @@ def test_a_write_that_came_half_is_not_in_the_copy_of_the_next(drops: Drops, mon
     work.write(TWO)
     first, second = work.deliver(ONE, [drops.names.name(), drops.names.name()], b"new/")
     assert isinstance(first, StoreFull)
+    assert str(drops.root("alice")) in str(first), "though the error named no file"
     assert second is None
     assert drops.stored("bob") == [ONE + TWO + ONE]
 
