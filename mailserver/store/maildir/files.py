@@ -171,10 +171,15 @@ def make_below(anchor: bytes, path: bytes) -> None:
 
 def _make(path: bytes) -> None:
     try:
-        os.mkdir(path, 0o700)  # os.makedirs would give the parents the umask's mode
+        _make_one(path)
     except FileNotFoundError:
         _make(os.path.dirname(path))
-        _make(path)  # another process may make it meanwhile
-    except FileExistsError:
+        _make_one(path)
+
+
+def _make_one(path: bytes) -> None:
+    try:
+        os.mkdir(path, 0o700)  # os.makedirs would give the parents the umask's mode
+    except FileExistsError:  # as another process may have made it meanwhile
         if not os.path.isdir(path):
             raise

@@ -375,3 +375,31 @@ def test_two_processes_at_the_edge_never_pass_it(root: Path) -> None:
     assert [process.wait(60) for process in processes] == [0, 0]
     assert len(list((root / "new").iterdir())) == 100
     assert usage(root, Quota(octets=1000)) == Usage(100, 1000)
+
+
+def test_a_file_that_cannot_be_opened_is_counted_anew_after_deletions(root: Path) -> None:
+    message(root, "new/1", 10)
+    (root / "elsewhere").write_text("1000S,10C\n900 9\n")
+    (root / "maildirsize").symlink_to(root / "elsewhere")
+    maildirsize.discounted(octets(root), [Target(b"new/2", 2, 8)], lambda: Removal(0, []))
+    assert not (root / "maildirsize").is_symlink()
+    assert (root / "elsewhere").read_text() == "1000S,10C\n900 9\n"
+    assert usage(root) == Usage(1, 10)
+
+
+def test_a_message_that_vanishes_during_the_count_counts_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    message(root, "new/1", 10)
+    sizes = maildirsize.names.sizes
+
+    def vanishing(name: bytes) -> tuple[int | None, int | None]:
+        (root / "new/1").unlink()
+        return sizes(name)
+
+    monkeypatch.setattr(maildirsize.names, "sizes", vanishing)
+    assert usage(root, None) == Usage(0, 0)
+
+
+def test_a_file_that_cannot_be_read_is_counted_anew(root: Path) -> None:
+    (root / "maildirsize").mkdir()
+    message(root, "new/1", 10)
+    assert usage(root) == Usage(1, 10)

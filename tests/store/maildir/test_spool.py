@@ -365,3 +365,45 @@ def test_errors_are_those_of_stores(drops: Drops) -> None:
     with Calls(drops.directory, failing(errno.EEXIST, "link", path="")).watched():
         (outcome,) = drops.deliver(ONE, "alice")
     assert isinstance(outcome, StoreError)
+
+
+def test_a_second_full_disk_is_told_too_and_the_third_has_the_whole(drops: Drops) -> None:
+    pieces = [0]
+
+    def fault(_number: int, call: str, path: bytes) -> int | None:
+        if call != "write" or b"/carol/" in path:
+            return None
+        pieces[0] += b"/alice/" in path
+        return errno.ENOSPC if pieces[0] > 1 else None  # the first piece came
+
+    with pytest.MonkeyPatch.context() as patch, Calls(drops.directory, fault).watched():
+        patch.setattr(os, "copy_file_range", refused_copies)
+        first, second, third = drops.deliver(LARGE[:99], "alice", "bob", "carol", before=[ONE])
+    assert isinstance(first, StoreFull)
+    assert isinstance(second, StoreFull)
+    assert third is None
+    assert drops.stored("carol") == [ONE + LARGE[:99]]
+    assert drops.tmp("alice", "bob", "carol") == drops.files("alice") == drops.files("bob") == []
+
+
+def refused_copies(*_: object) -> int:
+    raise OSError(errno.EXDEV, "no")
+
+
+def test_a_file_that_another_program_cut_is_not_copied(drops: Drops) -> None:
+    work = drops.spool("alice", "alice")
+    work.write(LARGE)
+    (path,) = drops.tmp("alice")
+    os.truncate(path, 99)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "copy_file_range", refused_copies)
+        _, second = work.deliver(b"", [drops.names.name(), drops.names.name()], b"new/")
+    assert isinstance(second, MaildropUnavailable)
+    assert "made shorter" in str(second)
+
+
+def test_only_so_many_maildrops_are_remembered(drops: Drops, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(making, "_REMEMBERED", 2)
+    for _ in range(2):
+        assert drops.deliver(ONE, "alice", "bob", "carol") == [None] * 3
+    assert len(drops.making._made) <= 2
