@@ -45,7 +45,9 @@ class Refusal(Exception):
     @property
     def line(self) -> bytes:
         """The response code and the text with its values, as they follow ``-ERR`` and a space."""
-        text = self.text if self._text is None else self._text  # as `said`, without its call: each refusal of POP3 needs it
+        text = (
+            self.text if self._text is None else self._text
+        )  # as `said`, without its call: each refusal of POP3 needs it
         if self._values:
             text %= self._values
         return b"[%b] %b" % (self.code, text) if self.code else text

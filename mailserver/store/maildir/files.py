@@ -136,7 +136,7 @@ def sync(descriptor: int, path: bytes) -> None:
             _unable[device] = None
             _news.append(
                 f"the file system of {shown(path)} cannot guarantee durability (fsync: {error.strerror}): "
-                "a power cut may bring deleted messages back"
+                "a power cut may bring deleted messages back, and lose new ones"
             )
 
 

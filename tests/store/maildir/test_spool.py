@@ -14,6 +14,7 @@ import pytest
 from mailserver.errors import MaildropUnavailable, QuotaExceeded, StoreError, StoreFull
 from mailserver.interfaces import Quota
 from mailserver.store.maildir import contents, maildirsize, making, spool
+from mailserver.store.maildir import files as store_files
 from tests.store.contract import ONE, TWO
 from tests.store.maildir.spools import Calls, Drops
 from tests.store.maildir.test_leaving import open_files
@@ -351,6 +352,16 @@ def test_a_discarded_message_is_never_delivered(drops: Drops) -> None:
     outcomes = work.deliver(TWO, [drops.names.name(), drops.names.name()], b"new/")
     assert None not in outcomes
     assert drops.files("alice", "tmp", "new", "cur") == drops.files("bob") == []
+
+
+def test_a_file_system_without_fsync_takes_messages_and_is_told_once(
+    drops: Drops, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_files, "_unable", {})
+    with Calls(drops.directory, failing(errno.EINVAL, "fsync", path="")).watched():
+        assert [drops.deliver(ONE, "alice", "bob") for _ in range(2)] == [[None, None]] * 2
+    (note,) = store_files.unsynced()
+    assert "lose new ones" in note
 
 
 def test_over_quota_nothing_is_left(drops: Drops) -> None:
