@@ -21,4 +21,5 @@ TRACE: Final = re.compile(rb"(?:(?:Return-Path|Delivered-To|Received): [^\r\n]*\
 
 def address(account: Account) -> str:
     """Where its mail goes."""
-    return f"{account.name}@{DOMAIN}"
+    user, _, share = account.name.partition("@")
+    return f"{user}@{share}.example.org" if share else f"{account.name}@{DOMAIN}"

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -21,10 +22,13 @@ from tests.crash.fed import Fed
 from tests.crash.feeders import Feeder, Mail
 from tests.crash.receiving import RECEIVING
 from tests.crash.test_kills import running, workers_of
+from tests.crash.test_shares import SDPS, Guest
 from tests.servers import Server, Site
 
 KILLS = 10
 """In a life: the next server finds what all the kills before have left."""
+
+SHARED_KILLS = max(4, int(os.environ.get("CRASH_RUNS", "0")) // 10)
 
 ENDS = (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)
 """A stop in an orderly way is one more way not to lose mail in."""
@@ -69,6 +73,25 @@ def test_no_kill_loses_mail_that_was_answered_or_leaves_half_of_another(
         with capsys.disabled():
             figures = ", ".join(f"{count} {what}" for what, count in sorted(tally.items()))
             sys.stdout.write(f"\nseed {seed}, workers {workers}, delete = {deleting}: {figures}\n")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_no_kill_loses_mail_of_a_share_that_was_answered(workers: int) -> None:
+    random, tally = Random(SEED + workers), Counter[str]()
+    settings = {**RECEIVING, **SDPS}
+    with Site() as site:
+        accounts = [site.account(f"vision{number}") for number in range(2)]
+        drops = [Fed(Guest(account, user, Lock()), tally) for account in accounts for user in ("john", "mary")]
+        queue: list[Mail] = []
+        for _ in range(SHARED_KILLS // workers):
+            with running(site, workers, **settings) as server:
+                check(server, drops)
+                for _ in range(workers):
+                    if server.process.poll() is None:
+                        kill(server, drops, queue, random, tally)
+        with running(site, workers, **settings) as server:
+            check(server, drops)
+    assert tally["answered deliveries"] > SHARED_KILLS
 
 
 def kill(server: Server, drops: list[Fed], queue: list[Mail], random: Random, tally: Counter[str]) -> None:
