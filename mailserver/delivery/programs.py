@@ -126,7 +126,9 @@ class _Program(ProcessProtocol):
         self._programs.ended(self)
 
     def kill(self) -> None:
-        """End it now."""
+        """End it now. Its own children may stay behind, and hold its output open: without this they would also hold its place."""
         self._killed = True
-        if self.transport is not None and self.transport.pid is not None:
-            self.transport.signalProcess("KILL")
+        if self.transport is not None:
+            if self.transport.pid is not None:
+                self.transport.signalProcess("KILL")
+            self.transport.loseConnection()

@@ -134,13 +134,12 @@ class Beginning:
         """The octets to store of the next chunk: none, while it is not decided."""
         if self._passed:
             return chunk
-        self._held += chunk
-        while self._FIELD.match(self._held):
-            end = self._END.search(self._held)
-            if end is None:
-                return self.end(cut=False) if len(self._held) > MAX_FIELD else b""
-            self._held = self._held[end.end() :]
-        return b"" if self._may_begin() else self.end(cut=False)
+        held, begin = self._held + chunk, 0
+        while self._FIELD.match(held, begin) and (end := self._END.search(held, begin)):
+            begin = end.end()
+        self._held = held[begin:]  # cut once: a chunk can have ten thousand of these fields
+        is_open = self._FIELD.match(self._held) and len(self._held) <= MAX_FIELD
+        return b"" if is_open or self._may_begin() else self.end(cut=False)
 
     def end(self, *, cut: bool = True) -> bytes:
         """The last octets: what is held, without a field that is the whole message."""

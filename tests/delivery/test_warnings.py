@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import stat
 import sys
 from email import message_from_bytes, policy
@@ -201,6 +202,20 @@ class ProgramTests(WarningCase):
             made._programs.run("alice", 95, Usage(1, 950))  # type: ignore[union-attr]
             await self.ended(made)
         assert [event["reason"] for event in events] == ["it was killed after 0 s"]
+
+    async def test_one_whose_children_stay_behind_is_ended_all_the_same(self) -> None:
+        self.patch(programs, "SECONDS", 0.2)
+        orphan = "import subprocess; print(subprocess.Popen(['sleep', '600']).pid, file=told, flush=True)"
+        hanging, told = self.program(f"{orphan}; import time; time.sleep(600)")
+        gone, told_too = self.program(orphan)
+        with capturedLogs() as events:
+            for program in (hanging, gone):
+                made = self.begun(program)
+                made._programs.run("alice", 95, Usage(1, 950))  # type: ignore[union-attr]
+                await self.ended(made)
+        for each in (told, told_too):
+            os.kill(int(each.read_text()), signal.SIGKILL)
+        assert [event["reason"] for event in events] == ["it was killed after 0 s"]  # what ended well is no failure
 
     async def test_few_run_at_once_and_not_many_wait(self) -> None:
         self.patch(programs, "MAX_WAITING", 3)
