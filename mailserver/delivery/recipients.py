@@ -142,7 +142,8 @@ class _Search:
         self._recipients = recipients
         self._table = table
         self._waiting: deque[_Step] = deque()
-        self._expanded: set[Key] = set()
+        self._expanded: dict[Key, set[Key]] = {}  # each with those that have led to it
+        self._cut: list[tuple[_Step, Key]] = []  # what has led to an expanded one once more
         self._found: dict[tuple[object, ...], Reached] = {}
         self._targets = 0
         self._is_loop = False
@@ -151,7 +152,7 @@ class _Search:
         self._waiting.append(_Step(address))
         for number in count(1):
             await self._take(self._waiting.popleft())
-            if not self._waiting:
+            if not self._waiting and not self._again():
                 break
             if number % AT_A_TIME == 0:
                 await self._recipients.aliases.turn()
@@ -172,10 +173,12 @@ class _Search:
             self._lost(step)
 
     def _expand(self, step: _Step, key: Key) -> None:
-        """Go on with an alias's targets. An alias that has been gone through has given all that it gives."""
+        """Go on with an alias's targets. An alias that has been gone through has given all that it gives, but for loops."""
         if key in self._expanded:
+            self._expanded[key] |= step.ways
+            self._cut.append((step, key))
             return
-        self._expanded.add(key)
+        self._expanded[key] = set(step.ways)
         targets = self._table.entries[key]
         self._targets += len(targets)
         if self._targets > MAX_TARGETS or len(step.ways) >= MAX_DEPTH:
@@ -191,6 +194,20 @@ class _Search:
             raise TemporaryFailure
         ways = step.ways | {key}
         self._waiting.extend(_Step(target.address, ways, target, step.caught) for target in targets)
+
+    def _again(self) -> bool:
+        """Whether steps were cut that lead round in a loop: they mean their users, as if each way had been gone alone."""
+        cut, self._cut = self._cut, []
+        self._waiting.extend(step._replace(ways=step.ways | {key}) for step, key in cut if self._leads_back(key))
+        return bool(self._waiting)
+
+    def _leads_back(self, key: Key) -> bool:
+        seen, waiting = set[Key](), [key]
+        while waiting:
+            before = self._expanded[waiting.pop()] - seen
+            seen |= before
+            waiting += before
+        return key in seen
 
     def _catch(self, step: _Step) -> bool:
         """Whether the domain has somebody for the addresses of nobody."""

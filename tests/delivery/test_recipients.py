@@ -165,6 +165,16 @@ class AliasTests(RecipientCase):
             with pytest.raises(AliasLoop):
                 await asked.find(address)
 
+    async def test_two_ways_into_a_loop_lose_nobody(self) -> None:
+        asked = await self.asked("both: alice, bob\nalice: bob\nbob: alice\nall: both, carol\nno: x, y\nx: y\ny: x\n")
+        assert await self.found(asked, b"alice", b"both", b"all") == ["alice", "bob alice", "carol bob alice"]
+        with pytest.raises(AliasLoop):
+            await asked.find(b"no")
+
+    async def test_two_ways_to_an_alias_are_no_loop_and_do_not_mean_its_user(self) -> None:
+        asked = await self.asked("all: a, b\na: alice\nb: alice\nalice: carol\n")
+        assert await self.found(asked, b"all") == ["carol"]
+
     async def test_a_target_with_a_backslash_is_a_user_at_once(self) -> None:
         asked = await self.asked("bob: \\alice\nalice: carol\n")
         assert await self.found(asked, b"bob") == ["alice"]
