@@ -24,6 +24,8 @@ NO_ORIGINAL: Final = (501, 504, 555)
 """Replies to RCPT of a server that does not know ORCPT (RFC 5321 section 4.1.1.11)."""
 
 _STATUSES: Final = (
+    ("5.1.7", os.EX_UNAVAILABLE),  # the sender's address, and so is the next
+    ("5.1.8", os.EX_UNAVAILABLE),
     ("5.1.", os.EX_NOUSER),
     ("5.2.", os.EX_NOPERM),  # as dovecot-lda and deliverquota end at a full maildrop
     ("5.7.", os.EX_NOPERM),
@@ -55,6 +57,9 @@ def hand_over(  # noqa: PLR0913 - what the command line says
     try:
         source = os.fsdecode(message.sender or b"") if sender is None else sender
         reverse = path("" if source.upper() == "MAILER-DAEMON" else source, host)
+    except ValueError as error:
+        return _verdict("5.1.7", f"the sender: {error}")
+    try:
         recipients = {user: path(user) for user in users}
     except ValueError as error:
         return _verdict("5.1.3", str(error))

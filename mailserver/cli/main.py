@@ -52,6 +52,9 @@ def _run(arguments: list[str], *, delivers: bool) -> int:
             error.show()
         return os.EX_USAGE
     except click.Abort:
+        if delivers:
+            tell("4.3.0 interrupted")
+            return os.EX_TEMPFAIL
         return INTERRUPTED
 
 

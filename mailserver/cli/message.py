@@ -27,6 +27,9 @@ _LOCAL: Final = re.compile(
 )
 """A local part that needs no quotes (RFC 5321 section 4.1.2, RFC 6531 section 3.3)."""
 
+_QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)+"')
+"""One that has them already."""
+
 
 class Unreadable(Exception):
     """Standard input cannot be read to its end, so that nothing may be delivered. The text is the system's."""
@@ -81,9 +84,9 @@ def path(address: str, host: str = "") -> bytes:
     if any(character < " " or character == "\x7f" for character in bare):
         raise ValueError("an address has control characters")
     local, at, domain = bare.rpartition("@")
-    if not (at and domain) or '"' in domain:
+    if not (at and domain) or set(domain) & set('"<> '):  # which would end the path, and begin a parameter
         local, domain = bare, ""
-    if local and not (_LOCAL.fullmatch(local) or (len(local) > 1 and local[0] == local[-1] == '"')):
+    if local and not (_LOCAL.fullmatch(local) or _QUOTED.fullmatch(local)):
         local = '"' + re.sub(r'(["\\])', r"\\\1", local) + '"'
     domain = domain or (host if local else "")
     return os.fsencode(f"<{local}@{domain}>" if domain else f"<{local}>")

@@ -1,6 +1,8 @@
 """``mailserver deliver`` as a process, as a mail server runs it."""
 
 import os
+import signal
+import socket
 import subprocess
 import sys
 
@@ -160,3 +162,24 @@ def test_a_kill_in_the_middle_delivers_nothing():
             process.stdin.flush()
             process.kill()
     assert not server.data.endswith(b"\r\n.\r\n")
+
+
+def test_an_interrupt_bounces_no_mail(tmp_path):
+    at = str(tmp_path / "lmtp")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(at)
+        listening.listen()
+        with subprocess.Popen(
+            [*COMMAND, "deliver", "--socket", at, "alice"],
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as program:
+            assert program.stdin is not None
+            program.stdin.write(TEXT)
+            program.stdin.close()
+            connection, _ = listening.accept()
+            program.send_signal(signal.SIGINT)
+            assert program.stderr.read().endswith(b"\n4.3.0 interrupted\n")  # the first line is click's
+            assert program.wait(60) == os.EX_TEMPFAIL
+        connection.close()

@@ -89,6 +89,8 @@ def test_a_server_that_does_not_know_original_recipients_gets_none(refusal):
     [
         (b"550 5.1.1 no such user here", os.EX_NOUSER, "5.1.1"),
         (b"501 5.1.3 this is no address", os.EX_NOUSER, "5.1.3"),
+        (b"501 5.1.7 this is no address", os.EX_UNAVAILABLE, "5.1.7"),
+        (b"550 5.1.8 no such domain", os.EX_UNAVAILABLE, "5.1.8"),
         (b"552 5.2.2 the maildrop is full", os.EX_NOPERM, "5.2.2"),
         (b"550 5.7.1 not for you", os.EX_NOPERM, "5.7.1"),
         (b"552 5.3.4 the message is too big", os.EX_DATAERR, "5.3.4"),
@@ -218,11 +220,14 @@ def test_an_empty_message_is_no_message():
     assert server.heard == []
 
 
-@pytest.mark.parametrize(("user", "sender"), [("a\r\nDATA", None), ("alice", "x@y>\r\nRCPT TO:<root")])
-def test_no_address_begins_another_command(user, sender):
+@pytest.mark.parametrize(
+    ("user", "sender", "status"),
+    [("a\r\nDATA", None, os.EX_NOUSER), ("alice", "x@y>\r\nRCPT TO:<root", os.EX_UNAVAILABLE)],
+)
+def test_no_address_begins_another_command(user, sender, status):
     with LMTPServer() as server:
         verdict = handed(server, user, sender=sender)
-    assert verdict.status == os.EX_NOUSER
+    assert verdict.status == status
     assert server.heard == []
 
 

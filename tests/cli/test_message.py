@@ -134,6 +134,21 @@ def test_no_address_begins_another_command(address):
         path(address)
 
 
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("a@x> SIZE=1", b'<"a@x> SIZE=1">'),
+        ('"a"@x> ORCPT=rfc822;"b"@y', rb'<"\"a\"@x> ORCPT=rfc822;\"b\""@y>'),
+        ('"@y', rb'<"\""@y>'),
+        ('"a\\"@y', rb'<"\"a\\\""@y>'),
+        ('"a\\"b"@y', rb'<"a\"b"@y>'),
+        ("a@<y>", b'<"a@<y>">'),
+    ],
+)
+def test_no_address_adds_a_parameter(address, expected):
+    assert path(address) == expected
+
+
 def test_an_original_address_is_written_in_xtext():
     assert xtext("a+b=c d@example.org\r\n") == b"a+2Bb+3Dc+20d@example.org+0D+0A"
     assert xtext("ä") == b"+C3+A4"
