@@ -87,7 +87,7 @@ class Programs:
         """Kill those that run, and forget those that wait."""
         self._waiting.clear()
         for program in list(self._running):
-            program.kill()
+            program.kill("the server ends")
 
 
 class _Program(ProcessProtocol):
@@ -98,11 +98,11 @@ class _Program(ProcessProtocol):
         self._user = user
         self._output = b""
         self._patience: Any = None
-        self._killed = False
+        self._killed = ""
 
     def watch(self, reactor: Any) -> None:
         """Give it so much time."""
-        self._patience = reactor.callLater(SECONDS, self.kill)
+        self._patience = reactor.callLater(SECONDS, self.kill, f"it ran for {SECONDS:.0f} s")
 
     def connectionMade(self) -> None:
         """Give it nothing to read."""
@@ -121,13 +121,13 @@ class _Program(ProcessProtocol):
         if self._patience is not None and self._patience.active():
             self._patience.cancel()
         if reason.check(ProcessDone) is None:
-            why = f"it was killed after {SECONDS:.0f} s" if self._killed else str(reason.value)
+            why = f"it was killed, for {self._killed}" if self._killed else str(reason.value)
             self._programs.failed(self._user, why, self._output)
         self._programs.ended(self)
 
-    def kill(self) -> None:
+    def kill(self, why: str) -> None:
         """End it now. Its own children may stay behind, and hold its output open: without this they would also hold its place."""
-        self._killed = True
+        self._killed = why
         if self.transport is not None:
             if self.transport.pid is not None:
                 self.transport.signalProcess("KILL")

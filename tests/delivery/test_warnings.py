@@ -201,7 +201,7 @@ class ProgramTests(WarningCase):
         with capturedLogs() as events:
             made._programs.run("alice", 95, Usage(1, 950))  # type: ignore[union-attr]
             await self.ended(made)
-        assert [event["reason"] for event in events] == ["it was killed after 0 s"]
+        assert [event["reason"] for event in events] == ["it was killed, for it ran for 0 s"]
 
     async def test_one_whose_children_stay_behind_is_ended_all_the_same(self) -> None:
         self.patch(programs, "SECONDS", 0.2)
@@ -215,7 +215,7 @@ class ProgramTests(WarningCase):
                 await self.ended(made)
         for each in (told, told_too):
             os.kill(int(each.read_text()), signal.SIGKILL)
-        assert [event["reason"] for event in events] == ["it was killed after 0 s"]  # what ended well is no failure
+        assert [event["reason"] for event in events] == ["it was killed, for it ran for 0 s"]  # what ended well is no failure
 
     async def test_few_run_at_once_and_not_many_wait(self) -> None:
         self.patch(programs, "MAX_WAITING", 3)
@@ -255,11 +255,12 @@ class ProgramTests(WarningCase):
         made = self.begun(program)
         running = made._programs
         assert running is not None
-        with capturedLogs():
+        with capturedLogs() as events:
             for number in range(programs.AT_ONCE + 1):
                 running.run(f"user{number}", 95, Usage(1, 950))
             await made.stop()
             await self.ended(made)
+        assert {event["reason"] for event in events} == {"it was killed, for the server ends"}
 
     async def test_a_program_that_is_not_there_is_told_at_the_start(self) -> None:
         made = Warnings(self.store, QuotaRules(warn_command="/no/such/program x"), "h")
