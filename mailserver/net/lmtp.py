@@ -148,13 +148,17 @@ class LMTPServer(Connection):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Release everything. A delivery that has begun goes on: its client, which heard no answer, will try again (RFC 1047)."""
-        self.factory.ended(self)
         self.end(end_of(reason))
-        if isinstance(reason.value, SSL.Error):
-            tell_tls_failure(self.facts(), reason.value)
-        if self.session.remark is not None:
-            tell_remark(self.facts(), self.road, self.session.remark)
-        super().connectionLost(reason)
+        try:
+            if isinstance(reason.value, SSL.Error):
+                tell_tls_failure(self.facts(), reason.value)
+            if self.session.remark is not None:
+                tell_remark(self.facts(), self.road, self.session.remark)
+            super().connectionLost(reason)
+        finally:
+            self.factory.ended(
+                self
+            )  # the last one ends a drain, and then the store, which must have heard of the `abort` before
 
     def leave(self) -> None:
         """Give up a transaction that is not being delivered, and log one line about the session."""

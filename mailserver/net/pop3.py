@@ -120,15 +120,19 @@ class POP3Server(Connection):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Release everything, and log a misconfigured client that could not log in."""
-        self.factory.ended(self)
         self.end(end_of(reason))
-        if isinstance(reason.value, SSL.Error):
-            tell_tls_failure(self.facts(), reason.value)
-        remark = self.core.remark if isinstance(self.core, Session) else None
-        if remark is not None:
-            tell_remark(self.facts(), remark)
-        self.visit.leave()
-        super().connectionLost(reason)
+        try:
+            if isinstance(reason.value, SSL.Error):
+                tell_tls_failure(self.facts(), reason.value)
+            remark = self.core.remark if isinstance(self.core, Session) else None
+            if remark is not None:
+                tell_remark(self.facts(), remark)
+            self.visit.leave()
+            super().connectionLost(reason)
+        finally:
+            self.factory.ended(
+                self
+            )  # the last one ends a drain, and then what this one still has to release itself with
 
     def leave(self) -> None:
         """Log out, and log one line about the session. A commit that has begun goes on, since QUIT was read."""

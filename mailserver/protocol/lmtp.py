@@ -21,7 +21,7 @@ from mailserver.protocol.lmtp_effects import Deliver, Effect, Forget, Recipient,
 from mailserver.protocol.lmtp_policy import Client, LmtpPolicy
 from mailserver.protocol.lmtp_state import MOVES, State, Transaction
 from mailserver.protocol.lmtp_wire import farewell, has_controls, multiline, refusal_reply, reply
-from mailserver.protocol.weights import COMMAND_OCTETS, TURN_OCTETS
+from mailserver.protocol.weights import COMMAND_OCTETS, RECIPIENT_OCTETS, TURN_OCTETS
 from mailserver.protocol.wire import TLS_HELLO
 from mailserver.smtp_errors import BadSyntax, NoRecipients, TextAsCommands, TooBig, TooManyBadCommands
 
@@ -124,6 +124,8 @@ class Session:
         effect, self._pending = self._pending, None
         if not isinstance(effect, Forget):
             self._open = effect
+        if isinstance(effect, Recipient):
+            self._work += RECIPIENT_OCTETS
         return effect
 
     # The answers to effects: exactly one for each.

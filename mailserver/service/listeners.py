@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, cast
 
@@ -30,6 +30,10 @@ from mailserver.service.memories import Memories
 
 DRAIN_SECONDS: Final = 10.0
 """How long a stop waits for transfers and commits; service managers kill after 30 to 90 s."""
+
+CUT_SECONDS: Final = 1.0
+"""How long a stop waits until the sessions that it has cut are gone, which takes a turn of the reactor: what they let go, such as
+the file of a message that has not come whole, is removed by parts that stop after them."""
 
 _CLEARTEXT_ONLY = (
     "pop3 is served without TLS and cleartext is tls: it refuses passwords, and lets in by APOP and the like alone; "
@@ -121,12 +125,15 @@ class Listeners:
 
     async def _drain(self, seconds: float) -> None:
         listeners, self._made = self._made, []
-        drains = [listener.drain().addTimeout(seconds, self._reactor) for listener in listeners]
-        outcomes = await DeferredList(drains, consumeErrors=True)
-        if not all(drained for drained, _ in outcomes):
+        if not await self._drained(listeners, seconds):
             log.warn("sessions still under way after {seconds} s are cut", event="service.cut", seconds=seconds)
             for listener in listeners:
                 listener.abort()
+            await self._drained(listeners, CUT_SECONDS)
+
+    async def _drained(self, listeners: Sequence[Listener], seconds: float) -> bool:
+        drains = [listener.drain().addTimeout(seconds, self._reactor) for listener in listeners]
+        return all(drained for drained, _ in await DeferredList(drains, consumeErrors=True))
 
     def _pop3(self, kind: Kind, endpoint: str, entrance: Entrance) -> Listener:
         auth, tls = self._config.auth, self._config.tls

@@ -556,7 +556,7 @@ def test_a_hundred_failures_make_no_endless_line(events: Any) -> None:
     deliveries.commits = lambda kept: succeed([MaildropUnavailable("no")] * len(kept.recipients))
     talk = Delivering(make_lmtp(deliveries), PEER)
     talk.say(b"MAIL FROM:<>\r\n" + b"".join(b"RCPT TO:<user%d@x>\r\n" % n for n in range(100)) + b"DATA\r\n" + TEXT)
-    assert talk.codes().count(b"451") == 100
+    assert talk.turns().count(b"\r\n451 ") == 100
     (event,) = named(events, "lmtp.delivered")
     assert event["failed"].endswith("user4@x: 451 4.3.0 temporary failure, please try again later; and 95 others")
 

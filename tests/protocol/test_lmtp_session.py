@@ -9,7 +9,7 @@ from mailserver.protocol.lmtp_commands import COMMANDS
 from mailserver.protocol.lmtp_effects import Deliver, Forget, Recipient, Write
 from mailserver.protocol.lmtp_policy import Client, LmtpPolicy
 from mailserver.protocol.lmtp_state import MOVES, State
-from mailserver.smtp_errors import NotTrusted
+from mailserver.smtp_errors import NotTrusted, UnknownRecipient
 from tests.protocol.lmtp_world import Settings, World
 
 POLICY = LmtpPolicy(b"host", stls=True)
@@ -197,3 +197,18 @@ def test_a_transaction_tells_what_mail_said():
 def test_without_a_transaction_there_is_no_mail():
     with pytest.raises(RuntimeError):
         _ = Session(POLICY, COMMANDS).mail
+
+
+def test_a_few_recipients_are_a_turn_since_each_is_looked_up_and_may_be_logged():
+    session = Session(POLICY, COMMANDS)
+    session.feed(b"LHLO x\r\nMAIL FROM:<>\r\n" + b"RCPT TO:<nobody>\r\n" * 100)
+    asked: list[int] = [0]
+    while (effect := session.next()) is not None:
+        if isinstance(effect, Turn):
+            asked.append(0)
+            session.turned()
+        else:
+            asked[-1] += 1
+            session.refused(UnknownRecipient())
+    assert sum(asked) == 100
+    assert max(asked) <= 10

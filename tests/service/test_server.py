@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionAborted
+from twisted.internet.task import deferLater
 from twisted.internet.testing import StringTransport
 from twisted.logger import globalLogPublisher
+from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
@@ -37,6 +40,17 @@ class DeafTransport(StringTransport):
 
     def abortConnection(self) -> None:
         self.aborted = True
+
+
+class StallingTransport(StringTransport):
+    """To a client that says nothing more. Its end is told in a turn of its own, as Twisted does it."""
+
+    def __init__(self, protocol: Any) -> None:
+        super().__init__()
+        self.connection = protocol
+
+    def abortConnection(self) -> None:
+        reactor.callLater(0, self.connection.connectionLost, Failure(ConnectionAborted()))  # type: ignore[attr-defined]  # it is a reactor
 
 
 @implementer(IPart)
@@ -79,6 +93,39 @@ class DrainTests(TestCase):
         assert transport.aborted
         assert let_go == ["the last"]
         assert [event["event"] for event in told if "event" in event] == ["service.cut"]
+
+    async def test_a_message_whose_sender_stalls_is_cut_with_its_file_and_told_before_the_store_stops(self) -> None:
+        told: list[dict[str, Any]] = []
+        globalLogPublisher.addObserver(told.append)
+        self.addCleanup(globalLogPublisher.removeObserver, told.append)
+        home = self.users.with_name("home")
+        home.mkdir()
+        self.users.write_text(f"alice:{{PLAIN}}wonderland::::{home}::\n")
+        given = {
+            "listen": {"lmtp": ["tcp:0:interface=127.0.0.1"]},
+            "auth": {"checkers": [f"passwd-file:{self.users}"]},
+            "store": {"url": "maildir:{home}/Maildir"},
+        }
+        server = Server(decode({**SETTINGS, **given}), reactor, Problems())
+        await server.start()
+        factory = server.factory("lmtp", "tcp:0:interface=127.0.0.1")
+        connection: Any = factory.buildProtocol(None)
+        connection.makeConnection(StallingTransport(connection))
+        connection.dataReceived(b"LHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<alice>\r\nDATA\r\n")
+        while not connection.session.receiving:
+            await deferLater(reactor, 0)
+        for _ in range(20):
+            connection.dataReceived(b"x" * 65536)
+        while not (written := list(home.rglob("tmp/*"))) or connection.session.busy:
+            await deferLater(reactor, 0.01)
+        assert len(written) == 1
+        self.patch(listeners, "DRAIN_SECONDS", 0.01)
+        await server.stop()
+        assert list(home.rglob("tmp/*")) == []
+        assert [event["event"] for event in told if str(event.get("event")).startswith("lmtp.")] == [
+            "lmtp.given_up",
+            "lmtp.session",
+        ]
 
     async def test_nothing_that_a_session_needs_stops_before_the_sessions_have_ended(self) -> None:
         checkers = {"checkers": [f"passwd-file:{self.users}"], "cleartext": "always"}
