@@ -215,7 +215,9 @@ class ProgramTests(WarningCase):
                 await self.ended(made)
         for each in (told, told_too):
             os.kill(int(each.read_text()), signal.SIGKILL)
-        assert [event["reason"] for event in events] == ["it was killed, for it ran for 0 s"]  # what ended well is no failure
+        assert [event["reason"] for event in events] == [
+            "it was killed, for it ran for 0 s"
+        ]  # what ended well is no failure
 
     async def test_few_run_at_once_and_not_many_wait(self) -> None:
         self.patch(programs, "MAX_WAITING", 3)

@@ -110,7 +110,8 @@ class Spool:
         for at in range(self._holder + 1, len(self._places)):
             self._holder = at
             try:
-                self._descriptor, self._path = self._create(self._places[at], self._name)
+                self._path = self._places[at].root + b"tmp/" + self._name
+                self._descriptor = self._create(self._places[at], self._path)
             except OSError as error:
                 self._fail(at, error)
             else:
@@ -140,14 +141,14 @@ class Spool:
             with suppress(OSError):
                 unlink_if_there(path)
 
-    def _create(self, place: Place, name: bytes) -> tuple[int, bytes]:
-        path = place.root + b"tmp/" + name
+    def _create(self, place: Place, path: bytes) -> int:
+        """The descriptor of a new file in tmp/."""
         self._making.make(place.root, place.anchor)
         try:
-            return os.open(path, _NEW, 0o600), path
+            return os.open(path, _NEW, 0o600)
         except FileNotFoundError:  # somebody has removed the Maildir since
             self._making.make(place.root, place.anchor, again=True)
-            return os.open(path, _NEW, 0o600), path
+            return os.open(path, _NEW, 0o600)
 
     # The names.
 
@@ -184,7 +185,8 @@ class Spool:
         return True
 
     def _copy(self, place: Place, name: bytes, target: bytes) -> None:
-        descriptor, path = self._create(place, name)
+        path = place.root + b"tmp/" + name
+        descriptor = self._create(place, path)
         try:
             copy(self._descriptor, descriptor, self.octets)
             sync(descriptor, path)
