@@ -11,15 +11,20 @@ import fcntl
 import os
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet import tcp, unix
 from twisted.internet.error import CannotListenError
 from twisted.python.failure import Failure
 
 from mailserver.net.ports import Port
+
+_TRIES: Final = 500
+_PAUSE_SECONDS: Final = 0.01
+"""Five seconds for a lock that others hold for the time of a bind, which is under a millisecond."""
 
 
 class UNIXPort(Port, unix.Port):
@@ -72,10 +77,22 @@ def _alone_in(folder: bytes) -> Iterator[None]:
         yield
         return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)  # for the time of a bind
+        _lock(descriptor, folder)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: bytes) -> None:
+    """Wait for another server's bind, and for nothing longer: whoever may read the folder may lock it for ever. Errors: CannotListenError."""
+    for _ in range(_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_PAUSE_SECONDS)  # at the start, where nobody is served yet
+        else:
+            return
+    raise CannotListenError(None, folder, OSError(errno.EBUSY, "another program holds a lock on its folder (see lsof)"))
 
 
 def _identity(path: bytes) -> tuple[int, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import socket
@@ -19,6 +20,7 @@ from twisted.internet.interfaces import IUNIXTransport
 from twisted.internet.main import CONNECTION_DONE
 from twisted.python.failure import Failure
 
+from mailserver.net import unix_ports
 from mailserver.net.hub import Hub
 from mailserver.net.unix_ports import AdoptedUNIXPort, _alone_in
 from tests.net.test_hub import Hearing, Reactor, turn
@@ -135,6 +137,22 @@ def test_of_two_servers_that_start_at_once_the_second_waits_until_the_first_list
         assert not connects(path)
     second.join()
     assert len(outcomes) == 1
+
+
+def test_who_holds_the_folder_s_lock_for_ever_is_told_of_and_holds_up_no_start(
+    hub: Hub, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unix_ports, "_TRIES", 3)
+    holder = os.open(path.parent, os.O_RDONLY)  # anybody who may read it can
+    try:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        with pytest.raises(CannotListenError, match="holds a lock on its folder"):
+            listen(hub, path)
+    finally:
+        os.close(holder)
+    assert connects(path) is False
+    listen(hub, path)
+    assert connects(path)
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "datagrams"])
