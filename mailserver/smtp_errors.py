@@ -83,6 +83,7 @@ class TooBig(Refusal):
 
     smtp = b"552 5.3.4"
     text = b"the message is too big"
+    remarkable = True
 
 
 class NoRecipients(Refusal):

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from mailserver.errors import Refusal, WrongProtocol
 from mailserver.net.failures import printable, tls_reason
-from mailserver.smtp_errors import NotTrusted, TextAsCommands
+from mailserver.smtp_errors import NotTrusted, TextAsCommands, TooBig
 
 SHOWN: Final = 5
 """Recipients without the message whom one line names; the others are counted, and each has a line where the cause is."""
@@ -134,6 +134,7 @@ _HINTS: Final[Mapping[type[Refusal], str]] = {
     WrongProtocol: ": it spoke TLS or HTTP, and TLS begins by STARTTLS here",
     NotTrusted: ": it used XCLIENT, and its network is not in delivery.xclients",
     TextAsCommands: ": it sent a message where DATA was refused, which may be somebody's attempt to smuggle commands in",
+    TooBig: ": delivery.max_octets is the limit, and the sender returns the message to its author",
 }
 
 

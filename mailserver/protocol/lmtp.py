@@ -333,6 +333,8 @@ class Session:
         if transaction.failed is not None:
             return None
         transaction.failed = refusal
+        if refusal.remarkable:
+            self.remark = refusal
         held, transaction.held = transaction.held, False
         return Forget() if held else None
 

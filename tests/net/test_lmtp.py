@@ -588,6 +588,8 @@ def test_a_question_for_an_address_leaves_the_session_s_line_alone(events: Any) 
         (b"GET / HTTP/1.1\r\n", "HTTP"),
         (HELLO + b"XCLIENT ADDR=198.51.100.9\r\n", "delivery.xclients"),
         (HELLO + b"Subject: hello\r\n", "smuggle"),
+        (HELLO + b"MAIL FROM:<> SIZE=99999999\r\n", "delivery.max_octets"),
+        (HELLO + ENVELOPE + b"BDAT 99999999 LAST\r\n", "delivery.max_octets"),
         (HELLO + b"FOO\r\n", ""),
     ],
 )
