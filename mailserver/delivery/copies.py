@@ -67,10 +67,15 @@ def copy_for(  # noqa: PLR0913 - what is known of it
     return Copy(user, own, told.octets if told and mine and account.user is None else b"", before)
 
 
+def has_own_file(copy: Copy, *, share: bool) -> bool:
+    """Whether a copy is no other's, too: where its fields say for whom it is."""
+    return copy.user.account is not None or not share
+
+
 def grouped(copies: Iterable[Copy], *, share: bool) -> Sequence[tuple[tuple[bytes, bytes], Sequence[Copy]]]:
     """The copies that are one file, each with the addresses that its fields tell."""
-    own = [copy for copy in copies if copy.user.account is not None or not share]
-    common = [copy for copy in copies if copy.user.account is None and share]
+    own = [copy for copy in copies if has_own_file(copy, share=share)]
+    common = [copy for copy in copies if not has_own_file(copy, share=share)]
     told = {copy.addresses for copy in common}
     groups: list[tuple[tuple[bytes, bytes], Sequence[Copy]]] = [(copy.addresses, [copy]) for copy in own]
     if common:

@@ -25,7 +25,7 @@ from mailserver.errors import (
 from mailserver.incoming import IDelivery, Sender
 from mailserver.interfaces import Quota, User
 from mailserver.names import Names
-from mailserver.smtp_errors import OverQuotaForGood, UnknownRecipient
+from mailserver.smtp_errors import OverQuotaForGood, TooManyRecipients, UnknownRecipient
 from tests.delivery.room import SENDER, Hosts, Lists, People, deliveries
 
 MESSAGE = b"Message-ID: <1@example.net>\r\nSubject: hello\r\n\r\nHello.\r\n"
@@ -266,6 +266,25 @@ class ShareTests(DeliveryCase):
         assert await self.sent(self.made("team: alice, bob\n"), b"team") == [None]
         assert self.store.files == 1
         assert envelope(self.store.of("alice")[0]) == (b"eve@example.net", (b"team",))
+
+    async def test_who_have_files_of_their_own_are_a_hundred_in_a_transaction_and_the_others_come_in_another(self) -> None:
+        self.people = People([f"u{number}" for number in range(110)])
+        made = self.made(aliases="all: " + ", ".join(f"u{n}" for n in range(110)) + "\n", delivery={"share": False})
+        delivery = await self.begun(made, *(b"u%d" % number for number in range(100)))
+        for late in (b"u100", b"all"):
+            with pytest.raises(TooManyRecipients):
+                await delivery.recipient(late)
+        await delivery.recipient(b"u7")  # whose copy is there already
+        delivery.write(MESSAGE)
+        assert await delivery.commit() == [None] * 101
+        assert self.store.files == 100
+        assert await self.sent(made, b"all", b"u3") == [None, None]  # an address that cannot be divided
+        assert self.store.files == 210
+
+    async def test_a_file_that_is_shared_has_as_many_recipients_as_the_protocol_lets(self) -> None:
+        self.people = People([f"u{number}" for number in range(300)])
+        assert await self.sent(self.made(), *(b"u%d" % n for n in range(300))) == [None] * 300
+        assert self.store.files == 1
 
     async def test_a_site_can_have_a_copy_with_the_address_for_each(self) -> None:
         assert await self.sent(self.made(delivery={"share": False}), b"alice", b"bob") == [None, None]
