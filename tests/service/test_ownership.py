@@ -8,6 +8,7 @@ import pwd
 import socket
 import stat
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from twisted.internet import reactor
@@ -43,7 +44,9 @@ def test_a_name_of_nobody_is_told(options: str, told: str) -> None:
 
 class OwnershipTests(TestCase):
     def path(self) -> Path:
-        return Path(self.mktemp()).absolute()
+        folder = TemporaryDirectory(dir="/tmp")  # a socket's path must be short, wherever the tests are
+        self.addCleanup(folder.cleanup)
+        return Path(folder.name) / "socket"
 
     async def bound(self, options: str) -> Path:
         path = self.path()
@@ -72,9 +75,14 @@ class OwnershipTests(TestCase):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_a_group_that_only_root_could_give_it_to_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_group_that_only_root_could_give_it_to_is_told_and_leaves_nothing() -> None:
+    with TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o755)  # else the path would be the reason
+        _give_as_nobody(Path(folder) / "socket")
+
+
+def _give_as_nobody(path: Path) -> None:
     nobody = pwd.getpwnam("nobody")
-    path = tmp_path / "socket"
     with socket.socket(socket.AF_UNIX) as made:
         made.bind(str(path))
     os.chown(path, nobody.pw_uid, nobody.pw_gid)
