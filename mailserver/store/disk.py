@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred, fail, gatherResults, maybeDeferred
@@ -44,6 +45,7 @@ class Disk:
         self._deposits = Pool(
             reactor, DEPOSITS, 0, "deposits", together=DEPOSITS_TOGETHER, slow_seconds=HANGING_SECONDS
         )
+        self._depositing: Counter[bytes] = Counter()  # deposits that run or wait, by maildrop
         self._started = False
         self._stopped = False
 
@@ -94,9 +96,16 @@ class Disk:
         return self._run(self._commits, root, function, *arguments, mandatory=True, never_begun=never_begun)
 
     def deposit(
-        self, root: bytes, function: Callable[..., T], *arguments: Any, never_begun: Callable[[], object] | None = None
+        self,
+        roots: Sequence[bytes],
+        function: Callable[..., T],
+        *arguments: Any,
+        never_begun: Callable[[], object] | None = None,
     ) -> Deferred[T]:
         """The same for a message that comes in: it waits for no opening and no QUIT, and they do not wait for it.
+
+        Work on several maildrops counts for the one that has the most work already: one that hangs takes no more threads by
+        messages for it and others than by its own.
 
         Its threads start with the first one: a server that only gives mail out has none. Never refused, as those who bring
         messages are limited; after a `stop` it runs in the caller's thread.
@@ -111,7 +120,17 @@ class Disk:
             except NoThreads:
                 _call(never_begun)
                 return fail()
-        return self._deposits.run(function, *arguments, key=root, mandatory=True, never_begun=never_begun)
+        busiest = max(roots, key=self._depositing.__getitem__, default=b"")
+        self._depositing.update(roots)
+        done = self._deposits.run(function, *arguments, key=busiest, mandatory=True, never_begun=never_begun)
+        return done.addBoth(self._deposited, roots)
+
+    def _deposited(self, outcome: T, roots: Sequence[bytes]) -> T:
+        self._depositing.subtract(roots)
+        for root in roots:
+            if not self._depositing[root]:
+                del self._depositing[root]
+        return outcome
 
     def _run(self, pool: Pool, root: bytes, function: Callable[..., T], *arguments: Any, **how: Any) -> Deferred[T]:
         if self._stopped and how.get("mandatory") and not (self._work.has(root) or self._commits.has(root)):

@@ -30,7 +30,7 @@ class MaildirDeposit:
         disk: Disk,
         spool: Spool,
         *,
-        key: bytes,
+        roots: Sequence[bytes],
         names: UniqueNames,
         users: int,
         placeless: Mapping[int, Exception],
@@ -39,7 +39,7 @@ class MaildirDeposit:
     ) -> None:
         self._disk = disk
         self._spool = spool
-        self._key = key
+        self._roots = roots
         self._names = names
         self._users = users
         self._placeless = placeless
@@ -102,7 +102,7 @@ class MaildirDeposit:
         return data
 
     def _run(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
-        return self._disk.deposit(self._key, function, *arguments, never_begun=self._spool.discard)
+        return self._disk.deposit(self._roots, function, *arguments, never_begun=self._spool.discard)
 
     def _written(self, result: object, written: Deferred[None]) -> None:
         """What went wrong is told by `commit`; for the disk's errors, `spool` knows whom they concern."""

@@ -130,18 +130,18 @@ class MaildirStore:
                 places.append(Place(root, self._anchor(user, root), user.quota))
             except StoreError as error:
                 placeless[at] = error
-        key = places[0].root if places else b""
+        roots = [place.root for place in places]
         spool = Spool(places, self._names.name(), self._making)
         return succeed(
             MaildirDeposit(
                 self._disk,
                 spool,
-                key=key,
+                roots=roots,
                 names=self._names,
                 users=len(users),
                 placeless=placeless,
                 kept=kept,
-                finished=partial(self._tell_unsynced, key),
+                finished=partial(self._tell_unsynced, roots[0] if roots else b""),
             )
         )
 
@@ -152,7 +152,7 @@ class MaildirStore:
         found = maildirsize.glance(root, user.quota) if self._context.at_once else None
         if found is not None:
             return found
-        return self._disk.deposit(root, maildirsize.usage, root, user.quota).addErrback(_unavailable, root)
+        return self._disk.deposit([root], maildirsize.usage, root, user.quota).addErrback(_unavailable, root)
 
     def _tell_unsynced(self, root: bytes) -> None:
         for note in unsynced():

@@ -29,9 +29,9 @@ class Deposits(LoggedCase):
         self.hops: list[str] = []
         deposit = disk.Disk.deposit
 
-        def counted(own: Any, root: bytes, function: Any, *arguments: Any, **how: Any) -> Any:
+        def counted(own: Any, roots: Any, function: Any, *arguments: Any, **how: Any) -> Any:
             self.hops.append(function.__name__)
-            return deposit(own, root, function, *arguments, **how)
+            return deposit(own, roots, function, *arguments, **how)
 
         self.patch(disk.Disk, "deposit", counted)
 
@@ -166,17 +166,19 @@ class Deposits(LoggedCase):
         hanging, deliver = Event(), Spool.deliver
 
         def slow(own: Spool, *arguments: Any) -> Any:
-            if b"/alice/" in own._places[0].root:
+            if any(b"/alice/" in place.root for place in own._places):
                 hanging.wait(10)
             return deliver(own, *arguments)
 
         self.patch(Spool, "deliver", slow)
-        answers = [(await self.begin("alice")).commit() for _ in range(disk.DEPOSITS)]
+        users = [("alice",), *((f"user{number}", "alice") for number in range(2 * disk.DEPOSITS))]
+        answers = [(await self.begin(*each)).commit() for each in users]
         assert await (await self.begin("bob")).commit() == [None]
+        assert not any(each.called for each in answers)
         maildrop = await self.open("alice")
         maildrop.release()
         hanging.set()
-        assert await gatherResults(answers) == [[None]] * disk.DEPOSITS
+        assert await gatherResults(answers) == [[None] * len(each) for each in users]
 
     async def test_the_time_and_the_flag_of_an_import_are_kept(self) -> None:
         for seen in (True, False):
