@@ -163,6 +163,20 @@ def rename(old: bytes, new: bytes) -> None:
     os.rename(old, new)
 
 
+def directory_status(path: bytes) -> os.stat_result:
+    """The status of a directory in a maildrop. Errors: NotADirectoryError, also for a link, which could lead into another one."""
+    status = os.lstat(path.rstrip(b"/"))
+    if not stat.S_ISDIR(status.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.fsdecode(path))
+    return status
+
+
+def make_inside(root: bytes, path: bytes) -> None:
+    """Make a directory in the maildrop, whose parent is there. Errors: NotADirectoryError, also for a link; OSError."""
+    make_below(root, root + path)
+    directory_status(root + path)
+
+
 def make_below(anchor: bytes, path: bytes) -> None:
     """Make the directory and its missing parents, with access for the owner only. `anchor` must exist."""
     os.stat(anchor)

@@ -16,7 +16,7 @@ from typing import Final
 
 from mailserver.store.maildir import filenames as names
 from mailserver.store.maildir import maildirsize
-from mailserver.store.maildir.files import make_below, rename, sync_directory, unlink_if_there
+from mailserver.store.maildir.files import directory_status, make_inside, rename, sync_directory, unlink_if_there
 from mailserver.store.maildir.listing import DIRECTORIES
 from mailserver.store.maildir.places import KEPT, TRASH, KeptSession, kept_sessions, link
 
@@ -42,7 +42,7 @@ def undelete(root: bytes) -> int:
         sync_directory(root + KEPT)
     files = _files(root + session.path)
     for directory in DIRECTORIES:
-        make_below(root, root + directory)
+        make_inside(root, directory)
     for name in files:
         link(root, session.path + name, _directory(name) + name)
     for directory in DIRECTORIES:
@@ -72,20 +72,28 @@ def tidy(root: bytes, now: float, trash_days: int, days: int | None) -> None:
     With `trash_days` also what is in the trash longer than that, or came more than `days` ago.
     """
     for session in kept_sessions(root):
-        if session.is_over(now):
+        if session.is_over(now) and not session.returning:  # its user wants it back: another undelete brings the rest
             _remove(root + session.path, _files(root + session.path))
     if trash_days:
         for path, status in _trash(root):
             arrival = names.arrival(path.rpartition(b"/")[2])
-            came = status.st_mtime if arrival is None or arrival < _FIRST_MAIL else arrival / _MICROSECONDS
+            if arrival is None or arrival < _FIRST_MAIL:
+                arrival = int(status.st_mtime) * _MICROSECONDS
             stayed = now - max(status.st_ctime, status.st_mtime)  # a rename or a second name sets the ctime
-            if stayed > trash_days * _DAY or (days and now - came > days * _DAY):
+            old = days and arrival >= _FIRST_MAIL and now - arrival / _MICROSECONDS > days * _DAY
+            if stayed > trash_days * _DAY or old:
                 unlink_if_there(root + path)
 
 
 def _trash(root: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
     """The messages in the trash, in its cur/ and in its new/, where other programs may have put some."""
-    for place in (TRASH, TRASH[: -len(b"cur/")] + b"new/"):
+    folder = TRASH[: -len(b"cur/")]
+    for place in (TRASH, folder + b"new/"):
+        try:
+            directory_status(root + folder)
+            directory_status(root + place)
+        except (FileNotFoundError, NotADirectoryError):  # a link would lead to what is nobody's trash
+            continue
         for name in _files(root + place):
             try:
                 status = os.lstat(root + place + name)

@@ -135,11 +135,7 @@ class Discount:
 
     def __init__(self, root: bytes) -> None:
         self._root = root
-        try:
-            self._descriptor = _open(root)
-        except OSError:
-            self._descriptor = -1
-            forget(root)  # its sum will be wrong, and the next that needs it counts
+        self._descriptor = _open(root)
 
     def take(self, octets: int, messages: int) -> None:
         """So much was removed; nothing more can be told."""
@@ -251,7 +247,7 @@ def _read(root: bytes) -> _Sum | None:
     octets, messages = sum(each for each, _ in amounts), sum(each for _, each in amounts)
     if not amounts or octets < 0 or messages < 0:
         return None
-    return _Sum(Usage(messages, octets), quota, len(amounts) == 1 and age < _OLD)
+    return _Sum(Usage(messages, octets), quota, len(amounts) == 1 and abs(age) < _OLD)
 
 
 def _serves(found: _Sum, quota: Quota, octets: int = 1, messages: int = 1) -> bool:
@@ -308,6 +304,9 @@ def _open(root: bytes) -> int:
     try:
         return os.open(root + NAME, _APPEND)
     except FileNotFoundError:
+        return -1
+    except OSError:  # a link, a FIFO, a directory: it keeps no message out, and its sum would be wrong from now on
+        forget(root)
         return -1
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 import time
@@ -13,8 +12,10 @@ from contextlib import suppress
 from itertools import islice
 from typing import Final
 
-from mailserver.store.maildir.files import make_below, sync_directory, unlink_if_there
+from mailserver.store.maildir.files import directory_status, make_below, make_inside, sync_directory, unlink_if_there
 from mailserver.store.maildir.listing import DIRECTORIES
+
+_ALL: Final = (*DIRECTORIES, b"tmp/")
 
 _REMEMBERED: Final = 10_000
 """Maildrops that are remembered as made; then all are forgotten, which costs each of them some fsyncs again."""
@@ -32,26 +33,33 @@ class Making:
     __slots__ = ("_made",)
 
     def __init__(self) -> None:
-        self._made: set[bytes] = set()
+        self._made: dict[bytes, list[int]] = {}  # with the inodes of the directories
 
     def make(self, root: bytes, anchor: bytes, *, again: bool = False) -> None:
         """Make the missing directories of the Maildir below `anchor`, and make all of them durable. Errors: OSError.
 
-        Once for each maildrop, unless `again`: another process may have made them, and not made them durable.
+        Once for each maildrop, unless `again`, or another program has put other directories, or links, in their place: another
+        process may have made them, and not made them durable.
         """
-        if root in self._made and not again:
+        known = self._made.get(root)
+        if known is not None and not again and known == _inodes(root):
             return
         make_below(anchor, root)
-        for directory in (*DIRECTORIES, b"tmp/"):
-            path = root + directory[:-1]
-            make_below(root, path)
-            if not stat.S_ISDIR(os.lstat(path).st_mode):  # a link could lead into another maildrop
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.fsdecode(path))
+        for directory in _ALL:
+            make_inside(root, directory)
         _sync(root, anchor)
         sweep(root)
         if len(self._made) >= _REMEMBERED:
             self._made.clear()
-        self._made.add(root)
+        self._made[root] = _inodes(root)
+
+
+def _inodes(root: bytes) -> list[int]:
+    """Those of the directories, none where one is missing, or is a link."""
+    try:
+        return [directory_status(root + directory).st_ino for directory in _ALL]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _sync(root: bytes, anchor: bytes) -> None:

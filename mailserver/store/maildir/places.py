@@ -4,9 +4,6 @@ A place is a directory in the maildrop, with a slash at its end; b"" is none, fo
 name in its place, which is made durable, before its name in the maildrop goes: no power cut leaves it without both.
 """
 
-# Paths are octets here, which pathlib cannot hold.
-# ruff: noqa: PTH208
-
 from __future__ import annotations
 
 import errno
@@ -16,7 +13,15 @@ from typing import Final, NamedTuple
 
 from mailserver.store.deleting import Deleting
 from mailserver.store.maildir import filenames as names
-from mailserver.store.maildir.files import make_below, opened, rename, sync, sync_directory, write_new
+from mailserver.store.maildir.files import (
+    directory_status,
+    make_inside,
+    opened,
+    rename,
+    sync,
+    sync_directory,
+    write_new,
+)
 from mailserver.store.maildir.listing import Clock
 from mailserver.store.maildir.twins import same_contents
 
@@ -87,9 +92,14 @@ class KeptSession(NamedTuple):
 
 
 def kept_sessions(root: bytes) -> list[KeptSession]:
-    """The sessions whose deletions are kept, the last one last. Errors: OSError."""
+    """The sessions whose deletions are kept, the last one last. Errors: OSError, NotADirectoryError also for a link.
+
+    A link to a session's directory is none: it could lead to another maildrop's.
+    """
     try:
-        listed = os.listdir(root + KEPT)
+        directory_status(root + KEPT)
+        with os.scandir(root + KEPT) as entries:
+            listed = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     except FileNotFoundError:
         return []
     found = ((name, _SESSION.fullmatch(name)) for name in listed)
@@ -102,11 +112,13 @@ def kept_sessions(root: bytes) -> list[KeptSession]:
 
 def make(root: bytes, place: bytes) -> None:
     """Make the place and its name durable; idempotent. Errors: OSError."""
-    make_below(root, root + place)
-    folder = root + place[: place.index(b"/") + 1]
+    inside = place[: place.index(b"/") + 1]
+    folder = root + inside
+    make_inside(root, inside)
+    make_inside(root, place)
     if place == TRASH and not os.path.lexists(folder + _FOLDER):
-        make_below(root, folder + b"new")
-        make_below(root, folder + b"tmp")
+        make_inside(root, inside + b"new/")
+        make_inside(root, inside + b"tmp/")
         write_new(folder + _FOLDER, b"", durable=False)
     sync_directory(folder)  # also where it was there: a crash may have come before the syncs of who made it
     sync_directory(root)

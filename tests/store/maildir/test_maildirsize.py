@@ -146,6 +146,7 @@ def test_a_file_of_another_kind_is_counted_anew(root: Path) -> None:
     [
         ("1000 3\n", 1, False),
         ("1000 3\n", 901, True),
+        ("1000 3\n", -90_000, True),
         ("900 2\n100 1\n", 1, True),
         ("5 10\n", 1, False),
         ("5 10\n", 901, True),

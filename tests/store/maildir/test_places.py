@@ -176,6 +176,22 @@ def test_a_number_in_a_name_is_no_age_in_the_trash(maildrop: Path) -> None:
     assert lying(maildrop, places.TRASH) == ["1.a:2,"]
 
 
+def test_a_time_before_there_was_mail_is_no_age_in_the_trash(maildrop: Path) -> None:
+    (maildrop / "new" / "plain").write_bytes(b"x")
+    os.utime(maildrop / "new" / "plain", (0, 0))  # as a restored backup without times
+    delete(maildrop, "new/plain", place=places.TRASH)
+    keeping.tidy(root(maildrop), time.time(), 30, 7)
+    assert lying(maildrop, places.TRASH) == ["plain:2,"]
+
+
+def test_what_a_user_wants_back_is_not_removed_when_its_days_are_over(maildrop: Path) -> None:
+    delete(maildrop, "new/1.a")
+    (maildrop / os.fsdecode(KEEP)).rename(maildrop / "mailserver-kept/undelete-1800000000000000000-7")  # and a crash
+    keeping.tidy(root(maildrop), 3e9, 0, 1)
+    assert keeping.undelete(root(maildrop)) == 1
+    assert len(messages(maildrop)) == 3
+
+
 def test_without_the_mode_the_trash_is_nobody_s_affair(maildrop: Path) -> None:
     delete(maildrop, "new/1.a", place=places.TRASH)
     keeping.tidy(root(maildrop), time.time() + 999 * 86_400, 0, 1)

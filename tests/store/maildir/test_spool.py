@@ -83,6 +83,9 @@ def test_a_delivery_is_durable_before_it_is_visible_and_before_it_is_answered(dr
         assert drops.deliver(TWO, "alice") == [None]
     steps = [(call, path.split("/")[2] if call != "lstat" else path) for call, path in calls.made]
     assert steps == [
+        ("lstat", "alice/Maildir/new"),
+        ("lstat", "alice/Maildir/cur"),
+        ("lstat", "alice/Maildir/tmp"),
         ("open", "tmp"),
         ("write", "tmp"),
         ("fsync", "tmp"),
