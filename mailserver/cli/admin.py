@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from twisted.internet.defer import Deferred
@@ -41,6 +42,10 @@ PAGE: Final = 500
 
 class Denied(Exception):
     """This process has not the rights of the user that serves. The text says who has."""
+
+
+class Unheard(Exception):
+    """What the operator asked for cannot be written. The text is the system's; "": the reader has read enough."""
 
 
 class Maildrops(NamedTuple):
@@ -92,6 +97,16 @@ def run(path: str, user: str | None, work: Work) -> int:
         return outcome[0] if outcome else int(ended.code or INTERRUPTED)  # Ctrl-C stops the reactor
 
 
+def say(line: str) -> None:
+    """Say something on standard output. Errors: Unheard."""
+    try:
+        print(line, flush=True)  # noqa: T201 - this is for whom it is
+    except OSError as error:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 1)  # Python tries again at its end, and would complain
+        raise Unheard("" if isinstance(error, BrokenPipeError) else str(error.strerror)) from None
+
+
 def worst(statuses: Sequence[int]) -> int:
     """The status of a command about several users: what may be different later counts most, then what is the operator's to mend."""
     order = (os.EX_TEMPFAIL, os.EX_SOFTWARE, os.EX_CONFIG)
@@ -115,6 +130,10 @@ async def _attempt(path: str, user: str | None, work: Work, reactor: Any) -> int
     except Denied as error:
         tell(f"mailserver: {error}")
         return os.EX_NOPERM
+    except Unheard as error:
+        if str(error):
+            tell(f"mailserver: standard output: {error}")
+        return os.EX_IOERR
     except Refusal:
         tell("mailserver: the users' database does not answer now")
         return os.EX_TEMPFAIL

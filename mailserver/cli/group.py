@@ -51,6 +51,7 @@ def mailserver() -> None:
        1  the answer is no
       64  the command line is wrong
       69  nothing there to do it with: no server, or a package is missing
+      74  the answer cannot be written
       75  not now: try again later
       78  the configuration is wrong
     """  # noqa: D301 - click's mark of a paragraph that stays as it is

@@ -51,7 +51,7 @@ def undelete(name: str, dry_run: bool, as_json: bool, user: str | None, config: 
 
 
 async def _undelete(name: str, maildrops: Maildrops, dry_run: bool, as_json: bool) -> int:
-    from mailserver.cli.admin import excuse
+    from mailserver.cli.admin import excuse, say
     from mailserver.incoming import IKeeps
 
     try:
@@ -66,9 +66,9 @@ async def _undelete(name: str, maildrops: Maildrops, dry_run: bool, as_json: boo
         tell(f"mailserver: {name}: {text}")
         return status
     if as_json:
-        click.echo(json.dumps({"user": found.name, "messages": count, "dry_run": dry_run}, ensure_ascii=False))
+        say(json.dumps({"user": found.name, "messages": count, "dry_run": dry_run}, ensure_ascii=False))
     else:
-        click.echo(f"{found.name}: {_sentence(count, dry_run)}")
+        say(f"{found.name}: {_sentence(count, dry_run)}")
     return os.EX_OK if count else 1
 
 

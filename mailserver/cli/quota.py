@@ -62,7 +62,7 @@ async def _named(users: tuple[str, ...]) -> AsyncIterator[str]:
 
 async def _show(name: str, maildrops: Maildrops, as_json: bool) -> int:
     """Show one user's; the exit status."""
-    from mailserver.cli.admin import excuse
+    from mailserver.cli.admin import excuse, say
 
     try:
         found = await maildrops.find(name)
@@ -79,7 +79,7 @@ async def _show(name: str, maildrops: Maildrops, as_json: bool) -> int:
         **_counted("octets", usage.octets, limits.octets),
         **_counted("messages", usage.messages, limits.messages),
     }
-    click.echo(json.dumps(facts, ensure_ascii=False) if as_json else _sentence(found.name, usage, limits))
+    say(json.dumps(facts, ensure_ascii=False) if as_json else _sentence(found.name, usage, limits))
     return os.EX_OK
 
 

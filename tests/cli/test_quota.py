@@ -4,10 +4,12 @@ import json
 import os
 import pwd
 import socket
+import subprocess
+from pathlib import Path
 
 import pytest
 
-from tests.cli.running import COMMAND, run
+from tests.cli.running import COMMAND, environment, run
 from tests.servers import Site, toml
 
 WHOEVER = pwd.getpwuid(os.geteuid()).pw_name
@@ -141,3 +143,20 @@ def test_another_user_than_the_serving_one_is_told_who_may(site):
     told = run("quota", *config, "alice", command=["setpriv", "--reuid=1", "--clear-groups", *COMMAND])
     assert told.returncode == os.EX_NOPERM
     assert told.stderr.startswith(b"mailserver: the maildrops are nobody's: run this as root, or as nobody\n")
+
+
+@pytest.mark.parametrize("arguments", [["quota", "alice", "bob"], ["maildrop", "undelete", "alice"]])
+def test_an_answer_that_cannot_be_written_is_no_fault_of_ours(site, arguments):
+    command = [*COMMAND, *arguments, *settings(site)]
+    with Path("/dev/full").open("wb") as full:
+        told = subprocess.run(command, env=environment(), stdout=full, stderr=subprocess.PIPE, check=False, timeout=120)
+    assert (told.returncode, told.stderr) == (os.EX_IOERR, b"mailserver: standard output: No space left on device\n")
+
+
+def test_a_reader_who_has_read_enough_is_no_fault_either(site):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [*COMMAND, "quota", "--all", *settings(site)]
+    with os.fdopen(writing, "wb") as pipe:
+        told = subprocess.run(command, env=environment(), stdout=pipe, stderr=subprocess.PIPE, check=False, timeout=120)
+    assert (told.returncode, told.stderr) == (os.EX_IOERR, b"")
