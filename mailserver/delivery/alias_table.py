@@ -16,11 +16,11 @@ from typing import Final, NamedTuple
 from mailserver.delivery.addresses import Address, parse_address
 from mailserver.names import folded
 
-_PIECE: Final = re.compile(r'"(?:[^"\\]|\\.)*"|\\.|[^,"\\]+|[,"\\]')
-"""What a comma within does not divide: a quoted string or an escaped character; else plain text, or one odd character."""
+_COMMENT: Final = r"\((?:[^()\\]|\\.|\([^()]*\))*\)"
+_PIECE: Final = re.compile(rf'"(?:[^"\\]|\\.)*"|\\.|({_COMMENT})|[^,"\\(]+|[,"\\(]')
+"""What a comma within does not divide: a quoted string, an escaped character, or a comment; else plain text, or one odd character."""
 
 _LEFT: Final = re.compile(r'("(?:[^"\\]|\\.)*"(?:@[^\s:,"]+)?|[^\s:,"]+)[ \t]*:')
-_COMMENT: Final = re.compile(r"\([^()]*\)")
 _BRACKETS: Final = re.compile(r"[^<>]*<([^<>]+)>[ \t]*")
 
 _REFUSED: Final = (
@@ -125,14 +125,14 @@ def _targets(pieces: list[tuple[int, str]], notes: list[str]) -> Iterator[Target
 
 
 def _divided(text: str) -> Iterator[str]:
-    """The text between commas."""
+    """The text between commas, without comments."""
     parts: list[str] = []
-    for piece in _PIECE.findall(text):
-        if piece == ",":
+    for piece in _PIECE.finditer(text):
+        if piece[0] == ",":
             yield "".join(parts).strip()
             parts = []
-        else:
-            parts.append(piece)
+        elif piece[1] is None:
+            parts.append(piece[0])
     yield "".join(parts).strip()
 
 
@@ -152,9 +152,9 @@ def _target(text: str, line: int) -> Target | str:
 
 
 def _without_name(text: str) -> str:
-    """The address alone, without a person's name and comments."""
+    """The address alone, without a person's name."""
     bracketed = _BRACKETS.fullmatch(text)
-    return bracketed[1] if bracketed else _COMMENT.sub("", text).strip()
+    return bracketed[1] if bracketed else text
 
 
 def _shown(text: str) -> str:

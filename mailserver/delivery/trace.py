@@ -4,7 +4,7 @@
     X-Original-To: sales@example.org            where the sender of the transaction has told it, and it differs
     Delivered-To: alice@example.org
     Received: from mx.example.net ([192.0.2.1])
-            (using TLSv1.3 with cipher TLS_AES_256_GCM_SHA384)
+            (using TLSv1.3 TLS_AES_256_GCM_SHA384)
             by mail.example.org with LMTPS id 4f2a
             for <alice@example.org>; Fri, 27 Nov 2026 03:10:00 +0000
 

@@ -21,6 +21,7 @@ Root: root, Alice@Example.ORG,
 info@example.org: alice
 @example.net: bob
 list: "Bob, the builder" <bob@example.org>, carol (Carol), \\dave
+team: bob (Bob, the builder), (of (all, the) house) Carol <carol@example.org>, "a(b,c" , dave (\\), x)
 """
 
 
@@ -37,6 +38,7 @@ def test_a_file_is_read_as_others_read_it() -> None:
         ("info", "example.org"): ["alice"],
         ("", "example.net"): ["bob"],
         ("list", ""): ["bob@example.org", "carol", "dave"],
+        ("team", ""): ["bob", "carol@example.org", "a(b,c", "dave"],
     }
     assert table.notes == ()
     assert [each.final for each in table.entries["list", ""]] == [False, False, True]
@@ -58,6 +60,8 @@ def test_a_file_is_read_as_others_read_it() -> None:
         ("alice bob", "is no address"),
         ("alice@", "is no address"),
         ('"alice', "is no address"),
+        ("alice (x", "is no address"),
+        ("(by hand) |program", "would run a program"),
     ],
 )
 def test_a_target_that_is_no_address_is_refused_with_its_line_and_the_others_count(target: str, why: str) -> None:
