@@ -359,6 +359,20 @@ def test_a_delivery_that_takes_its_time_is_not_cut() -> None:
     assert talk.codes()[-1] == b"250"
 
 
+def test_a_lookup_that_never_answers_ends_with_its_transaction() -> None:
+    deliveries = Deliveries()
+    cancelled: list[Deferred[None]] = []
+    deliveries.lookups = lambda _: Deferred(cancelled.append)
+    talk = Delivering(make_lmtp(deliveries, rules={"transaction_seconds": 600}), PEER)
+    talk.say(ENVELOPE)
+    later(talk, 590)
+    assert not talk.closed
+    later(talk, 60)
+    assert talk.closed
+    talk.lose()
+    assert len(cancelled) == 1
+
+
 # Lost connections.
 
 
