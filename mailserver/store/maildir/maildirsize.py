@@ -9,9 +9,6 @@ Maildir++ has no lock, and allows some messages too many. We take one of our own
 new/, so two deposits at the edge never both pass. No fsync is under it.
 """
 
-# Paths are octets here, which pathlib cannot hold.
-# ruff: noqa: PTH116
-
 from __future__ import annotations
 
 import errno
@@ -26,16 +23,14 @@ from mailserver.errors import MaildropUnavailable, OutcomeUnknown, QuotaExceeded
 from mailserver.incoming import Usage
 from mailserver.interfaces import Quota
 from mailserver.store.maildir import filenames as names
-from mailserver.store.maildir.files import rename, shown, unlink_if_there, write_new
-from mailserver.store.maildir.listing import DIRECTORIES
-from mailserver.store.maildir.pieces import in_turns
+from mailserver.store.maildir.counting import count, times
+from mailserver.store.maildir.files import directory_status, rename, shown, unlink_if_there, write_new
 from mailserver.store.maildir.removal import Removal
 from mailserver.store.maildir.same import Target
 
 NAME: Final = b"maildirsize"
 LOCK: Final = b"mailserver-quota"
 _TEMPORARY: Final = b"tmp/mailserver-maildirsize"
-_TRASH: Final = b".Trash"
 
 _LONG: Final = 5120
 """Octets of the file at which it is counted anew (Maildir++)."""
@@ -48,9 +43,6 @@ _COUNTS: Final = 3
 
 _PATIENCE: Final = 10.0
 """Seconds of waiting for the lock, which others hold for microseconds, or as long as a count takes: a second for 100,000 messages."""
-
-_STAT: Final = 64
-"""Files that are examined at a time, before other threads have a turn."""
 
 _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -178,51 +170,6 @@ def discounted(root: bytes, targets: Sequence[Target], remove: Callable[[], Remo
     return removal
 
 
-def count(root: bytes) -> tuple[Usage, list[int]]:
-    """Count the messages; answers the mtimes of the directories before that, too. Errors: OSError, but for missing directories."""
-    octets = messages = 0
-    times = []
-    for folder in _folders(root):
-        sizes: dict[bytes, int] = {}  # by name without the info: a message that moves to cur/ meanwhile is shown twice
-        for directory in DIRECTORIES:
-            try:
-                times.append(os.stat(folder + directory).st_mtime_ns)
-                with os.scandir(folder + directory) as entries:
-                    for entry in in_turns(entries, _STAT):
-                        size = _size(entry)
-                        if size is not None:
-                            sizes[names.base(entry.name)] = size
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-        octets += sum(sizes.values())
-        messages += len(sizes)
-    return Usage(messages, octets), times
-
-
-def _folders(root: bytes) -> list[bytes]:
-    folders = [root]
-    with suppress(FileNotFoundError), os.scandir(root) as entries:
-        folders += [root + entry.name + b"/" for entry in entries if _is_folder(entry)]
-    return folders
-
-
-def _is_folder(entry: os.DirEntry[bytes]) -> bool:
-    return entry.name.startswith(b".") and entry.name != _TRASH and entry.is_dir(follow_symlinks=False)
-
-
-def _size(entry: os.DirEntry[bytes]) -> int | None:
-    """The size of a message; None for what is none, or was removed meanwhile."""
-    if entry.name.startswith(b"."):
-        return None
-    try:
-        if not entry.is_file(follow_symlinks=False):
-            return None
-        size, _ = names.sizes(entry.name)
-        return entry.stat(follow_symlinks=False).st_size if size is None else size
-    except FileNotFoundError:
-        return None
-
-
 def _read(root: bytes) -> _Sum | None:
     """What the file says; None if it cannot be used."""
     try:
@@ -274,9 +221,10 @@ def _check(root: bytes, quota: Quota, octets: int) -> None:
 def _counted(root: bytes, quota: Quota) -> Usage:
     """Under the lock: count, and write the file."""
     for _ in range(_COUNTS):
-        found, times = count(root)
+        found, before = count(root)
         data = b"%b\n%d %d\n" % (_definition(quota), found.octets, found.messages)
         try:
+            directory_status(root + b"tmp/")
             write_new(root + _TEMPORARY, data, durable=False)
             rename(root + _TEMPORARY, root + NAME)
         except OSError:
@@ -284,19 +232,10 @@ def _counted(root: bytes, quota: Quota) -> Usage:
                 unlink_if_there(root + _TEMPORARY)
             forget(root)
             return found
-        if times == _times(root):
+        if before == times(root):
             return found
     forget(root)
     return found
-
-
-def _times(root: bytes) -> list[int]:
-    times = []
-    for folder in _folders(root):
-        for directory in DIRECTORIES:
-            with suppress(FileNotFoundError, NotADirectoryError):
-                times.append(os.stat(folder + directory).st_mtime_ns)
-    return times
 
 
 def _open(root: bytes) -> int:

@@ -13,7 +13,7 @@ import pytest
 
 from mailserver.errors import MaildropUnavailable, QuotaExceeded, StoreError, StoreFull
 from mailserver.interfaces import Quota
-from mailserver.store.maildir import contents, maildirsize, making, spool
+from mailserver.store.maildir import contents, counting, maildirsize, making, spool
 from mailserver.store.maildir import files as store_files
 from tests.store.contract import ONE, TWO
 from tests.store.maildir.spools import Calls, Drops
@@ -278,7 +278,7 @@ def test_whatever_fails_only_this_user_fails_and_nothing_is_left(drops: Drops, b
                 assert isinstance(first, StoreFull if error in NO_ROOM else MaildropUnavailable), told
             for user in ("alice", "bob"):
                 root = os.fsencode(drops.root(user)) + b"/"
-                assert maildirsize.usage(root, quota) == maildirsize.count(root)[0], told
+                assert maildirsize.usage(root, quota) == counting.count(root)[0], told
                 for path in drops.files(user):
                     path.unlink()
                 maildirsize.forget(root)
