@@ -267,7 +267,9 @@ class ShareTests(DeliveryCase):
         assert self.store.files == 1
         assert envelope(self.store.of("alice")[0]) == (b"eve@example.net", (b"team",))
 
-    async def test_who_have_files_of_their_own_are_a_hundred_in_a_transaction_and_the_others_come_in_another(self) -> None:
+    async def test_who_have_files_of_their_own_are_a_hundred_in_a_transaction_and_the_others_come_in_another(
+        self,
+    ) -> None:
         self.people = People([f"u{number}" for number in range(110)])
         made = self.made(aliases="all: " + ", ".join(f"u{n}" for n in range(110)) + "\n", delivery={"share": False})
         delivery = await self.begun(made, *(b"u%d" % number for number in range(100)))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import deferLater
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
@@ -164,6 +165,26 @@ class AliasTests(RecipientCase):
         for address in (b"a", b"self@example.org"):
             with pytest.raises(AliasLoop):
                 await asked.find(address)
+
+    async def test_a_user_whom_two_addresses_mean_is_found_once(self) -> None:
+        asked = await self.asked("all: alice, alice@example.com, ALICE+x\n")
+        assert await self.found(asked, b"all") == ["alice"]
+
+    async def test_others_have_their_turns_while_an_alias_of_many_is_looked_up(self) -> None:
+        asked = await self.asked(
+            "all: " + ", ".join(f"u{number}" for number in range(10 * recipients.AT_A_TIME)) + ", bob\n"
+        )
+        turns = 0
+
+        def turn() -> Deferred[None]:
+            nonlocal turns
+            turns += 1
+            return succeed(None)
+
+        self.patch(asked.aliases, "turn", turn)
+        with capturedLogs():
+            assert await self.found(asked, b"all") == ["bob"]
+        assert turns == 10
 
     async def test_two_ways_into_a_loop_lose_nobody(self) -> None:
         asked = await self.asked("both: alice, bob\nalice: bob\nbob: alice\nall: both, carol\nno: x, y\nx: y\ny: x\n")
