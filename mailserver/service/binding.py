@@ -121,6 +121,7 @@ async def _bind_one(kind: str, endpoint: str, reactor: Any, loop: Any) -> Socket
     direct, ownership = endpoint.removeprefix("haproxy:"), Ownership()
     if direct.startswith("unix:"):
         direct, ownership = owned(direct)
+        direct += _mode(kind, direct)
     parts = re.split(r"(?<!\\):", direct)  # a fourth is the backlog, with or without its name
     queued = parts[0] in ("tcp", "tcp6", "unix") and len(parts) < 4 and ":backlog=" not in direct  # noqa: PLR2004
     try:
@@ -139,6 +140,13 @@ async def _bind_one(kind: str, endpoint: str, reactor: Any, loop: Any) -> Socket
         await close_ports([port])
         raise
     return Socket(kind, endpoint, port, gate)
+
+
+def _mode(kind: str, endpoint: str) -> str:
+    """The mode of a Unix socket's file that no endpoint gives: Twisted's would let everybody connect, also where nobody logs in."""
+    _form, _path, *options = re.split(r"(?<!\\):", endpoint)
+    given = any(option.startswith("mode=") or "=" not in option for option in options)
+    return "" if given or KINDS[kind].login else ":mode=660"
 
 
 def _remedy(error: object) -> str:

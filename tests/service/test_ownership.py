@@ -65,6 +65,16 @@ class OwnershipTests(TestCase):
         status = (await self.bound("mode=660:group=mail")).lstat()
         assert (status.st_uid, status.st_gid) == (0, grp.getgrnam("mail").gr_gid)
 
+    async def test_where_nobody_logs_in_the_file_is_open_to_everybody_only_if_the_endpoint_says_so(self) -> None:
+        modes = {}
+        for options in ("", ":backlog=5", ":mode=666", ":666"):
+            path = self.path()
+            (bound,) = await bind(Listen(lmtp=(f"unix:{path}{options}",)), reactor)
+            self.addCleanup(bound.port.stopListening)
+            modes[options] = stat.S_IMODE(path.lstat().st_mode)
+        assert modes == {"": 0o660, ":backlog=5": 0o660, ":mode=666": 0o666, ":666": 0o666}
+        assert stat.S_IMODE((await self.bound("backlog=5")).lstat().st_mode) == 0o666  # POP3 has its login
+
     async def test_a_name_of_nobody_is_a_problem_of_its_endpoint_and_leaves_nothing(self) -> None:
         path = self.path()
         with pytest.raises(ConfigError) as caught:
