@@ -228,6 +228,15 @@ def test_draining_closes_the_idle_now_and_the_busy_when_they_are_done() -> None:
     assert Talk(factory, logged_in=False).heard() == GREETING
 
 
+def test_a_drain_is_over_only_when_the_last_session_has_let_go_of_its_maildrop() -> None:
+    maildrop = Maildrop([])
+    factory = make_factory(maildrop)
+    talk = Talk(factory)
+    factory.drain().addCallback(lambda _: maildrop.told.append("drained"))
+    talk.lose()
+    assert maildrop.told == ["release", "drained"]  # the store stops at once, and must not before
+
+
 def test_draining_lets_a_listing_end_that_its_client_does_not_read() -> None:
     talk = Talk(make_factory(Maildrop([b"a\r\n"] * 3000)))
     talk.wire.limit = 1000

@@ -519,9 +519,10 @@ def test_a_drain_ends_with_a_transaction_that_is_given_up() -> None:
     talk.say(ENVELOPE)
     factory.drain()
     talk.heard()
-    talk.say(b"RSET\r\n")
-    assert talk.heard().endswith(b"421 4.3.0 the server is stopping\r\n")
+    talk.say(b"RSET\r\n" + ENVELOPE)
+    assert talk.heard() == b"250 2.0.0 ok\r\n421 4.3.0 the server is stopping\r\n"
     assert talk.closed
+    assert len(talk.deliveries.begun) == 1
 
 
 def test_a_drain_waits_for_a_delivery() -> None:
