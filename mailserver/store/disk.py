@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred, fail, gatherResults, maybeDeferred
 
+from mailserver.errors import MaildropUnavailable
 from mailserver.pool import NoThreads, Pool
 
 T = TypeVar("T")
@@ -26,6 +27,10 @@ DEPOSITS: Final = 16
 
 DEPOSITS_TOGETHER: Final = 8
 """Of these, those for one maildrop: a home that hangs leaves the others a half."""
+
+DEPOSITS_WAITING: Final = 200
+"""Deposits for one maildrop that run or wait: twice the connections that may bring some. More come only from those who gave up and try
+again while a home hangs; each would become another copy once it answers."""
 
 HANGING_SECONDS: Final = 10.0
 """Longer work is reported: a slow disk reads the largest maildrop within two seconds."""
@@ -100,6 +105,7 @@ class Disk:
         roots: Sequence[bytes],
         function: Callable[..., T],
         *arguments: Any,
+        mandatory: bool = False,
         never_begun: Callable[[], object] | None = None,
     ) -> Deferred[T]:
         """The same for a message that comes in: it waits for no opening and no QUIT, and they do not wait for it.
@@ -107,8 +113,8 @@ class Disk:
         Work on several maildrops counts for the one that has the most work already: one that hangs takes no more threads by
         messages for it and others than by its own.
 
-        Its threads start with the first one: a server that only gives mail out has none. Never refused, as those who bring
-        messages are limited; after a `stop` it runs in the caller's thread.
+        Its threads start with the first one: a server that only gives mail out has none. After a `stop` it runs in the caller's
+        thread. Errors: also MaildropUnavailable where too much waits for one of them, unless it is `mandatory`.
         """
         if not self._deposits.running:
             if self._stopped:
@@ -121,6 +127,10 @@ class Disk:
                 _call(never_begun)
                 return fail()
         busiest = max(roots, key=self._depositing.__getitem__, default=b"")
+        if self._depositing[busiest] >= DEPOSITS_WAITING and not mandatory:
+            return fail(
+                MaildropUnavailable(f"the disk of a maildrop does not answer: {DEPOSITS_WAITING} deposits wait for it")
+            )
         self._depositing.update(roots)
         done = self._deposits.run(function, *arguments, key=busiest, mandatory=True, never_begun=never_begun)
         return done.addBoth(self._deposited, roots)

@@ -102,7 +102,8 @@ class MaildirDeposit:
         return data
 
     def _run(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
-        return self._disk.deposit(self._roots, function, *arguments, never_begun=self._spool.discard)
+        begun = self._spool.begun  # a file is there, which must be finished or removed
+        return self._disk.deposit(self._roots, function, *arguments, mandatory=begun, never_begun=self._spool.discard)
 
     def _written(self, result: object, written: Deferred[None]) -> None:
         """What went wrong is told by `commit`; for the disk's errors, `spool` knows whom they concern."""

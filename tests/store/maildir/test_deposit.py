@@ -180,6 +180,33 @@ class Deposits(LoggedCase):
         hanging.set()
         assert await gatherResults(answers) == [[None] * len(each) for each in users]
 
+    async def test_a_home_that_hangs_is_no_heap_of_copies(self) -> None:
+        from threading import Event
+
+        hanging, deliver = Event(), Spool.deliver
+        self.addCleanup(hanging.set)
+
+        def slow(own: Spool, *arguments: Any) -> Any:
+            hanging.wait(60)
+            return deliver(own, *arguments)
+
+        self.patch(Spool, "deliver", slow)
+        self.patch(disk, "DEPOSITS_WAITING", 10)
+        large = await self.begin("alice")
+        await self.fill(large)
+        answers = [(await self.begin("alice")).commit() for _ in range(10)]
+        (refused,) = await (await self.begin("alice")).commit()
+        assert isinstance(refused, MaildropUnavailable)
+        assert "10 deposits wait for it" in str(refused)
+        with pytest.raises(MaildropUnavailable, match="10 deposits wait"):
+            await self.store.usage(self.user("alice"))
+        answers.append(large.commit())
+        hanging.set()
+        assert await gatherResults(answers) == [[None]] * 11
+        assert await (await self.begin("alice")).commit() == [None]
+        assert len(self.files("alice")) == 12
+        assert self.tmp() == []
+
     async def test_the_time_and_the_flag_of_an_import_are_kept(self) -> None:
         for seen in (True, False):
             deposit = await self.begin("alice", "bob", kept=Kept(b"", 1_600_000_000.25, seen))
