@@ -231,6 +231,12 @@ def test_no_address_begins_another_command(user, sender, status):
     assert server.heard == []
 
 
+def test_a_good_word_of_a_server_that_has_not_read_to_the_end_counts_for_nothing():
+    with LMTPServer({"DATA": b"354 go on\r\n250 2.0.0 done"}, close_after=1) as server:
+        verdict = handed(server, text=[b"x" * 65536 + b"\n"] * 100)
+    assert (verdict.status, verdict.line[:5]) == (os.EX_TEMPFAIL, "4.4.2")
+
+
 def test_a_server_that_ends_the_data_early_and_says_why_is_heard():
     class Early(LMTPServer):
         def take(self, rfile):
