@@ -104,8 +104,8 @@ class Workers:
             if call.active():
                 call.cancel()
         self._signal("TERM")
-        # A worker limits its own drain; the additional time is for its threads.
-        killer = self._reactor.callLater(DRAIN_SECONDS + 5, self._signal, "KILL")
+        # A worker limits its own drain, what it cuts (CUT_SECONDS), and the end of its threads (5 s).
+        killer = self._reactor.callLater(DRAIN_SECONDS + 7, self._signal, "KILL")
         self._check_stopped()
         return self._stopped.addCallback(lambda _: killer.cancel() if killer.active() else None)
 

@@ -350,7 +350,7 @@ class ReplacementTests(SynchronousTestCase):
     def test_who_does_not_stop_in_time_is_killed(self):
         self.serve()
         stopped = self.workers.stop()
-        self.reactor.advance(DRAIN_SECONDS + 5)
+        self.reactor.advance(DRAIN_SECONDS + 7)
         assert [worker.transport.signals for worker in self.reactor.spawned] == [["TERM", "KILL"]] * 2
         for worker in self.reactor.spawned:
             dies(worker)
