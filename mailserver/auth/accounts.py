@@ -14,8 +14,9 @@ from zope.interface import Interface, implementer
 from mailserver.answers import Answer, ask, prompt
 from mailserver.auth.chain import Chain
 from mailserver.auth.oracle import make_oracle
+from mailserver.auth.refusals import first_reason
 from mailserver.auth.users import Users, proved_by
-from mailserver.errors import LoginRefused, first_reason
+from mailserver.errors import LoginRefused
 from mailserver.exchange import VerifierOf
 from mailserver.interfaces import Census, IVerifiers
 from mailserver.names import Names, Owner, user_name

@@ -12,10 +12,11 @@ from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from mailserver.answers import Answer, ask, is_later, prompt, rescued
+from mailserver.auth.refusals import first_reason
 from mailserver.auth.schemes import plausible
 from mailserver.auth.users import Users
 from mailserver.credentials import NO_NAME, IKerberosIdentity, Password
-from mailserver.errors import LoginRefused, first_reason
+from mailserver.errors import LoginRefused
 from mailserver.interfaces import UserId
 from mailserver.names import user_name
 

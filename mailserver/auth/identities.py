@@ -11,9 +11,10 @@ from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from zope.interface import Interface, implementer
 
+from mailserver.auth.refusals import first_reason
 from mailserver.auth.users import Users
 from mailserver.credentials import NO_NAME, IActingFor, IUnproven, IVerifiedIdentity
-from mailserver.errors import LoginRefused, first_reason
+from mailserver.errors import LoginRefused
 from mailserver.interfaces import IVerifiers, UserId
 from mailserver.names import user_name
 

@@ -1,8 +1,6 @@
 """The POP3 session (RFC 1939) as a function of bytes and a snapshot.
 
-Bytes go in by `Session.feed`. `Session.next` runs commands until one needs the world and returns that as an effect, which
-exactly one of the answering methods closes. `Session.take` gives the replies so far. While an effect is open no further
-line is read, so pipelined commands stay in order by construction.
+`protocol.effects` has its states and effects, and says how the network runs it.
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from mailserver.credentials import Credentials
 from mailserver.envelope import Envelope as Details
-from mailserver.errors import AuthenticationFailed, BadCommand, Refusal, WrongProtocol
+from mailserver.errors import AuthenticationFailed, BadCommand, Refusal
 from mailserver.exchange import Ask, Challenge, IMechanism, SaslContext, Step
 from mailserver.interfaces import TERMS, Terms
 from mailserver.protocol import texts
@@ -34,7 +32,7 @@ from mailserver.protocol.effects import (
 from mailserver.protocol.exchanges import Exchanges
 from mailserver.protocol.policy import Policy
 from mailserver.protocol.weights import COMMAND_OCTETS, MESSAGE_OCTETS, TURN_OCTETS
-from mailserver.protocol.wire import COMMAND_LIMIT, SASL_LIMIT, TERMINATION, TLS_HELLO, LineBuffer, err, ok
+from mailserver.protocol.wire import COMMAND_LIMIT, SASL_LIMIT, TERMINATION, LineBuffer, err, ok, stranger_limit
 from mailserver.snapshot import Snapshot
 
 AUTHORIZATION = State.AUTHORIZATION  # each look at a member of an enumeration costs as much as a call
@@ -186,7 +184,7 @@ class Session:
         self.reply(texts.LOGGED_IN, len(messages), messages.total)
 
     def opened(self) -> None:
-        """Announce a message. Its body, in wire form, and the termination line go out next."""
+        """Announce a message. Its body and the termination line go out next."""
         effect = self._open
         if not isinstance(effect, Retrieve):
             raise RuntimeError("no message is to be announced")  # noqa: TRY004 - a bug in the caller, not a type
@@ -199,10 +197,7 @@ class Session:
             self.reply(texts.TOP)
 
     def enveloped(self, envelope: Details) -> None:
-        """Tell an envelope, which is complete. Clients look at the third and the fourth line alone.
-
-        These are never stuffed, for no client unstuffs them: none of them begins with a dot.
-        """
+        """Tell an envelope, which is complete. Clients read lines 3 and 4, which begin with no dot: no client unstuffs them."""
         self._answers(Envelope)
         self.lines((envelope.account, envelope.user, envelope.sender, envelope.recipients[0]), texts.ENVELOPE)
 
@@ -226,10 +221,7 @@ class Session:
         self._answers(Turn)
 
     def refused(self, refusal: Refusal) -> None:
-        """Take no for an answer to a Sasl, a Login, a Retrieve, an Envelope or a Commit.
-
-        After the last two the session is over: of `*ENV`, fetchmail does not read the -ERR, and would wait for the rest.
-        """
+        """Take no for an answer. It ends the session after a Commit, and after an Envelope: fetchmail does not read that -ERR."""
         last = isinstance(self._open, Envelope | Commit)
         self._answers(Sasl, Login, Retrieve, Envelope, Commit)
         self._refuse(refusal)
@@ -305,7 +297,10 @@ class Session:
         exchanges = self._exchanges
         responding = exchanges is not None and exchanges.under_way
         try:
-            line = self._buffer.line(SASL_LIMIT if responding else self._limit())
+            if self.state is not AUTHORIZATION:
+                line = self._buffer.line(COMMAND_LIMIT)
+            else:
+                line = self._buffer.line(SASL_LIMIT if responding else stranger_limit(self._buffer))
             if line is None:
                 return False
             self._work += COMMAND_OCTETS
@@ -317,14 +312,6 @@ class Session:
         except Refusal as refusal:
             self._refuse(refusal)
         return True
-
-    def _limit(self) -> int:
-        """The octets that the next command line may have."""
-        if self.state is not AUTHORIZATION:
-            return COMMAND_LIMIT
-        if self._buffer.begins(TLS_HELLO):
-            raise WrongProtocol("TLS")
-        return SASL_LIMIT if self._buffer.begins(b"AUTH ") else COMMAND_LIMIT
 
     @property
     def _exchanging(self) -> Exchanges:

@@ -7,7 +7,7 @@ import sys
 from binascii import Error as Base64Error
 from binascii import a2b_base64
 
-from mailserver.errors import BadCommand, LineTooLong, Refusal
+from mailserver.errors import BadCommand, LineTooLong, Refusal, WrongProtocol
 from mailserver.protocol import texts
 from mailserver.protocol.stuffing import Stuffing, load
 from mailserver.wireform import Canonical
@@ -103,6 +103,13 @@ class LineBuffer:
         self.unread -= end + 1 - start
         line = self._data[start:end]
         return line[:-1] if line.endswith(b"\r") else line
+
+
+def stranger_limit(buffer: LineBuffer) -> int:
+    """The octets that the next line may have before the login: AUTH's may be long. Errors: WrongProtocol, for a TLS client."""
+    if buffer.begins(TLS_HELLO):
+        raise WrongProtocol("TLS")
+    return SASL_LIMIT if buffer.begins(b"AUTH ") else COMMAND_LIMIT
 
 
 class Stuffer(Canonical):

@@ -12,8 +12,9 @@ from twisted.trial.unittest import TestCase
 
 from mailserver.auth import MailboxRealm, PasswordFile, make_portal
 from mailserver.auth.accounts import Accounts
+from mailserver.auth.refusals import first_reason
 from mailserver.credentials import ActingFor, Apop, CramMd5, Password, Unproven, VerifiedIdentity
-from mailserver.errors import LoginRefused, first_reason, login_refused, refusal_for
+from mailserver.errors import LoginRefused, login_refused, refusal_for
 from mailserver.interfaces import IMaildrop, Mind
 from mailserver.names import Names
 from tests.auth.kerberos.realms import Store
