@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from mailserver.errors import MaildropUnavailable
+from mailserver.incoming import Usage
+from mailserver.interfaces import Quota
 from mailserver.store.deleting import EXPUNGE, Deleting, read_deleting
-from mailserver.store.maildir import journal, keeping, places, promise, removal
+from mailserver.store.maildir import journal, keeping, maildirsize, places, promise, removal
 from tests.store.maildir.test_journal import commit, fill, messages, root, task
 
 KEEP = b"mailserver-kept/1800000000000000000-7/"
@@ -190,6 +192,24 @@ def test_what_a_user_wants_back_is_not_removed_when_its_days_are_over(maildrop: 
     keeping.tidy(root(maildrop), 3e9, 0, 1)
     assert keeping.undelete(root(maildrop)) == 1
     assert len(messages(maildrop)) == 3
+
+
+def test_what_comes_back_counts_for_the_quota(maildrop: Path) -> None:
+    quota = Quota(octets=1000)
+    delete(maildrop, "new/1.a")
+    (maildrop / "tmp").mkdir()
+    assert maildirsize.usage(root(maildrop), quota) == Usage(2, 2)
+    assert keeping.undelete(root(maildrop)) == 1
+    assert maildirsize.usage(root(maildrop), quota) == Usage(3, 3)
+
+
+def test_what_another_session_had_promised_counts_no_more(maildrop: Path) -> None:
+    quota = Quota(octets=1000)
+    (maildrop / "tmp").mkdir()
+    assert maildirsize.usage(root(maildrop), quota) == Usage(3, 3)
+    (maildrop / "mailserver-journal").write_bytes(promise.encode(task(maildrop, "new/1.a")))
+    journal.recover(root(maildrop), time.time_ns)
+    assert maildirsize.usage(root(maildrop), quota) == Usage(2, 2)
 
 
 def test_without_the_mode_the_trash_is_nobody_s_affair(maildrop: Path) -> None:
