@@ -318,33 +318,30 @@ def test_it_comes_and_goes_by_every_road(sealed: tuple[Sealed, Server], program:
     before = made.seal.sealed
     clear = made.site.folder / "clear"  # of users who all can use APOP
     clear.write_text(f"bob:{{PLAIN}}builder::::{made.site.folder}/mail/bob::\n")
-    server = made.server(program=program, workers=workers, auth={"checkers": [f"passwd-file:{clear}"]})
-    server.start()
-    with RawPOP3(server.pop3_port) as wire:
-        plain(wire, made)
-    with RawPOP3(server.pop3_port) as wire:
-        apop(wire, made)
-    server.stop()
+    with made.server(program=program, workers=workers, auth={"checkers": [f"passwd-file:{clear}"]}) as server:
+        with RawPOP3(server.pop3_port) as wire:
+            plain(wire, made)
+        with RawPOP3(server.pop3_port) as wire:
+            apop(wire, made)
     assert made.seal.sealed == before + workers
     assert made.seal.news() == []
 
 
 def test_mail_comes_in(sealed: tuple[Sealed, Server]) -> None:
     made, _ = sealed
-    server = made.server(listen={"lmtp": ["tcp:0:interface=127.0.0.1", f"unix:{made.site.folder}/lmtp"]})
-    server.start()
-    replies = []
-    with RawLMTP(made.site.folder / "lmtp") as sender:
-        replies += sender.hello().deliver(MESSAGE, "bob", "nobody", "x@[", "bob@nowhere.example")
-        sender.send(
-            b"MAIL FROM:<\xc3\xbc@x> SMTPUTF8\r\nRCPT TO:<\xc3\xbc>\r\nRCPT TO:<bob>\r\nBDAT 6 LAST\r\na: \xff\r\nFOO\r\n"
-        )
-        replies += [sender.reply() for _ in range(5)]
-    assert [reply[:3] for reply in replies] == [b"250", b"550", b"501", b"550", b"250", b"550", b"250", b"250", b"500"]
-    with smtplib.LMTP("127.0.0.1", server.ports["lmtp"]) as client:
-        client.starttls(context=made.site.client_tls())
-        assert client.sendmail("", ["bob"], MESSAGE) == {}
-    server.stop()
+    with made.server(listen={"lmtp": ["tcp:0:interface=127.0.0.1", f"unix:{made.site.folder}/lmtp"]}) as server:
+        replies = []
+        with RawLMTP(made.site.folder / "lmtp") as sender:
+            replies += sender.hello().deliver(MESSAGE, "bob", "nobody", "x@[", "bob@nowhere.example")
+            sender.send(
+                b"MAIL FROM:<\xc3\xbc@x> SMTPUTF8\r\nRCPT TO:<\xc3\xbc>\r\nRCPT TO:<bob>\r\nBDAT 6 LAST\r\na: \xff\r\nFOO\r\n"
+            )
+            replies += [sender.reply() for _ in range(5)]
+        codes = [reply[:3] for reply in replies]
+        assert codes == [b"250", b"550", b"501", b"550", b"250", b"550", b"250", b"250", b"500"]
+        with smtplib.LMTP("127.0.0.1", server.ports["lmtp"]) as client:
+            client.starttls(context=made.site.client_tls())
+            assert client.sendmail("", ["bob"], MESSAGE) == {}
     assert made.seal.news() == []
 
 

@@ -27,18 +27,20 @@ ORIGINAL_LIMIT: Final = 500
 """Octets of ORCPT's address in xtext (RFC 3461 section 4.2)."""
 
 _ATEXT: Final = rb"[\w!#$%&'*+/=?^`{|}~\x80-\xff-]"
-_LABEL: Final = rb"[\w\x80-\xff-]++"
-_DOMAIN: Final = rb"%b(?:\.%b)*+" % (_LABEL, _LABEL)
-_ROUTE: Final = rb"@%b(?:,@%b)*+:" % (_DOMAIN, _DOMAIN)
-_LITERAL: Final = rb"\[[\w.:-]++\]"
+_LABEL: Final = rb"[\w\x80-\xff-]+"
+_DOMAIN: Final = rb"%b(?:\.%b)*" % (_LABEL, _LABEL)
+_ROUTE: Final = rb"@%b(?:,@%b)*:" % (_DOMAIN, _DOMAIN)
+_LITERAL: Final = rb"\[[\w.:-]+\]"
 """Those that are in use, of IPv4 and IPv6: with the other characters that RFC 5321 has, no header could name the address."""
 _PATH: Final = re.compile(
-    rb" *+<(?:%b)?(?:((?:%b|\.)++)|\"((?:[^\"\\]|\\[\x20-\x7e])*+)\")(?:@(%b|%b))?+>(?: ++|$)"
+    rb" *<(?:%b)?(?:((?:%b|\.)+)|\"((?:[^\"\\]|\\[\x20-\x7e])*)\")(?:@(%b|%b))?>(?: +|$)"
     % (_ROUTE, _ATEXT, _DOMAIN, _LITERAL)
 )
-"""Local part, the same in quotes, domain. Possessive, so that no line makes it try again from where it was."""
-_NULL: Final = re.compile(rb" *+<>(?: ++|$)")
-_DOT_STRING: Final = re.compile(rb"%b++(?:\.%b++)*+" % (_ATEXT, _ATEXT))
+"""Local part, the same in quotes, domain. No octet can be read in two ways, so that a line takes time by its length, and not by its
+square. Possessive quantifiers would say so, but before Python 3.11.5 those of groups match what they should not.
+"""
+_NULL: Final = re.compile(rb" *<>(?: +|$)")
+_DOT_STRING: Final = re.compile(rb"%b+(?:\.%b+)*" % (_ATEXT, _ATEXT))
 _QUOTED_PAIR: Final = re.compile(rb"\\(.)")
 _TO_QUOTE: Final = re.compile(rb'(["\\])')
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from mailserver.errors import Refusal
 
-_XTEXT = re.compile(rb"(?:[^+=]|\+[0-9A-F]{2})*+")
+_XTEXT = re.compile(rb"(?:[^+=]|\+[0-9A-F]{2})*")
 
 
 def reply(codes: bytes, text: bytes) -> bytes:
