@@ -266,7 +266,7 @@ def dele(session: Session, args: Sequence[bytes]) -> None:
 def rset(session: Session, _: Sequence[bytes]) -> None:
     """RFC 1939 section 5: unmark all.
 
-    With EXPIRE 0 the client also may leave what it has got: getmail says so when it could not store a message.
+    With EXPIRE 0 the client leaves what it has got, too: so it can say that it could not store a message.
     """
     session.deleted, session.deleted_octets, session.downloaded = NONE, 0, NONE
     session.reply(texts.MESSAGES, *_remaining(session))
