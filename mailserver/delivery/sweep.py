@@ -35,7 +35,7 @@ PAGE: Final = 10_000
 """Names that are asked for at a time, a megabyte: a directory that sorts nothing is searched as a whole for each page."""
 
 SHORTEST_PAUSE: Final = 0.01
-"""Seconds after each maildrop: 100,000 of them take twenty minutes at least, and a million three hours."""
+"""Seconds after each maildrop: 100,000 of them take a quarter of an hour at least, and a million three hours."""
 
 PAUSES: Final = 2
 """How many times as long as the work a pause is."""
