@@ -50,7 +50,8 @@ def mailserver() -> None:
        0  done; or the answer is yes
        1  the answer is no
       64  the command line is wrong
-      69  nothing there to do it with: no server, or a package is missing
+      69  nothing there to do it with: a package is missing
+      70  a fault of the command
       74  the answer cannot be written
       75  not now: try again later
       78  the configuration is wrong

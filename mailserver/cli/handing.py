@@ -18,7 +18,7 @@ from mailserver.cli.message import Message, Unreadable, path, xtext
 from mailserver.cli.places import Place
 
 LONGEST_LINE: Final = 900
-"""Characters of what is said. Postfix keeps as many of a program's output for its log and for a bounce."""
+"""Characters of what is said: a line that a log, and a bounce, can hold. Postfix keeps some kilobytes of a program's output."""
 
 NO_ORIGINAL: Final = (501, 504, 555)
 """Replies to RCPT of a server that does not know ORCPT (RFC 5321 section 4.1.1.11)."""

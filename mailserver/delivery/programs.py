@@ -22,7 +22,7 @@ AT_ONCE: Final = 2
 """Programs that run at the same time: a warning is in no hurry, and a wave of full maildrops must not take the machine from the mail."""
 
 MAX_WAITING: Final = 1000
-"""Warnings that wait; further ones are dropped and logged. At a second each the last one waits ten minutes."""
+"""Warnings that wait; further ones are dropped and logged. At a second each, two at a time, the last one waits eight minutes."""
 
 MAX_OUTPUT: Final = 500
 """Octets of what a failed program says that the log shows."""
