@@ -22,7 +22,7 @@ class Limits:
     failures_per_connection: int = at_least(1, 3)
     """Wrong passwords until the connection ends; people mistype twice, programs do not."""
     connections: int = at_least(1, 10_000)
-    """Connections at once, over all endpoints and processes; further ones are refused, the others stay."""
+    """Connections at once, over all endpoints but those of LMTP, and all processes; further ones are refused, the others stay."""
     connections_per_address: int = at_least(1, 200)
     """The same from one address; all Unix sockets count as one. Offices and carriers share addresses."""
     proxies: tuple[Network, ...] = ()

@@ -156,7 +156,7 @@ class Config:
     """Everything that can be set."""
 
     hostname: str = ""
-    """The name in the greeting and in the APOP stamp; empty: the machine's full name."""
+    """The name in the greeting, in the APOP stamp and in Received; empty: the machine's full name."""
     workers: int = at_least(0, 1)
     """Processes that serve; 0: one per core. More than 4 per core, or 8, are refused as a mistake."""
     user: str = ""
