@@ -164,13 +164,22 @@ def test_a_kill_in_the_middle_delivers_nothing():
     assert not server.data.endswith(b"\r\n.\r\n")
 
 
+INTERRUPTIBLE = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, such as a test run, ignore it
+from mailserver.cli.main import main
+main()
+"""
+
+
 def test_an_interrupt_bounces_no_mail(tmp_path):
     at = str(tmp_path / "lmtp")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(at)
         listening.listen()
+        listening.settimeout(60)
         with subprocess.Popen(
-            [*COMMAND, "deliver", "--socket", at, "alice"],
+            [sys.executable, "-P", "-c", INTERRUPTIBLE, "deliver", "--socket", at, "alice"],
             env=environment(),
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
