@@ -66,6 +66,7 @@ class EvenClock:
             if not self._told:
                 log.warn(_IMPLAUSIBLE, event="retention.clock", when=wall)
             self._told = True
+            self._believed_from = steady + WAIT_SECONDS  # a small step from such a time is no correction
             return None
         self._told = False
         jump = 0.0 if last is None else (wall - last[0]) - (steady - last[1])
