@@ -53,7 +53,7 @@ class Site:
         return found[0]
 
     def seen(self, user: User = ALICE) -> list[bytes]:
-        """What a session sees, and how many messages are left."""
+        """What a session sees."""
         maildrop = self.opened(user)
         there = [maildrop.fetch(number).read(99) for number in range(1, len(maildrop.messages) + 1)]
         maildrop.release()
@@ -152,7 +152,7 @@ def test_an_account_s_old_mail_goes_at_the_login_of_any_of_its_users() -> None:
     assert list(site.inner.maildrop("alice").values()) == [b"message 2\r\n"]
 
 
-ARRIVALS = st.lists(st.integers(0, 3 * 10**9 * MICROSECONDS).map(lambda time: time), max_size=20).map(sorted)
+ARRIVALS = st.lists(st.integers(0, 3 * 10**9 * MICROSECONDS), max_size=20).map(sorted)
 
 
 @given(ARRIVALS, st.floats(EARLIEST, 2.1e9))
