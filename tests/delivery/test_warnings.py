@@ -213,10 +213,10 @@ class ProgramTests(WarningCase):
             running.run("alice", 95, Usage(1, 950))
             while not (told.exists() and told.read_text().endswith("\n")):
                 await deferLater(reactor, 0.01, lambda: None)  # type: ignore[arg-type]
+            self.addCleanup(os.kill, int(told.read_text()), signal.SIGKILL)
             with capturedLogs():
                 running.stop()
                 await self.ended(made)
-            os.kill(int(told.read_text()), signal.SIGKILL)
 
     async def test_few_run_at_once_and_not_many_wait(self) -> None:
         self.patch(programs, "MAX_WAITING", 3)

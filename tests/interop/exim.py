@@ -123,5 +123,9 @@ class EximSMTP(smtplib.SMTP):
     def close(self):
         super().close()
         if hasattr(self, "_process"):
-            _, errors = self._process.communicate(timeout=SECONDS)
+            with self._process:
+                try:
+                    _, errors = self._process.communicate(timeout=SECONDS)
+                finally:
+                    self._process.kill()  # where it has not ended
             assert errors == b"", errors

@@ -12,12 +12,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import smtplib
 import socket
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final, Self
 
@@ -159,13 +160,18 @@ class Postfix:
             return True
 
     def stop(self) -> None:
-        """SIGTERM to the master, which ends its children; wait for all."""
-        if self._process is None:
+        """SIGTERM to the master, which ends its children; wait for all. None of them outlives a failure."""
+        if (master := self._process) is None:
             return
-        self._process.terminate()
-        self._process.wait(SECONDS)
-        eventually(lambda: not _lives(self._process.pid), lambda: "processes of Postfix stay")
         self._process = None
+        master.terminate()
+        try:
+            master.wait(SECONDS)
+            eventually(lambda: not _lives(master.pid), lambda: "processes of Postfix stay")
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.killpg(master.pid, signal.SIGKILL)
+            raise
 
     def run(self, program: str, *arguments: str, stdin: bytes = b"") -> str:
         """Run one of its commands to its end; what it wrote."""

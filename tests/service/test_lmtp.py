@@ -16,7 +16,7 @@ from mailserver.config.problems import Problems
 from mailserver.config.reading import decode
 from mailserver.errors import ConfigError
 from mailserver.service.server import Server as Made
-from tests.rawlmtp import RawLMTP, stuffed
+from tests.rawlmtp import SECONDS, RawLMTP, stuffed
 from tests.rawpop3 import RawPOP3
 from tests.servers import Server, Site
 
@@ -62,7 +62,7 @@ def test_what_comes_in_is_fetched(site: Site, workers: int) -> None:
 
 
 def test_many_senders_at_once_are_served_by_all_workers(site: Site) -> None:
-    together = threading.Barrier(20)
+    together = threading.Barrier(20, timeout=SECONDS)
 
     def send(number: int) -> None:
         with RawLMTP(site.folder / "lmtp") as client:

@@ -21,6 +21,8 @@ from mailserver.service.ownership import Ownership, owned
 
 ME, MINE = pwd.getpwuid(os.geteuid()), grp.getgrgid(os.getegid())
 
+ROOT_ALONE = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away, or become somebody else")
+
 
 def test_the_options_are_taken_out_of_the_endpoint() -> None:
     assert owned("unix:/run/pop3:mode=660:backlog=5") == ("unix:/run/pop3:mode=660:backlog=5", Ownership())
@@ -59,9 +61,8 @@ class OwnershipTests(TestCase):
         assert stat.S_IMODE(status.st_mode) == 0o660
         assert (status.st_uid, status.st_gid) == (ME.pw_uid, MINE.gr_gid)
 
+    @ROOT_ALONE
     async def test_root_gives_it_to_a_group_of_others(self) -> None:
-        if os.geteuid() != 0:
-            return
         status = (await self.bound("mode=660:group=mail")).lstat()
         assert (status.st_uid, status.st_gid) == (0, grp.getgrnam("mail").gr_gid)
 
@@ -84,7 +85,7 @@ class OwnershipTests(TestCase):
         assert not path.exists()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@ROOT_ALONE
 def test_a_group_that_only_root_could_give_it_to_is_told_and_leaves_nothing() -> None:
     with TemporaryDirectory(dir="/tmp") as folder:
         Path(folder).chmod(0o755)  # else the path would be the reason
@@ -98,12 +99,13 @@ def _give_as_nobody(path: Path) -> None:
     os.chown(path, nobody.pw_uid, nobody.pw_gid)
     child = os.fork()
     if child == 0:
-        os.setgroups([])
-        os.setgid(nobody.pw_gid)
-        os.setuid(nobody.pw_uid)
         try:
-            Ownership(gid=grp.getgrnam("mail").gr_gid).give(os.fsencode(path))
-        except PermissionError:
+            os.setgroups([])
+            os.setgid(nobody.pw_gid)
+            os.setuid(nobody.pw_uid)
+            with pytest.raises(PermissionError):
+                Ownership(gid=grp.getgrnam("mail").gr_gid).give(os.fsencode(path))
             os._exit(0)
-        os._exit(1)
+        finally:
+            os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

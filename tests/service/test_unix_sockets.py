@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import re
 import signal
 import socket
 import stat
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.crash.test_kills import workers_of
 from tests.servers import START_SECONDS, Server, Site
 from tests.waiting import eventually
 
@@ -66,7 +66,8 @@ def test_after_a_kill_it_starts_again(site: Site, workers: int) -> None:
     path = site.folder / "pop3"
     first = server_of(site, workers)
     first.start()
-    children = [int(pid) for pid in re.findall(r"worker \d+ serves \(pid (\d+)\)", first.log())]
+    children = workers_of(first)
+    assert len(children) == (workers if workers > 1 else 0)
     first.kill()
     eventually(lambda: not any(map(alive, children)), lambda: "the workers outlive their parent")
     assert path.exists()
@@ -87,13 +88,15 @@ def test_a_worker_that_ends_takes_neither_the_socket_nor_its_file(site: Site) ->
     path = site.folder / "pop3"
     server = server_of(site, 2)
     server.start()
-    first, second = (int(pid) for pid in re.findall(r"worker \d+ serves \(pid (\d+)\)", server.log()))
-    for pid, count in ((first, 3), (second, 4)):
-        os.kill(pid, signal.SIGTERM)  # an orderly end, in which a process that had made the socket would remove it
-        server.wait_for("worker.serving", count)
-        assert fetch(path) == MESSAGE
-    assert stat.S_IMODE(path.stat().st_mode) == 0o640
-    server.stop()
+    try:
+        first, second = workers_of(server)
+        for pid, count in ((first, 3), (second, 4)):
+            os.kill(pid, signal.SIGTERM)  # an orderly end, in which a process that had made the socket would remove it
+            server.wait_for("worker.serving", count)
+            assert fetch(path) == MESSAGE
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    finally:
+        server.stop()
     assert not path.exists()
 
 

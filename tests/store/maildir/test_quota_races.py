@@ -49,9 +49,12 @@ def in_processes(act: Deliver) -> int:
     for number in range(RACERS):
         child = os.fork()
         if not child:
-            os.close(start)
-            os.read(held, 1)  # until all are there
-            os._exit(10 + act(number))
+            try:
+                os.close(start)
+                os.read(held, 1)  # until all are there
+                os._exit(10 + act(number))
+            finally:
+                os._exit(1)
         children.append(child)
     os.close(held)
     os.close(start)
