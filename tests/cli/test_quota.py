@@ -69,14 +69,15 @@ def test_programs_get_an_object_a_line_of_everybody(site):
 
 
 def test_who_cannot_be_asked_now_is_75_and_the_others_are_shown(site):
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        port = gone.getsockname()[1]
     ldap = site.folder / "ldap.toml"
-    ldap.write_text(
-        f'servers = ["ldap://127.0.0.1:{port}"]\nbase = "dc=example"\nfilter = "(uid={{user}})"\nstart_tls = false\n'
-    )
     both = {"checkers": [f"passwd-file:{site.users}", f"ldap:{ldap}"]}
-    told = run("quota", *settings(site, auth=both), "carol", "alice")
+    with socket.socket() as deaf:  # its port is nobody else's, and nobody listens there
+        deaf.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{deaf.getsockname()[1]}"
+        ldap.write_text(
+            f'servers = ["ldap://{where}"]\nbase = "dc=example"\nfilter = "(uid={{user}})"\nstart_tls = false\n'
+        )
+        told = run("quota", *settings(site, auth=both), "carol", "alice")
     assert told.returncode == os.EX_TEMPFAIL, told.stderr
     assert told.stdout.startswith(b"alice: ")
     assert b"mailserver: carol: the users' database does not answer now\n" in told.stderr

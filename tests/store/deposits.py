@@ -140,10 +140,6 @@ class DepositContract(StoreContract):
 
     async def test_an_abort_after_the_commit_is_harmless(self) -> None:
         deposit = await self.begin("alice")
-        deposit.write(LARGE)
-        await deposit.write(LARGE) if deposit.write(b"") else None
-        deposit.abort()
-        deposit = await self.begin("alice")
         deposit.write(ONE)
         answer = deposit.commit()
         deposit.abort()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from dataclasses import replace
+from threading import Event
 from typing import Any, ClassVar
 
 import pytest
@@ -161,8 +162,6 @@ class Deposits(LoggedCase):
         assert await answer == [None]
 
     async def test_a_hanging_home_is_no_others(self) -> None:
-        from threading import Event
-
         hanging, deliver = Event(), Spool.deliver
 
         def slow(own: Spool, *arguments: Any) -> Any:
@@ -181,8 +180,6 @@ class Deposits(LoggedCase):
         assert await gatherResults(answers) == [[None] * len(each) for each in users]
 
     async def test_a_home_that_hangs_is_no_heap_of_copies(self) -> None:
-        from threading import Event
-
         hanging, deliver = Event(), Spool.deliver
         self.addCleanup(hanging.set)
 
