@@ -188,7 +188,7 @@ def test_an_interrupt_bounces_no_mail(tmp_path):
             program.stdin.write(TEXT)
             program.stdin.close()
             connection, _ = listening.accept()
-            program.send_signal(signal.SIGINT)
-            assert program.stderr.read().endswith(b"\n4.3.0 interrupted\n")  # the first line is click's
-            assert program.wait(60) == os.EX_TEMPFAIL
-        connection.close()
+            with connection:
+                program.send_signal(signal.SIGINT)
+                assert program.stderr.read().endswith(b"\n4.3.0 interrupted\n")  # the first line is click's
+                assert program.wait(60) == os.EX_TEMPFAIL

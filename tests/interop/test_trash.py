@@ -8,22 +8,15 @@ import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pytest
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
 from mailserver.interfaces import User
 from mailserver.store import MaildirStore
 from mailserver.store.deleting import read_deleting
+from tests.interop.clients import path_of
 
 NOBODY = 65534
-
-
-def doveadm_path() -> str:
-    path = shutil.which("doveadm", path=f"{os.environ.get('PATH', '')}:/usr/bin:/bin")
-    if path is None:
-        (pytest.fail if os.environ.get("TEST_PACKAGES") == "installed" else pytest.skip)("dovecot-core is missing")
-    return path
 
 
 CONFIGURATION = """
@@ -72,7 +65,7 @@ class TrashTests(TestCase):
                 shutil.chown(path, uid, gid)
         environment = {**os.environ, "USER": "alice", "HOME": str(folder)}
         run = subprocess.run(
-            [doveadm_path(), "-c", str(file), *command],
+            [path_of("doveadm"), "-c", str(file), *command],
             env=environment,
             capture_output=True,
             text=True,
