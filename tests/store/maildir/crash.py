@@ -12,6 +12,7 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -135,13 +136,18 @@ def dying(work: Callable[[Callable[[], None]], Any], step: int, *, torn: bool) -
     read, write = os.pipe()
     child = os.fork()
     if not child:
-        work(lambda: instrument(step, write, torn=torn))
-        os._exit(0)
+        try:
+            work(lambda: instrument(step, write, torn=torn))
+            os._exit(0)
+        except BaseException:  # noqa: BLE001 - else it would go on as a second parent
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
     os.close(write)
     with os.fdopen(read) as report:
         died = report.read()
     _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status) == bool(died), (status, died)
+    assert os.WIFSIGNALED(status) if died else status == 0, (status, died)
     return died
 
 
