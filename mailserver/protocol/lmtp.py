@@ -21,6 +21,7 @@ from mailserver.protocol.lmtp_effects import Deliver, Effect, Forget, Recipient,
 from mailserver.protocol.lmtp_policy import Client, LmtpPolicy
 from mailserver.protocol.lmtp_state import MOVES, State, Transaction
 from mailserver.protocol.lmtp_wire import farewell, has_controls, multiline, refusal_reply, reply
+from mailserver.protocol.machine import Machine
 from mailserver.protocol.weights import COMMAND_OCTETS, RECIPIENT_OCTETS, TURN_OCTETS
 from mailserver.protocol.wire import TLS_HELLO
 from mailserver.smtp_errors import BadSyntax, NoRecipients, TextAsCommands, TooBig, TooManyBadCommands
@@ -32,28 +33,19 @@ The longest that is right: 512 of RFC 5321 section 4.5.3.1.4, and RFC 3461's 500
 """
 
 
-class Session:
+class Session(Machine[State, Effect]):
     """One client's session, from the greeting, which waits in `take`, to CLOSED."""
 
     __slots__ = (
-        "_bad_commands",
         "_body",
-        "_buffer",
-        "_commands",
-        "_open",
-        "_out",
-        "_pending",
         "_skipping",
-        "_verbs",
-        "_work",
         "client",
-        "closed_by",
         "policy",
-        "remark",
-        "state",
-        "tls",
         "transaction",
     )
+
+    _moves = MOVES
+    _buffer: MailBuffer
 
     def __init__(self, policy: LmtpPolicy, commands: Commands[Session, State, Effect], *, tls: bool = False) -> None:
         self.policy = policy
@@ -66,26 +58,13 @@ class Session:
         self._buffer = MailBuffer()
         self._body: Text | Chunk | None = None  # what is being read instead of commands
         self._skipping = False  # the rest of a line that was too long
-        self._pending: Effect | None = None  # what `next` returns next
-        self._open: Effect | None = None  # returned, and not yet answered
+        self._pending = self._open = None
         self._bad_commands = self._work = 0
-        self.remark: Refusal | None = None
-        """The last refusal of which the operator is to be told."""
-        self.closed_by: Refusal | None = None
-        """The refusal that ended the session; None where QUIT did."""
-        self._out: list[bytes] = []
+        self.remark = self.closed_by = None
+        self._out = []
         self.greet()
 
     # What the network calls.
-
-    def feed(self, data: bytes) -> None:
-        """Buffer what arrived; `next` reads it."""
-        self._buffer.feed(data)
-
-    @property
-    def unread(self) -> int:
-        """Octets that wait in the buffer."""
-        return self._buffer.unread
 
     @property
     def busy(self) -> bool:
@@ -96,11 +75,6 @@ class Session:
     def receiving(self) -> bool:
         """Whether the text of a message or a chunk is under way."""
         return self._body is not None
-
-    def take(self) -> list[bytes]:
-        """Give away the replies so far, to be written now."""
-        out, self._out = self._out, []
-        return out
 
     def last_words(self, refusal: Refusal) -> list[bytes]:
         """Give away the replies so far, and after them the 421 that ends the session (RFC 5321 section 3.8)."""
@@ -154,10 +128,6 @@ class Session:
             raise RuntimeError(f"{len(outcomes)} outcomes for {self.mail.recipients} recipients")
         self._answers(Deliver)
         self._tell(outcomes, name)
-
-    def turned(self) -> None:
-        """Go on: others had their turn."""
-        self._answers(Turn)
 
     def refused(self, refusal: Refusal) -> None:
         """Take no for an answer to a Recipient, or for all recipients to a Deliver."""
@@ -262,17 +232,6 @@ class Session:
             self._pending = self.end()
 
     # Inside.
-
-    def _move(self, state: State) -> None:
-        if state not in MOVES[self.state]:
-            raise RuntimeError(f"{self.state} does not lead to {state}")
-        self.state = state
-        self._verbs = self._commands.tables[state]
-
-    def _answers(self, *effects: type[Effect]) -> None:
-        if not isinstance(self._open, effects):
-            raise RuntimeError(f"{effects} answered while {self._open!r} is open")  # noqa: TRY004 - a bug in the caller
-        self._open = None
 
     def _read(self) -> bool:
         """Run one line; False when none is whole."""

@@ -30,6 +30,7 @@ from mailserver.protocol.effects import (
     Turn,
 )
 from mailserver.protocol.exchanges import Exchanges
+from mailserver.protocol.machine import Machine
 from mailserver.protocol.policy import Policy
 from mailserver.protocol.weights import COMMAND_OCTETS, MESSAGE_OCTETS, TURN_OCTETS
 from mailserver.protocol.wire import COMMAND_LIMIT, SASL_LIMIT, TERMINATION, LineBuffer, err, ok, stranger_limit
@@ -43,36 +44,26 @@ OPENING = Retrieve, Envelope  # the effects that open a message
 SENDING = Sending()
 
 
-class Session:
+class Session(Machine[State, Effect]):
     """One client's session, from the greeting, which waits in `take`, to CLOSED."""
 
     __slots__ = (
-        "_bad_commands",
-        "_buffer",
-        "_commands",
         "_exchanges",
         "_failures",
         "_listing",
-        "_open",
-        "_out",
-        "_pending",
         "_surroundings",
-        "_verbs",
-        "_work",
-        "closed_by",
         "deleted",
         "deleted_octets",
         "downloaded",
         "messages",
         "policy",
         "principal",
-        "remark",
         "stamp",
-        "state",
         "terms",
-        "tls",
         "user",
     )
+
+    _moves = MOVES
 
     def __init__(  # noqa: PLR0913 - what a listener allows, and what is so of this connection
         self,
@@ -92,7 +83,7 @@ class Session:
         self.tls = tls
         self.state = AUTHORIZATION
         self._commands = commands
-        self._verbs = commands.tables[AUTHORIZATION]  # the only ones that can be reached
+        self._verbs = commands.tables[AUTHORIZATION]
         self.user: bytes | None = None
         self.terms = TERMS
         self.messages = NOTHING
@@ -101,38 +92,20 @@ class Session:
         self.downloaded = NONE
         """What RETR has sent whole to a user who may leave nothing on the server: QUIT removes it."""
         self._buffer = LineBuffer()
-        self._pending: Effect | None = None  # what `next` returns next
-        self._open: Effect | Sending | None = None  # returned, and not yet answered
+        self._pending = self._open = None
         self._surroundings = surroundings
         self._exchanges: Exchanges | None = None  # made when asked for, as most clients log in by USER and PASS
         self._listing: Iterator[bytes] | None = None
         self._failures = self._bad_commands = self._work = 0
-        self.remark: Refusal | None = None
-        """The last refusal of which the operator is to be told."""
-        self.closed_by: Refusal | None = None
-        """The refusal that ended the session; None where QUIT did."""
+        self.remark = self.closed_by = None
         self._out = [ok(policy.greet(stamp))]
 
     # What the network calls.
-
-    def feed(self, data: bytes) -> None:
-        """Buffer what arrived; `next` reads it."""
-        self._buffer.feed(data)
-
-    @property
-    def unread(self) -> int:
-        """Octets that wait in the buffer."""
-        return self._buffer.unread
 
     @property
     def busy(self) -> bool:
         """Whether something is under way: an effect is open or comes next, or a listing has begun."""
         return not (self._open is None and self._pending is None and self._listing is None)
-
-    def take(self) -> list[bytes]:
-        """Give away the replies so far, to be written now."""
-        out, self._out = self._out, []
-        return out
 
     def last_words(self, refusal: Refusal) -> list[bytes]:
         """Give away the replies so far, and after them the refusal that ends the session."""
@@ -216,10 +189,6 @@ class Session:
         self._out.append(err(Refusal(texts.NOT_REMOVED, left)) if left else ok(texts.GOODBYE))
         self._pending = self.end()
 
-    def turned(self) -> None:
-        """Go on: others had their turn."""
-        self._answers(Turn)
-
     def refused(self, refusal: Refusal) -> None:
         """Take no for an answer. It ends the session after a Commit, and after an Envelope: fetchmail does not read that -ERR."""
         last = isinstance(self._open, Envelope | Commit)
@@ -280,17 +249,6 @@ class Session:
         return Close()
 
     # Inside.
-
-    def _move(self, state: State) -> None:
-        if state not in MOVES[self.state]:
-            raise RuntimeError(f"{self.state} does not lead to {state}")
-        self.state = state
-        self._verbs = self._commands.tables[state]
-
-    def _answers(self, *effects: type[Effect | Sending]) -> None:
-        if not isinstance(self._open, effects):
-            raise RuntimeError(f"{effects} answered while {self._open!r} is open")  # noqa: TRY004 - as above
-        self._open = None
 
     def _read(self) -> bool:
         """Run one line; False when none is whole."""
