@@ -9,7 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, IReactorTime
+from twisted.internet.interfaces import (
+    IHalfCloseableProtocol,
+    IOpenSSLServerConnectionCreator,
+    IPushProducer,
+    IReactorTime,
+)
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -19,6 +24,7 @@ from mailserver.errors import MessageTruncated, TemporaryFailure
 from mailserver.net.core import Core
 from mailserver.net.failures import report
 from mailserver.net.outlet import CLOSING_SECONDS, FAREWELL_SECONDS
+from mailserver.net.tls_transport import start_tls
 from mailserver.net.transfer import CHUNK, FileSender, Transfer
 from mailserver.net.waiting import Waiting
 
@@ -236,6 +242,12 @@ class Connection(Waiting):
             self._batch = []
             self.octets_out += len(data)
             self.write(data)
+
+    def encrypt(self, creator: IOpenSSLServerConnectionCreator) -> None:
+        """Write the batch, the last one in plain text, then begin TLS."""
+        self.flush()
+        self.transport = start_tls(self.transport, self, creator, untouched=self._direct)
+        self.tls, self.plain, self._direct = True, False, False
 
     def _limit_reading(self) -> None:
         much = self.core.unread > UNREAD_LIMIT

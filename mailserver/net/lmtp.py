@@ -24,7 +24,6 @@ from mailserver.net.connection import Connection
 from mailserver.net.core import Core
 from mailserver.net.failures import end_of, printable, translate
 from mailserver.net.lmtp_story import Envelope, tell_remark, tell_session, tell_tls_failure, tell_transaction
-from mailserver.net.tls_transport import start_tls
 from mailserver.protocol.effects import Close, StartTLS, Turn
 from mailserver.protocol.lmtp import Session
 from mailserver.protocol.lmtp_effects import Deliver, Forget, Recipient, Write
@@ -156,9 +155,8 @@ class LMTPServer(Connection):
                 tell_remark(self.facts(), self.road, self.session.remark)
             super().connectionLost(reason)
         finally:
-            self.factory.ended(
-                self
-            )  # the last one ends a drain, and then the store, which must have heard of the `abort` before
+            # The last one ends a drain, and then the store, which must have heard of the `abort` before.
+            self.factory.ended(self)
 
     def leave(self) -> None:
         """Give up a transaction that is not being delivered, and log one line about the session."""
@@ -198,10 +196,7 @@ class LMTPServer(Connection):
         self.after(0, self.session.turned)
 
     def _start_tls(self, _: StartTLS) -> None:
-        self.flush()
-        creator = cast(IOpenSSLServerConnectionCreator, self.factory.tls)
-        self.transport = start_tls(self.transport, self, creator, untouched=self._direct)
-        self.tls, self.plain, self._direct = True, False, False
+        self.encrypt(cast(IOpenSSLServerConnectionCreator, self.factory.tls))
         self.session.tls_started()
 
     def _recipient(self, effect: Recipient) -> None:

@@ -23,7 +23,6 @@ from mailserver.net.core import Core
 from mailserver.net.door import Door, Visit
 from mailserver.net.failures import end_of, translate
 from mailserver.net.story import UNSETTLED, Fetches, tell_remark, tell_session, tell_tls_failure
-from mailserver.net.tls_transport import start_tls
 from mailserver.net.transfer import SENDFILE_LEAST, FileSender, Transfer
 from mailserver.protocol.effects import Close, Commit, Envelope, Login, Retrieve, Sasl, StartTLS, Turn
 from mailserver.protocol.pop3 import Session
@@ -130,9 +129,8 @@ class POP3Server(Connection):
             self.visit.leave()
             super().connectionLost(reason)
         finally:
-            self.factory.ended(
-                self
-            )  # the last one ends a drain, and then what this one still has to release itself with
+            # The last one ends a drain, and then what this one still has to release itself with.
+            self.factory.ended(self)
 
     def leave(self) -> None:
         """Log out, and log one line about the session. A commit that has begun goes on, since QUIT was read."""
@@ -165,10 +163,7 @@ class POP3Server(Connection):
         self.after(0, self.session.turned)
 
     def _start_tls(self, _: StartTLS) -> None:
-        self.flush()
-        creator = cast(IOpenSSLServerConnectionCreator, self.factory.tls)
-        self.transport = start_tls(self.transport, self, creator, untouched=self._direct)
-        self.tls, self.plain, self._direct = True, False, False
+        self.encrypt(cast(IOpenSSLServerConnectionCreator, self.factory.tls))
         self.session.tls_started()
 
     def _sasl(self, effect: Sasl) -> None:
