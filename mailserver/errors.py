@@ -45,9 +45,8 @@ class Refusal(Exception):
     @property
     def line(self) -> bytes:
         """The response code and the text with its values, as they follow ``-ERR`` and a space."""
-        text = (
-            self.text if self._text is None else self._text
-        )  # as `said`, without its call: each refusal of POP3 needs it
+        # As `said`, without its call: each refusal of POP3 needs it.
+        text = self.text if self._text is None else self._text
         if self._values:
             text %= self._values
         return b"[%b] %b" % (self.code, text) if self.code else text
@@ -75,7 +74,6 @@ class WrongArguments(BadCommand):
 class LineTooLong(Refusal):
     """More octets without a line end than RFC 2449 section 4 (or RFC 5034 section 4) allows; the connection ends."""
 
-    smtp = b"500 5.5.2"
     text = b"line too long"
     fatal = True
 
