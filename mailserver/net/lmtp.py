@@ -23,7 +23,14 @@ from mailserver.limits import Delivery
 from mailserver.net.connection import Connection
 from mailserver.net.core import Core
 from mailserver.net.failures import end_of, printable, translate
-from mailserver.net.lmtp_story import Envelope, tell_remark, tell_session, tell_tls_failure, tell_transaction
+from mailserver.net.lmtp_story import (
+    Envelope,
+    tell_delivered,
+    tell_given_up,
+    tell_remark,
+    tell_session,
+    tell_tls_failure,
+)
 from mailserver.protocol.effects import Close, StartTLS, Turn
 from mailserver.protocol.lmtp import Session
 from mailserver.protocol.lmtp_effects import Deliver, Forget, Recipient, Write
@@ -178,12 +185,9 @@ class LMTPServer(Connection):
         delivery, self._delivery = self._delivery, None
         if delivery is not None:
             delivery.abort()
-        if self._envelope is not None:
-            self._tell([], why)
-
-    def _tell(self, outcomes: Sequence[Refusal | None], ended: str) -> None:
-        envelope, self._envelope = cast(Envelope, self._envelope), None
-        tell_transaction(self.facts(), envelope, outcomes, ended=ended, now=self.clock.seconds())
+        envelope, self._envelope = self._envelope, None
+        if envelope is not None:
+            tell_given_up(self.facts(), envelope, ended=why, now=self.clock.seconds())
 
     # The effects.
 
@@ -260,7 +264,9 @@ class LMTPServer(Connection):
 
     def _conclude(self, refusals: Sequence[Refusal | None]) -> None:
         self.messages += None in refusals
-        self._tell(refusals, "connection lost before the answer" if self.lost else "")
+        envelope, self._envelope = cast(Envelope, self._envelope), None
+        ended = "connection lost before the answer" if self.lost else ""
+        tell_delivered(self.facts(), envelope, refusals, ended=ended, now=self.clock.seconds())
         if self.lost:
             self.leave()
             return

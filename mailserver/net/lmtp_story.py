@@ -33,39 +33,35 @@ class Envelope:
     octets: int = 0
 
 
-def tell_transaction(
-    facts: Mapping[str, Any],
-    envelope: Envelope,
-    outcomes: Sequence[Refusal | None],
-    *,
-    ended: str,
-    now: float,
-) -> None:
-    """Log a transaction's end, with the `outcomes` for its accepted recipients; none: it was given up, because it `ended` so.
+def tell_given_up(facts: Mapping[str, Any], envelope: Envelope, *, ended: str, now: float) -> None:
+    """Log a transaction that was given up, because it `ended` so.
 
-    One that had neither a recipient nor an octet, such as a question for an address, is left to the session's summary.
+    One that had no octet, such as a question for an address, is left to the session's summary.
     """
+    if envelope.octets:
+        log.info(
+            "message of {sender!r} {road} was not delivered: {ended}, after {octets} octets for {recipients} recipients",
+            event="lmtp.given_up",
+            road=envelope.road,
+            sender=printable(envelope.path),
+            recipients=len(envelope.recipients),
+            refused=envelope.refused,
+            octets=envelope.octets,
+            seconds=round(now - envelope.since, 3),
+            ended=ended,
+            **facts,
+        )
+
+
+def tell_delivered(
+    facts: Mapping[str, Any], envelope: Envelope, outcomes: Sequence[Refusal | None], *, ended: str, now: float
+) -> None:
+    """Log what became of a message, with the outcome for each accepted recipient; `ended` tells of a connection that ended meanwhile."""
     failed = [
         f"{printable(address)}: {refusal.smtp.decode('ascii')} {refusal.said.decode('ascii')}"
-        for address, refusal in zip(envelope.recipients, outcomes, strict=False)
+        for address, refusal in zip(envelope.recipients, outcomes, strict=True)
         if refusal is not None
     ]
-    seconds = round(now - envelope.since, 3)
-    if not outcomes:
-        if envelope.octets:
-            log.info(
-                "message of {sender!r} {road} was not delivered: {ended}, after {octets} octets for {recipients} recipients",
-                event="lmtp.given_up",
-                road=envelope.road,
-                sender=printable(envelope.path),
-                recipients=len(envelope.recipients),
-                refused=envelope.refused,
-                octets=envelope.octets,
-                seconds=seconds,
-                ended=ended,
-                **facts,
-            )
-        return
     names = "; ".join(failed[:SHOWN]) + (f"; and {len(failed) - SHOWN} others" if len(failed) > SHOWN else "")
     log.info(
         "message of {sender!r} {road} delivered to {delivered} of {recipients} recipients, {refused} refused: "
@@ -78,7 +74,7 @@ def tell_transaction(
         delivered=len(outcomes) - len(failed),
         failed=names,
         octets=envelope.octets,
-        seconds=seconds,
+        seconds=round(now - envelope.since, 3),
         ended=ended,
         remarks=(f", {ended}" if ended else "") + (f", NOT to {names}" if names else ""),
         **facts,
