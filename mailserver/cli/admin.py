@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -122,6 +122,22 @@ def excuse(error: Exception) -> tuple[str, int]:
     if isinstance(error, Refusal):
         return "the users' database does not answer now", os.EX_TEMPFAIL
     raise error
+
+
+async def about(name: str, maildrops: Maildrops, act: Callable[[User], Awaitable[int]]) -> int:
+    """Do something about one user; the exit status, also where there is no such user, or where it fails, which is said.
+
+    Errors: faults; Unheard.
+    """
+    try:
+        found = await maildrops.find(name)
+        if found is not None:
+            return await act(found)
+        text, status = "there is no such user", 1
+    except (StoreError, Refusal) as error:
+        text, status = excuse(error)
+    tell(f"mailserver: {name}: {text}")
+    return status
 
 
 async def _attempt(path: str, user: str | None, work: Work, reactor: Any) -> int:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from mailserver.cli.group import config_option, json_option, user_option
-from mailserver.cli.main import tell
 
 if TYPE_CHECKING:
     from mailserver.cli.admin import Maildrops
+    from mailserver.interfaces import IStore, User
 
 
 @click.group()
@@ -47,28 +47,23 @@ def undelete(name: str, dry_run: bool, as_json: bool, user: str | None, config: 
     """  # noqa: D301 - click's mark of a paragraph that stays as it is
     from mailserver.cli import admin
 
-    return admin.run(config, user, lambda maildrops: _undelete(name, maildrops, dry_run, as_json))
+    async def work(maildrops: Maildrops) -> int:
+        return await admin.about(name, maildrops, lambda found: _undelete(found, maildrops.store, dry_run, as_json))
+
+    return admin.run(config, user, work)
 
 
-async def _undelete(name: str, maildrops: Maildrops, dry_run: bool, as_json: bool) -> int:
-    from mailserver.cli.admin import excuse, say
+async def _undelete(user: User, store: IStore, dry_run: bool, as_json: bool) -> int:
+    """Bring back one user's messages; the exit status."""
+    from mailserver.cli.admin import say
     from mailserver.incoming import IKeeps
 
-    try:
-        found = await maildrops.find(name)
-        if found is None:
-            tell(f"mailserver: {name}: there is no such user")
-            return 1
-        keeps = IKeeps(maildrops.store)
-        count = await (keeps.kept(found) if dry_run else keeps.undelete(found))
-    except Exception as error:  # noqa: BLE001 - `excuse` lets faults pass
-        text, status = excuse(error)
-        tell(f"mailserver: {name}: {text}")
-        return status
+    keeps = IKeeps(store)
+    count = await (keeps.kept(user) if dry_run else keeps.undelete(user))
     if as_json:
-        say(json.dumps({"user": found.name, "messages": count, "dry_run": dry_run}, ensure_ascii=False))
+        say(json.dumps({"user": user.name, "messages": count, "dry_run": dry_run}, ensure_ascii=False))
     else:
-        say(f"{found.name}: {_sentence(count, dry_run)}")
+        say(f"{user.name}: {_sentence(count, dry_run)}")
     return os.EX_OK if count else 1
 
 

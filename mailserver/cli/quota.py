@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mailserver.cli.group import config_option, json_option, user_option
-from mailserver.cli.main import tell
 
 if TYPE_CHECKING:
     from mailserver.cli.admin import Maildrops
     from mailserver.incoming import Usage
-    from mailserver.interfaces import Quota
+    from mailserver.interfaces import Quota, User
 
 
 @click.command(short_help="Show how full maildrops are.")
@@ -50,7 +49,9 @@ def quota(users: tuple[str, ...], everybody: bool, as_json: bool, user: str | No
 
     async def work(maildrops: Maildrops) -> int:
         names = maildrops.names() if everybody else _named(users)
-        return admin.worst([await _show(name, maildrops, as_json) async for name in names])
+        return admin.worst(
+            [await admin.about(name, maildrops, lambda found: _show(found, maildrops, as_json)) async for name in names]
+        )
 
     return admin.run(config, user, work)
 
@@ -60,26 +61,17 @@ async def _named(users: tuple[str, ...]) -> AsyncIterator[str]:
         yield name
 
 
-async def _show(name: str, maildrops: Maildrops, as_json: bool) -> int:
+async def _show(user: User, maildrops: Maildrops, as_json: bool) -> int:
     """Show one user's; the exit status."""
-    from mailserver.cli.admin import excuse, say
+    from mailserver.cli.admin import say
 
-    try:
-        found = await maildrops.find(name)
-        if found is None:
-            tell(f"mailserver: {name}: there is no such user")
-            return 1
-        limits, usage = await maildrops.usage(found)
-    except Exception as error:  # noqa: BLE001 - `excuse` lets faults pass
-        text, status = excuse(error)
-        tell(f"mailserver: {name}: {text}")
-        return status
+    limits, usage = await maildrops.usage(user)
     facts = {
-        "user": found.name,
+        "user": user.name,
         **_counted("octets", usage.octets, limits.octets),
         **_counted("messages", usage.messages, limits.messages),
     }
-    say(json.dumps(facts, ensure_ascii=False) if as_json else _sentence(found.name, usage, limits))
+    say(json.dumps(facts, ensure_ascii=False) if as_json else _sentence(user.name, usage, limits))
     return os.EX_OK
 
 
