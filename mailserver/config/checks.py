@@ -10,7 +10,7 @@ from typing import Any
 from twisted.cred.strcred import InvalidAuthType, findCheckerFactories, findCheckerFactory
 
 from mailserver.config.cores import too_many
-from mailserver.config.kinds import KINDS, Kind
+from mailserver.config.kinds import KINDS, Kind, parts_of
 from mailserver.config.settings import Config, Kerberos
 from mailserver.names import Names, user_name
 from mailserver.store import needs_of
@@ -177,6 +177,6 @@ def _against(endpoint: str, kind: Kind, config: Config) -> Iterator[str]:
 
 def _names_interface(endpoint: str) -> bool:
     """Whether the operator has said where to listen; without that, Twisted listens everywhere."""
-    _form, _port, *options = [*re.split(r"(?<!\\):", endpoint), ""]
+    _form, _port, *options = [*parts_of(endpoint), ""]
     named = [option.partition("=")[2] for option in options if option.startswith("interface=")]
     return any(named) or (bool(options[0]) and "=" not in options[0])

@@ -7,6 +7,7 @@ port's factory is made of the settings is said once for each protocol, in `mails
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
@@ -38,6 +39,11 @@ class Kind:
         """What its flag is for."""
         example = self.example or f"tcp:{self.port}"
         return f"Serve {self.protocol}{' in TLS' if self.tls else ''} here, such as {example}; repeatable."
+
+
+def parts_of(endpoint: str) -> list[str]:
+    """The parts of an endpoint string, its kind first. A backslash before a colon keeps it within a part, and stays there."""
+    return re.split(r"(?<!\\):", endpoint)
 
 
 def _kind(protocol: str, *, port: int, demo_port: int, **needs: bool | str) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,7 +15,7 @@ from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
 from twisted.internet.protocol import ServerFactory
 from twisted.internet.tcp import Port
 
-from mailserver.config.kinds import KINDS, Listen
+from mailserver.config.kinds import KINDS, Listen, parts_of
 from mailserver.errors import ConfigError
 from mailserver.net.hub import loop_of
 from mailserver.service.closing import close_ports
@@ -122,7 +121,7 @@ async def _bind_one(kind: str, endpoint: str, reactor: Any, loop: Any) -> Socket
     if direct.startswith("unix:"):
         direct, ownership = owned(direct)
         direct += _mode(kind, direct)
-    parts = re.split(r"(?<!\\):", direct)  # a fourth is the backlog, with or without its name
+    parts = parts_of(direct)  # a fourth is the backlog, with or without its name
     queued = parts[0] in ("tcp", "tcp6", "unix") and len(parts) < 4 and ":backlog=" not in direct  # noqa: PLR2004
     try:
         server = serverFromString(
@@ -144,7 +143,7 @@ async def _bind_one(kind: str, endpoint: str, reactor: Any, loop: Any) -> Socket
 
 def _mode(kind: str, endpoint: str) -> str:
     """The mode of a Unix socket's file that no endpoint gives: Twisted's would let everybody connect, also where nobody logs in."""
-    _form, _path, *options = re.split(r"(?<!\\):", endpoint)
+    _form, _path, *options = parts_of(endpoint)
     given = any(option.startswith("mode=") or "=" not in option for option in options)
     return "" if given or KINDS[kind].login else ":mode=660"
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import re
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
+
+from mailserver.config.kinds import parts_of
 
 
 class Ownership(NamedTuple):
@@ -30,7 +31,7 @@ def owned(endpoint: str) -> tuple[str, Ownership]:
     """A ``unix:`` endpoint without these options, and what they say. Errors: ValueError, for the operator."""
     rest: list[str] = []
     found: dict[str, int] = {}
-    for part in re.split(r"(?<!\\):", endpoint):
+    for part in parts_of(endpoint):
         name, is_option, value = part.partition("=")
         if not is_option or name not in _NUMBERS:
             rest.append(part)
