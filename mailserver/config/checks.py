@@ -177,6 +177,8 @@ def _against(endpoint: str, kind: Kind, config: Config) -> Iterator[str]:
 
 def _names_interface(endpoint: str) -> bool:
     """Whether the operator has said where to listen; without that, Twisted listens everywhere."""
-    _form, _port, *options = [*parts_of(endpoint), ""]
-    named = [option.partition("=")[2] for option in options if option.startswith("interface=")]
-    return any(named) or (bool(options[0]) and "=" not in options[0])
+    form, *parts = parts_of(endpoint)
+    named = [part.partition("=")[2] for part in parts if part.startswith("interface=")]
+    nameless = [part for part in parts if "=" not in part]
+    place = 1 if form == "tcp" else 2  # behind the port; of tcp6, Twisted takes the backlog before it
+    return any([*named, *nameless[place : place + 1]])

@@ -118,12 +118,18 @@ def test_what_a_kind_needs_is_wanted_of_it_alone(kind):
     assert (f"{kind.protocol} needs the keys" in told) == kind.keytab
 
 
-EVERYWHERE = ["tcp:24", "tcp6:24", "haproxy:tcp:24", "tcp:24:interface=", "tcp:24:backlog=5", "tcp:port=24"]
+EVERYWHERE = [
+    *("tcp:24", "tcp6:24", "haproxy:tcp:24", "tcp:24:interface=", "tcp:24:backlog=5", "tcp:port=24"),
+    *("tcp:24::5", "tcp6:24:5"),  # a backlog, and of tcp6 that comes before an interface
+    *("tcp", "tcp6:"),  # which nobody can bind either, as they are
+]
 SOMEWHERE = [
     "tcp:24:interface=127.0.0.1",
     "tcp:24:192.0.2.1",
     "tcp:24:interface=0.0.0.0",  # whoever writes it means it, as in a container
     "tcp6:24:backlog=5:interface=\\:\\:1",
+    "tcp6:24:5:\\:\\:1",
+    "tcp:interface=127.0.0.1:port=24",
     "unix:/run/lmtp",
     "systemd:domain=INET:index=0",
 ]
