@@ -66,7 +66,9 @@ def _place(endpoint: str) -> Place | None:
     if kind == "unix" and at:
         return Place(at)
     if kind in ("tcp", "tcp6") and at.isdecimal():
-        host = named.get("interface", "") or ("::" if kind == "tcp6" else "0.0.0.0")  # noqa: S104 - read, not bound
+        place = 1 if kind == "tcp" else 2  # behind the port; of tcp6, Twisted takes the backlog before it
+        everywhere = "::" if kind == "tcp6" else "0.0.0.0"  # noqa: S104 - read, not bound
+        host = named.get("interface", "") or "".join(given[place : place + 1]) or everywhere
         return Place("", _ANYWHERE.get(host, host), int(at))
     return None
 

@@ -17,6 +17,9 @@ from mailserver.cli.places import NoPlace, Place, configured, first
         (["tcp:24:interface=192.0.2.1"], Place("", "192.0.2.1", 24), "192.0.2.1:24"),
         (["tcp:24:interface=\\:\\:1"], Place("", "::1", 24), "[::1]:24"),
         (["tcp6:24"], Place("", "::1", 24), "[::1]:24"),
+        (["tcp:24:192.0.2.1"], Place("", "192.0.2.1", 24), "192.0.2.1:24"),
+        (["tcp6:24:5"], Place("", "::1", 24), "[::1]:24"),
+        (["tcp6:24:5:2001\\:db8\\:\\:1"], Place("", "2001:db8::1", 24), "[2001:db8::1]:24"),
         (
             ["haproxy:tcp:24", "systemd:domain=UNIX:index=0", "tcp:nowhere", "tcp:25"],
             Place("", "127.0.0.1", 25),
