@@ -143,8 +143,9 @@ async def _bind_one(kind: str, endpoint: str, reactor: Any, loop: Any) -> Socket
 
 def _mode(kind: str, endpoint: str) -> str:
     """The mode of a Unix socket's file that no endpoint gives: Twisted's would let everybody connect, also where nobody logs in."""
-    _form, _path, *options = parts_of(endpoint)
-    given = any(option.startswith("mode=") or "=" not in option for option in options)
+    _form, path, *options = parts_of(endpoint)
+    named = any(part.startswith("mode=") for part in (path, *options))
+    given = named or any("=" not in option for option in options)
     return "" if given or KINDS[kind].login else ":mode=660"
 
 

@@ -76,6 +76,12 @@ class OwnershipTests(TestCase):
         assert modes == {"": 0o660, ":backlog=5": 0o660, ":mode=666": 0o666, ":666": 0o666}
         assert stat.S_IMODE((await self.bound("backlog=5")).lstat().st_mode) == 0o666  # POP3 has its login
 
+    async def test_a_mode_counts_also_where_it_stands_before_the_path(self) -> None:
+        path = self.path()
+        (bound,) = await bind(Listen(lmtp=(f"unix:mode=600:address={path}",)), reactor)
+        self.addCleanup(bound.port.stopListening)
+        assert stat.S_IMODE(path.lstat().st_mode) == 0o600
+
     async def test_a_name_of_nobody_is_a_problem_of_its_endpoint_and_leaves_nothing(self) -> None:
         path = self.path()
         with pytest.raises(ConfigError) as caught:
