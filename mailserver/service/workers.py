@@ -28,7 +28,7 @@ from mailserver.config.settings import Config
 from mailserver.errors import ConfigError
 from mailserver.net.common.memory import make
 from mailserver.service.channel import CHANNEL, FIRST_SOCKET, LONGEST_WORD, MEMORY, RELOADED, SERVING, Lines, heard
-from mailserver.service.listeners import DRAIN_SECONDS
+from mailserver.service.listeners import CUT_SECONDS, DRAIN_SECONDS
 from mailserver.service.passing import PASSED, Journal
 from mailserver.service.reporting import LONGEST_LINE, crossed
 from mailserver.tls.tickets import MemoryTickets
@@ -104,8 +104,8 @@ class Workers:
             if call.active():
                 call.cancel()
         self._signal("TERM")
-        # A worker limits its own drain, what it cuts (CUT_SECONDS), and the end of its threads (5 s).
-        killer = self._reactor.callLater(DRAIN_SECONDS + 7, self._signal, "KILL")
+        # A worker limits its own drain, what it cuts, and the end of its threads (5 s); a second is to spare.
+        killer = self._reactor.callLater(DRAIN_SECONDS + CUT_SECONDS + 6, self._signal, "KILL")
         self._check_stopped()
         return self._stopped.addCallback(lambda _: killer.cancel() if killer.active() else None)
 
