@@ -18,7 +18,7 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogBeginner
 from twisted.python.failure import Failure
 from zope.interface import provider
 
-from mailserver.auth import Accounts, Users
+from mailserver.auth import Users
 from mailserver.cli.main import INTERRUPTED, tell
 from mailserver.config.problems import Problems
 from mailserver.config.reading import Misread, load
@@ -28,7 +28,7 @@ from mailserver.errors import ConfigError, NoMaildrop, Refusal, StoreError
 from mailserver.incoming import IDeposits, Usage
 from mailserver.interfaces import IPrivileged, IStore, IUserList, Quota, User
 from mailserver.names import Names
-from mailserver.service.checkers import make_checkers
+from mailserver.service.checkers import make_checkers, make_users
 from mailserver.service.failures import report
 from mailserver.service.parts import Parts
 from mailserver.service.preload import load_all
@@ -181,8 +181,7 @@ async def _work(path: str, user: str | None, work: Work, reactor: Any) -> int:
     try:
         assert naming is not None  # noqa: S101 - for mypy; without them there are problems
         assert store is not None  # noqa: S101
-        users = Accounts(naming, checkers) if naming.accounts else Users(checkers)
-        return await work(Maildrops(config, naming, users, store))
+        return await work(Maildrops(config, naming, make_users(naming, checkers), store))
     finally:
         await parts.stop()
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import cast
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.strcred import StrcredException, findCheckerFactory
 
-from mailserver.auth import Hashing, PasswordFile
+from mailserver.auth import Accounts, Hashing, PasswordFile, Users
 from mailserver.auth.dovecot.checker import DovecotAuth
 from mailserver.auth.ldap.checker import LdapUsers
 from mailserver.auth.pam.checker import PamUsers
@@ -35,6 +35,11 @@ def make_checkers(descriptions: Iterable[str], naming: Names | None, problems: P
             elif isinstance(checker, DovecotAuth | PamUsers):
                 checker.naming = naming or checker.naming
     return checkers
+
+
+def make_users(naming: Names, checkers: Sequence[ICredentialsChecker]) -> Users:
+    """The users of these checkers."""
+    return Accounts(naming, checkers) if naming.accounts else Users(checkers)
 
 
 def make_checker(description: str) -> ICredentialsChecker:

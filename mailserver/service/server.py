@@ -5,27 +5,25 @@ Each process that serves has one: a single process, or each worker process.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import chain
 from typing import Any
 
-from twisted.cred.checkers import ICredentialsChecker
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
 
-from mailserver.auth import Accounts, MailboxRealm, Users, make_oracle, make_portal
+from mailserver.auth import MailboxRealm, Users, make_oracle, make_portal
 from mailserver.config.problems import Problems
 from mailserver.config.settings import Config
 from mailserver.errors import Unusable
 from mailserver.interfaces import IDelays, IPrivileged, IStore
 from mailserver.modules import why_not
-from mailserver.names import Names
 from mailserver.net.common.memory import CommonMemory
 from mailserver.service.census import CensusLog
 from mailserver.service.certificates import Certificates
-from mailserver.service.checkers import make_checkers
+from mailserver.service.checkers import make_checkers, make_users
 from mailserver.service.deliveries import make_deliveries
 from mailserver.service.kerberos import Kerberos, make_kerberos
 from mailserver.service.listeners import Entrance, Listeners
@@ -84,7 +82,7 @@ class Server:
             self.parts.add(checker, "auth.checkers")
         self.parts.add(store, "store.url")
         if store is not None and naming is not None and not problems:  # else `start` raises them, and nothing is served
-            users = make_users(naming, checkers, kerberos)
+            users = make_users(naming, [*checkers, kerberos.checker] if kerberos else checkers)
             self._entrance = make_entrance(config.auth.masters, users, store, kerberos, delays=memories.delays)
             if config.listen.lmtp:
                 deliveries = make_deliveries(config, users, store, problems, self.parts)
@@ -130,12 +128,6 @@ class Server:
     async def stop(self) -> None:
         """End idle sessions, wait some time for the others, and release everything."""
         await self.parts.stop()
-
-
-def make_users(naming: Names, checkers: Sequence[ICredentialsChecker], kerberos: Kerberos | None) -> Users:
-    """The users of all checkers, and of tickets."""
-    every = checkers if kerberos is None else [*checkers, kerberos.checker]
-    return Accounts(naming, every) if naming.accounts else Users(every)
 
 
 def make_entrance(
