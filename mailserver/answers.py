@@ -53,6 +53,13 @@ def then(answer: Answer[T], act: Callable[..., Answer[U]], *args: Any) -> Answer
     return answer.addCallback(act, *args) if is_later(answer) else act(answer, *args)
 
 
+def unstoppable(work: Deferred[T]) -> Deferred[T]:
+    """The same answer. A cancel does not reach `work`, which goes on though nobody waits for it."""
+    answer: Deferred[T] = Deferred()
+    work.addBoth(cast("Callable[[object], None]", answer.callback))  # a Failure goes to the errbacks
+    return answer
+
+
 def rescued(
     errors: tuple[type[Exception], ...],
     rescue: Callable[[Any], Answer[T]],

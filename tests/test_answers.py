@@ -6,9 +6,10 @@ from functools import wraps
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, fail, succeed
+from twisted.python.failure import Failure
 
-from mailserver.answers import Answer, ask, is_later, prompt, rescued, then
+from mailserver.answers import Answer, ask, is_later, prompt, rescued, then, unstoppable
 
 
 class Oracle:
@@ -116,3 +117,21 @@ def test_any_kind_of_deferred_is_later_and_nothing_else() -> None:
     assert is_later(Deferred())
     assert is_later(DeferredList([]))
     assert not any(map(is_later, (None, "", object(), Deferred)))
+
+
+def test_work_that_is_unstoppable_answers_as_it_does() -> None:
+    assert heard(unstoppable(succeed("yes"))) == "yes"
+    assert heard(unstoppable(fail(ValueError("no")))).check(ValueError)
+
+
+@pytest.mark.parametrize("outcome", ["yes", Failure(ValueError("no"))], ids=repr)
+def test_work_that_is_unstoppable_goes_on_after_a_cancel(outcome: Any) -> None:
+    done: list[object] = []
+    work: Deferred[str] = Deferred(lambda _: done.append("stopped"))
+    work.addBoth(lambda _: done.append("ended"))
+    answer = unstoppable(work)
+    answer.cancel()
+    assert heard(answer).check(CancelledError)
+    assert not done
+    work.callback(outcome)
+    assert done == ["ended"]

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final, NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger, LogLevel
 from zope.interface import implementer
 
+from mailserver.answers import unstoppable
 from mailserver.delivery.aliases import Aliases
 from mailserver.delivery.copies import Copy, Group, Groups, Key, copy_for, grouped, has_own_file
 from mailserver.delivery.quota import Quotas
@@ -32,8 +33,6 @@ from mailserver.interfaces import IUsers
 from mailserver.limits import Delivery, QuotaRules
 from mailserver.names import Names
 from mailserver.smtp_errors import TooManyRecipients
-
-T = TypeVar("T")
 
 OWN_FILES: Final = 100
 """Copies that are files of their own, and that one transaction may have by several addresses. Each is open and holds 256 KiB in memory
@@ -225,7 +224,7 @@ class Transaction:
     def commit(self) -> Deferred[Sequence[Exception | None]]:
         """Deliver, and tell each recipient's outcome."""
         self._ended = True
-        return _unstoppable(self._commit())
+        return unstoppable(Deferred.fromCoroutine(self._commit()))
 
     async def _commit(self) -> Sequence[Exception | None]:
         groups = self._groups or await self._begin()
@@ -300,13 +299,6 @@ def _refusal(error: Exception) -> Exception:
 
 def _reason(error: Exception) -> str:
     return error.said.decode("ascii") if isinstance(error, Refusal) else str(error) or repr(error)
-
-
-def _unstoppable(work: Coroutine[Any, Any, T]) -> Deferred[T]:
-    """The answer of work that goes on if its Deferred is cancelled."""
-    answer: Deferred[T] = Deferred()
-    Deferred.fromCoroutine(work).addBoth(answer.callback)
-    return answer
 
 
 def _shown(octets: bytes) -> str:

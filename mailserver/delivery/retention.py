@@ -14,10 +14,9 @@ from typing import Final, cast
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailserver.answers import Answer, ask, is_later, prompt, then
+from mailserver.answers import Answer, ask, is_later, prompt, then, unstoppable
 from mailserver.delivery.expiry import DAY, Expiry
 from mailserver.errors import StoreError
 from mailserver.incoming import IDeposit, IDeposits, IExpunges, IKeeps, Kept, Usage
@@ -139,7 +138,7 @@ class Retention:
         """The maildrop opened again without these messages. What cannot be removed now stays, and the next login tries again."""
         left, error = len(numbers), ""
         try:
-            left = await _to_its_end(IExpunges(maildrop).expunge(numbers))
+            left = await unstoppable(IExpunges(maildrop).expunge(numbers))
         except StoreError as told:
             error = str(told)
         if error or left:
@@ -160,14 +159,3 @@ class Retention:
                 days=self._expiry.days(user),
             )
         return await self._store.open(user, owner)
-
-
-def _to_its_end(commit: Deferred[int]) -> Deferred[int]:
-    """The answer of a commit, which goes on where nobody waits for it any more."""
-    answer: Deferred[int] = Deferred()
-
-    def came(outcome: int | Failure) -> None:
-        answer.callback(cast("int", outcome))  # a Failure makes it fail; after a cancel it is ignored
-
-    commit.addBoth(came)
-    return answer

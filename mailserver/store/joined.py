@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mailserver.answers import unstoppable
 from mailserver.incoming import IDeposit
 
 
@@ -27,9 +28,7 @@ class JoinedDeposit:
     def commit(self) -> Deferred[Sequence[Exception | None]]:
         """Once all stores have answered; a fault of one concerns its own users."""
         commits = [maybeDeferred(deposit.commit) for deposit, _ in self._parts]
-        answer: Deferred[Sequence[Exception | None]] = Deferred()  # of its own: to cancel it stops no store
-        DeferredList(commits, consumeErrors=True).addCallback(self._outcomes).addBoth(answer.callback)
-        return answer
+        return unstoppable(DeferredList(commits, consumeErrors=True).addCallback(self._outcomes))
 
     def abort(self) -> None:
         """In all stores."""

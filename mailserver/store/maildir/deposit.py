@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mailserver.answers import unstoppable
 from mailserver.errors import MaildropUnavailable, TemporaryFailure
 from mailserver.incoming import IDeposit, Kept
 from mailserver.pool import NoThreads
@@ -74,7 +75,6 @@ class MaildirDeposit:
             raise RuntimeError("a deposit is committed once, and after its last write")
         self._ended = True
         self._gathered.append(self._canonical.end())
-        answer: Deferred[Sequence[Exception | None]] = Deferred()
         if self._broken is not None or len(self._placeless) == self._users:
             self._discard()
             return succeed(self._outcomes(self._broken or []))
@@ -83,9 +83,7 @@ class MaildirDeposit:
         ending = b",S=%d,W=%d" % (octets, octets) + (b":2,S" if seen else b"")
         names = [self._names.name(received) + ending for _ in range(self._users - len(self._placeless))]
         done = self._run(self._spool.deliver, self._taken(), names, b"cur/" if seen else b"new/")
-        # A Deferred of its own, since to cancel that of the disk would stop a delivery that has not begun.
-        done.addBoth(self._outcomes).addBoth(answer.callback)
-        return answer
+        return unstoppable(done.addBoth(self._outcomes))  # a cancel would stop one that has not begun
 
     def abort(self) -> None:
         """The file in tmp/ is removed by a thread, after the write that runs."""
