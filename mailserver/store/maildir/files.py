@@ -24,6 +24,10 @@ Identity = tuple[int, int, int]
 _UNABLE = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
 """The errors of fsync on a file system without it: directories on CIFS, FUSE without fsyncdir, DrvFs."""
 
+LINKLESS = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+"""The errors of link where it does not serve: between file systems, on FAT and some of FUSE, of other users' files, and of a file with
+too many names."""
+
 _unable: dict[int, None] = {}
 """The devices of such file systems that were reported: each is reported once."""
 
@@ -161,6 +165,20 @@ def unlink_if_there(path: bytes) -> bool:
 def rename(old: bytes, new: bytes) -> None:
     """Rename the file atomically."""
     os.rename(old, new)
+
+
+def link_or_rename(old: bytes, new: bytes) -> bool:
+    """Give the file another name; answers whether it has lost the old one, as where links do not serve. Errors: FileExistsError; OSError."""
+    try:
+        os.link(old, new)
+    except OSError as error:
+        if error.errno not in LINKLESS:
+            raise
+        if os.path.lexists(new):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fsdecode(new)) from error
+        rename(old, new)
+        return True
+    return False
 
 
 def directory_status(path: bytes) -> os.stat_result:

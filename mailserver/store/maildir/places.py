@@ -15,9 +15,9 @@ from mailserver.store.deleting import Deleting
 from mailserver.store.maildir import filenames as names
 from mailserver.store.maildir.files import (
     directory_status,
+    link_or_rename,
     make_inside,
     opened,
-    rename,
     sync,
     sync_directory,
     write_new,
@@ -41,10 +41,6 @@ _PLACE: Final = re.compile(rb"\.Trash/cur/|mailserver-kept/[0-9]{1,20}-[0-9]{1,5
 _RETURNING: Final = b"undelete-"
 
 _SESSION: Final = re.compile(rb"(?P<returning>undelete-)?(?P<ended>[0-9]{1,20})-(?P<days>[0-9]{1,5})")
-
-_NO_LINKS: Final = frozenset(
-    {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}
-)  # FAT, some FUSE, links of other users' files
 
 _SECOND: Final = 1_000_000_000
 
@@ -140,24 +136,11 @@ def link(root: bytes, path: bytes, goal: bytes) -> bool:
     for number in range(_NAMES):
         to = _numbered(goal, number)
         try:
-            return _moved(root + path, root + to)
+            return link_or_rename(root + path, root + to)
         except FileExistsError:
             if _is_same(root, path, to):
                 return False
     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fsdecode(root + goal))
-
-
-def _moved(old: bytes, new: bytes) -> bool:
-    try:
-        os.link(old, new)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        if os.path.lexists(new):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fsdecode(new)) from error
-        rename(old, new)
-        return True
-    return False
 
 
 def _is_same(root: bytes, one: bytes, other: bytes) -> bool:

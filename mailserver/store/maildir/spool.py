@@ -13,15 +13,12 @@ from zlib import crc32
 from mailserver.errors import MaildropUnavailable, StoreError, StoreFull
 from mailserver.interfaces import Quota
 from mailserver.store.maildir import maildirsize
-from mailserver.store.maildir.files import rename, sync, sync_directory, unlink_if_there, write_all
+from mailserver.store.maildir.files import LINKLESS, link_or_rename, sync, sync_directory, unlink_if_there, write_all
 from mailserver.store.maildir.making import Making
 from mailserver.store.maildir.opening import unavailable
 
 _NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-
-_LINKLESS: Final = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
-"""The errors of link where it does not serve: other file systems, FAT, some of FUSE, and a file with too many names."""
 
 _PIECE: Final = 1024 * 1024
 """Octets of a copy's piece."""
@@ -179,7 +176,7 @@ class Spool:
         try:
             self._charge(place, partial(os.link, self._path, place.root + name))
         except OSError as error:
-            if error.errno not in _LINKLESS:
+            if error.errno not in LINKLESS:
                 raise
             return False
         return True
@@ -198,7 +195,7 @@ class Spool:
 
     def _enter(self, place: Place, path: bytes, target: bytes) -> None:
         """Give a file of this place its name, from which on it is visible."""
-        self._charge(place, partial(_enter, path, target))
+        self._charge(place, partial(link_or_rename, path, target))
 
     def _charge(self, place: Place, enter: Callable[[], object]) -> None:
         try:
@@ -260,12 +257,3 @@ def copy(source: int, target: int, octets: int) -> None:
             raise OSError(errno.EIO, "the file in tmp/ was made shorter by another program")
         write_all(target, data)
         done += len(data)
-
-
-def _enter(path: bytes, target: bytes) -> None:
-    try:
-        os.link(path, target)
-    except OSError as error:
-        if error.errno not in _LINKLESS:
-            raise
-        rename(path, target)
