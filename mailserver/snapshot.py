@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, overload
+from typing import Final, NamedTuple, overload
 
 BLOCK = 1000
 """Rows of a listing block: about 250 us of work, the most that one reactor turn spends on a listing."""
+
+MICROSECONDS: Final = 1_000_000
+"""Of a second: the unit of `Snapshot.arrivals`."""
+
+FIRST_MAIL: Final = 820_454_400 * MICROSECONDS
+"""1996-01-01, when Maildirs began. An earlier arrival is no time: it is that of a file called "1", or that could not be examined."""
 
 
 class Message(NamedTuple):

@@ -21,12 +21,7 @@ from mailserver.delivery.expiry import DAY, Expiry
 from mailserver.errors import StoreError
 from mailserver.incoming import IDeposit, IDeposits, IExpunges, IKeeps, Kept, Usage
 from mailserver.interfaces import IMaildrop, IStore, User
-
-MICROSECONDS: Final = 1_000_000
-"""Of a second: the unit of `Snapshot.arrivals`."""
-
-FIRST_MAIL: Final = 820_454_400 * MICROSECONDS
-"""1996-01-01, when Maildirs began. An earlier arrival is no time: it is that of a file called "1", or that could not be examined."""
+from mailserver.snapshot import FIRST_MAIL, MICROSECONDS
 
 REMEMBERED: Final = 20_000
 """Users whose last tidying is remembered: a few megabytes. Of more, some are tidied twice a day."""

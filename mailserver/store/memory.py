@@ -14,10 +14,10 @@ from mailserver.envelope import HEAD_OCTETS, Envelope, EnvelopeHeaders
 from mailserver.errors import MaildropInUse, MaildropUnavailable, MessageGone, NoMaildrop, QuotaExceeded, StoreError
 from mailserver.incoming import IDeposit, IDeposits, IExpunges, IKeeps, Kept, Usage
 from mailserver.interfaces import BytesBody, IMaildrop, IStore, User
-from mailserver.snapshot import Message, Snapshot
+from mailserver.snapshot import MICROSECONDS, Message, Snapshot
 from mailserver.store.deleting import EXPUNGE, Deleting
 from mailserver.store.envelopes import Envelopes, IEnvelopes
-from mailserver.store.memory_kept import MICROSECONDS, Deleted, DeletedMail
+from mailserver.store.memory_kept import Deleted, DeletedMail
 from mailserver.wireform import Canonical, measure
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from mailserver.snapshot import MICROSECONDS
 from mailserver.store.deleting import Deleting
-
-MICROSECONDS: Final = 1_000_000
-"""Of a second: the unit of `Snapshot.arrivals`."""
 
 _DAY: Final = 86_400
 

@@ -17,11 +17,12 @@ from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from mailserver.delivery.expiry import DAY, EARLIEST, EvenClock, Expiry
-from mailserver.delivery.retention import MICROSECONDS, Retention, old
+from mailserver.delivery.retention import Retention, old
 from mailserver.errors import MaildropInUse, MaildropUnavailable
 from mailserver.incoming import IDeposits, IKeeps
 from mailserver.interfaces import Account, IStore, User
 from mailserver.names import Names
+from mailserver.snapshot import MICROSECONDS
 from mailserver.store import MemoryStore, SharedStore
 from mailserver.store.deleting import EXPUNGE, read_deleting
 from mailserver.store.memory import _MemoryMaildrop

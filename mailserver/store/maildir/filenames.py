@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from hashlib import sha256
 
+from mailserver.snapshot import MICROSECONDS
+
 _INFO = re.compile(rb"[:;!][12],")
 _UNIQUE = re.compile(rb"[^,:;!]*(?:[:;!](?![12],)[^,:;!]*)*")
 _PLAIN = re.compile(rb"[\x21-\x7e]{1,70}")
@@ -21,7 +23,6 @@ A capital always begins a field, even if it is a hexadecimal digit: with two rea
 """
 _SIZES = re.compile(rb",([SW])=(\d{1,15})(?=[,:]|$)")
 
-_MICROSECONDS = 1_000_000
 HASH = ord(",")
 """The first octet of a unique-id that is a hash; no unique part contains it."""
 
@@ -40,7 +41,7 @@ def base(name: bytes) -> bytes:
 def arrival(name: bytes) -> int | None:
     """The time of the delivery, in microseconds of the epoch; None when the name does not contain it."""
     time = _TIME.match(name)
-    return None if time is None else int(time[1]) * _MICROSECONDS + int(time[2] or 0)
+    return None if time is None else int(time[1]) * MICROSECONDS + int(time[2] or 0)
 
 
 def sizes(name: bytes) -> tuple[int | None, int | None]:

@@ -14,6 +14,7 @@ import stat
 from collections.abc import Iterator
 from typing import Final
 
+from mailserver.snapshot import FIRST_MAIL, MICROSECONDS
 from mailserver.store.maildir import filenames as names
 from mailserver.store.maildir import maildirsize
 from mailserver.store.maildir.files import directory_status, make_inside, rename, sync_directory, unlink_if_there
@@ -21,11 +22,6 @@ from mailserver.store.maildir.listing import DIRECTORIES
 from mailserver.store.maildir.places import KEPT, TRASH, KeptSession, kept_sessions, link
 
 _DAY: Final = 86_400
-
-_MICROSECONDS: Final = 1_000_000
-
-_FIRST_MAIL: Final = 820_454_400 * _MICROSECONDS
-"""1996-01-01, when Maildirs began: an earlier time in a name is a number of another kind."""
 
 
 def undelete(root: bytes) -> int:
@@ -77,10 +73,10 @@ def tidy(root: bytes, now: float, trash_days: int, days: int | None) -> None:
     if trash_days:
         for path, status in _trash(root):
             arrival = names.arrival(path.rpartition(b"/")[2])
-            if arrival is None or arrival < _FIRST_MAIL:
-                arrival = int(status.st_mtime) * _MICROSECONDS
+            if arrival is None or arrival < FIRST_MAIL:
+                arrival = int(status.st_mtime) * MICROSECONDS
             stayed = now - max(status.st_ctime, status.st_mtime)  # a rename or a second name sets the ctime
-            old = days and arrival >= _FIRST_MAIL and now - arrival / _MICROSECONDS > days * _DAY
+            old = days and arrival >= FIRST_MAIL and now - arrival / MICROSECONDS > days * _DAY
             if stayed > trash_days * _DAY or old:
                 unlink_if_there(root + path)
 
