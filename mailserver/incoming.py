@@ -12,7 +12,7 @@ from typing import NamedTuple
 from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
-from mailserver.interfaces import User
+from mailserver.interfaces import Quota, User
 
 
 class Usage(NamedTuple):
@@ -21,6 +21,18 @@ class Usage(NamedTuple):
     messages: int
     octets: int
     """The sizes of its files: what a quota counts (Maildir++)."""
+
+    def exceeds(self, quota: Quota, octets: int = 0, messages: int = 0) -> bool:
+        """Whether it, and so many octets of further messages, are more than the quota."""
+        return bool(
+            (quota.octets and self.octets + octets > quota.octets)
+            or (quota.messages and self.messages + messages > quota.messages)
+        )
+
+
+def effective(quota: Quota | None) -> Quota | None:
+    """The quota; None for one that limits nothing, too."""
+    return quota if quota is not None and (quota.octets or quota.messages) else None
 
 
 class Kept(NamedTuple):

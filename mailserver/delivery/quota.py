@@ -12,7 +12,7 @@ from dataclasses import replace
 from twisted.internet.defer import Deferred
 
 from mailserver.errors import OverQuota, QuotaExceeded
-from mailserver.incoming import IDeposits, Usage
+from mailserver.incoming import IDeposits, Usage, effective
 from mailserver.interfaces import Quota, User
 from mailserver.limits import QuotaRules
 from mailserver.smtp_errors import OverQuotaForGood
@@ -45,7 +45,7 @@ class Quotas:
         if user.quota is None:
             return None
         usage = await self._store.usage(user)
-        if exceeds(user.quota, usage, octets or 1):  # a message has one octet at least
+        if usage.exceeds(user.quota, octets or 1, 1):  # a message has one octet at least
             raise self._refusal
         return usage
 
@@ -56,19 +56,6 @@ class Quotas:
     def is_over(self, error: Exception) -> bool:
         """Whether the error says that the maildrop is full by its quota, whenever that was found."""
         return isinstance(error, (QuotaExceeded, OverQuota))
-
-
-def effective(quota: Quota) -> Quota | None:
-    """None for a quota that limits nothing."""
-    return quota if quota.octets or quota.messages else None
-
-
-def exceeds(quota: Quota, usage: Usage, octets: int) -> bool:
-    """Whether one more message of so many octets is too much."""
-    return bool(
-        (quota.octets and usage.octets + octets > quota.octets)
-        or (quota.messages and usage.messages + 1 > quota.messages)
-    )
 
 
 def percent(quota: Quota, usage: Usage) -> int:

@@ -142,8 +142,12 @@ class MemoryStore:
         """At once. Errors: NoMaildrop."""
         if (elsewhere := _elsewhere(user)) is not None:
             return fail(elsewhere)
-        messages = self.maildrop(user.name).values()
-        return succeed(Usage(len(messages), sum(map(len, messages))))
+        return succeed(self.held(user.name))
+
+    def held(self, name: str) -> Usage:
+        """What the user's maildrop holds."""
+        messages = self.maildrop(name).values()
+        return Usage(len(messages), sum(map(len, messages)))
 
 
 def _elsewhere(user: User) -> NoMaildrop | None:
@@ -181,11 +185,7 @@ class _MemoryDeposit:
     def _delivered(self, user: User, message: bytes) -> Exception | None:
         if (elsewhere := _elsewhere(user)) is not None:
             return elsewhere
-        stored, quota = self._store.maildrop(user.name).values(), user.quota
-        if quota is not None and (
-            (quota.octets and sum(map(len, stored)) + len(message) > quota.octets)
-            or (quota.messages and len(stored) >= quota.messages)
-        ):
+        if user.quota is not None and self._store.held(user.name).exceeds(user.quota, len(message), 1):
             return QuotaExceeded(f"the maildrop of {user.name!r} has no room by its quota")
         self._store.add(user.name, message)
         return None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mailserver.delivery.quota import effective, exceeds, percent
-from mailserver.incoming import Usage
+from mailserver.delivery.quota import percent
+from mailserver.incoming import Usage, effective
 from mailserver.interfaces import Quota
 
 
@@ -22,7 +22,7 @@ from mailserver.interfaces import Quota
     ],
 )
 def test_a_quota_is_exceeded_by_what_is_above_it(quota: Quota, usage: Usage, octets: int, *, over: bool) -> None:
-    assert exceeds(quota, usage, octets) is over
+    assert usage.exceeds(quota, octets, 1) is over
 
 
 @pytest.mark.parametrize(

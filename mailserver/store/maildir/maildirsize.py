@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
 from mailserver.errors import MaildropUnavailable, OutcomeUnknown, QuotaExceeded
-from mailserver.incoming import Usage
+from mailserver.incoming import Usage, effective
 from mailserver.interfaces import Quota
 from mailserver.store.maildir import filenames as names
 from mailserver.store.maildir.counting import count, times
@@ -54,22 +54,10 @@ class _Sum(NamedTuple):
     """Whether the file has just been counted, so that it is not counted anew for saying that the quota is exceeded."""
 
 
-def limited(quota: Quota | None) -> bool:
-    """Whether the quota has a limit."""
-    return quota is not None and bool(quota.octets or quota.messages)
-
-
-def exceeded(quota: Quota, usage: Usage, octets: int = 0, messages: int = 0) -> bool:
-    """Whether `usage` and a further message, or messages, are more than the quota."""
-    return bool(
-        (quota.octets and usage.octets + octets > quota.octets)
-        or (quota.messages and usage.messages + messages > quota.messages)
-    )
-
-
 def glance(root: bytes, quota: Quota | None) -> Usage | None:
     """What the maildrop holds by its file; None where only `usage` can tell. Bounded work: one small read."""
-    if quota is None or not limited(quota):
+    quota = effective(quota)
+    if quota is None:
         return None
     found = _read(root)
     return found.usage if found is not None and _serves(found, quota) else None
@@ -80,7 +68,8 @@ def usage(root: bytes, quota: Quota | None) -> Usage:
 
     With one it is counted where the file cannot tell, and the file is written, unless the disk does not let us.
     """
-    if quota is None or not limited(quota):
+    quota = effective(quota)
+    if quota is None:
         return count(root)[0]
     found = _read(root)
     if found is not None and _serves(found, quota):
@@ -97,11 +86,12 @@ def charge(root: bytes, quota: Quota | None, octets: int, enter: Callable[[], ob
 
     Errors: QuotaExceeded, before `enter`; those of `enter`, after which nothing is counted; MaildropUnavailable; OSError.
     """
-    if not limited(quota) and not os.path.lexists(root + NAME):
+    quota = effective(quota)
+    if quota is None and not os.path.lexists(root + NAME):
         enter()
         return
     with _locked(root):
-        if quota is not None and limited(quota):
+        if quota is not None:
             _check(root, quota, octets)
         descriptor = _open(root)
         try:
@@ -199,7 +189,7 @@ def _read(root: bytes) -> _Sum | None:
 
 def _serves(found: _Sum, quota: Quota, octets: int = 1, messages: int = 1) -> bool:
     """Whether a further message of so many octets can be decided upon by what the file says."""
-    return found.quota == _definition(quota) and (found.sure or not exceeded(quota, found.usage, octets, messages))
+    return found.quota == _definition(quota) and (found.sure or not found.usage.exceeds(quota, octets, messages))
 
 
 def _definition(quota: Quota) -> bytes:
@@ -211,7 +201,7 @@ def _check(root: bytes, quota: Quota, octets: int) -> None:
     """Under the lock. Errors: QuotaExceeded."""
     found = _read(root)
     used = found.usage if found and _serves(found, quota, octets) else _counted(root, quota)
-    if exceeded(quota, used, octets, 1):
+    if used.exceeds(quota, octets, 1):
         raise QuotaExceeded(
             f"{shown(root)} holds {used.messages} messages of {used.octets} octets: one of {octets} octets exceeds the quota of "
             f"{_definition(quota).decode('ascii')}"

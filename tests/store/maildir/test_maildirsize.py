@@ -312,7 +312,7 @@ class Played:
             self.remove(there[size % len(there)], counted=act == "delete")
 
     def deliver(self, serial: int, size: int) -> None:
-        fits = not maildirsize.exceeded(QUOTA, self.truth, size, 1)
+        fits = not self.truth.exceeds(QUOTA, size, 1)
         try:
             deliver(self.root, size, name=f".{serial}")
         except QuotaExceeded:
@@ -342,7 +342,7 @@ def test_what_we_keep_is_true_and_what_others_change_is_found(
     if file(played.root):
         os.utime(played.root / "maildirsize", (1, 1))
         found = usage(played.root)
-        assert found == played.truth or not maildirsize.exceeded(QUOTA, found, 1, 1)
+        assert found == played.truth or not found.exceeds(QUOTA, 1, 1)
 
 
 PROCESS = """
