@@ -16,6 +16,7 @@ BASE = {
     "exchange",
     "errors",
     "incoming",
+    "forwarding",
     "smtp_errors",
     "credentials",
     "snapshot",

@@ -10,16 +10,16 @@ from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Final, cast
+from typing import Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from zope.interface import implementer
 
 from mailserver.answers import Answer, ask, is_later, prompt, then, unstoppable
 from mailserver.delivery.expiry import DAY, Expiry
 from mailserver.errors import StoreError
-from mailserver.incoming import IDeposit, IDeposits, IExpunges, IKeeps, Kept, Usage
+from mailserver.forwarding import Forwarding
+from mailserver.incoming import IExpunges
 from mailserver.interfaces import IMaildrop, IStore, User
 from mailserver.snapshot import FIRST_MAIL, MICROSECONDS
 
@@ -35,8 +35,7 @@ def old(arrivals: Sequence[int], limit: float) -> range:
     return range(first + 1, max(first, bisect_left(arrivals, int(limit * MICROSECONDS))) + 1)
 
 
-@implementer(IStore, IDeposits, IKeeps)
-class Retention:
+class Retention(Forwarding):
     """In front of a store whose maildrops may be expunged: its sessions see no old mail.
 
     It is removed for good, whatever the store keeps of what users delete: it went by the site's rule, which may be a duty, and
@@ -45,27 +44,10 @@ class Retention:
     """
 
     def __init__(self, store: IStore, expiry: Expiry, *, tidies: Callable[[], bool] = lambda: False) -> None:
-        self._store = store
+        super().__init__(store)
         self._expiry = expiry
         self._tidies = tidies
         self._tidied: OrderedDict[str, float] = OrderedDict()
-
-    @property
-    def needs(self) -> frozenset[str]:
-        """As the store."""
-        return self._store.needs
-
-    def start(self, reactor: object = None) -> Deferred[None]:
-        """As the store."""
-        return self._store.start(reactor)
-
-    def reload(self) -> Deferred[None]:
-        """As the store."""
-        return self._store.reload()
-
-    def stop(self) -> Deferred[None]:
-        """As the store."""
-        return self._store.stop()
 
     @prompt
     def open(self, user: User, owner: str) -> Answer[IMaildrop]:
@@ -80,30 +62,6 @@ class Retention:
     def _opened(self, user: User, owner: str) -> Answer[IMaildrop]:
         opened = ask(self._store.open, user, owner)
         return opened if self._expiry.days(user) is None else then(opened, self._without_old, user, owner)
-
-    def deposit(self, users: Sequence[User], size: int | None, kept: Kept | None = None) -> Deferred[IDeposit]:
-        """As the store."""
-        return cast("IDeposits", self._store).deposit(users, size, kept)
-
-    @prompt
-    def usage(self, user: User) -> Answer[Usage]:
-        """As the store."""
-        return ask(cast("IDeposits", self._store).usage, user)
-
-    @prompt
-    def undelete(self, user: User) -> Answer[int]:
-        """As the store."""
-        return ask(cast("IKeeps", self._store).undelete, user)
-
-    @prompt
-    def kept(self, user: User) -> Answer[int]:
-        """As the store."""
-        return ask(cast("IKeeps", self._store).kept, user)
-
-    @prompt
-    def tidy(self, user: User, now: float, days: int | None) -> Answer[bool]:
-        """As the store."""
-        return ask(cast("IKeeps", self._store).tidy, user, now, days)
 
     def _is_due(self, user: User, now: float) -> bool:
         """Whether the user's maildrop was not tidied today, as far as is remembered."""

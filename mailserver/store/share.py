@@ -16,64 +16,30 @@ from zope.interface import implementer
 
 from mailserver.answers import Answer, ask, prompt, then
 from mailserver.envelope import Envelope, has_domain, local_part
-from mailserver.incoming import IDeposit, IDeposits, IKeeps, Kept, Usage
+from mailserver.forwarding import Forwarding
 from mailserver.interfaces import Account, IBody, IMaildrop, IStore, User
 from mailserver.names import Names
 from mailserver.store.envelopes import NOTHING, Envelopes, IEnvelopes, Share
 
 
-@implementer(IStore, IDeposits, IKeeps)
-class SharedStore:
+class SharedStore(Forwarding):
     """Opens the shares of users that have an `Account`, and other users' maildrops as they are.
 
-    The maildrops of `store` must provide IEnvelopes, and it takes messages if it provides IDeposits. `names` reads the local parts of recipients.
+    The maildrops of `store` must provide IEnvelopes. `names` reads the local parts of recipients.
+
+    Everything else is the account's: a message for several of its users comes into its maildrop once for each of them, `usage` is
+    what that holds, and `undelete` brings back what any of them has deleted.
     """
 
     def __init__(self, store: IStore, names: Names) -> None:
-        self._store = store
+        super().__init__(store)
         self._names = names
-        self.needs = store.needs
-
-    def start(self, reactor: object = None) -> Deferred[None]:
-        """As the store."""
-        return self._store.start(reactor)
-
-    def reload(self) -> Deferred[None]:
-        """As the store."""
-        return self._store.reload()
-
-    def stop(self) -> Deferred[None]:
-        """As the store."""
-        return self._store.stop()
 
     @prompt
     def open(self, user: User, owner: str) -> Answer[IMaildrop]:
         """Lock the account's maildrop, and read the envelopes that are not known yet."""
         opened = ask(self._store.open, user, owner)
         return opened if user.account is None else then(opened, self._share_of, user.name, user.account)
-
-    def deposit(self, users: Sequence[User], size: int | None, kept: Kept | None = None) -> Deferred[IDeposit]:
-        """As the store: a message for several users of one account comes into its maildrop once for each of them."""
-        return cast("IDeposits", self._store).deposit(users, size, kept)
-
-    def usage(self, user: User) -> Deferred[Usage]:
-        """As the store: what the account's maildrop holds, for any of its users."""
-        return cast("IDeposits", self._store).usage(user)
-
-    @prompt
-    def undelete(self, user: User) -> Answer[int]:
-        """As the store: what any user of an account has deleted comes back, since the deletions are the account's."""
-        return ask(cast("IKeeps", self._store).undelete, user)
-
-    @prompt
-    def kept(self, user: User) -> Answer[int]:
-        """As the store."""
-        return ask(cast("IKeeps", self._store).kept, user)
-
-    @prompt
-    def tidy(self, user: User, now: float, days: int | None) -> Answer[bool]:
-        """As the store."""
-        return ask(cast("IKeeps", self._store).tidy, user, now, days)
 
     def _share_of(self, maildrop: IMaildrop, name: str, account: Account) -> Deferred[IMaildrop]:
         envelopes = maybeDeferred(cast("IEnvelopes", maildrop).envelopes, name, account.user, self._names.user)
