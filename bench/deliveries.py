@@ -17,96 +17,26 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import pwd
 import selectors
-import shlex
 import shutil
-import signal
-import socket
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench import tools
-from bench.accounting import Processes, kind
 from bench.machine import versions
-from bench.maildrops import USER
-from bench.root import ROOT, alone
-
-BESIDE: Final = Path(__file__).resolve().parents[1]
-"""The package that is measured is the one beside this file."""
-
-USERS: Final = 200
-"""Enough for 100 connections with a user each, and for twenty with ten."""
+from bench.receivers import COMMANDS, USERS, Server
+from bench.root import alone
 
 LINE: Final = b"The quick brown fox jumps over the lazy dog, and the dog lets it pass.\r\n"
 MESSAGE: Final = b"From: bench@example.org\r\nSubject: a delivery\r\n\r\n" + LINE * 56
 """4 KB."""
-START_SECONDS: Final = 30
-STOP_SECONDS: Final = 10
-
-DOVECOT: Final = """
-base_dir = {root}/run
-state_dir = {root}/state
-log_path = {root}/log
-protocols = lmtp
-ssl = no
-postmaster_address = postmaster@example.org
-hostname = bench.example.org
-mail_location = maildir:~/Maildir
-mail_fsync = always
-maildir_very_dirty_syncs = yes
-first_valid_uid = 100
-default_process_limit = 1000
-userdb {{
-  driver = passwd-file
-  args = {root}/users
-}}
-passdb {{
-  driver = passwd-file
-  args = {root}/users
-}}
-service lmtp {{
-  unix_listener {socket} {{
-    mode = 0666
-  }}
-  service_count = 0
-  process_min_avail = {reserve}
-  process_limit = 200
-}}
-service auth {{
-  client_limit = 2000
-}}
-service anvil {{
-  client_limit = 2000
-}}
-"""
-
-SETTINGS: Final = """
-{user}
-[listen]
-lmtp = ["unix:{socket}:mode=666"]
-[store]
-url = "maildir:{{home}}/Maildir"
-[auth]
-checkers = ["passwd-file:{root}/users"]
-[delivery]
-connections = 200
-"""
-
-MAILSERVER: Final = "{twist} --log-level=info --log-format=text --log-file={root}/log mailserver --config {root}/toml"
-COMMANDS: Final = {
-    "dovecot": "dovecot -F -c {root}/conf",
-    "mailserver": MAILSERVER,
-    "mailserver-2": MAILSERVER + " --workers 2",
-}
 
 
 class Figures(NamedTuple):
@@ -116,94 +46,6 @@ class Figures(NamedTuple):
     """Deliveries a second."""
     cpu: float
     """Microseconds of a delivery."""
-
-
-class Server:
-    """One server, with its maildrops."""
-
-    def __init__(self, name: str, reserve: int) -> None:
-        self.name = name
-        self.root = ROOT / "deliveries" / name
-        shutil.rmtree(self.root, ignore_errors=True)
-        for sub in ("run", "state", "mail"):
-            (self.root / sub).mkdir(parents=True)
-        self.socket = self.root / "lmtp"
-        owner = pwd.getpwnam(USER)
-        for number in range(USERS):
-            (self.root / "mail" / f"user{number}").mkdir()
-        if os.geteuid() == 0:
-            for path in (self.root, *self.root.rglob("*")):
-                os.chown(path, owner.pw_uid, owner.pw_gid)
-        lines = (f"user{n}:{{PLAIN}}x:{owner.pw_uid}:{owner.pw_gid}::{self.root}/mail/user{n}\n" for n in range(USERS))
-        (self.root / "users").write_text("".join(lines))
-        values = {"root": self.root, "socket": self.socket, "reserve": reserve}
-        user = f'user = "{USER}"' if os.geteuid() == 0 else ""
-        (self.root / "toml").write_text(SETTINGS.format(user=user, **values))
-        (self.root / "conf").write_text(DOVECOT.format(**values))
-        self.account = kind()(f"deliveries-{os.getpid()}-{name}")
-        self._start()
-
-    def _start(self) -> None:
-        twist = Path(sys.executable).with_name("twist")
-        environment = {**os.environ, "PYTHONPATH": str(BESIDE)}
-        command = shlex.split(COMMANDS[self.name].format(root=self.root, twist=twist))
-        with (self.root / "out").open("w") as out:
-            self.process = subprocess.Popen(
-                command, preexec_fn=self._enter, stdout=out, stderr=subprocess.STDOUT, cwd=BESIDE, env=environment
-            )
-        if isinstance(self.account, Processes):
-            self.account.leader = self.process.pid
-        deadline = time.monotonic() + START_SECONDS
-        while not self._greets():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                text = (self.root / "out").read_text()[-2000:]
-                self.close()
-                raise SystemExit(f"{self.name} does not serve: {shlex.join(command)}\n{text}")
-            time.sleep(0.1)
-        time.sleep(0.5)  # workers and processes in reserve start, too
-
-    def _enter(self) -> None:
-        os.setsid()
-        self.account.enter()
-
-    def _greets(self) -> bool:
-        try:
-            with self.connected() as client:
-                return client.recv(3) == b"220"
-        except OSError:
-            return False
-
-    def connected(self) -> socket.socket:
-        """A connection."""
-        client = socket.socket(socket.AF_UNIX)
-        client.settimeout(START_SECONDS)
-        try:
-            client.connect(str(self.socket))
-        except OSError:
-            client.close()
-            raise
-        return client
-
-    def messages(self) -> Iterator[Path]:
-        """What lies in the maildrops."""
-        for directory in ("new", "cur"):
-            yield from (self.root / "mail").glob(f"*/Maildir/{directory}/*")
-
-    def close(self) -> None:
-        """End it, with all its processes, and remove what it has."""
-        for pid in self.account.pids():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-        try:
-            self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        deadline = time.monotonic() + STOP_SECONDS
-        while self.account.pids() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        self.account.close()
-        shutil.rmtree(self.root, ignore_errors=True)
 
 
 class Sender:

@@ -1,4 +1,4 @@
-"""The servers under test: how each is started and configured, and each one's processes."""
+"""The servers under test: how each is configured and started."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ import os
 import random
 import resource
 import shlex
-import signal
 import socket
-import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from bench.accounting import Processes, kind
 from bench.maildrops import USER
 from bench.root import ROOT
+from bench.running import Running
 from bench.tools import program
 
 MAILSERVER = (
@@ -101,25 +98,19 @@ service anvil {{
 }}
 """
 
-START_SECONDS = 60
-"""Until a server greets: a second on a quiet machine."""
-
-STOP_SECONDS = 10
-"""Until it is killed."""
-
 DESCRIPTORS = 65_536
 """Two for each of 10,000 idle sessions, and room."""
 
 
-class Server:
+class Server(Running):
     """One server with an account of its own."""
 
     def __init__(self, name: str, command: str) -> None:
-        self.name, self.template = name, command
+        super().__init__(name, f"popbench-{os.getpid()}-{name}")
+        self.template = command
         self.port, self.tls_port = _free_ports()
         self.ours = "mailserver" in shlex.split(command)
         self.errors = 0
-        self.account = kind()(f"popbench-{os.getpid()}-{name}")
         self.start()
 
     @property
@@ -138,20 +129,7 @@ class Server:
     def start(self) -> None:
         """Start it in the foreground, and wait until it greets."""
         self._configure()
-        with (ROOT / f"{self.name}.out").open("w") as out:
-            self.process = subprocess.Popen(
-                self.command, preexec_fn=self._enter, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT
-            )
-        if isinstance(self.account, Processes):
-            self.account.leader = self.process.pid
-        deadline = time.monotonic() + START_SECONDS
-        while not self._greets():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.close()
-                text = (ROOT / f"{self.name}.out").read_text()[-2000:]
-                raise SystemExit(f"{self.name} does not serve: {shlex.join(self.command)}\n{text}")
-            time.sleep(0.1)
-        time.sleep(0.3)  # workers and processes in reserve start, too
+        self.launch(self.command, ROOT / f"{self.name}.out", ROOT)
 
     def _configure(self) -> None:
         values = {"root": ROOT, "port": self.port, "tls_port": self.tls_port}
@@ -164,37 +142,19 @@ class Server:
             (ROOT / f"{self.name}.toml").write_text(SETTINGS.format(user=user, **values))
             (ROOT / f"{self.name}.log").unlink(missing_ok=True)
 
-    def _enter(self) -> None:
-        os.setsid()
+    def enter(self) -> None:
+        """Also with descriptors enough."""
         with suppress(ValueError):  # root in a container may not have more
             resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
-        self.account.enter()
+        super().enter()
 
-    def _greets(self) -> bool:
+    def greets(self) -> bool:
+        """By a line of POP3."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), 5) as client:
                 return client.recv(3) == b"+OK"
         except OSError:
             return False
-
-    def stop(self) -> None:
-        """End all its processes."""
-        for pid in self.account.pids():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-        try:
-            self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-    def close(self) -> None:
-        """End it for good."""
-        self.stop()
-        deadline = time.monotonic() + STOP_SECONDS
-        while self.account.pids() and time.monotonic() < deadline:
-            time.sleep(0.1)  # those that its first process did not wait for
-        self.account.close()
 
     def refuse_errors(self, figures: dict[str, Any], told: str) -> None:
         """Tell of sessions that failed, and remember them: a server is not quick by refusing."""

@@ -6,20 +6,20 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench import deliveries, tools
+from bench import deliveries, receivers, tools
 from bench.deliveries import Figures, measure, run, table, usable
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Below it all work is done: a socket's path is short."""
-    monkeypatch.setattr(deliveries, "ROOT", Path("/tmp") / f"deliveries-{os.getpid()}")
+    monkeypatch.setattr(receivers, "ROOT", Path("/tmp") / f"deliveries-{os.getpid()}")
     monkeypatch.setattr(tools, "ROOT", tmp_path)
     tools.make()
-    yield deliveries.ROOT
-    assert list(deliveries.ROOT.rglob("*/")) == [deliveries.ROOT / "deliveries"], "each server removes what it had"
-    (deliveries.ROOT / "deliveries").rmdir()
-    deliveries.ROOT.rmdir()
+    yield receivers.ROOT
+    assert list(receivers.ROOT.rglob("*/")) == [receivers.ROOT / "deliveries"], "each server removes what it had"
+    (receivers.ROOT / "deliveries").rmdir()
+    receivers.ROOT.rmdir()
 
 
 @pytest.mark.usefixtures("folder")
