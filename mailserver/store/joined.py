@@ -1,4 +1,4 @@
-"""A deposit for users of several stores."""
+"""A deposit for users of several stores, or of whom some have none."""
 
 from __future__ import annotations
 
@@ -11,12 +11,20 @@ from zope.interface import implementer
 from mailserver.answers import unstoppable
 from mailserver.incoming import IDeposit
 
+Part = tuple[IDeposit, Sequence[int]]
+"""A deposit, and the numbers of its users among all."""
+
+
+def joined(parts: Sequence[Part], errors: Mapping[int, Exception]) -> IDeposit:
+    """One deposit for all users; `errors` are those of users who are in no part, by their numbers."""
+    return parts[0][0] if len(parts) == 1 and not errors else _JoinedDeposit(parts, errors)
+
 
 @implementer(IDeposit)
-class JoinedDeposit:
-    """The same octets for deposits of several stores, each with the numbers of its users; and the errors of other users."""
+class _JoinedDeposit:
+    """The same octets for all parts."""
 
-    def __init__(self, parts: Sequence[tuple[IDeposit, Sequence[int]]], errors: Mapping[int, Exception]) -> None:
+    def __init__(self, parts: Sequence[Part], errors: Mapping[int, Exception]) -> None:
         self._parts = parts
         self._errors = dict(errors)
 

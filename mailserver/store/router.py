@@ -13,7 +13,7 @@ from mailserver.answers import Answer, ask, prompt
 from mailserver.errors import MaildropUnavailable, NoMaildrop, StoreError, unusable_for
 from mailserver.incoming import IDeposit, IDeposits, IKeeps, Kept, Usage
 from mailserver.interfaces import IMaildrop, IStore, User
-from mailserver.store.joined import JoinedDeposit
+from mailserver.store.joined import joined
 
 SHOWN: Final = 80
 """Characters of a mail location that the log shows: a path's beginning tells enough."""
@@ -94,7 +94,7 @@ class Router:
             except StoreError as error:
                 errors[at] = error
         parts = [(await store.deposit([users[at] for at in some], size, kept), some) for store, some in stores.items()]
-        return parts[0][0] if len(parts) == 1 and not errors else JoinedDeposit(parts, errors)
+        return joined(parts, errors)
 
     def _scheme_of(self, user: User) -> str:
         return self._scheme if user.mail is None else user.mail.partition(":")[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
@@ -24,7 +24,7 @@ CHUNK: Final = 256 * 1024
 
 @implementer(IDeposit)
 class MaildirDeposit:
-    """A message for the places of `spool`, and errors for the users that have no place, by their number among all users."""
+    """A message for the places of `spool`, which are at the `roots`."""
 
     def __init__(  # noqa: PLR0913 - what one deposit is made of, given by the store alone
         self,
@@ -33,8 +33,6 @@ class MaildirDeposit:
         *,
         roots: Sequence[bytes],
         names: UniqueNames,
-        users: int,
-        placeless: Mapping[int, Exception],
         kept: Kept | None,
         finished: Callable[[], object],
     ) -> None:
@@ -42,8 +40,6 @@ class MaildirDeposit:
         self._spool = spool
         self._roots = roots
         self._names = names
-        self._users = users
-        self._placeless = placeless
         self._kept = kept
         self._finished = finished
         self._canonical = Canonical()
@@ -58,7 +54,7 @@ class MaildirDeposit:
         if self._ended:
             return None
         data = self._canonical.feed(data)
-        if self._broken is not None or len(self._placeless) == self._users:
+        if self._broken is not None:
             return None
         self._gathered.append(data)
         self._size += len(data)
@@ -75,13 +71,13 @@ class MaildirDeposit:
             raise RuntimeError("a deposit is committed once, and after its last write")
         self._ended = True
         self._gathered.append(self._canonical.end())
-        if self._broken is not None or len(self._placeless) == self._users:
+        if self._broken is not None:
             self._discard()
-            return succeed(self._outcomes(self._broken or []))
+            return succeed(self._outcomes(self._broken))
         octets = self._canonical.octets
         received, seen = (None, False) if self._kept is None else (self._kept.received, self._kept.seen)
         ending = b",S=%d,W=%d" % (octets, octets) + (b":2,S" if seen else b"")
-        names = [self._names.name(received) + ending for _ in range(self._users - len(self._placeless))]
+        names = [self._names.name(received) + ending for _ in self._roots]
         done = self._run(self._spool.deliver, self._taken(), names, b"cur/" if seen else b"new/")
         return unstoppable(done.addBoth(self._outcomes))  # a cancel would stop one that has not begun
 
@@ -120,12 +116,8 @@ class MaildirDeposit:
     def _outcomes(self, found: Sequence[Exception | None] | Failure) -> Sequence[Exception | None]:
         self._finished()
         if isinstance(found, Failure):
-            return self._merged([_error(found)] * (self._users - len(self._placeless)))
-        return self._merged(found)
-
-    def _merged(self, found: Sequence[Exception | None]) -> Sequence[Exception | None]:
-        placed = iter(found)
-        return [self._placeless[at] if at in self._placeless else next(placed) for at in range(self._users)]
+            return [_error(found)] * len(self._roots)
+        return found
 
 
 def _error(failure: Failure) -> Exception:

@@ -20,6 +20,7 @@ from mailserver.incoming import IDeposit, IDeposits, IKeeps, Kept, Usage
 from mailserver.interfaces import IMaildrop, IStore, User
 from mailserver.store.deleting import EXPUNGE, Deleting
 from mailserver.store.disk import Disk
+from mailserver.store.joined import joined
 from mailserver.store.maildir import keeping, maildirsize, opening
 from mailserver.store.maildir.cache import IndexCache
 from mailserver.store.maildir.deposit import MaildirDeposit
@@ -122,28 +123,22 @@ class MaildirStore:
         """
         if kept is not None and kept.uidl:
             return fail(ValueError("a Maildir cannot keep a unique-id of another store"))
-        places: list[Place] = []
+        places: dict[int, Place] = {}
         placeless: dict[int, Exception] = {}
         for at, user in enumerate(users):
             try:
                 root = self._root(user)
-                places.append(Place(root, self._anchor(user, root), user.quota))
+                places[at] = Place(root, self._anchor(user, root), user.quota)
             except StoreError as error:
                 placeless[at] = error
+        parts = [(self._deposit(list(places.values()), kept), list(places))] if places else []
+        return succeed(joined(parts, placeless))
+
+    def _deposit(self, places: Sequence[Place], kept: Kept | None) -> IDeposit:
         roots = [place.root for place in places]
         spool = Spool(places, self._names.name(), self._making)
-        return succeed(
-            MaildirDeposit(
-                self._disk,
-                spool,
-                roots=roots,
-                names=self._names,
-                users=len(users),
-                placeless=placeless,
-                kept=kept,
-                finished=partial(self._tell_unsynced, roots[0] if roots else b""),
-            )
-        )
+        finished = partial(self._tell_unsynced, roots[0])
+        return MaildirDeposit(self._disk, spool, roots=roots, names=self._names, kept=kept, finished=finished)
 
     @prompt
     def usage(self, user: User) -> Answer[Usage]:
