@@ -90,11 +90,10 @@ def open_stores(  # noqa: PLR0913 - as above
     deleting: Deleting = EXPUNGE,
 ) -> Router:
     """The store of a URL, and those of the other schemes for users whose own `mail` names one. Errors: ValueError."""
-    headers = headers or EnvelopeHeaders()
-    configured = open_store(url, reactor, seen=seen, io=io, headers=headers, deleting=deleting)
-    options = _Options(reactor, seen, io, headers, deleting)
-    own = {name: partial(scheme.make, None, options) for name, scheme in _SCHEMES.items()}
-    return Router(_split(url)[0], configured, own)
+    scheme, path = _split(url)
+    options = _Options(reactor, seen, io, headers or EnvelopeHeaders(), deleting)
+    own = {name: partial(each.make, None, options) for name, each in _SCHEMES.items()}
+    return Router(scheme, _SCHEMES[scheme].make(path, options), own)
 
 
 def needs_of(url: str) -> frozenset[str]:
