@@ -43,6 +43,7 @@ MAY_IMPORT = {
     "auth": {"pam"},
     "store": set(),
     "delivery": set(),
+    "migration": set(),
     "net": {"protocol", "sasl", "tls"},
     "config": {"store"},
     "service": {"clock", "net", "tls", "auth", "store", "delivery", "config"},

@@ -1,0 +1,39 @@
+"""The unique-ids that another server has given to the messages of a Maildir: what the readers of its lists answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+
+class Entry(NamedTuple):
+    """A message that the other server has listed."""
+
+    name: bytes
+    """Its file's name, without the directory; of an info at its end, which may have changed since, nothing depends."""
+    uidl: bytes
+    """Its unique-id (RFC 1939 section 7: 1 to 70 octets of 0x21 to 0x7E)."""
+
+
+class Former(Protocol):
+    """A server that has served these Maildirs before."""
+
+    signature: bytes
+    """Differs where other unique-ids would be read, as for another format of Dovecot's: then the lists are read again."""
+
+    def entries(self, root: bytes) -> Sequence[Entry] | None:
+        """All entries, in the order in which that server lists its messages by POP3; None: there is no list.
+
+        Some may be of files that are gone. In a thread, under the maildrop's lock. Errors: OSError; ValueError for a list that
+        cannot be understood, with a text for the operator: then the maildrop is not opened, since its clients would fetch all again.
+        """
+
+    def unlisted(self, name: bytes) -> bytes | None:
+        """The unique-id that it would have given to a file that no list has; None: none, or not without its list."""
+
+    def extend(self, root: bytes, names: Sequence[bytes]) -> Sequence[Entry]:
+        """Add files to its list, in this order, as it would itself, and answer their entries, once they are durable there.
+
+        With `store.unique_ids`, so that both servers show the same unique-ids. Under the maildrop's lock. Errors: OSError,
+        ValueError, as of `entries`.
+        """
