@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, Final, TypeVar
 
@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "completion": "mailserver.cli.completion",
     "deliver": "mailserver.cli.deliver",
     "maildrop": "mailserver.cli.maildrop",
+    "migrate": "mailserver.cli.migrate",
     "quota": "mailserver.cli.quota",
 }
 """The module of each; the command has the same name in it."""
@@ -26,19 +27,24 @@ CONFIG: Final = "/etc/mailserver/mailserver.toml"
 class LazyGroup(click.Group):
     """A group that knows its commands' names, and imports no module but that of the command in use."""
 
+    def __init__(self, *args: Any, modules: Mapping[str, str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._modules = modules
+        """The module of each command, which is there called as on the command line."""
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Their names."""
-        return sorted(COMMANDS)
+        return sorted(self._modules)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         """The command of this name, if there is one."""
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self._modules:
             return None
-        found: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
+        found: click.Command = getattr(import_module(self._modules[cmd_name]), cmd_name)
         return found
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, modules=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="mailserver", message="%(prog)s %(version)s")
 def mailserver() -> None:
     """Deliver mail to a mail server that runs here, and look after its maildrops.

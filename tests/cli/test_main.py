@@ -83,7 +83,7 @@ def test_without_click_it_says_how_to_get_it(command, status):
 
 FAULT = """
 from mailserver.cli import group, main
-group.COMMANDS = None
+group.import_module = None
 main.main()
 """
 

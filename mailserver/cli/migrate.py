@@ -1,0 +1,16 @@
+"""``mailserver migrate``: moving in from another server. Each of its commands is a module, which is imported when it is used."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from mailserver.cli.group import LazyGroup
+
+COMMANDS: Final[dict[str, str]] = {}
+
+
+@click.group(cls=LazyGroup, modules=COMMANDS)
+def migrate() -> None:
+    """Move in from another server."""
