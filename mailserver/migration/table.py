@@ -1,0 +1,54 @@
+"""The table of users who move: a line each, ``name[:old name[:secret]]``, where the secret may have colons itself.
+
+Empty lines, and lines that begin with "#", do not count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+TOLD: Final = 10
+"""Wrong lines that are told: enough to see what is wrong with the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A user."""
+
+    name: str
+    """At the new server."""
+    old_name: str
+    """At the old server."""
+    secret: str = field(default="", repr=False)
+    """"": the table has none."""
+
+
+def read_table(path: Path) -> list[Row]:
+    """The users, in their order. Errors: OSError; ValueError, whose text has a line for each wrong line of the file."""
+    rows: dict[str, Row] = {}
+    wrong = []
+    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+        if not line.strip() or line.startswith(b"#"):
+            continue
+        row = _row(line.removesuffix(b"\r"))
+        if isinstance(row, str):
+            wrong.append(f"{path}:{number}: {row}")
+        elif row.name in rows:
+            wrong.append(f"{path}:{number}: {row.name} has a line already")
+        else:
+            rows[row.name] = row
+    if wrong:
+        raise ValueError("\n".join([f"{path}: {len(wrong)} lines are wrong", *wrong[:TOLD]]))
+    return list(rows.values())
+
+
+def _row(line: bytes) -> Row | str:
+    """The user of a line, or what is wrong with it."""
+    try:
+        name, _, rest = line.decode().partition(":")
+    except UnicodeDecodeError:
+        return "it is not UTF-8"
+    old_name, _, secret = rest.partition(":")
+    return Row(name, old_name or name, secret) if name else "there is no name before the first colon"
