@@ -31,6 +31,7 @@ BASE = {
     "toml",
     "watched",
     "toml_text",
+    "uidl_format",
 }
 """The ground: whoever stands on it may import all of it. A file of it imports no folder."""
 
