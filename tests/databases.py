@@ -123,7 +123,7 @@ class Database:
     def start(self) -> None:
         """Start it on a free port (after a stop on the same), and wait until it serves."""
         for _ in range(TRIES):
-            self.port = self.port or _free_port()
+            self.port = self.port or free_port()
             with (self.folder / "log").open("ab") as log:
                 self._process = subprocess.Popen(
                     self.command(),
@@ -351,7 +351,8 @@ class MariaDB(Database):
                 pass
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One that nobody listens on now."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]

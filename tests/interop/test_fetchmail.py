@@ -26,12 +26,16 @@ class Fetchmail:
     def __call__(self, *options: str, road: str = "plain", protocol: str = "POP3", status: int = 0) -> Outcome:
         server = self.clients.server
         port = server.pop3s_port if road == "pop3s" else server.pop3_port
-        tls = f'sslcertfile "{server.site.certificate}" sslcertck {"ssl" if road == "pop3s" else "sslproto TLS1.2+"}'
+        tls = 'sslproto ""'
+        if road != "plain":
+            tls = (
+                f'sslcertfile "{server.site.certificate}" sslcertck {"ssl" if road == "pop3s" else "sslproto TLS1.2+"}'
+            )
         rc = self.clients.file(
             "fetchmailrc",
             f"poll localhost protocol {protocol} port {port} timeout 30 bad-header accept no dns\n"
             f'user "{self.account.name}" password "{self.account.password}"\n'
-            f'{"sslproto {}" if road == "plain" else tls} mda "sh {self.agent}"\n'.replace("{}", '""'),
+            f'{tls} mda "sh {self.agent}"\n',
         )
         pid = str(self.clients.folder / "pid")  # else root has one for the machine, and another may be under way
         arguments = ("--fetchmailrc", str(rc), "--pidfile", pid, "--nodetach", "--daemon", "0", "--nosyslog")

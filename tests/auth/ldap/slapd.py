@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.databases import Database, _free_port, absent
+from tests.databases import Database, absent, free_port
 
 SUFFIX: Final = "dc=example,dc=org"
 ADMIN: Final = f"cn=admin,{SUFFIX}"
@@ -104,7 +104,7 @@ class Slapd(Database):
         return f"ldapi://{self.socket}"
 
     def command(self) -> Sequence[str]:
-        self.tls_port = self.tls_port or _free_port()
+        self.tls_port = self.tls_port or free_port()
         socket_url = f"ldapi://{quote(str(self.socket), safe='')}"
         urls = f"{socket_url} ldap://localhost:{self.port} ldaps://localhost:{self.tls_port}"
         return [self._program, "-f", f"{self.folder}/slapd.conf", "-h", urls, "-d", "0"]
