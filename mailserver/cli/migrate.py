@@ -8,7 +8,7 @@ import click
 
 from mailserver.cli.group import LazyGroup
 
-COMMANDS: Final[dict[str, str]] = {}
+COMMANDS: Final = {"users": "mailserver.cli.migrate_users"}
 
 
 @click.group(cls=LazyGroup, modules=COMMANDS)
