@@ -1,6 +1,6 @@
-"""The table of users who move: a line each, ``name[:old name[:secret]]``, where the secret may have colons itself.
+"""The users who move, and who may log in for them, in files: the table has a line each, ``name[:old name[:secret]]``.
 
-Empty lines, and lines that begin with "#", do not count.
+The secret may have colons itself. Empty lines, and lines that begin with "#", do not count.
 """
 
 from __future__ import annotations
@@ -25,6 +25,14 @@ class Row:
     """"": the table has none."""
 
 
+@dataclass(frozen=True, slots=True)
+class Master:
+    """A user who may log in for others."""
+
+    name: str
+    secret: str = field(repr=False)
+
+
 def read_table(path: Path) -> list[Row]:
     """The users, in their order. Errors: OSError; ValueError, whose text has a line for each wrong line of the file."""
     rows: dict[str, Row] = {}
@@ -42,6 +50,15 @@ def read_table(path: Path) -> list[Row]:
     if wrong:
         raise ValueError("\n".join([f"{path}: {len(wrong)} lines are wrong", *wrong[:TOLD]]))
     return list(rows.values())
+
+
+def read_master(path: Path) -> Master:
+    """The master user of a file with one line, ``NAME:PASSWORD``. Errors: OSError, ValueError."""
+    lines = path.read_bytes().splitlines()
+    row = _row(lines[0].replace(b":", b"::", 1)) if len(lines) == 1 else ""
+    if isinstance(row, str) or not row.secret:
+        raise ValueError(f"{path}: it must have one line NAME:PASSWORD")
+    return Master(row.name, row.secret)
 
 
 def _row(line: bytes) -> Row | str:

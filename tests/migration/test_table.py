@@ -2,7 +2,7 @@
 
 import pytest
 
-from mailserver.migration.table import Row, read_table
+from mailserver.migration.table import Master, Row, read_master, read_table
 
 
 def table(tmp_path, text):
@@ -51,3 +51,18 @@ def test_a_file_that_cannot_be_read_is_the_system_s_error(tmp_path):
 
 def test_the_secret_is_in_no_repr():
     assert "sesame" not in repr(Row("alice", "alice", "sesame"))
+
+
+def test_a_master_user_and_the_secret_are_a_line(tmp_path):
+    assert read_master(table(tmp_path, "master@example.org:a:b \r\n")) == Master("master@example.org", "a:b ")
+    assert "sesame" not in repr(Master("m", "sesame"))
+
+
+@pytest.mark.parametrize("text", ["", "master\n", ":sesame\n", "master:\n", "m:sesame\nn:sesame\n", b"\xff:sesame"])
+def test_what_is_no_master_user_is_told_without_the_secret(tmp_path, text):
+    path = table(tmp_path, text)
+    with pytest.raises(ValueError, match="one line NAME:PASSWORD") as caught:
+        read_master(path)
+    assert str(path) in str(caught.value)
+    assert "sesame" not in str(caught.value)
+    assert caught.value.__context__ is None
