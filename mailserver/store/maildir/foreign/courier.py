@@ -1,0 +1,168 @@
+"""Maildirs that Courier's POP3 server has served: its list `courierpop3dsizelist`, and new messages in it as it adds them.
+
+Its first line is ``/VERSION NEXT VALIDITY``; a message is ``NAME SIZE N:VALIDITY`` in version 2, with ``:1`` behind for headers that
+are UTF-8 in version 3, ``NAME SIZE N`` in version 1; without a first line it is version 0, ``NAME SIZE``. Versions were changed with
+the messages' unique-ids kept, so old messages have N 0, or no validity. Names have their info, which may be old.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from mailserver.store.maildir.files import open_to_read, rename, sync_directory, write_new
+from mailserver.store.maildir.foreign.lists import file_of, lines, permitted, stem, unreadable
+from mailserver.store.maildir.former import Entry
+
+NAME: Final = b"courierpop3dsizelist"
+
+_HEADER: Final = re.compile(rb"/(\d{1,3}) (\d{1,19})(?: (\d{1,19}))?")
+_LINE: Final = re.compile(rb"(.+) (\d{1,19}) (\d{1,19})(?::(\d{1,19})(?::(\d))?)?", re.DOTALL)
+_OLDEST: Final = re.compile(rb"(.+) (\d{1,19})", re.DOTALL)
+_SECONDS: Final = re.compile(rb"\s*([+-]?\d{1,19})")
+
+_ESCAPED: Final = re.compile(rb"[^\x21-\x7e]|['\"+]")
+
+_PIECE: Final = 256 * 1024
+
+
+class Listed(NamedTuple):
+    """A message."""
+
+    name: bytes
+    """Without its info."""
+    octets: int
+    number: int
+    """0: its unique-id is its name."""
+    validity: int
+    """0: it is not in the unique-id."""
+    utf8: int = 0
+
+    def unique_id(self) -> bytes:
+        """As Courier shows it."""
+        if not self.number:
+            return _ESCAPED.sub(lambda found: b"+%02X" % found[0][0], self.name)
+        return b"UID%d-%d" % (self.number, self.validity) if self.validity else b"UID%d" % self.number
+
+
+class Sizelist(NamedTuple):
+    """The whole list."""
+
+    version: int
+    following: int
+    """The next number."""
+    validity: int
+    """Of the messages that come."""
+    messages: Sequence[Listed]
+
+
+class Courier:
+    """As `Former`."""
+
+    signature = b"courier"
+
+    def entries(self, root: bytes) -> Sequence[Entry] | None:
+        """As `Former`. Courier lists by the time and the rest of the name."""
+        try:
+            found = read(root + NAME)
+        except FileNotFoundError:
+            return None
+        made = ((message.name, message.unique_id()) for message in sorted(found.messages, key=_place))
+        return [Entry(name, uidl) for name, uidl in made if permitted(uidl)]
+
+    def unlisted(self, name: bytes) -> None:
+        """None: its list gives the numbers."""
+
+    def extend(self, root: bytes, names: Sequence[bytes]) -> Sequence[Entry]:
+        """As `Former`. Courier has no lock for its list: of two sessions at once the later one's list stays, as at Courier itself."""
+        found = _read_or_new(root)
+        there = {message.name: message for message in found.messages}
+        added: list[Listed] = []
+        for name in names:
+            if stem(name) not in there:
+                octets, utf8 = _measured(file_of(root, name))
+                number = found.following + len(added)
+                added.append(Listed(stem(name), octets, number, found.validity, utf8))
+                there[stem(name)] = added[-1]
+        if added:
+            write(root, found._replace(following=found.following + len(added), messages=[*found.messages, *added]))
+        wanted = {stem(name) for name in names}
+        ours = sorted((there[name] for name in wanted), key=_place)
+        return [Entry(message.name, message.unique_id()) for message in ours]
+
+
+def read(path: bytes) -> Sizelist:
+    """Read a list. Lines that Courier would skip are skipped. Errors: FileNotFoundError; OSError; ValueError."""
+    each = iter(lines(path))
+    first = next(each, None)
+    if first is None:
+        return Sizelist(2, 1, int(time.time()), [])
+    header = _HEADER.fullmatch(first)
+    if header is None:
+        if first[:1] == b"/":
+            raise unreadable(path, "its first line cannot be understood")
+        oldest = [_oldest(line) for line in (first, *each)]
+        return Sizelist(0, 1, int(time.time()), [message for message in oldest if message])
+    version = int(header[1])
+    if version not in {1, 2, 3}:
+        raise unreadable(path, f"it is of version {version}, and 1 to 3 are known")
+    messages = [_listed(line) for line in each]
+    validity = int(header[3]) if header[3] else int(time.time())
+    return Sizelist(version, int(header[2]), validity, [message for message in messages if message])
+
+
+def write(root: bytes, found: Sizelist) -> None:
+    """Replace the list, durably, in version 3 if it is that, else in 2, which every Courier of today reads. Errors: OSError."""
+    version = 3 if found.version == 3 else 2  # noqa: PLR2004 - the version's own number
+    text = [b"/%d %d %d\n" % (version, found.following, found.validity)]
+    for name, octets, number, validity, utf8 in sorted(found.messages, key=_place):
+        text.append(b"%b %d %d:%d%b\n" % (name, octets, number, validity, b":%d" % utf8 if version == 3 else b""))  # noqa: PLR2004
+    temporary = root + b"tmp/%d.M0P%dpop3" % (
+        time.time(),
+        os.getpid(),
+    )  # where Courier makes it, and who cleans tmp/ finds it
+    write_new(temporary, b"".join(text), durable=True)
+    rename(temporary, root + NAME)
+    sync_directory(root)
+
+
+def _read_or_new(root: bytes) -> Sizelist:
+    try:
+        return read(root + NAME)
+    except FileNotFoundError:
+        return Sizelist(2, 1, int(time.time()), [])
+
+
+def _listed(line: bytes) -> Listed | None:
+    found = _LINE.fullmatch(line)
+    if found is None:
+        return None
+    return Listed(stem(found[1]), int(found[2]), int(found[3]), int(found[4] or 0), int(found[5] or 0))
+
+
+def _oldest(line: bytes) -> Listed | None:
+    found = _OLDEST.fullmatch(line)
+    return Listed(stem(found[1]), int(found[2]), 0, 0) if found else None
+
+
+def _place(message: Listed) -> tuple[int, bytes]:
+    seconds = _SECONDS.match(message.name)
+    return (int(seconds[1]) if seconds else 0), message.name
+
+
+def _measured(path: bytes) -> tuple[int, int]:
+    """The octets as Courier counts them, each line end as two and the last one added; 1 where the header is not ASCII."""
+    descriptor = open_to_read(path)
+    try:
+        size, ends, last, utf8, header = 0, 0, b"\n", 0, b""
+        while piece := os.read(descriptor, _PIECE):
+            if not size:
+                header = piece.partition(b"\n\n")[0].partition(b"\r\n\r\n")[0]
+                utf8 = int(not header.isascii())
+            size, ends, last = size + len(piece), ends + piece.count(b"\n"), piece[-1:]
+    finally:
+        os.close(descriptor)
+    return size + ends + (0 if last == b"\n" else 2), utf8

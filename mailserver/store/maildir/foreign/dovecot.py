@@ -1,0 +1,124 @@
+"""Maildirs that Dovecot has served: unique-ids as it shows them by POP3, and new messages in its list as it adds them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Final
+
+from mailserver.store.maildir.foreign import uidlist
+from mailserver.store.maildir.foreign.dotlock import dotlock
+from mailserver.store.maildir.foreign.lists import permitted, stem
+from mailserver.store.maildir.foreign.uidlist import Record, Uidlist
+from mailserver.store.maildir.former import Entry
+from mailserver.uidl_format import DEFAULT, Format
+
+_LAST: Final = 2**32 - 1
+"""The place of messages without one: Dovecot's own number."""
+
+_OF_THE_NAME: Final = frozenset({"filename", "guid"})
+
+
+class Dovecot:
+    """As `Former`. `text` is its `pop3_uidl_format`. Errors: ValueError."""
+
+    def __init__(self, text: str = DEFAULT) -> None:
+        self._format = Format(text)
+        if "md5" in self._format.keys:
+            raise ValueError(
+                f"the format {text!r} has %m, which Dovecot has for mbox files alone: a Maildir had none of its unique-ids; "
+                "for Maildirs that were mbox files, whose unique-ids are in dovecot-uidlist, use the format that doveconf shows now"
+            )
+        self.signature = b"dovecot " + text.encode("utf-8")
+
+    def entries(self, root: bytes) -> Sequence[Entry] | None:
+        """As `Former`. First those with a place of their own in POP3's order, then by UID."""
+        try:
+            found = uidlist.read(root + uidlist.NAME)
+        except FileNotFoundError:
+            return None
+        return list(self._entries(found, in_order(found.records)))
+
+    def unlisted(self, name: bytes) -> bytes | None:
+        """As `Former`: where the format is of the name alone."""
+        if not self._format.keys <= _OF_THE_NAME:
+            return None
+        uidl = self._format.expand({"filename": stem(name), "guid": stem(name)})
+        return uidl if permitted(uidl) else None
+
+    def extend(self, root: bytes, names: Sequence[bytes]) -> Sequence[Entry]:
+        """As `Former`; what Dovecot has listed itself meanwhile keeps the UID that it has."""
+        with dotlock(root + uidlist.NAME):
+            found = read_or_new(root)
+            there = {record.name for record in found.records}
+            wanted = dict.fromkeys(map(stem, names))
+            added = [
+                Record(uid, name)
+                for uid, name in enumerate((each for each in wanted if each not in there), found.next_uid)
+            ]
+            if added:
+                uidlist.append(root, found, added)
+        ours = (record for record in [*found.records, *added] if record.name in wanted)
+        return list(self._entries(found, in_order(ours)))
+
+    def unique_id(self, found: Uidlist, record: Record) -> bytes:
+        """What Dovecot shows of a record of this list."""
+        own = record.field(b"P")
+        if own is not None:
+            return own or record.name  # P without a value: the name
+        numbers = {"uid": b"%d" % record.uid, "uidvalidity": b"%d" % found.validity}
+        return self._format.expand({**numbers, "filename": record.name, "guid": record.field(b"G") or record.name})
+
+    def _entries(self, found: Uidlist, records: Iterable[Record]) -> Iterable[Entry]:
+        for record in records:
+            uidl = self.unique_id(found, record)
+            if permitted(uidl):
+                yield Entry(record.name, uidl)
+
+
+class CourierImap:
+    """As `Former`, of Courier's list for IMAP, for a POP3 server that has made its unique-ids of IMAP's UIDs by `text`."""
+
+    def __init__(self, text: str) -> None:
+        self._format = Format(text)
+        if not self._format.keys <= {"uid", "uidvalidity"}:
+            raise ValueError(f"the format {text!r} has more than %u and %v: Courier's list for IMAP has no more")
+        self.signature = b"courier-imap " + text.encode("utf-8")
+
+    def entries(self, root: bytes) -> Sequence[Entry] | None:
+        """As `Former`."""
+        try:
+            found = uidlist.read(root + uidlist.COURIER_IMAP)
+        except FileNotFoundError:
+            return None
+        validity = b"%d" % found.validity
+        made = (
+            (record.name, self._format.expand({"uid": b"%d" % record.uid, "uidvalidity": validity}))
+            for record in found.records
+        )
+        return [Entry(name, uidl) for name, uidl in made if permitted(uidl)]
+
+    def unlisted(self, name: bytes) -> None:
+        """None: its UIDs are in the list alone."""
+
+    def extend(self, root: bytes, names: Sequence[bytes]) -> Sequence[Entry]:  # noqa: ARG002 - as Former
+        """Nothing: `store.unique_ids` does not offer it, since Courier gives these UIDs."""
+        raise ValueError("courierimapuiddb is Courier's alone")
+
+
+def in_order(records: Iterable[Record]) -> list[Record]:
+    """In the order in which Dovecot lists them by POP3."""
+    return sorted(records, key=lambda record: (_place(record), record.uid))
+
+
+def read_or_new(root: bytes) -> Uidlist:
+    """The list, or the one to begin with. Under its lock. Errors: OSError; ValueError."""
+    with suppress(FileNotFoundError):
+        return uidlist.read(root + uidlist.NAME)
+    return Uidlist(1, int(time.time()), 1, b"", [])
+
+
+def _place(record: Record) -> int:
+    place = record.field(b"O") or b""
+    return int(place) if place.isdigit() and len(place) < len(str(2**64)) else _LAST

@@ -1,0 +1,105 @@
+"""What Courier's POP3 server has called the messages of a Maildir; `tests/old` asks a real one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mailserver.store.maildir.foreign.courier import Courier
+from mailserver.store.maildir.former import Entry
+
+LIST = "courierpop3dsizelist"
+
+
+@pytest.fixture
+def maildir(tmp_path: Path) -> Path:
+    for name in ("new", "cur", "tmp"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+def root(folder: Path) -> bytes:
+    return os.fsencode(folder) + b"/"
+
+
+def entries(folder: Path, text: str) -> list[tuple[bytes, bytes]]:
+    (folder / LIST).write_bytes(text.encode())
+    return [tuple(entry) for entry in Courier().entries(root(folder)) or []]
+
+
+@pytest.mark.parametrize("line", ["5.a:2,S 120 7:1600000000", "5.a 120 7:1600000000:1"])
+def test_versions_2_and_3_have_a_number_and_a_validity(maildir: Path, line: str) -> None:
+    version = 3 if line.endswith(":1") else 2
+    assert entries(maildir, f"/{version} 8 1600000000\n{line}\n") == [(b"5.a", b"UID7-1600000000")]
+
+
+def test_messages_of_versions_0_and_1_keep_their_unique_ids(maildir: Path) -> None:
+    text = "/2 8 16\n5.a+b'c\"é d 120 0:0\n6.b:2, 120 3:0\n7.c 120 4:16\n"
+    assert entries(maildir, text) == [
+        (b"5.a+b'c\"\xc3\xa9 d", b"5.a+2Bb+27c+22+C3+A9+20d"),
+        (b"6.b", b"UID3"),
+        (b"7.c", b"UID4-16"),
+    ]
+
+
+def test_version_1_has_numbers_alone_and_version_0_names(maildir: Path) -> None:
+    assert entries(maildir, "/1 8\n5.a 120 7\n") == [(b"5.a", b"UID7")]
+    assert entries(maildir, "5.a 120\n6.b:2,S 3\n") == [(b"5.a", b"5.a"), (b"6.b", b"6.b")]
+
+
+def test_the_order_is_that_of_the_times_and_names(maildir: Path) -> None:
+    text = "/3 9 16\n100.b 1 1:16:0\n99.z 1 2:16:0\n100.a 1 3:16:0\nname 1 4:16:0\n"
+    assert [uidl for _, uidl in entries(maildir, text)] == [b"UID4-16", b"UID2-16", b"UID3-16", b"UID1-16"]
+
+
+def test_lines_that_courier_skips_are_skipped(maildir: Path) -> None:
+    assert entries(maildir, "/3 9 16\n\njunk\n5.a x 1:16:0\n 1 1:16:0\n6.b 1 2:16:0\n7.c 1 3:16") == [
+        (b"6.b", b"UID2-16")
+    ]
+
+
+@pytest.mark.parametrize("first", ["/4 9 16", "/x", "/"])
+def test_an_unknown_version_is_told(maildir: Path, first: str) -> None:
+    with pytest.raises(ValueError, match="clients fetch all messages again"):
+        entries(maildir, f"{first}\n5.a 1 1:16:0\n")
+
+
+@pytest.mark.parametrize(("version", "behind"), [(2, ""), (3, ":0")])
+def test_new_messages_get_the_next_numbers_in_the_version_that_is_there(
+    maildir: Path, version: int, behind: str
+) -> None:
+    (maildir / LIST).write_text(f"/{version} 8 16\n5.a:2,S 120 7:15{behind}\n")
+    (maildir / "new" / "7.c").write_bytes(b"A: b\n\nx")
+    (maildir / "cur" / "6.b:2,S").write_bytes(b"A: b\r\n\r\nx\r\n")
+    assert Courier().extend(root(maildir), [b"7.c", b"6.b:2,S", b"5.a"]) == [
+        Entry(b"5.a", b"UID7-15"),
+        Entry(b"6.b", b"UID9-16"),
+        Entry(b"7.c", b"UID8-16"),
+    ]
+    text = f"/{version} 10 16\n5.a 120 7:15{behind}\n6.b 14 9:16{behind}\n7.c 11 8:16{behind}\n"
+    assert (maildir / LIST).read_text() == text
+    assert not list((maildir / "tmp").iterdir())
+
+
+def test_a_header_that_is_not_ascii_is_marked_as_utf8(maildir: Path) -> None:
+    (maildir / LIST).write_text("/3 8 16\n")
+    (maildir / "new" / "7.c").write_bytes("A: é\n\nx\n".encode())
+    (maildir / "new" / "8.d").write_bytes("A: e\n\né\n".encode())
+    Courier().extend(root(maildir), [b"7.c", b"8.d"])
+    assert (maildir / LIST).read_text().splitlines()[1:] == ["7.c 12 8:16:1", "8.d 12 9:16:0"]
+
+
+def test_a_list_is_begun_in_the_version_that_every_courier_reads(maildir: Path) -> None:
+    (maildir / "new" / "7.c").write_bytes(b"")
+    assert [entry.uidl[:5] for entry in Courier().extend(root(maildir), [b"7.c"])] == [b"UID1-"]
+    assert (maildir / LIST).read_text()[:5] == "/2 2 "
+
+
+def test_a_link_in_place_of_a_message_is_not_followed(maildir: Path) -> None:
+    (maildir / "new" / "7.c").symlink_to("/etc/passwd")
+    with pytest.raises(OSError, match="symbolic links"):
+        Courier().extend(root(maildir), [b"7.c"])
+    with pytest.raises(FileNotFoundError):
+        Courier().extend(root(maildir), [b"8.d"])

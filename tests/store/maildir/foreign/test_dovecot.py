@@ -1,0 +1,153 @@
+"""What Dovecot has called the messages of a Maildir; `tests/old` asks a real one."""
+
+from __future__ import annotations
+
+import os
+from hashlib import md5
+from pathlib import Path
+
+import pytest
+
+from mailserver.store.maildir.foreign import read_former
+from mailserver.store.maildir.former import Entry, Former
+from tests.store.maildir.foreign.test_uidlist import GUID, written
+
+DIGEST = md5(b"1.M2.host,S=3").hexdigest().encode()
+
+
+def former(text: str) -> Former:
+    found = read_former(text)
+    assert found is not None
+    return found
+
+
+def root(folder: Path) -> bytes:
+    return os.fsencode(folder) + b"/"
+
+
+def uidls(folder: Path, text: str = "dovecot") -> list[bytes]:
+    found = former(text).entries(root(folder))
+    assert found is not None
+    return [entry.uidl for entry in found]
+
+
+def test_without_a_list_there_are_no_entries(tmp_path: Path) -> None:
+    assert former("dovecot").entries(root(tmp_path)) is None
+    assert former("courier").entries(root(tmp_path)) is None
+    assert former("courier-imap:%v-%u").entries(root(tmp_path)) is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "first", "second"),
+    [
+        ("dovecot", b"0000000100000007", b"0000001f00000007"),
+        ("dovecot:%v.%u", b"7.1", b"7.31"),
+        ("dovecot:%f", b"a,S=3", b"b"),
+        ("dovecot:%g", b"guid", b"b"),
+        ("dovecot:%{uid}-%{uidvalidity}", b"1-7", b"31-7"),
+    ],
+)
+def test_unique_ids_are_made_by_the_format(tmp_path: Path, setting: str, first: bytes, second: bytes) -> None:
+    written(tmp_path, "3 V7 N40\n1 Gguid :a,S=3\n31 W5 :b\n")
+    assert former(setting).entries(root(tmp_path)) == [Entry(b"a,S=3", first), Entry(b"b", second)]
+
+
+def test_a_records_own_unique_id_comes_before_the_format(tmp_path: Path) -> None:
+    written(tmp_path, "3 V7 N40\n1 Pold.1 :a\n2 P :b\n3 :c\n")
+    assert uidls(tmp_path, "dovecot:%u") == [b"old.1", b"b", b"3"]
+
+
+def test_places_of_their_own_come_first_in_the_order(tmp_path: Path) -> None:
+    written(tmp_path, "3 V7 N40\n1 :a\n2 O9 :b\n3 Ox :c\n4 O08 :d\n5 O9 :e\n6 O4294967296 :f\n")
+    assert uidls(tmp_path, "dovecot:%u") == [b"4", b"2", b"5", b"1", b"3", b"6"]
+
+
+def test_a_unique_id_that_pop3_does_not_permit_is_no_entry(tmp_path: Path) -> None:
+    written(tmp_path, f"3 V7 N40\n1 P{'x' * 71} :a\n2 Pü :b\n3 Pgood :c\n4 :{'y' * 71}\n")
+    assert uidls(tmp_path, "dovecot:%f") == [b"good"]
+    assert former("dovecot:%f").unlisted(b"z" * 71) is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "uidl"),
+    [
+        ("dovecot", None),
+        ("dovecot:%f", b"1.M2.host,S=3"),
+        ("dovecot:%g", b"1.M2.host,S=3"),
+        ("dovecot:%Mf", DIGEST),
+        ("courier", None),
+        ("courier-imap:%u", None),
+        ("qmail", b"1.M2.host,S=3"),
+        ("teapop", b"1.M2.host,S=3"),
+        ("tpop3d", DIGEST),
+    ],
+)
+def test_a_file_that_no_list_has_gets_what_its_name_alone_tells(setting: str, uidl: bytes | None) -> None:
+    assert former(setting).unlisted(b"1.M2.host,S=3:2,S") == uidl
+
+
+def test_courierimapuiddb_is_read_by_a_format(tmp_path: Path) -> None:
+    (tmp_path / "courierimapuiddb").write_text("1 700 12\n3 a\n11 b c\n")
+    assert uidls(tmp_path, "courier-imap:%v-%u") == [b"700-3", b"700-11"]
+    with pytest.raises(ValueError, match="Courier's alone"):
+        former("courier-imap:%u").extend(root(tmp_path), [b"d"])
+
+
+def test_signatures_differ_where_unique_ids_would() -> None:
+    settings = ["dovecot", "dovecot:%v.%u", "courier", "courier-imap:%v.%u", "courier-imap:%u", "qmail", "tpop3d"]
+    assert len({former(setting).signature for setting in settings}) == len(settings)
+    assert former("dovecot").signature == former("dovecot:%08Xu%08Xv").signature
+
+
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [
+        ("dovcot", "did you mean dovecot?"),
+        ("exchange", "known are dovecot, courier, courier-imap, qmail, teapop, tpop3d"),
+        ("dovecot:", "has no variable"),
+        ("dovecot:%m", "mbox files alone"),
+        ("courier:%u", "takes no format"),
+        ("courier-imap", "needs the format"),
+        ("courier-imap:%f", "more than %u and %v"),
+    ],
+)
+def test_a_setting_that_is_none_is_told_with_the_remedy(setting: str, why: str) -> None:
+    with pytest.raises(ValueError, match=".") as told:
+        read_former(setting)
+    assert why in str(told.value)
+
+
+def test_no_setting_is_no_former_server() -> None:
+    assert read_former("") is None
+
+
+def test_new_messages_are_added_with_the_next_uids(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(written(tmp_path, f"3 V7 N9 {GUID}\n2 :a\n")))
+    added = former("dovecot:%u").extend(root(tmp_path), [b"c,S=3:2,S", b"b"])
+    assert added == [Entry(b"c,S=3", b"9"), Entry(b"b", b"10")]
+    assert path.read_text() == f"3 V7 N9 {GUID}\n2 :a\n9 :c,S=3\n10 :b\n"
+    assert former("dovecot:%u").extend(root(tmp_path), [b"d"]) == [Entry(b"d", b"11")]
+    assert [path.name for path in tmp_path.iterdir()] == ["dovecot-uidlist"], "the lock is gone"
+
+
+def test_what_dovecot_has_added_itself_meanwhile_keeps_its_uid(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(written(tmp_path, "3 V7 N9\n2 :a\n9 Pown :b\n")))
+    assert former("dovecot:%u").extend(root(tmp_path), [b"b:2,S", b"c", b"c:2,"]) == [
+        Entry(b"b", b"own"),
+        Entry(b"c", b"10"),
+    ]
+    text = path.read_text()
+    former("dovecot").extend(root(tmp_path), [b"b"])
+    assert path.read_text() == text, "nothing new, nothing is written"
+
+
+def test_a_list_is_begun_where_there_is_none(tmp_path: Path) -> None:
+    added = former("dovecot:%u").extend(root(tmp_path), [b"a", b"b"])
+    assert [entry.uidl for entry in added] == [b"1", b"2"]
+    assert uidls(tmp_path, "dovecot:%u") == [b"1", b"2"]
+
+
+def test_names_say_all_where_there_is_no_list(tmp_path: Path) -> None:
+    assert former("qmail").extend(root(tmp_path), [b"a:2,S", b"b" * 71]) == [Entry(b"a", b"a")]
+    assert former("qmail").entries(root(tmp_path)) is None
+    assert not list(tmp_path.iterdir())
