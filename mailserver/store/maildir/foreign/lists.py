@@ -20,7 +20,7 @@ LONGEST: Final = 4096
 
 _PIECE: Final = 256 * 1024
 
-_UIDL: Final = re.compile(rb"[\x21-\x7e]{1,70}")
+_UIDL: Final = re.compile(rb"[\x21-\x7e]{1,255}")
 
 DIRECTORIES: Final = (b"cur/", b"new/")
 
@@ -50,7 +50,7 @@ def torn(path: bytes) -> bool:
 
 
 def permitted(uidl: bytes) -> bool:
-    """Whether POP3 permits the unique-id (RFC 1939 section 7); no client can have one that it does not."""
+    """Whether clients know such a unique-id: RFC 1939 section 7 says up to 70 octets, but these servers send longer ones, such as names."""
     return _UIDL.fullmatch(uidl) is not None
 
 

@@ -86,9 +86,9 @@ def test_new_messages_get_the_next_numbers_in_the_version_that_is_there(
 def test_a_header_that_is_not_ascii_is_marked_as_utf8(maildir: Path) -> None:
     (maildir / LIST).write_text("/3 8 16\n")
     (maildir / "new" / "7.c").write_bytes("A: é\n\nx\n".encode())
-    (maildir / "new" / "8.d").write_bytes("A: e\n\né\n".encode())
+    (maildir / "new" / "8.d").write_bytes("A: e\n\né\n".encode() * 70_000)
     Courier().extend(root(maildir), [b"7.c", b"8.d"])
-    assert (maildir / LIST).read_text().splitlines()[1:] == ["7.c 12 8:16:1", "8.d 12 9:16:0"]
+    assert (maildir / LIST).read_text().splitlines()[1:] == ["7.c 12 8:16:1", "8.d 840000 9:16:0"]
 
 
 def test_a_list_is_begun_in_the_version_that_every_courier_reads(maildir: Path) -> None:

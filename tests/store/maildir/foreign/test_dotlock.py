@@ -89,7 +89,7 @@ def test_the_lock_of_a_process_that_is_gone_is_taken_over(path: Path) -> None:
 
 
 def test_a_young_lock_is_not_asked_for_its_holder(path: Path) -> None:
-    held(path, "")
+    held(path, f"{gone()}:{gethostname()}")
     clock = Time(-1000)
     with pytest.raises(OSError, match="is locked"), dotlock(os.fsencode(path), clock.clock, clock.sleep):
         pytest.fail("its holder may not have written its number yet")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from hashlib import md5
 from pathlib import Path
+from socket import gethostname
 
 import pytest
 
-from mailserver.store.maildir.foreign import read_former
+from mailserver.store.maildir.foreign import dotlock, read_former
 from mailserver.store.maildir.former import Entry, Former
 from tests.store.maildir.foreign.test_uidlist import GUID, written
 
@@ -58,14 +59,14 @@ def test_a_records_own_unique_id_comes_before_the_format(tmp_path: Path) -> None
 
 
 def test_places_of_their_own_come_first_in_the_order(tmp_path: Path) -> None:
-    written(tmp_path, "3 V7 N40\n1 :a\n2 O9 :b\n3 Ox :c\n4 O08 :d\n5 O9 :e\n6 O4294967296 :f\n")
-    assert uidls(tmp_path, "dovecot:%u") == [b"4", b"2", b"5", b"1", b"3", b"6"]
+    written(tmp_path, f"3 V7 N40\n1 :a\n2 O9 :b\n3 Ox :c\n4 O08 :d\n5 O9 :e\n6 O4294967296 :f\n7 O{'9' * 21} :g\n")
+    assert uidls(tmp_path, "dovecot:%u") == [b"4", b"2", b"5", b"1", b"3", b"7", b"6"]
 
 
 def test_a_unique_id_that_pop3_does_not_permit_is_no_entry(tmp_path: Path) -> None:
-    written(tmp_path, f"3 V7 N40\n1 P{'x' * 71} :a\n2 Pü :b\n3 Pgood :c\n4 :{'y' * 71}\n")
+    written(tmp_path, f"3 V7 N40\n1 P{'x' * 256} :a\n2 Pü :b\n3 Pgood :c\n4 :{'y' * 256}\n")
     assert uidls(tmp_path, "dovecot:%f") == [b"good"]
-    assert former("dovecot:%f").unlisted(b"z" * 71) is None
+    assert former("dovecot:%f").unlisted(b"z" * 256) is None
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,7 @@ def test_signatures_differ_where_unique_ids_would() -> None:
     ],
 )
 def test_a_setting_that_is_none_is_told_with_the_remedy(setting: str, why: str) -> None:
-    with pytest.raises(ValueError, match=".") as told:
+    with pytest.raises(ValueError, match=r"\S") as told:
         read_former(setting)
     assert why in str(told.value)
 
@@ -136,9 +137,18 @@ def test_what_dovecot_has_added_itself_meanwhile_keeps_its_uid(tmp_path: Path) -
         Entry(b"b", b"own"),
         Entry(b"c", b"10"),
     ]
-    text = path.read_text()
+    path.write_text(path.read_text() + "11 :tor")
     former("dovecot").extend(root(tmp_path), [b"b"])
-    assert path.read_text() == text, "nothing new, nothing is written"
+    assert path.read_text().endswith("10 :c\n11 :tor"), "nothing new, nothing is written"
+
+
+def test_new_messages_wait_for_dovecots_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dotlock, "PATIENCE", 0.0)
+    path = Path(os.fsdecode(written(tmp_path, "3 V7 N9\n")))
+    (tmp_path / "dovecot-uidlist.lock").write_text(f"{os.getppid()}:{gethostname()}")
+    with pytest.raises(OSError, match="is locked"):
+        former("dovecot").extend(root(tmp_path), [b"a"])
+    assert path.read_text() == "3 V7 N9\n"
 
 
 def test_a_list_is_begun_where_there_is_none(tmp_path: Path) -> None:
@@ -148,6 +158,6 @@ def test_a_list_is_begun_where_there_is_none(tmp_path: Path) -> None:
 
 
 def test_names_say_all_where_there_is_no_list(tmp_path: Path) -> None:
-    assert former("qmail").extend(root(tmp_path), [b"a:2,S", b"b" * 71]) == [Entry(b"a", b"a")]
+    assert former("qmail").extend(root(tmp_path), [b"a:2,S", b"b" * 256]) == [Entry(b"a", b"a")]
     assert former("qmail").entries(root(tmp_path)) is None
     assert not list(tmp_path.iterdir())
