@@ -1,0 +1,245 @@
+"""A small POP3 client for one session that reads (RFC 1939, 2449, 2595, 5034): it deletes nothing, and it trusts no server."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from typing import Final, Self
+
+from mailserver.migration.likeness import ENOUGH
+from mailserver.migration.server import Address, Trust
+from mailserver.migration.source import SourceError, Unreadable
+from mailserver.migration.wire import PATIENCE, Patience, TryAgain, Wire, shown
+
+LISTED: Final = 5_000_000
+"""Messages of one user that are believed; so many lines take some hundred MB."""
+WHOLE: Final = 99_999_999
+"""As many lines as TOP can be asked for, as fetchmail asks: more than messages have."""
+
+_WINDOW: Final = 50
+"""Commands on their way at once: so few octets that no server stops to read while its answers wait."""
+_DIGITS: Final = 18
+"""Of a number that fits into 64 bits."""
+_LINES: Final = 100
+"""Lines that a server has for capabilities, and more."""
+_BUSY: Final = re.compile(rb"\[(?:IN-USE|LOGIN-DELAY|SYS/TEMP)\]", re.IGNORECASE)
+_UNSENDABLE: Final = re.compile(r"[\0\r\n]")
+
+
+class Refused(SourceError):
+    """-ERR."""
+
+    def __init__(self, text: str, said: bytes) -> None:
+        super().__init__(text)
+        self.said = said
+        """The server's words."""
+
+
+class Client:
+    """A session, from the greeting on. A server's error in it is `Refused`; all methods but `close` may raise SourceError."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self.capabilities: frozenset[bytes] = frozenset()
+        """CAPA's lines, in capitals; none from a server that has no CAPA."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def greet(self, trust: Trust) -> None:
+        """Wait for the greeting, and begin TLS where there is some to be had."""
+        if self._wire.address.begins_with_tls:
+            self._wire.start_tls(trust)
+        try:
+            self._reply("the connection")
+        except Refused as error:
+            raise TryAgain(str(error)) from None
+        self._wire.greeted()
+        self._capa()
+        if self._wire.address.begins_with_tls or trust.tls == "none":
+            return
+        if b"STLS" in self.capabilities:
+            self._ask(b"STLS", "STLS")
+            self._wire.start_tls(trust)
+            self._capa()
+        elif not self._wire.address.here:
+            raise SourceError(
+                f"{self._wire.address} has no TLS (STLS), and a password must not be sent without;"
+                " write pop3s:// if it has another port for it, or tls=none to send it all the same"
+            )
+
+    def login(self, name: str, secret: str, master: str = "", *, token: bool = False) -> None:
+        """Log in; with a `master`, by that user's password into the mail of `name`; with a `token`, by it (OAuth).
+
+        A master uses AUTH PLAIN (RFC 4616), or where the server has none the name ``NAME*MASTER``, as Dovecot has it.
+        """
+        if _UNSENDABLE.search(name + secret + master):
+            raise SourceError(f"the name or the secret of {name!r} has an octet that no login can have")
+        try:
+            if token:
+                self._authenticate(b"XOAUTH2", f"user={name}\1auth=Bearer {secret}\1\1".encode())
+            elif self._has_plain() and (master or b"USER" not in self.capabilities):
+                self._authenticate(b"PLAIN", "\0".join((name if master else "", master or name, secret)).encode())
+            else:
+                self._ask(f"USER {name}*{master}" if master else f"USER {name}", "USER")
+                self._ask(f"PASS {secret}", "PASS")
+        except Refused as error:
+            kind = TryAgain if _BUSY.search(error.said) else SourceError
+            by = f" by the master user {master}" if master else ""
+            raise kind(f"{self._wire.address} refuses the login of {name}{by}: {_told(error.said, secret)}") from None
+        self._capa()
+
+    def uidl(self) -> list[tuple[int, bytes]]:
+        """Message-numbers and unique-ids, as the server says them. Errors: `Refused` by one that has no unique-ids."""
+        return list(self._listed(b"UIDL"))
+
+    def listing(self) -> list[tuple[int, int]]:
+        """Message-numbers and octets."""
+        found = []
+        for number, rest in self._listed(b"LIST"):
+            octets = rest.split(b" ")[0]
+            if not octets.isdigit() or len(octets) > _DIGITS:
+                raise self._nonsense(b"LIST", rest)
+            found.append((number, int(octets)))
+        return found
+
+    def retr(self, number: int) -> Iterator[bytes]:
+        """The message's octets, unstuffed, in pieces. Errors: Unreadable, when the server refuses; it ends the session if it is not read to its end."""
+        return self._message(f"RETR {number}")
+
+    def top(self, number: int, lines: int) -> Iterator[bytes]:
+        """Its header and so many lines, as `retr`; servers mark no message as read for that."""
+        return self._message(f"TOP {number} {lines}")
+
+    def tops(self, numbers: Sequence[int]) -> Iterator[bytes | None]:
+        """The headers of these messages, as far as `likeness.likeness` reads them; None: the server refuses."""
+        window = _WINDOW if b"PIPELINING" in self.capabilities else 1
+        for begin in range(0, len(numbers), window):
+            asked = numbers[begin : begin + window]
+            self._wire.send(b"".join(b"TOP %d 0\r\n" % number for number in asked))
+            for _ in asked:
+                try:
+                    self._reply("TOP")
+                except Refused:
+                    yield None
+                else:
+                    yield _beginning(self._wire.dotted())
+
+    def quit(self) -> None:
+        """End the session, and have the server believe that all is well. It also closes."""
+        try:
+            self._ask(b"QUIT", "QUIT")
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End it without a word, so that the server changes nothing; idempotent, and it does not raise."""
+        self._wire.close()
+
+    def _has_plain(self) -> bool:
+        return any(line.startswith(b"SASL ") and b"PLAIN" in line.split(b" ") for line in self.capabilities)
+
+    def _authenticate(self, mechanism: bytes, response: bytes) -> None:
+        """The response goes on a line of its own, which all servers know, and where it may be long (RFC 2449 section 4)."""
+        self._wire.send(b"AUTH " + mechanism + b"\r\n")
+        said = self._wire.line()
+        if said.startswith(b"+ ") or said == b"+":
+            self._wire.send(b64encode(response) + b"\r\n")
+            said = self._wire.line()
+        if said.startswith(b"+ "):  # an error of XOAUTH2, which wants an empty answer before its -ERR
+            self._wire.send(b"\r\n")
+            said = self._wire.line()
+        self._judge(said, "AUTH")
+
+    def _message(self, command: str) -> Iterator[bytes]:
+        try:
+            self._ask(command, command)
+        except Refused as error:
+            raise Unreadable(str(error)) from None
+        try:
+            yield from self._wire.dotted()
+        except GeneratorExit:  # the rest of it would be taken for the answer to the next command
+            self.close()
+            raise
+
+    def _capa(self) -> None:
+        """Ask what it can; after the login and after TLS that is more than before, or less."""
+        try:
+            self._ask(b"CAPA", "CAPA")
+        except Refused:
+            self.capabilities = frozenset()
+        else:
+            self.capabilities = frozenset(line.upper() for line in self._lines(_LINES))
+
+    def _listed(self, command: bytes) -> Iterator[tuple[int, bytes]]:
+        self._ask(command, command.decode())
+        last = 0
+        for line in self._lines(LISTED):
+            number, _, rest = line.partition(b" ")
+            if not number.isdigit() or len(number) > _DIGITS or int(number) <= last:
+                raise self._nonsense(command, line)
+            last = int(number)
+            yield last, rest.strip(b" ")
+
+    def _lines(self, limit: int) -> Iterator[bytes]:
+        for _ in range(limit + 1):
+            line = self._wire.line()
+            if line == b".":
+                return
+            yield line.removeprefix(b".")
+        raise SourceError(f"{self._wire.address} lists more than {limit} lines")
+
+    def _ask(self, command: bytes | str, what: str) -> None:
+        """`what` names the command in errors, without its secrets."""
+        self._wire.send((command if isinstance(command, bytes) else command.encode()) + b"\r\n")
+        self._reply(what)
+
+    def _reply(self, what: str) -> None:
+        self._judge(self._wire.line(), what)
+
+    def _judge(self, said: bytes, what: str) -> None:
+        if said.startswith(b"-ERR"):
+            words = said.removeprefix(b"-ERR").strip()
+            raise Refused(f"{self._wire.address} refuses {what}: {shown(words)}", words)
+        if not said.startswith(b"+OK"):
+            raise SourceError(f"{self._wire.address} does not speak POP3: its answer to {what} is neither +OK nor -ERR")
+
+    def _nonsense(self, command: bytes, line: bytes) -> SourceError:
+        return SourceError(f"{self._wire.address} answers {command.decode()} with what is none: {shown(line)}")
+
+
+def connect(address: Address, trust: Trust, patience: Patience = PATIENCE) -> Client:
+    """A session that is ready for the login. Errors: SourceError."""
+    client = Client(Wire(address, patience))
+    try:
+        client.greet(trust)
+    except BaseException:
+        client.close()
+        raise
+    return client
+
+
+def _told(said: bytes, secret: str) -> str:
+    """A server's words, unless it repeats the secret, or may have: then none of them."""
+    echoes = secret.encode() in said or any(each in said for each in _encoded(secret))
+    return "(its words are not shown, since they have the secret)" if echoes else shown(said)
+
+
+def _encoded(secret: str) -> Iterator[bytes]:
+    """What is in BASE64 of any octets with the secret in it, by the three places that it may have there."""
+    for before in range(3):
+        octets = bytes(before) + secret.encode()
+        yield b64encode(octets[: len(octets) // 3 * 3])[4 if before else 0 :] or b64encode(octets)
+
+
+def _beginning(pieces: Iterator[bytes]) -> bytes:
+    """The first octets; the others are read, and dropped."""
+    kept = b""
+    for piece in pieces:
+        if len(kept) < ENOUGH:
+            kept += piece
+    return kept[:ENOUGH]
