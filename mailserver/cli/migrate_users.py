@@ -14,7 +14,7 @@ from mailserver.cli.group import json_option
 if TYPE_CHECKING:
     from mailserver.migration.users.converted import Converted, Remark
 
-KINDS: Final = ("courier-userdb", "sasldb")
+KINDS: Final = ("courier-userdb", "dovecot-sql", "sasldb")
 
 
 @click.command(short_help="Turn another server's users and settings into ours.")
@@ -36,14 +36,16 @@ def users(kind: str, file: str, output: str | None, realms: tuple[str, ...], as_
     cannot be taken over, and what to do. FILE is only read, and PATH must not exist yet.
 
     \b
-    KIND            FILE                                            becomes
-    courier-userdb  /etc/courier/userdb, a file or a directory      a passwd-file
-    sasldb          Cyrus' /etc/sasldb2, or what db_dump says of it  a passwd-file
+    KIND            FILE ("-": standard input)                             becomes
+    courier-userdb  /etc/courier/userdb, a file or a directory             a passwd-file
+    dovecot-sql     dovecot-sql.conf.ext; of 2.4 what doveconf -nP prints  a sql.toml
+    sasldb          Cyrus' /etc/sasldb2, or what db_dump says of it        a passwd-file
 
     \b
     Examples:
       mailserver migrate users sasldb /etc/sasldb2 --realm mail.example.org
       mailserver migrate users courier-userdb /etc/courier/userdb -o /etc/mailserver/users
+      doveconf -nP | mailserver migrate users dovecot-sql - -o /etc/mailserver/sql.toml
 
     \b
     Exit status:

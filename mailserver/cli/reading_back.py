@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -10,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def read_back(kind: str, text: str) -> Sequence[Remark]:
-    """Remarks on a file of the kind "passwd-file"."""
+    """Remarks on a file of one of the kinds in `BECOMES`."""
     return READERS[kind](text)
 
 
@@ -22,4 +24,28 @@ def _passwd_file(text: str) -> Sequence[Remark]:
     return [Remark("the new file", f"line {note}" if note[0].isdigit() else note.lstrip()) for note in table.notes]
 
 
-READERS: Final[Mapping[str, Callable[[str], Sequence[Remark]]]] = {"passwd-file": _passwd_file}
+def _sql(text: str) -> Sequence[Remark]:
+    from mailserver.auth.sql.settings import read_settings
+
+    return _problems(text, read_settings)
+
+
+def _problems(text: str, read: Callable[[str], object]) -> Sequence[Remark]:
+    """What a reader says of a file that is in no folder, so that its secrets come to no disk."""
+    from mailserver.errors import Unusable
+    from mailserver.migration.users.converted import Remark
+
+    descriptor = os.memfd_create("settings", os.MFD_CLOEXEC)
+    try:
+        path = f"/proc/self/fd/{descriptor}"
+        os.fchmod(descriptor, 0o600)  # as it will have
+        os.write(descriptor, text.encode("utf-8", "surrogateescape"))
+        read(path)
+    except Unusable as error:
+        return [Remark("the new file", re.sub(rf"^{path}:(?=\d)", "line ", line)) for line in error.problems]
+    finally:
+        os.close(descriptor)
+    return []
+
+
+READERS: Final[Mapping[str, Callable[[str], Sequence[Remark]]]] = {"passwd-file": _passwd_file, "sql": _sql}

@@ -1,0 +1,283 @@
+"""Dovecot's users in a database: dovecot-sql.conf.ext of 2.3, or 2.4's settings, as the file of our ``sql:`` checker."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from mailserver.migration.users.converted import Converted, Remark, Setting, Unconvertible, settings_file
+from mailserver.migration.users.dovecot_conf import Block, parse
+from mailserver.migration.users.queries import (
+    Kind,
+    Made,
+    Select,
+    Unreadable,
+    bound,
+    joined,
+    quoted,
+    read_select,
+    same,
+    write_select,
+)
+from mailserver.migration.users.sql_columns import translate
+
+KINDS: Final[dict[str, Kind]] = {"mysql": "mysql", "pgsql": "postgresql", "sqlite": "sqlite"}
+
+MYSQL_SOCKET: Final = "/run/mysqld/mysqld.sock"
+"""Debian's. Libraries of MySQL take "localhost" for the socket, and the user may have rights there alone."""
+
+DEFAULTS: Final = {
+    "password_query": "SELECT username, domain, password FROM users WHERE username = '%n' AND domain = '%d'",
+    "user_query": "SELECT home, uid, gid FROM users WHERE username = '%n' AND domain = '%d'",
+    "iterate_query": "SELECT username, domain FROM users",
+    "default_pass_scheme": "MD5",
+}
+"""What Dovecot 2.3 takes where its file does not say."""
+
+SCHEME_2_4: Final = "CRYPT"
+
+
+class Asked(NamedTuple):
+    """What Dovecot asks its database."""
+
+    password: str
+    user: str
+    iterate: str
+    scheme: str
+
+
+def read_sql(text: str, path: str) -> Converted:
+    """The file of our checker. Errors: Unconvertible."""
+    root = parse(text, path)
+    remarks = [Remark(each, "its value is hidden: give what `doveconf -nP` prints, as root") for each in _hidden(root)]
+    if "driver" in root.values or "connect" in root.values:
+        kind, way = _kind(root.get("driver"), path), _connect(root, path, remarks)
+        asked = Asked(*(root.get(name, default=text) for name, text in DEFAULTS.items()))
+    else:
+        kind, asked = _kind(root.get("sql_driver"), path), _asked(root)
+        way = _servers(root, kind, remarks)
+    if not asked.password:
+        raise Unconvertible(f"{path}: there is no query for passwords: nobody can log in by it")
+    settings = [
+        *_way(way, kind, remarks),
+        Setting("", "password_scheme", asked.scheme.upper(), "of stored passwords that do not begin with {SCHEME}"),
+    ]
+    settings += _queries(asked, kind, remarks)
+    return settings_file(
+        settings, f"Made of Dovecot's {path}; for the user that serves alone, as it can hold a password.", remarks
+    )
+
+
+def _hidden(block: Block) -> Iterator[str]:
+    yield from (each for each in block.hidden if re.search("pass|connect", each))
+    for inner in block.blocks:
+        if inner.name in KINDS or inner.name in ("passdb", "userdb"):
+            yield from _hidden(inner)
+
+
+def _kind(driver: str, path: str) -> Kind:
+    if driver not in KINDS:
+        said = (
+            f"the driver {driver[:40]} is none of mysql, pgsql and sqlite"
+            if driver
+            else "it names no driver of a database"
+        )
+        raise Unconvertible(f"{path}: {said}: docs/users-sql.md has what is possible")
+    return KINDS[driver]
+
+
+def _connect(root: Block, path: str, remarks: list[Remark]) -> dict[str, str]:
+    """2.3's ``host=... dbname=...``, where a value may stand in quotes; of SQLite a path."""
+    text = root.get("connect")
+    if root.get("driver") == "sqlite":
+        return {"dbname": text.split()[0] if text else ""}
+    found: dict[str, str] = {}
+    for match in re.finditer(r"(\w+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|(\S*))", text):
+        value = re.sub(r"\\(.)", r"\1", match[2]) if match[2] is not None else match[3]
+        if match[1] == "host" and "host" in found:
+            remarks.append(
+                Remark(
+                    "connect",
+                    f"only the first of several hosts is taken over, not {value}: the checker asks one database",
+                )
+            )
+            continue
+        found[match[1]] = value
+    if not found and "connect" not in root.hidden:
+        raise Unconvertible(f"{path}: `connect` has no host=... or dbname=...")
+    return found
+
+
+def _asked(root: Block) -> Asked:
+    """2.4's queries."""
+    passdb, userdb = ({**block.values} if (block := _sql(root, name)) else {} for name in ("passdb", "userdb"))
+
+    def of(where: dict[str, str], *names: str) -> str:
+        return next((where[each] for each in names if each in where), "")
+
+    scheme = of(passdb, "default_password_scheme", "passdb_default_password_scheme") or root.get(
+        "passdb_default_password_scheme"
+    )
+    return Asked(
+        of(passdb, "query", "passdb_sql_query") or root.get("passdb_sql_query"),
+        of(userdb, "query", "userdb_sql_query") or root.get("userdb_sql_query"),
+        of(userdb, "iterate_query", "userdb_sql_iterate_query") or root.get("userdb_sql_iterate_query"),
+        scheme or SCHEME_2_4,
+    )
+
+
+def _sql(root: Block, name: str) -> Block | None:
+    return next(
+        (each for each in root.within(name) if "sql" in (each.label, each.get("driver", f"{name}_driver"))), None
+    )
+
+
+def _servers(root: Block, kind: Kind, remarks: list[Remark]) -> dict[str, str]:
+    """2.4's blocks, such as ``mysql localhost { ... }``; or settings with their names in front."""
+    prefix = {"mysql": "mysql", "postgresql": "pgsql", "sqlite": "sqlite"}[kind]
+    blocks = list(root.within(prefix))
+    remarks += [
+        Remark(prefix, f"only the first of several hosts is taken over, not {each.label}") for each in blocks[1:]
+    ]
+    values = {**root.values, **(blocks[0].values if blocks else {})}
+    found = {name.removeprefix(f"{prefix}_"): value for name, value in values.items()}
+    host = found.get("host") or (blocks[0].label if blocks and kind != "sqlite" else "")
+    names = ("port", "user", "password", "dbname", "connection_limit", "ssl_ca")
+    taken = {each: found[each] for each in names if each in found}
+    if kind == "sqlite":
+        taken["dbname"] = found.get("path", "")
+    return {**taken, "host": host} if host else taken
+
+
+def _way(way: dict[str, str], kind: Kind, remarks: list[Remark]) -> Iterator[Setting]:
+    """How the database is reached."""
+    yield Setting("", "kind", kind)
+    host = way.get("host", way.get("hostaddr", ""))
+    if kind != "sqlite":
+        if host.startswith("/"):
+            yield Setting("", "socket", host)
+        elif kind == "mysql" and host in ("", "localhost"):
+            yield Setting(
+                "", "socket", MYSQL_SOCKET, "Dovecot's localhost is MariaDB's Unix socket; this is where Debian has it"
+            )
+        else:
+            yield Setting("", "host", host or "localhost")
+            if port := way.get("port", ""):
+                yield Setting("", "port", int(port) if port.isdecimal() else 0)
+    yield Setting("", "database", way.get("dbname", ""))
+    if user := way.get("user"):
+        yield Setting("", "user", user)
+    if password := way.get("password"):
+        yield Setting("", "password", password, secret=True)
+    if authority := way.get("ssl_ca", way.get("sslrootcert", "")):
+        yield Setting("", "tls_ca", authority)
+    if count := way.get("maxconns", way.get("connection_limit", "")):
+        yield Setting("", "connections", min(max(int(count), 1), 100) if count.isdecimal() else 4)
+    remarks += [Remark("connect", f"{name} has no place here") for name in sorted(way) if name not in _TAKEN]
+
+
+_TAKEN: Final = frozenset(
+    {
+        "host",
+        "hostaddr",
+        "port",
+        "dbname",
+        "user",
+        "password",
+        "ssl_ca",
+        "sslrootcert",
+        "maxconns",
+        "connection_limit",
+        "sslmode",
+    }
+    | {"connect_timeout", "read_timeout", "write_timeout", "ssl_verify_server_cert"}
+)
+"""What has its place, or a default that is as good."""
+
+
+def _queries(asked: Asked, kind: Kind, remarks: list[Remark]) -> Iterator[Setting]:
+    try:
+        text = _user_query(asked, kind, remarks)
+    except Unreadable as error:
+        remarks.append(
+            Remark("password_query, user_query", f"{error}; write queries.user yourself (docs/users-sql.md)")
+        )
+        text = ""
+    yield Setting("queries", "user", text)
+    if asked.iterate:
+        with_names, _ = _read(asked.iterate, kind, "iterate_query", remarks)
+        made = translate(with_names.columns, kind, userdb=True)
+        if "user" in made.columns:
+            names = {"user": made.columns["user"]}
+            yield Setting("queries", "iterate", write_select(names, with_names.tail, kind, with_names.distinct))
+        else:
+            remarks.append(
+                Remark("iterate_query", "it has no column user: users are not listed until queries.iterate is written")
+            )
+
+
+def _read(query: str, kind: Kind, name: str, remarks: list[Remark]) -> tuple[Select, str]:
+    text, unknown = bound(query, kind)
+    remarks += [
+        Remark(name, f"the variable {each} has no place here: the server does not start with it; take it out")
+        for each in dict.fromkeys(unknown)
+    ]
+    return read_select(text), text
+
+
+def _user_query(asked: Asked, kind: Kind, remarks: list[Remark]) -> str:
+    """One statement for the password and all else. Errors: Unreadable."""
+    passdb, _ = _read(asked.password, kind, "password_query", remarks)
+    made = translate(passdb.columns, kind, userdb=False)
+    remarks += [Remark("password_query", each) for each in made.told]
+    if "user" not in made.columns and (user := _compared(passdb.tail, kind)):
+        made.columns = {"user": user, **made.columns}
+    if "user" not in made.columns and kind == "mysql":
+        remarks.append(
+            Remark("password_query", "MariaDB must say the user's name as it has it: add the column AS `user`")
+        )
+    if "{local}" in passdb.tail and "{domain}" not in passdb.tail + made.columns.get("user", ""):
+        remarks.append(
+            Remark("password_query", "it does not look at the domain: name the domains in names.local_domains")
+        )
+    if "password" not in made.columns:
+        remarks.append(Remark("password_query", "it has no column password: the server does not start with it"))
+    placed = any(name in made.columns for name in ("home", "mail"))  # as `userdb prefetch` needs it
+    if not asked.user or (placed and asked.user == DEFAULTS["user_query"]):
+        return write_select(made.columns, passdb.tail, kind, passdb.distinct)
+    userdb, _ = _read(asked.user, kind, "user_query", remarks)
+    more = translate(userdb.columns, kind, userdb=True)
+    remarks += [Remark("user_query", each) for each in more.told]
+    more.columns.pop("user", None)
+    more.columns = {name: text for name, text in more.columns.items() if name not in made.columns}
+    if not more.columns:
+        return write_select(made.columns, passdb.tail, kind, passdb.distinct)
+    if same(passdb.tail, userdb.tail):
+        return write_select({**made.columns, **more.columns}, passdb.tail, kind, passdb.distinct)
+    return _both(made, passdb, more, userdb, kind)
+
+
+def _both(made: Made, passdb: Select, more: Made, userdb: Select, kind: Kind) -> str:
+    """Two statements as one: a user whom one of them does not know is unknown."""
+    names = {
+        name: f"{alias}.{quoted(name, kind)}" for alias, each in (("p", made), ("u", more)) for name in each.columns
+    }
+    inner = [
+        write_select(each.columns, select.tail, kind, select.distinct)
+        for each, select in ((made, passdb), (more, userdb))
+    ]
+    one, two = ("        ".join(text.splitlines(keepends=True)).rstrip() for text in inner)
+    return write_select(names, f"FROM\n    (\n        {one}\n    ) AS p,\n    (\n        {two}\n    ) AS u", kind)
+
+
+def _compared(tail: str, kind: Kind) -> str:
+    """The columns that a statement compares with the name."""
+    columns: dict[str, str] = {
+        name: column for column, name in re.findall(r"([\w.`\"]+)\s*=\s*\{(user|local|domain)\}", tail)
+    }
+    if "user" in columns:
+        return columns["user"]
+    if "local" in columns and "domain" in columns:
+        return joined((columns["local"], "'@'", columns["domain"]), kind)
+    return columns.get("local", "")
