@@ -39,7 +39,7 @@ class Kept(NamedTuple):
     """What an import preserves of a message."""
 
     uidl: bytes
-    """b"": the store gives one."""
+    """Its unique-id at another server; it gets another one if a message of the maildrop has that. b"": the store gives one."""
     received: float
     """The time of its arrival, in seconds of the epoch."""
     seen: bool
@@ -52,7 +52,8 @@ class IDeposits(Interface):
         """Begin a message for each of these different users: the same octets for all, in one file where links serve.
 
         `size` are the octets to expect, None: unknown. Each user's own `quota` counts (None: there is none); what concerns one
-        user, such as a home that cannot be written, is told by `IDeposit.commit` for this user alone.
+        user, such as a home that cannot be written, is told by `IDeposit.commit` for this user alone. Errors: ValueError for a
+        `kept` unique-id that POP3 does not allow.
         """
 
     def usage(user: User) -> Deferred[Usage]:

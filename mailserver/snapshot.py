@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, overload
 
 BLOCK = 1000
 """Rows of a listing block: about 250 us of work, the most that one reactor turn spends on a listing."""
+
+UIDL: Final = re.compile(rb"[\x21-\x7e]{1,70}")
+"""A unique-id (RFC 1939 section 7)."""
+
+NO_UIDL: Final = "a unique-id has 1 to 70 octets of 0x21 to 0x7E (RFC 1939 section 7)"
 
 MICROSECONDS: Final = 1_000_000
 """Of a second: the unit of `Snapshot.arrivals`."""
@@ -32,17 +38,26 @@ class Snapshot(Sequence[Message]):
     A store may give one snapshot to many sessions, one after another; a listing is made for the first that asks for it.
     """
 
-    __slots__ = ("_scan", "_unique", "arrivals", "octets", "total", "uidls", "wire")
+    __slots__ = ("_scan", "_unique", "arrivals", "octets", "total", "uidls", "unordered", "wire")
 
     arrivals: Sequence[int]
-    """When each message came, in microseconds of the epoch, the oldest first; empty: the store does not know."""
+    """When each message came, in microseconds of the epoch; empty: the store does not know. After the `unordered` ones the oldest is first."""
+    unordered: int
+    """The number of messages at the beginning that are in the order of a former server, whatever their arrivals."""
 
     def __init__(
-        self, uidls: Sequence[bytes], octets: Sequence[int], wire: Sequence[int], arrivals: Sequence[int] = ()
+        self,
+        uidls: Sequence[bytes],
+        octets: Sequence[int],
+        wire: Sequence[int],
+        arrivals: Sequence[int] = (),
+        *,
+        unordered: int = 0,
     ) -> None:
         if not len(uidls) == len(octets) == len(wire) or len(arrivals) not in {0, len(uidls)}:
             raise ValueError("the columns of a snapshot have different lengths")
         self.uidls, self.octets, self.wire, self.arrivals = uidls, octets, wire, arrivals
+        self.unordered = unordered
         self.total = sum(sum(octets[at : at + BLOCK]) for at in range(0, len(octets), BLOCK))
         self._scan: dict[int, bytes] = {}
         self._unique: dict[int, bytes] = {}

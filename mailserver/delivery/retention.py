@@ -29,10 +29,17 @@ REMEMBERED: Final = 20_000
 log = Logger()
 
 
-def old(arrivals: Sequence[int], limit: float) -> range:
-    """The message-numbers of what came before `limit`, in seconds of the epoch; `arrivals` is a snapshot's column."""
-    first = bisect_left(arrivals, FIRST_MAIL)
-    return range(first + 1, max(first, bisect_left(arrivals, int(limit * MICROSECONDS))) + 1)
+def old(arrivals: Sequence[int], limit: float, unordered: int = 0) -> Sequence[int]:
+    """The message-numbers of what came before `limit`, in seconds of the epoch; `arrivals` is a snapshot's column.
+
+    So many at its beginning are in no order, and are looked at one by one.
+    """
+    until = int(limit * MICROSECONDS)
+    first = bisect_left(arrivals, FIRST_MAIL, unordered)
+    found = range(first + 1, max(first, bisect_left(arrivals, until, unordered)) + 1)
+    if not unordered or min(arrivals[:unordered]) >= until:
+        return found
+    return [*(at for at, arrival in enumerate(arrivals[:unordered], 1) if FIRST_MAIL <= arrival < until), *found]
 
 
 class Retention(Forwarding):
@@ -80,14 +87,14 @@ class Retention(Forwarding):
         return await opened if is_later(opened) else opened
 
     def _without_old(self, maildrop: IMaildrop, user: User, owner: str) -> Answer[IMaildrop]:
-        arrivals = maildrop.messages.arrivals
-        limit = self._expiry.limit(user) if arrivals else None
-        numbers = range(0) if limit is None else old(arrivals, limit)
+        messages = maildrop.messages
+        limit = self._expiry.limit(user) if messages.arrivals else None
+        numbers = () if limit is None else old(messages.arrivals, limit, messages.unordered)
         if not numbers or not IExpunges.providedBy(maildrop):
             return maildrop
         return Deferred.fromCoroutine(self._expunged(maildrop, numbers, user, owner))
 
-    async def _expunged(self, maildrop: IMaildrop, numbers: range, user: User, owner: str) -> IMaildrop:
+    async def _expunged(self, maildrop: IMaildrop, numbers: Sequence[int], user: User, owner: str) -> IMaildrop:
         """The maildrop opened again without these messages. What cannot be removed now stays, and the next login tries again."""
         left, error = len(numbers), ""
         try:

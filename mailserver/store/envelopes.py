@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
@@ -67,6 +68,7 @@ class Envelopes:
                 [octets[i] for i in indexes],
                 bytes([wire[i] for i in indexes]),
                 array("Q", [arrivals[i] for i in indexes] if arrivals else ()),
+                unordered=bisect_left(indexes, self._messages.unordered),
             )
             self.shares[user] = Share(indexes, own)
 

@@ -14,7 +14,7 @@ from mailserver.envelope import HEAD_OCTETS, Envelope, EnvelopeHeaders
 from mailserver.errors import MaildropInUse, MaildropUnavailable, MessageGone, NoMaildrop, QuotaExceeded, StoreError
 from mailserver.incoming import IDeposit, IDeposits, IExpunges, IKeeps, Kept, Usage
 from mailserver.interfaces import BytesBody, IMaildrop, IStore, User
-from mailserver.snapshot import MICROSECONDS, Message, Snapshot
+from mailserver.snapshot import MICROSECONDS, NO_UIDL, UIDL, Message, Snapshot
 from mailserver.store.deleting import EXPUNGE, Deleting
 from mailserver.store.envelopes import Envelopes, IEnvelopes
 from mailserver.store.memory_kept import Deleted, DeletedMail
@@ -52,13 +52,34 @@ class MemoryStore:
 
     def add(self, name: str, message: bytes) -> bytes:
         """Deliver `message` to the end of the maildrop, locked or not; returns its unique-id."""
-        self._serial += 1
-        uidl = b"%08d" % self._serial
+        uidl = self._unused(name)
         self.maildrop(name)[uidl] = message
         arrivals = self._arrivals.setdefault(name, {})
         last = next(reversed(arrivals.values()), 0)  # a clock that was set back changes no order
         arrivals[uidl] = max(last, int(self._clock() * MICROSECONDS))
         return uidl
+
+    def take_over(self, name: str, message: bytes, kept: Kept) -> None:
+        """Deliver an imported message to its place by its arrival, with its unique-id, unless another message has that."""
+        stored = self.maildrop(name)
+        uidl = kept.uidl if kept.uidl and kept.uidl not in stored else self._unused(name)
+        stored[uidl] = message
+        self._arrivals.setdefault(name, {})[uidl] = max(0, int(kept.received * MICROSECONDS))
+        self._sort(name)
+
+    def _unused(self, name: str) -> bytes:
+        """The next number; an import may have brought it already."""
+        while True:
+            self._serial += 1
+            uidl = b"%08d" % self._serial
+            if uidl not in self.maildrop(name):
+                return uidl
+
+    def _sort(self, name: str) -> None:
+        stored, arrivals = self.maildrop(name), self._arrivals.setdefault(name, {})
+        for uidl in sorted(stored, key=lambda uidl: (arrivals.get(uidl, 0), uidl)):
+            stored[uidl] = stored.pop(uidl)
+            arrivals[uidl] = arrivals.pop(uidl, 0)
 
     def maildrop(self, name: str) -> dict[bytes, bytes]:
         """The stored messages in their order, by unique-id; the caller may remove some."""
@@ -102,9 +123,7 @@ class MemoryStore:
         stored, arrivals = self.maildrop(user.name), self._arrivals.setdefault(user.name, {})
         stored.update((each.uidl, each.message) for each in back)
         arrivals.update((each.uidl, each.arrival) for each in back)
-        for uidl in sorted(stored, key=lambda uidl: (arrivals.get(uidl, 0), uidl)):
-            stored[uidl] = stored.pop(uidl)
-            arrivals[uidl] = arrivals.pop(uidl, 0)
+        self._sort(user.name)
         return succeed(len(back))
 
     def kept(self, user: User) -> Deferred[int]:
@@ -135,8 +154,10 @@ class MemoryStore:
         self._deleted.put(name, deleted, EXPUNGE if for_good else self._deleting, self._clock())
 
     def deposit(self, users: Sequence[User], size: int | None, kept: Kept | None = None) -> Deferred[IDeposit]:  # noqa: ARG002
-        """At once. Of `kept`, nothing is: there are no flags and no times, and unique-ids are numbers."""
-        return succeed(_MemoryDeposit(self, users))
+        """At once. Of `kept`, the flag is lost: there are none."""
+        if kept is not None and kept.uidl and not UIDL.fullmatch(kept.uidl):
+            return fail(ValueError(NO_UIDL))
+        return succeed(_MemoryDeposit(self, users, kept))
 
     def usage(self, user: User) -> Deferred[Usage]:
         """At once. Errors: NoMaildrop."""
@@ -159,10 +180,11 @@ def _elsewhere(user: User) -> NoMaildrop | None:
 
 @implementer(IDeposit)
 class _MemoryDeposit:
-    __slots__ = ("_canonical", "_chunks", "_ended", "_store", "_users")
+    __slots__ = ("_canonical", "_chunks", "_ended", "_kept", "_store", "_users")
 
-    def __init__(self, store: MemoryStore, users: Sequence[User]) -> None:
+    def __init__(self, store: MemoryStore, users: Sequence[User], kept: Kept | None) -> None:
         self._store = store
+        self._kept = kept
         self._users = users
         self._canonical = Canonical()
         self._chunks: list[bytes] = []
@@ -187,7 +209,10 @@ class _MemoryDeposit:
             return elsewhere
         if user.quota is not None and self._store.held(user.name).exceeds(user.quota, len(message), 1):
             return QuotaExceeded(f"the maildrop of {user.name!r} has no room by its quota")
-        self._store.add(user.name, message)
+        if self._kept is None:
+            self._store.add(user.name, message)
+        else:
+            self._store.take_over(user.name, message, self._kept)
         return None
 
 

@@ -128,6 +128,55 @@ class DepositContract(StoreContract):
         assert len(set(uidls[0])) == 20
         assert uidls[0] == uidls[1]
 
+    async def imported(self, message: bytes, kept: Kept, *names: str) -> None:
+        deposit = await self.begin(*(names or ("alice",)), kept=kept)
+        deposit.write(message)
+        assert await deposit.commit() == [None] * max(1, len(names))
+
+    async def listed(self, name: str = "alice") -> dict[bytes, bytes]:
+        """The messages in their order, by unique-id."""
+        maildrop = await self.open(name)
+        try:
+            return {uidl: await self.whole(maildrop, at) for at, uidl in enumerate(maildrop.messages.uidls, 1)}
+        finally:
+            maildrop.release()
+
+    async def test_an_import_keeps_its_unique_id_and_its_time(self) -> None:
+        kept = {
+            b"000001a54a0c1b2d": 1_600_000_002.5,
+            b"!": 1_600_000_001.0,
+            b"/a:b,c=d~" * 7: 1_600_000_003.25,
+            b"," + b"9" * 69: 1_600_000_004.0,
+            b"new.1,U=1:2,S": 1_600_000_005.0,
+        }
+        for uidl, received in kept.items():
+            await self.imported(b"%b\r\n" % uidl, Kept(uidl, received, seen=uidl == b"!"), "alice", "bob")
+        await self.deposit(TWO)
+        order = sorted(kept, key=kept.__getitem__)
+        for _ in range(2):
+            maildrop = await self.open()
+            assert list(maildrop.messages.uidls)[:-1] == order
+            assert list(maildrop.messages.arrivals)[:-1] == [int(kept[uidl] * 1_000_000) for uidl in order]
+            maildrop.release()
+        assert await self.listed("bob") == {uidl: b"%b\r\n" % uidl for uidl in order}
+
+    async def test_an_import_without_a_unique_id_gets_its_own(self) -> None:
+        for message in (ONE, TWO):
+            await self.imported(message, Kept(b"", 1_600_000_000.0, seen=False))
+        assert list((await self.listed()).values()) == [ONE, TWO]
+
+    async def test_a_unique_id_that_is_taken_stays_with_its_message(self) -> None:
+        await self.imported(ONE, Kept(b"X", 1_600_000_009.0, seen=False))
+        assert await self.listed() == {b"X": ONE}
+        await self.imported(TWO, Kept(b"X", 1_600_000_001.0, seen=False))
+        after = await self.listed()
+        assert after.pop(b"X") == ONE
+        assert list(after.values()) == [TWO]
+
+    async def test_a_unique_id_that_pop3_does_not_allow_is_no_import(self) -> None:
+        for uidl in (b"a b", b"x" * 71, b"\xe9", b"a\n"):
+            await self.refused(ValueError, self.imported, ONE, Kept(uidl, 1.0, seen=False))
+
     async def test_an_abort_leaves_nothing(self) -> None:
         for message in (b"", ONE, LARGE):
             deposit = await self.begin("alice")

@@ -14,6 +14,7 @@ from mailserver.errors import MaildropUnavailable, TemporaryFailure
 from mailserver.incoming import IDeposit, Kept
 from mailserver.pool import NoThreads
 from mailserver.store.disk import Disk
+from mailserver.store.maildir.filenames import field_for
 from mailserver.store.maildir.spool import Spool
 from mailserver.store.maildir.unique import UniqueNames
 from mailserver.wireform import Canonical
@@ -76,7 +77,8 @@ class MaildirDeposit:
             return succeed(self._outcomes(self._broken))
         octets = self._canonical.octets
         received, seen = (None, False) if self._kept is None else (self._kept.received, self._kept.seen)
-        ending = b",S=%d,W=%d" % (octets, octets) + (b":2,S" if seen else b"")
+        given = field_for(self._kept.uidl) if self._kept is not None and self._kept.uidl else b""
+        ending = b",S=%d,W=%d%b%b" % (octets, octets, given, b":2,S" if seen else b"")
         names = [self._names.name(received) + ending for _ in self._roots]
         done = self._run(self._spool.deliver, self._taken(), names, b"cur/" if seen else b"new/")
         return unstoppable(done.addBoth(self._outcomes))  # a cancel would stop one that has not begun

@@ -1,7 +1,8 @@
 """File names in a Maildir: the facts about a message that they contain, and the unique-ids derived from them.
 
 ``1700000000.M123456P42.host,S=2048,W=2090:2,FS`` has the unique part, sizes that the delivery agent measured (Maildir++), and
-the info with the flags, which other programs change at any time. Only ``:2,`` and ``:1,`` begin an info; any other colon
+the info with the flags, which other programs change at any time. A message that came with a unique-id of another server has it
+in a field ``,U=``. Only ``:2,`` and ``:1,`` begin an info; any other colon
 belongs to the name, as in ``2024-01-01T10:00:00.eml``. Systems without colons in names write ``;`` or ``!``. The base is the
 name without its info; the unique part is the base up to the first comma.
 """
@@ -9,19 +10,21 @@ name without its info; the unique part is the base up to the first comma.
 from __future__ import annotations
 
 import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from hashlib import sha256
 
-from mailserver.snapshot import MICROSECONDS
+from mailserver.snapshot import MICROSECONDS, NO_UIDL, UIDL
 
 _INFO = re.compile(rb"[:;!][12],")
 _UNIQUE = re.compile(rb"[^,:;!]*(?:[:;!](?![12],)[^,:;!]*)*")
-_PLAIN = re.compile(rb"[\x21-\x7e]{1,70}")
 _TIME = re.compile(rb"(\d{1,11})(?!\d)(?:\.(?:[A-Z][0-9a-f]*)*?[MH](\d{1,6})(?![0-9A-Fa-f]))?")
 """Seconds, and microseconds as M (Dovecot, Courier, Postfix after its V and I fields) or H (Exim) gives them.
 
 A capital always begins a field, even if it is a hexadecimal digit: with two readings, a name of n capitals would have 2**n.
 """
 _SIZES = re.compile(rb",([SW])=(\d{1,15})(?=[,:]|$)")
+_GIVEN = re.compile(rb",U=([0-9A-Za-z_-]{2,94})(?=,|$)")
+"""A unique-id in base64url without padding, since it may have a slash or a colon: 70 octets are 94 digits."""
 
 HASH = ord(",")
 """The first octet of a unique-id that is a hash; no unique part contains it."""
@@ -63,12 +66,36 @@ def seen(name: bytes) -> bytes | None:
     return name[: info.end()] + bytes(sorted(flags + b"S"))
 
 
+def field_for(uidl: bytes) -> bytes:
+    """The field of a name that gives its message this unique-id. Errors: ValueError, if POP3 does not allow it as one."""
+    if not UIDL.fullmatch(uidl):
+        raise ValueError(NO_UIDL)
+    return b",U=" + urlsafe_b64encode(uidl).rstrip(b"=")
+
+
+def given(name: bytes) -> bytes | None:
+    """The unique-id that the name's field gives; None when it has none, or several, or one that `field_for` would not make."""
+    if b",U=" not in name:
+        return None
+    stem = base(name)
+    fields = _GIVEN.findall(stem)
+    if len(fields) != 1 or stem.count(b",U=") != 1:
+        return None
+    uidl = urlsafe_b64decode(fields[0] + b"=" * (-len(fields[0]) % 4)) if len(fields[0]) % 4 != 1 else b""
+    return uidl if UIDL.fullmatch(uidl) and field_for(uidl)[3:] == fields[0] else None
+
+
+def own_id(name: bytes) -> bytes:
+    """The unique-id that the name alone gives: that of its field, or else that of its unique part."""
+    return given(name) or unique_id(unique_part(name))
+
+
 def unique_id(unique: bytes) -> bytes:
     """The unique-id for a unique part: the part itself, or a hash where POP3 does not allow it as a unique-id.
 
     A hash begins with a comma, which no unique part contains, so the two kinds never collide.
     """
-    return unique if _PLAIN.fullmatch(unique) else _hashed(unique)
+    return unique if UIDL.fullmatch(unique) else _hashed(unique)
 
 
 def is_hash(uidl: bytes) -> bool:

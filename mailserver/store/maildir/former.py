@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import NamedTuple, Protocol
 
 
@@ -10,9 +11,12 @@ class Entry(NamedTuple):
     """A message that the other server has listed."""
 
     name: bytes
-    """Its file's name, without the directory; of an info at its end, which may have changed since, nothing depends."""
+    """Its file's name, without the directory; of an info at its end, which may have changed since, nothing depends.
+
+    It may end before its first colon, where the other server took that for the beginning of an info.
+    """
     uidl: bytes
-    """Its unique-id (RFC 1939 section 7: 1 to 70 octets of 0x21 to 0x7E)."""
+    """Its unique-id: 1 to 255 octets of 0x21 to 0x7E. RFC 1939 allows 70, and some servers have sent whole file names."""
 
 
 class Former(Protocol):
@@ -34,6 +38,11 @@ class Former(Protocol):
     def extend(self, root: bytes, names: Sequence[bytes]) -> Sequence[Entry]:
         """Add files to its list, in this order, as it would itself, and answer their entries, once they are durable there.
 
-        With `store.unique_ids`, so that both servers show the same unique-ids. Under the maildrop's lock. Errors: OSError,
+        A file that is listed already keeps its entry: a crash may have come before the map was written. With `store.unique_ids`, so that both servers show the same unique-ids. Under the maildrop's lock. Errors: OSError,
         ValueError, as of `entries`.
         """
+
+
+def mark(former: Former | None) -> bytes:
+    """The short form of a former server's signature that the index and the map keep; zeros for none."""
+    return bytes(16) if former is None else blake2b(former.signature, digest_size=16).digest()

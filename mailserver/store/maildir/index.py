@@ -1,7 +1,7 @@
 """The index of a maildrop: measured sizes and names in columns, so that a login to an unchanged maildrop stats no message.
 
 It is a cache. With a wrong magic, version, length, checksum or name it is ignored, and the next login writes a new one.
-docs/maildir.md has the format. The rows are in the order of arrival.
+docs/maildir.md has the format. The rows are in their order (`rows`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from hashlib import blake2b
-from typing import NamedTuple, overload
+from typing import Final, NamedTuple, overload
 
 from mailserver.snapshot import BLOCK, Snapshot
 from mailserver.store.maildir import filenames as names
@@ -43,14 +43,19 @@ PACKED = 8
 SEALED = 16
 """Flag of a packed row: the file is damaged, or unpacks to too many octets."""
 
+OTHER = 32
+"""Flag of a row: its unique-id is not the unique part of its file's name."""
+
 _MAGIC = b"msrvindx"
-_VERSION = 2
-_COLUMNS = {1: 3, 2: 4}
+_VERSION = 3
+_COLUMNS = {1: 3, 2: 4, 3: 4}
 """Numbers in a row, by version: version 1 had no inodes. A scan uses its rows, so that nothing is measured again."""
 _HEADER = struct.Struct("=8sIIqqQQ")  # magic, version, rows, times of new/ and cur/ in ns, octets of the two texts
+_MORE = struct.Struct("=16sQqqQ")  # since version 3: the former server's mark, the map's identity, rows with a rank
 _DIGEST = 16
 _WORD = 8
-_UIDLS = re.compile(rb"[\x21-\x7e]{1,70}(?:\0[\x21-\x7e]{1,70})*")
+_UIDLS = re.compile(rb"[\x21-\x7e]{1,255}(?:\0[\x21-\x7e]{1,255})*")
+"""Our own have 70 octets at most; former servers have given out whole file names."""
 _TO_WIRE = bytes(flags & WIRE for flags in range(256))
 
 
@@ -92,6 +97,21 @@ class Column(Sequence[bytes]):
         return values
 
 
+class Basis(NamedTuple):
+    """What the unique-ids of an index were taken from, besides the names."""
+
+    former: bytes
+    """The `former.mark` of the server whose lists were asked for."""
+    uidls: Identity
+    """The identity of the durable map (`uidls`)."""
+
+
+NO_MAP: Final = (0, 0, 0)
+
+NOTHING: Final = Basis(bytes(16), NO_MAP)
+"""The names alone."""
+
+
 class Index(NamedTuple):
     """A session's data about a maildrop, shared by the sessions that find the maildrop unchanged."""
 
@@ -109,14 +129,17 @@ class Index(NamedTuple):
     """Those of the snapshot."""
     inodes: array[int]
     flags: bytes
+    ranks: array[int]
+    """Those of the first rows, which are in a former server's order; the others have none."""
+    basis: Basis = NOTHING
 
     @classmethod
-    def of(cls, rows: Rows, new_time: int, cur_time: int) -> Index:
+    def of(cls, rows: Rows, new_time: int, cur_time: int, basis: Basis = NOTHING) -> Index:
         """The index of `rows`, the same as in their file."""
-        names, uidls, flags = Column.of(rows.names), Column.of(rows.uidls), bytes(rows.flags)
-        snapshot = Snapshot(uidls, rows.octets, flags.translate(_TO_WIRE), rows.arrivals)
+        names, uidls, flags, ranks = Column.of(rows.names), Column.of(rows.uidls), bytes(rows.flags), _ranks(rows)
+        numbers = rows.arrivals, rows.sizes, rows.octets, rows.inodes
         return cls(
-            new_time, cur_time, snapshot, names, uidls, rows.arrivals, rows.sizes, rows.octets, rows.inodes, flags
+            new_time, cur_time, _snapshot(uidls, numbers, flags, ranks), names, uidls, *numbers, flags, ranks, basis
         )
 
     @property
@@ -125,6 +148,7 @@ class Index(NamedTuple):
         rows = Rows()
         rows.names, rows.uidls, rows.flags = self.names.values(), self.uidls.values(), bytearray(self.flags)
         rows.arrivals, rows.sizes, rows.octets, rows.inodes = self.arrivals, self.sizes, self.octets, self.inodes
+        rows.ranks = self.ranks + array("Q", bytes(_WORD * (len(self.names) - len(self.ranks))))
         return rows
 
     def target(self, at: int) -> Target:
@@ -136,13 +160,24 @@ class Index(NamedTuple):
         return frozenset(self.inodes).difference({target.inode for target in targets}, {0})
 
 
-def encode(rows: Sequence[Row], new_time: int, cur_time: int) -> bytes:
-    """The index file's contents for `rows`."""
+def _ranks(rows: Rows) -> array[int]:
+    return rows.ranks[: rows.ranked]
+
+
+def _snapshot(uidls: Column, numbers: Sequence[array[int]], flags: bytes, ranks: array[int]) -> Snapshot:
+    arrivals, _, octets, _ = numbers
+    return Snapshot(uidls, octets, flags.translate(_TO_WIRE), arrivals, unordered=len(ranks))
+
+
+def encode(rows: Sequence[Row], new_time: int, cur_time: int, basis: Basis = NOTHING) -> bytes:
+    """The index file's contents for `rows`, which are in their order."""
     columns = rows if isinstance(rows, Rows) else Rows(rows)
     uidls, names = joined(columns.uidls), joined(columns.names)
-    numbers = columns.arrivals, columns.sizes, columns.octets, columns.inodes
+    ranks = _ranks(columns)
+    numbers = columns.arrivals, columns.sizes, columns.octets, columns.inodes, ranks
     header = _HEADER.pack(_MAGIC, _VERSION, len(rows), new_time, cur_time, len(uidls), len(names))
-    parts = [header, *(column.tobytes() for column in numbers), bytes(columns.flags), uidls, names]
+    more = _MORE.pack(basis.former, *basis.uidls, len(ranks))
+    parts = [header, more, *(column.tobytes() for column in numbers), bytes(columns.flags), uidls, names]
     digest = blake2b(digest_size=_DIGEST)
     for part in parts:
         digest.update(part)
@@ -166,25 +201,29 @@ def decode(data: bytes) -> Index | None:
     parts = _parts(data)
     if parts is None or parts.version != _VERSION:
         return None
-    _, count, new_time, cur_time, numbers, flags, names, uidls = parts
-    arrivals, sizes, octets, inodes = (numbers[at * count : (at + 1) * count] for at in range(4))
-    snapshot = Snapshot(uidls, octets, flags.translate(_TO_WIRE), arrivals)
-    return Index(new_time, cur_time, snapshot, names, uidls, arrivals, sizes, octets, inodes, flags)
+    _, count, new_time, cur_time, numbers, flags, names, uidls, basis = parts
+    columns = [numbers[at * count : (at + 1) * count] for at in range(4)]
+    arrivals, sizes, octets, inodes = columns
+    ranks = numbers[4 * count :]
+    snapshot = _snapshot(uidls, columns, flags, ranks)
+    return Index(new_time, cur_time, snapshot, names, uidls, arrivals, sizes, octets, inodes, flags, ranks, basis)
 
 
 def decode_rows(data: bytes) -> Rows:
-    """The rows in the file's contents, also of version 1; none when they are damaged or inconsistent."""
+    """The rows in the file's contents, also of versions 1 and 2; none when they are damaged or inconsistent."""
     found = decode(data)
     if found is not None:
         return found.rows
     parts = _parts(data)
-    return Rows() if parts is None else Rows(_rows_without_inodes(parts))
+    return Rows() if parts is None else Rows(_old_rows(parts))
 
 
-def _rows_without_inodes(parts: _Parts) -> Iterator[Row]:
-    """The rows of version 1, which did not record either whether a file had been measured."""
-    arrivals, sizes, octets = (parts.numbers[at * parts.rows : (at + 1) * parts.rows] for at in range(3))
-    return map(_claimed, map(Row, arrivals, parts.names, parts.uidls, sizes, octets, parts.flags))
+def _old_rows(parts: _Parts) -> Iterator[Row]:
+    """The rows of version 2; or of version 1, which did not record either whether a file had been measured."""
+    columns = [parts.numbers[at * parts.rows : (at + 1) * parts.rows] for at in range(_COLUMNS[parts.version])]
+    arrivals, sizes, octets, *inodes = columns
+    rows = map(Row, arrivals, parts.names, parts.uidls, sizes, octets, parts.flags, *inodes)
+    return rows if inodes else map(_claimed, rows)
 
 
 def _claimed(row: Row) -> Row:
@@ -202,6 +241,7 @@ class _Parts(NamedTuple):
     flags: bytes
     names: Column
     uidls: Column
+    basis: Basis
 
 
 def _parts(data: bytes) -> _Parts | None:
@@ -210,18 +250,22 @@ def _parts(data: bytes) -> _Parts | None:
     magic, version, count, new_time, cur_time, uidls_size, names_size = _HEADER.unpack_from(data)
     if magic != _MAGIC or version not in _COLUMNS:
         return None
-    flags_at = _HEADER.size + _COLUMNS[version] * _WORD * count
+    numbers_at, ranked, basis = _HEADER.size, 0, NOTHING
+    if version == _VERSION and len(data) >= _HEADER.size + _MORE.size:
+        former, inode, mtime, size, ranked = _MORE.unpack_from(data, _HEADER.size)
+        numbers_at, basis = _HEADER.size + _MORE.size, Basis(former, (inode, mtime, size))
+    flags_at = numbers_at + (_COLUMNS[version] * count + ranked) * _WORD
     uidls_at = flags_at + count
     names_at = uidls_at + uidls_size
-    if names_at + names_size + _DIGEST != len(data):
+    if names_at + names_size + _DIGEST != len(data) or ranked > count:
         return None
     uidls = _uidls(data[uidls_at:names_at], count)
     files = _names(data[names_at : names_at + names_size], count)
     if uidls is None or files is None:
         return None
     numbers = array("Q")
-    numbers.frombytes(memoryview(data)[_HEADER.size : flags_at])
-    return _Parts(version, count, new_time, cur_time, numbers, data[flags_at:uidls_at], files, uidls)
+    numbers.frombytes(memoryview(data)[numbers_at:flags_at])
+    return _Parts(version, count, new_time, cur_time, numbers, data[flags_at:uidls_at], files, uidls, basis)
 
 
 def _uidls(text: bytes, count: int) -> Column | None:

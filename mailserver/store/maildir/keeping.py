@@ -55,6 +55,12 @@ def kept(root: bytes) -> int:
     return 0 if session is None else len(_files(root + session.path))
 
 
+def may_come_back(root: bytes) -> frozenset[bytes]:
+    """The bases of the names of all that `undelete` could bring back. Errors: OSError."""
+    files = (name for session in kept_sessions(root) for name in _files(root + session.path))
+    return frozenset(map(names.base, files))
+
+
 def _next(root: bytes) -> KeptSession | None:
     """The session whose messages come back next. One that has kept nothing, as of messages that were gone, does not count."""
     sessions = kept_sessions(root)

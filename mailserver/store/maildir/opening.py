@@ -6,15 +6,16 @@ import errno
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from mailserver.errors import MaildropUnavailable
 from mailserver.store.maildir import index, journal
 from mailserver.store.maildir.cache import IndexCache, Kept
 from mailserver.store.maildir.files import Identity, identity, make_below, read_whole, shown, unsynced
-from mailserver.store.maildir.index import Index
+from mailserver.store.maildir.index import UNTRUSTED, Basis, Index
 from mailserver.store.maildir.listing import DIRECTORIES, Clock, directory_times
 from mailserver.store.maildir.locking import lock
+from mailserver.store.maildir.naming import Naming
 from mailserver.store.maildir.scan import Scan, scan
 
 SMALL = 64 * 1024
@@ -46,8 +47,19 @@ class Opened(NamedTuple):
     """Notes for the operator."""
 
 
-def unchanged(root: bytes, cache: IndexCache) -> Index | None:
-    """The index of an unchanged maildrop; None when only `thoroughly` can open it. Bounded work."""
+Namings = Callable[[bytes, Basis], Naming]
+"""Makes the decisions on unique-ids for a maildrop's root, and what the ids of its last index were taken from."""
+
+
+ALONE: Final[Namings] = partial(Naming, former=None, extends=False)
+"""Without a former server."""
+
+
+def unchanged(root: bytes, cache: IndexCache, former: bytes | None = None) -> Index | None:
+    """The index of an unchanged maildrop; None when only `thoroughly` can open it. Bounded work.
+
+    `former` is the mark of the former server that must have been asked for unique-ids; None: none.
+    """
     try:
         if os.access(root + journal.NAME, os.F_OK):
             return None
@@ -58,7 +70,7 @@ def unchanged(root: bytes, cache: IndexCache) -> Index | None:
             found = index.decode(read_whole(root + index.NAME))
             if found is not None:
                 cache.put(root, key, found)
-        if found is not None and directory_times(root) == found[:2]:
+        if found is not None and directory_times(root) == found[:2] and former in {None, found.basis.former}:
             return found
     except OSError:
         return None  # `thoroughly` will find the error again, and report it
@@ -72,16 +84,18 @@ def thoroughly(  # noqa: PLR0913, PLR0917  # it runs in a thread, which takes pl
     held: int | None,
     clock: Callable[[bytes], int],
     kept: Kept | None = None,
+    namings: Namings = ALONE,
 ) -> Opened:
     """Lock, finish a commit that a crash interrupted, and update the index. Unbounded work: for a thread.
 
     `clock` answers the time by the clock of a root's file system, in nanoseconds. `held` is the lock, if it was taken
     already; every error releases it. `kept` is an index of the cache, which saves reading its file if it is still that.
+    `namings` decides unique-ids.
     """
     if held is None:
         held = make(root, anchor, owner)
     try:
-        return _refresh(root, held, partial(clock, root), kept)
+        return _refresh(root, held, partial(clock, root), kept, namings)
     except OSError as error:
         os.close(held)
         raise unavailable(error) from error
@@ -136,18 +150,24 @@ def make(root: bytes, anchor: bytes, owner: str) -> int:
         raise unavailable(error) from error
 
 
-def _refresh(root: bytes, held: int, clock: Clock, kept: Kept | None) -> Opened:
+def _refresh(root: bytes, held: int, clock: Clock, kept: Kept | None, namings: Namings) -> Opened:
     for directory in DIRECTORIES:
         make_below(root, root + directory[:-1])
     notes = [*_make_tmp(root), *journal.recover(root, clock), *unsynced()]
     last = _last(root, kept)
-    if last is not None and last.found[:2] == directory_times(root):
+    naming = namings(root, index.NOTHING if last is None else last.found.basis)
+    if last is not None and last.found[:2] == directory_times(root) and not naming.renames:
         return Opened(held, last.found, last.identity, notes)
-    scanned = scan(root, index.decode_rows(_read_index(root)) if last is None else last.found.rows, clock)
+    known = index.decode_rows(_read_index(root)) if last is None else last.found.rows
+    scanned = scan(root, known, clock, naming)
     clock()  # listed files are older than the lock's mtime, later ones are not
+    basis, durable = naming.written(scanned.rows, clock)
+    if not durable:
+        scanned = scanned._replace(new_time=UNTRUSTED, cur_time=UNTRUSTED)  # the next login tries again
+    notes += naming.notes
     if scanned.skipped:
         notes.append(f"{scanned.skipped} entries are not regular files and were skipped")
-    return _written(root, held, scanned, notes)
+    return _written(root, held, scanned, basis, notes)
 
 
 def _last(root: bytes, kept: Kept | None) -> Kept | None:
@@ -178,11 +198,11 @@ def _read_index(root: bytes) -> bytes:
         return b""  # there is none yet, or it is unusable and will be replaced
 
 
-def _written(root: bytes, held: int, scanned: Scan, notes: list[str]) -> Opened:
-    data = index.encode(scanned.rows, scanned.new_time, scanned.cur_time)
+def _written(root: bytes, held: int, scanned: Scan, basis: Basis, notes: list[str]) -> Opened:
+    data = index.encode(scanned.rows, scanned.new_time, scanned.cur_time, basis)
     written = None
     try:
         written = index.write(root, data)
     except OSError as error:
         notes.append(f"the index cannot be written, so every login reads the directories: {error}")
-    return Opened(held, Index.of(scanned.rows, scanned.new_time, scanned.cur_time), written, notes)
+    return Opened(held, Index.of(scanned.rows, scanned.new_time, scanned.cur_time, basis), written, notes)

@@ -15,7 +15,7 @@ _T = TypeVar("_T")
 
 
 class Row(NamedTuple):
-    """A message as a scan finds it. Rows sort by arrival."""
+    """A message as a scan finds it."""
 
     arrival: int
     """Microseconds of the epoch, from the file's name or else from its mtime."""
@@ -29,6 +29,8 @@ class Row(NamedTuple):
     flags: int
     inode: int = 0
     """The file's inode, or 0 where the file system does not tell."""
+    rank: int = 0
+    """The message's place in the order of a former server, whose messages come first; 0: it has none."""
 
 
 class _Piece(NamedTuple):
@@ -39,9 +41,9 @@ class _Piece(NamedTuple):
 
 
 class Rows(Sequence[Row]):
-    """Rows, mostly in their order: by arrival, then by base, then by unique-id."""
+    """Rows, mostly in their order: those with a rank by it, then the others by arrival, then by base, then by unique-id."""
 
-    __slots__ = ("arrivals", "flags", "inodes", "names", "octets", "sizes", "uidls")
+    __slots__ = ("arrivals", "flags", "inodes", "names", "octets", "ranks", "sizes", "uidls")
 
     def __init__(self, rows: Iterable[Row] = ()) -> None:
         self.arrivals = array("Q")
@@ -50,13 +52,14 @@ class Rows(Sequence[Row]):
         self.sizes = array("Q")
         self.octets = array("Q")
         self.inodes = array("Q")
+        self.ranks = array("Q")
         self.flags = bytearray()
         for row in one_by_one(rows):
             self.append(row)
 
     def append(self, row: Row) -> None:
         """Add a row at the end."""
-        arrival, name, uidl, size, octets, flags, inode = row
+        arrival, name, uidl, size, octets, flags, inode, rank = row
         self.arrivals.append(arrival)
         self.names.append(name)
         self.uidls.append(uidl)
@@ -64,6 +67,7 @@ class Rows(Sequence[Row]):
         self.octets.append(octets)
         self.flags.append(flags)
         self.inodes.append(inode)
+        self.ranks.append(rank)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -83,11 +87,17 @@ class Rows(Sequence[Row]):
             self.octets[at],
             self.flags[at],
             self.inodes[at],
+            self.ranks[at],
         )
+
+    @property
+    def ranked(self) -> int:
+        """The number of rows with a rank, when the rows are in their order: they are the first ones."""
+        return bisect_left(range(len(self)), True, key=lambda at: not self.ranks[at])
 
     def in_order(self) -> Rows:
         """The rows in their order."""
-        keys = list(one_by_one(map(_key, self.arrivals, self.names, self.uidls)))
+        keys = list(one_by_one(map(_key, self.ranks, self.arrivals, self.names, self.uidls)))
         return Rows(map(self.__getitem__, in_order(keys)))
 
     def merged(self, gone: Sequence[int], added: Rows) -> Rows:
@@ -102,6 +112,7 @@ class Rows(Sequence[Row]):
         _splice(merged.sizes, self.sizes, added.sizes, pieces)
         _splice(merged.octets, self.octets, added.octets, pieces)
         _splice(merged.inodes, self.inodes, added.inodes, pieces)
+        _splice(merged.ranks, self.ranks, added.ranks, pieces)
         _splice(merged.flags, self.flags, added.flags, pieces)
         return merged
 
@@ -117,9 +128,13 @@ class Rows(Sequence[Row]):
 
     def _places(self, added: Rows) -> Iterator[int]:
         """For each added row, the index of the row that it goes before."""
-        place = 0
-        for arrival, name in one_by_one(zip(added.arrivals, added.names, strict=True)):
-            place = bisect_left(self.arrivals, arrival, place)
+        place, ranked = 0, self.ranked
+        for rank, arrival, name in one_by_one(zip(added.ranks, added.arrivals, added.names, strict=True)):
+            if rank:
+                place = bisect_left(self.ranks, rank, place, ranked)
+                yield place
+                continue
+            place = bisect_left(self.arrivals, arrival, max(place, ranked))
             same = bisect_right(self.arrivals, arrival, place)
             place = bisect_left(self.names, _base(name), place, same, key=_base)
             yield place
@@ -135,6 +150,7 @@ def _base(name: bytes) -> bytes:
     return names.base(name[PREFIX:])
 
 
-def _key(arrival: int, name: bytes, uidl: bytes) -> bytes:
+def _key(rank: int, arrival: int, name: bytes, uidl: bytes) -> bytes:
     """Octets that sort as the row does: no name has a NUL, so a base sorts before all that it begins."""
-    return b"%b%b\0%b" % (arrival.to_bytes(8, "big"), _base(name), uidl)
+    first = b"\0" + rank.to_bytes(8, "big") if rank else b"\1"
+    return b"%b%b%b\0%b" % (first, arrival.to_bytes(8, "big"), _base(name), uidl)

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from mailserver.store.maildir import contents
 from mailserver.store.maildir import filenames as names
-from mailserver.store.maildir.index import CLAIMED, DISTRUSTED, UNTRUSTED
+from mailserver.store.maildir.index import CLAIMED, DISTRUSTED, NOTHING, OTHER, UNTRUSTED
 from mailserver.store.maildir.listing import PREFIX, Clock, by_identity, identity, look, look_until_complete
+from mailserver.store.maildir.naming import Naming
 from mailserver.store.maildir.pieces import PIECE, in_pieces, in_turns, one_by_one
 from mailserver.store.maildir.rows import Row, Rows
 from mailserver.store.maildir.twins import Found, identify
@@ -32,6 +33,9 @@ _FILES = 32
 _DISTRUSTED = bytes(flags & DISTRUSTED for flags in range(256))
 """Translates the flags of rows to what is true of those that must be measured again."""
 
+_OTHER = bytes(flags & OTHER for flags in range(256))
+"""The same for rows whose unique-id is not their unique part."""
+
 
 class Scan(NamedTuple):
     """The rows of a maildrop in their order, and the directories' times, or UNTRUSTED where they prove nothing."""
@@ -49,22 +53,25 @@ def trusted(times: tuple[int, int], now: int) -> tuple[int, int]:
     return new_time, cur_time
 
 
-def scan(root: bytes, known: Rows, clock: Clock) -> Scan:
+def scan(root: bytes, known: Rows, clock: Clock, naming: Naming | None = None) -> Scan:
     """List the maildrop, and measure only the messages that `known` lacks.
+
+    `naming` decides their unique-ids; None: there is no map, and no former server.
 
     A change after the listing is left to the next login, which finds other times; so no listing is repeated for it.
     """
     listing = look_until_complete(root, known.names, clock)
-    rows = _rows(root, listing.files, known, clock)
+    rows = _rows(root, listing.files, known, clock, naming or Naming(root, NOTHING, None, extends=False))
     times = trusted(listing.times, listing.began) if listing.complete else (UNTRUSTED, UNTRUSTED)
     return Scan(rows, *times, listing.skipped)
 
 
-def _rows(root: bytes, files: dict[bytes, int], known: Rows, clock: Clock) -> Rows:
+def _rows(root: bytes, files: dict[bytes, int], known: Rows, clock: Clock, naming: Naming) -> Rows:
     """The rows in their order; `files` loses the files whose rows stay as they are."""
-    changed = _changed(files, known)
+    changed = range(len(known)) if naming.doubts_all else _changed(files, known)
     rows = Rows()
-    lost = _looked_at(root, identify(root, files, map(known.__getitem__, changed)), rows)
+    found = identify(root, files, map(known.__getitem__, changed))
+    lost = _looked_at(root, naming.named(found, known, changed), rows)
     for _ in range(_SEARCHES):
         if not lost:
             break
@@ -102,7 +109,11 @@ def _changed(files: dict[bytes, int], known: Rows) -> list[int]:
     files.update(there)
     parts = {names.unique_part(name[PREFIX:]) for name in one_by_one(files)}
     uidls = chain.from_iterable(in_pieces(known.uidls))
-    twins = set(compress(count(), map(parts.__contains__, uidls))).difference(changed)
+    twins = set(compress(count(), map(parts.__contains__, uidls)))
+    if parts:
+        others = compress(count(), known.flags.translate(_OTHER))
+        twins.update(at for at in one_by_one(others) if names.unique_part(known.names[at][PREFIX:]) in parts)
+    twins.difference_update(changed)
     files.update((known.names[at], known.inodes[at]) for at in twins)
     return sorted({*changed, *twins})
 
@@ -122,12 +133,15 @@ def _looked_at(root: bytes, messages: Iterable[Found], rows: Rows) -> list[Found
 
 
 def _row(root: bytes, message: Found) -> Row | None:
-    path, inode, _, known = message
-    if known is not None and known.flags & DISTRUSTED:
-        return _look(root, message, None, None)
-    if known is None or (known.inode and inode and known.inode != inode):
-        return _look(root, message, *names.sizes(path))
-    return known if known.name == path and known.inode == inode else known._replace(name=path, inode=inode)
+    path, inode, uidl, known, rank = message
+    if known is not None and not known.flags & DISTRUSTED and not (known.inode and inode and known.inode != inode):
+        row: Row | None = known._replace(name=path, inode=inode, uidl=uidl, rank=rank)
+    else:
+        distrusted = known is not None and known.flags & DISTRUSTED
+        row = _look(root, message, *((None, None) if distrusted else names.sizes(path)))
+    if row is None or uidl == names.unique_part(path[PREFIX:]):
+        return row
+    return row._replace(flags=row.flags | OTHER)
 
 
 def _look(root: bytes, message: Found, size: int | None, octets: int | None) -> Row | None:
@@ -135,10 +149,10 @@ def _look(root: bytes, message: Found, size: int | None, octets: int | None) -> 
 
     Errors: FileNotFoundError. Any other error leaves a row that must be measured again.
     """
-    path, inode, uidl, _ = message
+    path, inode, uidl, _, rank = message
     arrival = names.arrival(path[PREFIX:])
     if size is not None and octets is not None and arrival is not None:
-        return Row(arrival, path, uidl, size, octets, CLAIMED, inode)
+        return Row(arrival, path, uidl, size, octets, CLAIMED, inode, rank)
     stored = 0
     try:
         status = os.lstat(root + path)
@@ -154,12 +168,12 @@ def _look(root: bytes, message: Found, size: int | None, octets: int | None) -> 
             arrival = max(0, status.st_mtime_ns // 1000)  # a time before the epoch comes from a wrong clock
     arrival = arrival or 0
     if octets is not None:
-        return Row(arrival, path, uidl, stored if size is None else size, octets, CLAIMED, inode)
+        return Row(arrival, path, uidl, stored if size is None else size, octets, CLAIMED, inode, rank)
     try:
         found = contents.measured(root + path)
     except FileNotFoundError:
         raise
     except OSError:
         # The file may become readable again without a change of its directory.
-        return Row(arrival, path, uidl, stored, stored, DISTRUSTED, inode)
-    return Row(arrival, path, uidl, *found, inode)
+        return Row(arrival, path, uidl, stored, stored, DISTRUSTED, inode, rank)
+    return Row(arrival, path, uidl, *found, inode, rank)

@@ -50,7 +50,7 @@ def _mend(root: bytes, lesson: Lesson) -> None:
         return
     rows = Rows(_mended(row, lesson) for row in known.rows)
     times = (UNTRUSTED, UNTRUSTED) if lesson.lied or None in lesson.mends.values() else (known.new_time, known.cur_time)
-    write(root, index.encode(rows, *times))
+    write(root, index.encode(rows, *times, known.basis))
 
 
 def _mended(row: Row, lesson: Lesson) -> Row:

@@ -21,13 +21,16 @@ from mailserver.interfaces import IMaildrop, IStore, User
 from mailserver.store.deleting import EXPUNGE, Deleting
 from mailserver.store.disk import Disk
 from mailserver.store.joined import joined
+from mailserver.store.maildir import filenames as names
 from mailserver.store.maildir import keeping, maildirsize, opening
 from mailserver.store.maildir.cache import IndexCache
 from mailserver.store.maildir.deposit import MaildirDeposit
 from mailserver.store.maildir.files import shown, unsynced
+from mailserver.store.maildir.former import Former, mark
 from mailserver.store.maildir.locking import lock, now, signature
 from mailserver.store.maildir.maildrop import Context, Maildrop
 from mailserver.store.maildir.making import Making
+from mailserver.store.maildir.naming import Naming
 from mailserver.store.maildir.spool import Place, Spool, trouble
 from mailserver.store.maildir.template import Template, own_path
 from mailserver.store.maildir.unique import UniqueNames
@@ -49,7 +52,8 @@ class MaildirStore:
 
     `seen` "retr" sets the S flag of retrieved messages. `io` "auto" lets bounded work run in the reactor thread, "threads"
     none. `clock` answers the time by the clock of a root's file system, in nanoseconds. `headers` are the headers that hold
-    the envelopes. `deleting` is what becomes of the messages that sessions delete.
+    the envelopes. `deleting` is what becomes of the messages that sessions delete. `former` is a server whose unique-ids its
+    messages keep; if it `extends`, new messages get theirs from its list as well.
     """
 
     log = Logger()
@@ -65,6 +69,8 @@ class MaildirStore:
         clock: Callable[[bytes], int] = now,
         headers: EnvelopeHeaders | None = None,
         deleting: Deleting = EXPUNGE,
+        former: Former | None = None,
+        extends: bool = False,
     ) -> None:
         self._template = None if template is None else Template(template)
         self._disk = Disk(reactor, threads)
@@ -73,6 +79,8 @@ class MaildirStore:
         self._cache = IndexCache()
         self._names = UniqueNames()
         self._making = Making()
+        self._former = None if former is None else mark(former)
+        self._namings = partial(Naming, former=former, extends=extends)
         self._reported: OrderedDict[tuple[bytes, str], None] = OrderedDict()
         headers = headers or EnvelopeHeaders()
         at_once, marks_seen = io == "auto", seen == "retr"
@@ -100,7 +108,7 @@ class MaildirStore:
         """
         root, owner = self._root(user), self._signature + owner
         held = self._lock(root, owner) if self._context.at_once else None
-        index = None if held is None else opening.unchanged(root, self._cache)
+        index = None if held is None else opening.unchanged(root, self._cache, self._former)
         if held is not None and index is not None:
             return Maildrop(self._context, root, held, index)
         thoroughly = (
@@ -111,6 +119,7 @@ class MaildirStore:
             held,
             self._clock,
             self._cache.kept(root),
+            self._namings,
         )
         opened = self._disk.open(root, *thoroughly, undo=_unlock, never_begun=partial(_give_back, held))
         return opened.addCallback(self._opened, root)
@@ -118,11 +127,13 @@ class MaildirStore:
     def deposit(self, users: Sequence[User], size: int | None, kept: Kept | None = None) -> Deferred[IDeposit]:  # noqa: ARG002
         """At once: the disk is used by the first chunk, or by the commit.
 
-        Of `kept`, `received` sets the time in the name, and `seen` gives the flag S in cur/. Errors: ValueError for a `uidl`,
-        which is in the name as well, and cannot be chosen.
+        Of `kept`, `uidl` and `received` are in the name, and `seen` gives the flag S in cur/.
         """
         if kept is not None and kept.uidl:
-            return fail(ValueError("a Maildir cannot keep a unique-id of another store"))
+            try:
+                names.field_for(kept.uidl)
+            except ValueError as error:
+                return fail(error)
         places: dict[int, Place] = {}
         placeless: dict[int, Exception] = {}
         for at, user in enumerate(users):

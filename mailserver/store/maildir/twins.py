@@ -32,6 +32,8 @@ class Found(NamedTuple):
     uidl: bytes
     row: Row | None
     """The message's row in the last index."""
+    rank: int = 0
+    """As `Row.rank`."""
 
 
 def identify(root: bytes, files: Mapping[bytes, int], known: Iterable[Row]) -> Iterator[Found]:
@@ -43,19 +45,19 @@ def identify(root: bytes, files: Mapping[bytes, int], known: Iterable[Row]) -> I
         first = alone.setdefault(unique, path)
         if first is not path:
             groups.setdefault(unique, [first]).append(path)
-    rows, hashed = _by_unique_part(known)
+    rows = _by_unique_part(known)
     taken: set[bytes] = set()
     fresh: list[tuple[list[Found], list[bytes]]] = []
     for unique, path in alone.items():
-        row = rows.get(unique)
-        if unique not in groups and unique not in hashed:
-            uidl = names.unique_id(unique) if row is None else unique
+        candidates = rows.get(unique, [])
+        if unique not in groups and not _doubtful(candidates):
+            row = candidates[0] if candidates else None
+            uidl = names.unique_id(unique) if row is None else row.uidl
             if names.is_hash(uidl):
                 taken.add(uidl)
-            yield Found(path, files[path], uidl, row)
+            yield Found(path, files[path], uidl, row, 0 if row is None else row.rank)
             continue
         paths = sorted(groups.get(unique, [path]), key=_place)
-        candidates = hashed.get(unique, []) if row is None else [*hashed.get(unique, ()), row]
         messages = _messages(root, paths, files)
         bases = [names.base(each.path[PREFIX:]) for each in messages]
         old, new = _recognise(messages, candidates)
@@ -83,15 +85,18 @@ def same_contents(root: bytes, one: bytes, other: bytes) -> bool:
         return False
 
 
-def _by_unique_part(known: Iterable[Row]) -> tuple[dict[bytes, Row], dict[bytes, list[Row]]]:
-    """The rows by unique-id, which mostly is the unique part; and the rows with a hash as unique-id, by unique part."""
-    rows: dict[bytes, Row] = {}
-    hashed: dict[bytes, list[Row]] = {}
+def _by_unique_part(known: Iterable[Row]) -> dict[bytes, list[Row]]:
+    """The rows by unique part; of several those with a hash as unique-id come first."""
+    rows: dict[bytes, list[Row]] = {}
     for row in known:
-        rows[row.uidl] = row
-        if names.is_hash(row.uidl):
-            hashed.setdefault(names.unique_part(row.name[PREFIX:]), []).append(row)
-    return rows, hashed
+        same = rows.setdefault(names.unique_part(row.name[PREFIX:]), [])
+        same.insert(len(same) if not names.is_hash(row.uidl) else 0, row)
+    return rows
+
+
+def _doubtful(rows: list[Row]) -> bool:
+    """Whether a single file with the unique part of these rows may be none of them, but a twin of one."""
+    return len(rows) > 1 or (len(rows) == 1 and names.is_hash(rows[0].uidl))
 
 
 def _messages(root: bytes, paths: Sequence[bytes], files: Mapping[bytes, int]) -> list[Found]:
@@ -127,7 +132,7 @@ def _recognise(messages: list[Found], rows: list[Row]) -> tuple[list[Found], lis
             if row is not None:
                 messages.remove(message)
                 rows = [each for each in rows if each is not row]
-                old.append(message._replace(uidl=row.uidl, row=row))
+                old.append(message._replace(uidl=row.uidl, row=row, rank=row.rank))
     return old, messages
 
 

@@ -21,6 +21,8 @@ _HOST: Final = 24
 _ESCAPED = re.compile(rb"[^0-9A-Za-z._-]")
 """Octets that are escaped: slash and colon by Maildir's rule, the comma since it ends the unique part, and whatever is no host name."""
 
+_OURS: Final = re.compile(rb"[0-9]+\.M[0-9]{6}P[0-9]+Q[0-9]{2,}R[0-9a-f]{6}\.")
+
 _SECOND: Final = 1_000_000_000
 _BACKWARDS: Final = 3600 * _SECOND
 """By how much a clock may go back while our names go on: a step of NTP is less. After a greater one it was wrong before."""
@@ -57,6 +59,11 @@ class UniqueNames:
         else:
             self._last = now // 1000
         return self._last
+
+
+def is_ours(name: bytes) -> bool:
+    """Whether a file's name is of this module's form, which no other program uses."""
+    return _OURS.match(name) is not None
 
 
 def escaped(host: str) -> bytes:

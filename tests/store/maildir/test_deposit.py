@@ -220,9 +220,12 @@ class Deposits(LoggedCase):
             )
             assert stat.S_IMODE(read.stat().st_mode) == 0o600
 
-    async def test_a_unique_id_of_another_store_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="unique-id"):
-            await self.begin("alice", kept=Kept(b"0001", 1.0, False))
+    async def test_a_unique_id_of_another_server_is_in_the_name_after_the_sizes(self) -> None:
+        deposit = await self.begin("alice", kept=Kept(b"/a:b", 1_600_000_000.25, seen=True))
+        deposit.write(ONE)
+        assert await deposit.commit() == [None]
+        (path,) = self.files()
+        assert path.name.endswith(f",S={len(ONE)},W={len(ONE)},U=L2E6Yg:2,S")
 
     async def test_deletions_of_a_session_are_counted_out(self) -> None:
         quota = Quota(octets=10_000)

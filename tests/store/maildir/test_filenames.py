@@ -123,3 +123,30 @@ def test_the_unique_part_is_the_same_under_any_info(name: bytes, info: bytes) ->
     base = names.base(name)
     assert names.base(base + info) == base
     assert names.unique_part(base + info) == names.unique_part(name) == base.partition(b",")[0]
+
+
+UIDLS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=70).map(str.encode)
+
+
+@given(UIDLS, st.sampled_from([b"", b":2,", b":2,FS", b";2,S", b"!1,x", b",S=4", b",S=4,W=5:2,S"]))
+def test_a_name_gives_the_unique_id_of_its_field(uidl: bytes, end: bytes) -> None:
+    name = b"1.a" + names.field_for(uidl) + end
+    assert names.given(name) == names.own_id(name) == uidl
+    assert names.unique_part(name) == b"1.a"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"1.a", b"1.a,U=", b"1.a,U=A", b"1.a,U=QQ==", b"1.a,U=QR", b"1.a,U=QQ,U=QQ", b"1.a,U=QQ,U=", b"1.aU=QQ", b"1.a:2,U=QQ",
+        b"1.a,U=IA", b"1.a,U=AA", b"1.a,U=Q Q", b"1.a,U=QQ;x", b"1.a,u=QQ", b"1.a,U=" + b"QUFB" * 24, b"1.a,U=6Q",
+    ],
+)  # fmt: skip
+def test_what_is_not_exactly_one_field_as_we_write_it_gives_nothing(name: bytes) -> None:
+    assert names.given(name) is None
+    assert names.own_id(name) == names.unique_id(names.unique_part(name))
+
+
+def test_the_longest_name_of_an_import_is_a_file_name() -> None:
+    longest = b"x" * 70 + b",S=%d,W=%d" % (10**15, 10**15) + names.field_for(b"~" * 70) + b":2,DFPRST"
+    assert len(longest) <= 255

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailserver.store.maildir import contents, index, listing, scan
+from mailserver.store.maildir import contents, index, listing, scan, uidls
 from mailserver.store.maildir.index import CLAIMED, DISTRUSTED, Index
 from mailserver.store.maildir.rows import Row, Rows
 
@@ -133,6 +133,7 @@ def as_data(found: Index) -> bytes:
         events_of("5.a"),
         events_of("5.a", "5.a,S=3", "5.a,S=3,W=9"),
         events_of("letter", "letter,U=1", "x" * 71, "x" * 71 + ",S=2", "5.b"),
+        events_of("5.a", "5.b,U=NS5h", "6.c,U=NS5h", "7.d,U=WA", "8.e,U=WA", "X", "7.d"),
         events_of("5.a", "5.M7P1.c,W=4", "6.a", "10:00:00.eml", "odd name", ",S=1", "!", "5.a,S=3,W=9"),
     )
 )
@@ -179,7 +180,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
         call = getattr(module, name)
 
         def look(path: bytes, *args: Any) -> Any:
-            if path[-4:] not in {b"/new", b"/cur"}:
+            if path[-4:] not in {b"/new", b"/cur"} and not path.endswith(uidls.NAME):
                 seen.append(path)
             return call(path, *args)
 

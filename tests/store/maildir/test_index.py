@@ -108,7 +108,7 @@ def test_the_rows_of_the_first_version_serve_a_scan() -> None:
     inodes_at = (
         len(DATA) - 16 - len(b"\0".join([*(row.uidl for row in ROWS), *(row.name for row in ROWS)])) - 1 - 3 - 24
     )
-    first = DATA[:8] + (1).to_bytes(4, "little") + DATA[12:inodes_at] + DATA[inodes_at + 24 : -16]
+    first = DATA[:8] + (1).to_bytes(4, "little") + DATA[12:48] + DATA[48 + 48 : inodes_at] + DATA[inodes_at + 24 : -16]
     first += index._digest(first)
     assert index.decode(first) is None
     assert list(index.decode_rows(first)) == [row._replace(inode=0) for row in ROWS]
@@ -122,13 +122,14 @@ def test_the_sizes_of_the_first_version_are_the_names_word_where_they_are_its_ow
     ]
     data = index.encode(rows, 1, 2)
     inodes_at = index._HEADER.size + 3 * 3 * 8
-    first = data[:8] + (1).to_bytes(4, sys.byteorder) + data[12:inodes_at] + data[inodes_at + 3 * 8 : -16]
+    inodes_at += index._MORE.size
+    first = data[:8] + (1).to_bytes(4, sys.byteorder) + data[12:48] + data[96:inodes_at] + data[inodes_at + 3 * 8 : -16]
     found = index.decode_rows(first + index._digest(first))
     assert [row.flags for row in found] == [index.CLAIMED, 0, 0]
 
 
 def test_another_version_is_another_file() -> None:
-    data = DATA[:8] + (3).to_bytes(4, "little") + DATA[12:-16]
+    data = DATA[:8] + (4).to_bytes(4, "little") + DATA[12:-16]
     assert index.decode(data + index._digest(data)) is None
 
 
@@ -151,7 +152,7 @@ def test_a_name_that_leads_elsewhere_is_a_lie(name: bytes) -> None:
     assert index.decode(index.encode([*ROWS, ROWS[0]._replace(name=name, uidl=b"u")], 1, 2)) is None
 
 
-@pytest.mark.parametrize("uidl", [b"", b"x" * 71, b"a b", b"\xff", b"a\0b", ROWS[0].uidl])
+@pytest.mark.parametrize("uidl", [b"", b"x" * 256, b"a b", b"\xff", b"a\0b", ROWS[0].uidl])
 def test_a_unique_id_that_cannot_be_is_a_lie(uidl: bytes) -> None:
     assert index.decode(index.encode([*ROWS, ROWS[0]._replace(name=b"new/n", uidl=uidl)], 1, 2)) is None
 

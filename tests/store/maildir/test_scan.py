@@ -9,6 +9,7 @@ import pytest
 
 from mailserver.store.maildir import index, scan
 from mailserver.store.maildir.index import CLAIMED, DISTRUSTED, WIRE
+from mailserver.store.maildir.naming import Naming
 from mailserver.store.maildir.rows import Row, Rows
 
 WHEN = 1_600_000_000_000_005
@@ -82,4 +83,6 @@ def test_rows_stand_in_the_order_of_arrival_and_then_of_name(maildrop: Path) -> 
 def test_what_goes_or_turns_out_to_be_no_message_has_no_row(maildrop: Path, name: bytes) -> None:
     (maildrop / "new" / "link").symlink_to("/etc/passwd")
     os.mkfifo(maildrop / "new" / "fifo")
-    assert list(scan._rows(os.fsencode(maildrop) + b"/", {name: 1}, Rows(), lambda: 10**19)) == []
+    root = os.fsencode(maildrop) + b"/"
+    naming = Naming(root, index.NOTHING, None, extends=False)
+    assert list(scan._rows(root, {name: 1}, Rows(), lambda: 10**19, naming)) == []

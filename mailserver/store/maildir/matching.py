@@ -1,0 +1,76 @@
+"""Finds the files of a Maildir in a list that names them as they once were: the map, or a former server's list.
+
+Flags, sizes and directories of a name change, the unique part does not. But several files may have one unique part (`twins`), and
+then only their bases tell them apart. A file that two entries could mean, or an entry that could mean two files, finds none: a
+client would take the one message for the other, and never fetch it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Generic, Protocol, TypeVar
+
+from mailserver.store.maildir import filenames as names
+from mailserver.store.maildir.listing import PREFIX
+from mailserver.store.maildir.pieces import one_by_one
+
+
+class Named(Protocol):
+    """An entry of a list."""
+
+    @property
+    def name(self) -> bytes: ...  # noqa: D102 - as former.Entry.name
+    @property
+    def uidl(self) -> bytes: ...  # noqa: D102 - as former.Entry.uidl
+
+
+T = TypeVar("T", bound=Named)
+
+
+class Stems:
+    """The bases of messages' names, counted in each way in which a list may mean them."""
+
+    def __init__(self, paths: Iterable[bytes]) -> None:
+        self.bases: Counter[bytes] = Counter(names.base(path[PREFIX:]) for path in one_by_one(paths))
+        self.parts: Counter[bytes] = Counter()
+        self.cut: Counter[bytes] = Counter()
+        for stem, number in self.bases.items():
+            self.parts[names.unique_part(stem)] += number
+            if b":" in stem:
+                self.cut[stem.partition(b":")[0]] += number
+
+
+class List(Generic[T]):
+    """A list's entries, by unique part."""
+
+    def __init__(self, entries: Iterable[T]) -> None:
+        self._parts: dict[bytes, list[T]] = {}
+        for entry in one_by_one(entries):
+            self._parts.setdefault(names.unique_part(names.base(entry.name)), []).append(entry)
+
+    def __contains__(self, part: bytes) -> bool:
+        return part in self._parts
+
+    def find(self, stem: bytes, stems: Stems) -> T | None:
+        """The one entry that means the message with this base; `stems` are those of all messages."""
+        part = names.unique_part(stem)
+        entries = self._parts.get(part)
+        if entries is None:
+            return self._find_cut(stem, stems)
+        same = [entry for entry in entries if names.base(entry.name) == stem]
+        if same:
+            return same[0] if len(same) == stems.bases[stem] == 1 else None
+        alone = len(entries) == stems.parts[part] == 1
+        return entries[0] if alone and _may_be(names.base(entries[0].name), stem) else None
+
+    def _find_cut(self, stem: bytes, stems: Stems) -> T | None:
+        """The entry with the name up to its first colon, which other servers take for the beginning of an info."""
+        cut = stem.partition(b":")[0]
+        entries = self._parts.get(cut, ()) if cut != stem else ()
+        return entries[0] if len(entries) == stems.cut[cut] == 1 and entries[0].name == cut else None
+
+
+def _may_be(one: bytes, other: bytes) -> bool:
+    """Whether names with the same unique part may be of one message: programs add sizes, but do not change them."""
+    return all(a is None or b is None or a == b for a, b in zip(names.sizes(one), names.sizes(other), strict=True))

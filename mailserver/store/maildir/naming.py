@@ -1,0 +1,340 @@
+"""Decides the unique-id of each message that a scan finds, so that no client fetches again what it has.
+
+A message keeps what the map or the last index has for it. A new one gets, in this order, what its name gives (an import), what a
+former server's list has for it, and else its unique part. No two get the same: of several claims one is served, and the others
+get an id of their own. Whatever does not follow from a name alone goes into the map, before a session sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from enum import IntEnum, auto
+from hashlib import sha256
+from typing import Final, NamedTuple
+
+from mailserver.errors import MaildropCorrupt, MaildropUnavailable
+from mailserver.store.maildir import filenames as names
+from mailserver.store.maildir import former as formers
+from mailserver.store.maildir import uidls
+from mailserver.store.maildir.files import Identity, shown
+from mailserver.store.maildir.former import Former
+from mailserver.store.maildir.index import NO_MAP, Basis
+from mailserver.store.maildir.keeping import may_come_back
+from mailserver.store.maildir.listing import PREFIX, Clock
+from mailserver.store.maildir.matching import List, Stems
+from mailserver.store.maildir.pieces import one_by_one
+from mailserver.store.maildir.rows import Rows
+from mailserver.store.maildir.twins import Found
+from mailserver.store.maildir.uidls import Entry, Uidls
+from mailserver.store.maildir.unique import is_ours
+
+_UNWRITTEN: Final[Identity] = (1, 0, 0)
+"""The identity, which no file has, of a map that could not be written: the next login that lists the maildrop tries again."""
+
+_DAY: Final = 86_400 * 1_000_000_000
+
+_REMEMBERED: Final = 60
+"""Days for which the map remembers a message that is gone: it may come back from a trash or a backup."""
+
+_NO_RANK: Final = 2**63
+
+
+class _Strength(IntEnum):
+    """Which claims on a unique-id go before others."""
+
+    KNOWN = auto()
+    LISTED = auto()
+    OWN = auto()
+    """Its unique part. It goes before a name's field, which anybody who can name a file chooses."""
+    GIVEN = auto()
+    UNLISTED = auto()
+
+
+class _Claim(NamedTuple):
+    strength: _Strength
+    order: int
+    stem: bytes
+    path: bytes
+    message: Found
+    """With the unique-id and the rank that it claims."""
+
+
+class Naming:
+    """The decisions of one login. `basis` is what the ids of the last index were taken from."""
+
+    def __init__(self, root: bytes, basis: Basis, former: Former | None, *, extends: bool) -> None:
+        self.notes: list[str] = []
+        """Notes for the operator."""
+        self._root = root
+        self._basis = basis
+        self._former = former
+        self._extends = extends
+        self._mark = formers.mark(former)
+        self._there = uidls.there(root) or NO_MAP
+        self.renames = former is not None and basis.former != self._mark
+        """Whether the former server was not asked yet, or for other unique-ids."""
+        self.doubts_all = self.renames or self._there != basis.uidls
+        """Whether the rows of the last index may have other ids than they should, so that all messages are named anew."""
+        self._map = Uidls(bytes(16), [])
+        self._entries: List[Entry] = List(())
+        self._recorded: dict[bytes, Entry] = {}
+        self._listed: List[Entry] = List(())
+        self._list: list[Entry] | None = None
+        self._contested: set[bytes] = set()
+        self._must_write = False
+
+    def named(self, found: Iterable[Found], known: Rows, changed: Sequence[int]) -> list[Found]:
+        """The messages with their unique-ids. `found` has them with those of their rows, or of their unique parts.
+
+        `known` are the rows of the last index, which stay as they are but at `changed`. Errors: MaildropUnavailable,
+        MaildropCorrupt, OSError.
+        """
+        messages = list(one_by_one(found))
+        if not self.doubts_all and all(map(_is_settled, one_by_one(messages))):
+            return messages
+        self._load()
+        taken = set(known.uidls)
+        taken.difference_update(known.uidls[at] for at in changed)
+        if self._by_names_alone(messages) and taken.isdisjoint(message.uidl for message in messages):
+            return messages
+        stems = Stems([message.path for message in messages] + (_names_beside(known, changed) if self._list else []))
+        claims = self._extended([self._claim(message, stems) for message in one_by_one(messages)], known)
+        decided = self._decided(claims, taken)
+        self._must_write |= any(self._lacks(message) for message in one_by_one(decided))
+        return decided
+
+    def written(self, rows: Rows, clock: Clock) -> tuple[Basis, bool]:
+        """The basis of the ids of these rows, which are all of the maildrop, and whether the map is durable.
+
+        It is written if it lacks something. Where that fails, a note tells it.
+        """
+        if not self._must_write:
+            return Basis(self._mark, self._there), True
+        former = self._map.former if self._list is None else self._mark
+        try:
+            written = uidls.write(self._root, Uidls(former, self._contents(rows, clock() // _DAY)))
+        except OSError as error:
+            self.notes.append(f"unique-ids cannot be made durable, and may change if the index is lost: {error}")
+            return Basis(self._mark, _UNWRITTEN), False
+        return Basis(self._mark, written), True
+
+    # What is known.
+
+    def _load(self) -> None:
+        lost = self._read()
+        if self._former is not None and (lost or self._map.former != self._mark):
+            self._ask(self._former)
+        if lost and self._basis.uidls == NO_MAP and self._list is None:
+            raise MaildropCorrupt(
+                f"{shown(self._root)}{uidls.NAME.decode()} is damaged, and there is no index that has its unique-ids: restore it from a "
+                "backup, or remove it, and then clients fetch again what they left on the old server"
+            )
+        if lost:
+            self._set_aside()
+        self._entries = List(self._map.entries)
+        self._recorded = {entry.uidl: entry for entry in one_by_one(self._map.entries)}
+
+    def _read(self) -> bool:
+        """Read the map; answers whether it is lost, though there was one."""
+        try:
+            found = None if self._there == NO_MAP else uidls.read(self._root)
+        except uidls.Foreign:
+            raise MaildropUnavailable(
+                f"{shown(self._root)}{uidls.NAME.decode()} was written by a newer version of this program, which knows its unique-ids: use that"
+            ) from None
+        except uidls.Damaged:
+            return True
+        if found is None:
+            return self._basis.uidls not in {NO_MAP, _UNWRITTEN}
+        self._map = found
+        return False
+
+    def _set_aside(self) -> None:
+        """Note the loss, and make room for a map with what the index and the former server's list have."""
+        self._must_write = True
+        fate = "is gone"
+        if self._there != NO_MAP:
+            fate = f"was damaged, and is now {uidls.set_aside(self._root).decode()}"
+        self.notes.append(
+            f"{uidls.NAME.decode()} {fate}: a new one was written from the index, which has the same unique-ids"
+        )
+
+    def _ask(self, former: Former) -> None:
+        """Read the former server's list."""
+        try:
+            listed = former.entries(self._root)
+        except ValueError as error:
+            raise MaildropUnavailable(
+                f"{shown(self._root)}: the list of the former server cannot be used: {error}"
+            ) from error
+        if listed is None:
+            return
+        self._must_write = True
+        entries = (Entry(each.name, each.uidl, rank) for rank, each in enumerate(one_by_one(listed), 1))
+        self._list = list(filter(uidls.is_valid, entries))
+        self._listed = List(self._list)
+
+    @property
+    def _renews(self) -> bool:
+        """Whether the former server's ids are new to the maildrop, and go before those that it has."""
+        return self.renames and self._map.former != self._mark
+
+    def _by_names_alone(self, messages: list[Found]) -> bool:
+        """Whether no message can have another unique-id than that of its unique part."""
+        if self._former is not None or self._map.entries or self.doubts_all:
+            return False
+        return not any(b",U=" in message.path or message.row is not None for message in messages)
+
+    # Claims.
+
+    def _claim(self, message: Found, stems: Stems) -> _Claim:
+        stem = names.base(message.path[PREFIX:])
+        order: tuple[Callable[[Found, bytes, Stems], _Claim | None], ...]
+        if self._renews:
+            order = self._given, self._of_list, self._of_none, self._of_map, self._of_row
+        elif self._is_recorded(message):
+            order = (self._of_row,)
+        else:
+            order = self._of_map, self._of_row, self._given, self._of_list, self._of_none
+        for find in order:
+            claim = find(message, stem, stems)
+            if claim is not None:
+                return claim
+        return _claim(_Strength.OWN, stem, message)
+
+    def _is_recorded(self, message: Found) -> bool:
+        """Whether the map has the id of the message's row for a message with its unique part."""
+        entry = None if message.row is None else self._recorded.get(message.row.uidl)
+        return entry is not None and names.unique_part(entry.name) == names.unique_part(message.path[PREFIX:])
+
+    def _of_map(self, message: Found, stem: bytes, stems: Stems) -> _Claim | None:
+        return _listed(_Strength.KNOWN, stem, message, self._entries.find(stem, stems))
+
+    def _of_list(self, message: Found, stem: bytes, stems: Stems) -> _Claim | None:
+        return _listed(_Strength.LISTED, stem, message, self._listed.find(stem, stems))
+
+    def _of_row(self, message: Found, stem: bytes, _: Stems) -> _Claim | None:
+        return None if message.row is None else _claim(_Strength.KNOWN, stem, message)
+
+    def _given(self, message: Found, stem: bytes, _: Stems) -> _Claim | None:
+        uidl = names.given(stem)
+        return None if uidl is None else _claim(_Strength.GIVEN, stem, message._replace(uidl=uidl, rank=0))
+
+    def _of_none(self, message: Found, stem: bytes, _: Stems) -> _Claim | None:
+        """What the former server would have given; but not to a file that only this server can have delivered."""
+        if self._former is None or is_ours(stem):
+            return None
+        uidl = self._former.unlisted(message.path[PREFIX:])
+        if uidl is None or not uidls.is_valid(Entry(stem, uidl, 0)):
+            return None
+        return _claim(_Strength.UNLISTED, stem, message._replace(uidl=uidl, rank=0))
+
+    def _extended(self, claims: list[_Claim], known: Rows) -> list[_Claim]:
+        """The claims, those of new messages by the former server's list, to which they are added."""
+        fresh = [claim for claim in claims if claim.strength == _Strength.OWN and claim.message.row is None]
+        if self._former is None or not self._extends or not fresh:
+            return claims
+        fresh.sort(key=lambda claim: (names.arrival(claim.stem) or _NO_RANK, claim.stem))
+        try:
+            added = self._former.extend(self._root, [claim.path[PREFIX:] for claim in fresh])
+        except ValueError as error:
+            raise MaildropUnavailable(
+                f"{shown(self._root)}: the list of the former server cannot be used: {error}"
+            ) from error
+        last = max((entry.rank for entry in (*self._map.entries, *(self._list or ()))), default=0)
+        first = max([last, *known.ranks[known.ranked - 1 : known.ranked]]) + 1
+        listed = List(
+            filter(uidls.is_valid, [Entry(each.name, each.uidl, rank) for rank, each in enumerate(added, first)])
+        )
+        stems = Stems([claim.path for claim in fresh])
+        found = {
+            claim.path: _listed(_Strength.LISTED, claim.stem, claim.message, listed.find(claim.stem, stems))
+            for claim in fresh
+        }
+        return [found.get(claim.path) or claim for claim in claims]
+
+    # Decisions.
+
+    def _decided(self, claims: list[_Claim], taken: set[bytes]) -> list[Found]:
+        reserved = {*self._recorded, *(entry.uidl for entry in self._list or ())}
+        decided, losers = [], []
+        for claim in sorted(claims, key=lambda claim: claim[:4]):
+            uidl = claim.message.uidl
+            if uidl in taken or (claim.strength == _Strength.OWN and uidl in reserved):
+                self._contested.add(uidl)
+                losers.append(claim)
+            else:
+                taken.add(uidl)
+                decided.append(claim.message)
+        for claim in losers:
+            uidl = _another(claim, taken, reserved)
+            taken.add(uidl)
+            self._contested.add(uidl)
+            decided.append(claim.message._replace(uidl=uidl))
+        return decided
+
+    def _belongs(self, path: bytes, uidl: bytes, rank: int) -> bool:
+        """Whether the map must have this message, since its name alone does not tell its unique-id and its place."""
+        if rank or uidl in self._contested or uidl in self._recorded:
+            return True
+        if uidl == names.own_id(path[PREFIX:]):
+            return False
+        # A twin's hash does not change with the index alone, unless one of its twins is in the map.
+        return not names.is_hash(uidl) or names.unique_part(path[PREFIX:]) in self._entries
+
+    def _lacks(self, message: Found) -> bool:
+        """Whether the map must have the message, and has not."""
+        path, _, uidl, _, rank = message
+        entry = self._recorded.get(uidl)
+        if entry is None:
+            return self._belongs(path, uidl, rank)
+        return entry.rank != rank or names.unique_part(entry.name) != names.unique_part(path[PREFIX:])
+
+    def _contents(self, rows: Rows, today: int) -> list[Entry]:
+        """The map's entries: the messages that are there, and those that are gone, but not for long."""
+        columns = one_by_one(zip(rows.names, rows.uidls, rows.ranks, strict=True))
+        there = [
+            Entry(names.base(path[PREFIX:]), uidl, rank)
+            for path, uidl, rank in columns
+            if self._belongs(path, uidl, rank)
+        ]
+        known = {*rows.uidls}
+        gone: dict[bytes, Entry] = {}
+        for entry in (*self._map.entries, *(self._list or ())):
+            if entry.uidl not in known:
+                gone.setdefault(entry.uidl, entry._replace(name=names.base(entry.name), gone=entry.gone or today))
+        back = may_come_back(self._root) if any(today - entry.gone > _REMEMBERED for entry in gone.values()) else ()
+        return [*there, *(e for e in gone.values() if today - e.gone <= _REMEMBERED or e.name in back)]
+
+
+def _is_settled(message: Found) -> bool:
+    """Whether the message has a row, whose unique-id follows from its name as it did from its last one."""
+    path, _, _, row, _ = message
+    if row is None:
+        return False
+    return (b",U=" not in path and b",U=" not in row.name) or names.given(path) == names.given(row.name)
+
+
+def _names_beside(known: Rows, changed: Sequence[int]) -> list[bytes]:
+    """The names of the rows that stay as they are."""
+    leaving = frozenset(changed)
+    return [name for at, name in enumerate(known.names) if at not in leaving]
+
+
+def _claim(strength: _Strength, stem: bytes, message: Found) -> _Claim:
+    return _Claim(strength, message.rank or _NO_RANK, stem, message.path, message)
+
+
+def _listed(strength: _Strength, stem: bytes, message: Found, entry: Entry | None) -> _Claim | None:
+    if entry is None:
+        return None
+    return _claim(strength, stem, message._replace(uidl=entry.uidl, rank=entry.rank))
+
+
+def _another(claim: _Claim, taken: set[bytes], reserved: set[bytes]) -> bytes:
+    """A unique-id that no message has, had or is promised: the unique part, or a hash of the base."""
+    own = names.unique_id(names.unique_part(claim.stem))
+    uidl = own if own not in taken and own not in reserved else names.unique_id_of_base(claim.stem)
+    while uidl in taken or uidl in reserved:
+        uidl = names.unique_id_of_contents(claim.stem, sha256(uidl).digest())
+    return uidl
