@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -14,7 +14,7 @@ from mailserver.cli.group import json_option
 if TYPE_CHECKING:
     from mailserver.migration.users.converted import Converted, Remark
 
-KINDS: Final = ("courier-userdb", "dovecot-sql", "sasldb")
+KINDS: Final = ("courier-userdb", "dovecot", "dovecot-sql", "dovecot-users", "sasldb")
 
 
 @click.command(short_help="Turn another server's users and settings into ours.")
@@ -28,8 +28,11 @@ KINDS: Final = ("courier-userdb", "dovecot-sql", "sasldb")
     multiple=True,
     help="Of a sasldb: its users have no domain, since this realm is a machine's name; repeatable.",
 )
+@click.option(
+    "--scheme", default="", metavar="SCHEME", help="Of dovecot-users: that of secrets without {SCHEME}. Default: CRYPT."
+)
 @json_option
-def users(kind: str, file: str, output: str | None, realms: tuple[str, ...], as_json: bool) -> int:
+def users(kind: str, file: str, output: str | None, as_json: bool, **reading: Any) -> int:
     """Turn another server's users, passwords or settings into a file of ours.
 
     Without --output it is a dry run: it shows the file without its secrets. Standard error says of each user and each setting what
@@ -38,14 +41,17 @@ def users(kind: str, file: str, output: str | None, realms: tuple[str, ...], as_
     \b
     KIND            FILE ("-": standard input)                             becomes
     courier-userdb  /etc/courier/userdb, a file or a directory             a passwd-file
+    dovecot         what doveconf -nP prints                               a mailserver.toml
     dovecot-sql     dovecot-sql.conf.ext; of 2.4 what doveconf -nP prints  a sql.toml
+    dovecot-users   a passwd-file                                          a passwd-file
     sasldb          Cyrus' /etc/sasldb2, or what db_dump says of it        a passwd-file
 
     \b
     Examples:
       mailserver migrate users sasldb /etc/sasldb2 --realm mail.example.org
       mailserver migrate users courier-userdb /etc/courier/userdb -o /etc/mailserver/users
-      doveconf -nP | mailserver migrate users dovecot-sql - -o /etc/mailserver/sql.toml
+      doveconf -nP | mailserver migrate users dovecot - -o /etc/mailserver/mailserver.toml
+      mailserver migrate users dovecot-sql /etc/dovecot/dovecot-sql.conf.ext -o /etc/mailserver/sql.toml
 
     \b
     Exit status:
@@ -62,7 +68,7 @@ def users(kind: str, file: str, output: str | None, realms: tuple[str, ...], as_
     from mailserver.migration.users.programs import NoProgram
 
     try:
-        converted = convert(kind, file, frozenset(realms))
+        converted = convert(kind, file, **reading)
     except (Unconvertible, NoProgram) as error:
         tell(f"mailserver: {error}")
         return os.EX_UNAVAILABLE if isinstance(error, NoProgram) else os.EX_DATAERR

@@ -30,6 +30,12 @@ def _sql(text: str) -> Sequence[Remark]:
     return _problems(text, read_settings)
 
 
+def _settings(text: str) -> Sequence[Remark]:
+    from mailserver.config.reading import load
+
+    return _problems(text, lambda path: load(path, {}))
+
+
 def _problems(text: str, read: Callable[[str], object]) -> Sequence[Remark]:
     """What a reader says of a file that is in no folder, so that its secrets come to no disk."""
     from mailserver.errors import Unusable
@@ -48,4 +54,8 @@ def _problems(text: str, read: Callable[[str], object]) -> Sequence[Remark]:
     return []
 
 
-READERS: Final[Mapping[str, Callable[[str], Sequence[Remark]]]] = {"passwd-file": _passwd_file, "sql": _sql}
+READERS: Final[Mapping[str, Callable[[str], Sequence[Remark]]]] = {
+    "passwd-file": _passwd_file,
+    "settings": _settings,
+    "sql": _sql,
+}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Final
 
 from mailserver.migration.users.converted import Converted, Unconvertible
 from mailserver.migration.users.courier_userdb import read_userdb
+from mailserver.migration.users.dovecot import read_dovecot
 from mailserver.migration.users.dovecot_sql import read_sql
+from mailserver.migration.users.dovecot_users import read_dovecot_users
 from mailserver.migration.users.sasldb import read_sasldb
 
 MAX_OCTETS: Final = 1 << 28
@@ -17,20 +19,27 @@ MAX_OCTETS: Final = 1 << 28
 
 BECOMES: Final[Mapping[str, str]] = {
     "courier-userdb": "passwd-file",
+    "dovecot": "settings",
     "dovecot-sql": "sql",
+    "dovecot-users": "passwd-file",
     "sasldb": "passwd-file",
 }
 
-TEXTS: Final[Mapping[str, Callable[[str, str], Converted]]] = {"dovecot-sql": read_sql}
+TEXTS: Final[Mapping[str, Callable[[str, str], Converted]]] = {"dovecot": read_dovecot, "dovecot-sql": read_sql}
 """The converters of one file of text, which they are given with its name."""
 
 
-def convert(kind: str, path: str, realms: frozenset[str] = frozenset()) -> Converted:
-    """Convert a file of one of these kinds; "-" is standard input, if it is text. Errors: Unconvertible, NoProgram."""
+def convert(kind: str, path: str, realms: Collection[str] = (), scheme: str = "") -> Converted:
+    """Convert a file of one of these kinds; "-" is standard input, if it is text. `realms` are for a sasldb, `scheme` is for dovecot-users.
+
+    Errors: Unconvertible, NoProgram.
+    """
     if kind == "sasldb":
-        return read_sasldb(path, realms)
+        return read_sasldb(path, frozenset(realms))
     if kind == "courier-userdb":
         return read_userdb(path)
+    if kind == "dovecot-users":
+        return read_dovecot_users(_text(path), scheme)
     return TEXTS[kind](_text(path), "standard input" if path == "-" else path)
 
 

@@ -85,6 +85,10 @@ def _other(made: Made, column: Column) -> None:
             )
         else:
             made.columns[quota[0]] = quota[1]
+    elif column.name == "pop3_uidl_format":
+        made.told.append(
+            "pop3_uidl_format: here all users have one format (store.former); those with another one download their mail again"
+        )
     elif re.fullmatch(r"quota_rule\d+", column.name):
         made.told.append(f"{column.name}: rules for single folders have no effect here")
     else:

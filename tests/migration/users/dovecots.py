@@ -28,6 +28,7 @@ auth_failure_delay = 0
 service anvil {{
   chroot =
 }}
+default_vsz_limit = 4G
 service auth {{
   unix_listener auth-userdb {{
     mode = 0666
