@@ -107,6 +107,26 @@ class IExpunges(Interface):
         """As `IMaildrop.commit`, but these messages are removed for good, whatever the store keeps of other deletions."""
 
 
+class Given(NamedTuple):
+    """How the unique-ids of a maildrop went back to another server."""
+
+    messages: int
+    entered: int
+    """Those of which its list had another unique-id, or nothing."""
+    lost: int
+    """Those of which it cannot be told: their clients will fetch them again from it."""
+
+
+class IGivesBack(Interface):
+    """Provided by a store whose maildrops another server can serve."""
+
+    def give_back(user: User, server: str, dry_run: bool) -> Deferred[Given]:
+        """Enter the unique-ids into the list of another server, in the words of `store.former`; its own lock is heeded.
+
+        Errors: as of `IStore.open`, MaildropInUse while a session is open; ValueError for a server that has no such list.
+        """
+
+
 class Sender(NamedTuple):
     """Who hands a message over, and how: for the trace fields (RFC 5321 section 4.4), the log, and *ENV."""
 

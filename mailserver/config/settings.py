@@ -135,6 +135,10 @@ class Store:
     """Whether RETR marks a message as seen (Maildir's S flag); never, because other clients may care."""
     io: Literal["auto", "threads"] = "auto"
     """auto: short, bounded disk work runs at once; threads: none does, for slow network file systems."""
+    former: str = ""
+    """The server whose unique-ids Maildirs have: dovecot or dovecot:FORMAT, courier, qmail...; empty: none, a forgotten list would mislead."""
+    unique_ids: Literal["own", "dovecot", "courier", "qmail", "teapop", "tpop3d"] = "own"
+    """What new messages get: own, or from the lists of `store.former` as there, for servers side by side, and a way back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from mailserver.names import Names
 from mailserver.service.retention import with_retention
 from mailserver.store import SharedStore, open_stores
 from mailserver.store.deleting import EXPUNGE, read_deleting
+from mailserver.store.maildir.foreign import NO_FORMER, read_formerly
 
 
 def make_store(  # noqa: PLR0913, PLR0917 - what a server has made before it
@@ -35,6 +36,10 @@ def make_store(  # noqa: PLR0913, PLR0917 - what a server has made before it
     if problems.sound("delivery.delete"):
         with problems.collect("delivery.delete", ValueError):
             deleting = read_deleting(config.delivery.delete)
+    formerly = NO_FORMER
+    if problems.sound("store.former", "store.unique_ids"):
+        with problems.collect("store.former", ValueError):
+            formerly = read_formerly(config.store.former, config.store.unique_ids)
     if naming is None or not problems.sound("store.url", "auth.checkers"):
         return None
     settings, sdps = config.store, config.sdps
@@ -43,7 +48,13 @@ def make_store(  # noqa: PLR0913, PLR0917 - what a server has made before it
     store: IStore
     with problems.collect("store.url", ValueError):
         store = open_stores(
-            settings.url, reactor, seen=settings.seen, io=settings.io, headers=headers, deleting=deleting
+            settings.url,
+            reactor,
+            seen=settings.seen,
+            io=settings.io,
+            headers=headers,
+            deleting=deleting,
+            formerly=formerly,
         )
         complete = len(checkers) == len(config.auth.checkers)  # else one that could not be made may know the homes
         if complete and "home" in store.needs and not any(map(IUsers.providedBy, checkers)):

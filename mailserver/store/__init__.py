@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 from mailserver.envelope import EnvelopeHeaders
 from mailserver.interfaces import IStore
 from mailserver.store.deleting import EXPUNGE, Deleting
+from mailserver.store.maildir.foreign import NO_FORMER, Formerly
 from mailserver.store.maildir.store import MaildirStore
 from mailserver.store.maildir.template import Template
 from mailserver.store.memory import MemoryStore
@@ -32,11 +33,19 @@ class _Options:
     io: IO
     headers: EnvelopeHeaders
     deleting: Deleting
+    formerly: Formerly
 
 
 def _maildir(path: str | None, options: _Options) -> IStore:
     return MaildirStore(
-        path, options.reactor, seen=options.seen, io=options.io, headers=options.headers, deleting=options.deleting
+        path,
+        options.reactor,
+        seen=options.seen,
+        io=options.io,
+        headers=options.headers,
+        deleting=options.deleting,
+        former=options.formerly.former,
+        extends=options.formerly.extends,
     )
 
 
@@ -74,10 +83,11 @@ def open_store(  # noqa: PLR0913 - settings by keyword, each with its default
     io: IO = "auto",
     headers: EnvelopeHeaders | None = None,
     deleting: Deleting = EXPUNGE,
+    formerly: Formerly = NO_FORMER,
 ) -> IStore:
     """The store of a URL such as ``maildir:{home}/Maildir`` or ``memory:``. Errors: ValueError, for the operator."""
     scheme, path = _split(url)
-    return _SCHEMES[scheme].make(path, _Options(reactor, seen, io, headers or EnvelopeHeaders(), deleting))
+    return _SCHEMES[scheme].make(path, _Options(reactor, seen, io, headers or EnvelopeHeaders(), deleting, formerly))
 
 
 def open_stores(  # noqa: PLR0913 - as above
@@ -88,10 +98,11 @@ def open_stores(  # noqa: PLR0913 - as above
     io: IO = "auto",
     headers: EnvelopeHeaders | None = None,
     deleting: Deleting = EXPUNGE,
+    formerly: Formerly = NO_FORMER,
 ) -> Router:
     """The store of a URL, and those of the other schemes for users whose own `mail` names one. Errors: ValueError."""
     scheme, path = _split(url)
-    options = _Options(reactor, seen, io, headers or EnvelopeHeaders(), deleting)
+    options = _Options(reactor, seen, io, headers or EnvelopeHeaders(), deleting, formerly)
     own = {name: partial(each.make, None, options) for name, each in _SCHEMES.items()}
     return Router(scheme, _SCHEMES[scheme].make(path, options), own)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,23 @@ class StoreTests(TestCase):
                 "store": {"url": f"maildir:{self.folder}/mail/{{user}}"},
             }
         )
+
+    def problems_of(self, **store: str) -> list[str]:
+        problems = Problems(self.config.places)
+        config = replace(self.config, store=replace(self.config.store, **store))  # type: ignore[arg-type]  # fields of strings
+        make_store(config, config.naming(), [PasswordFile(str(self.folder / "users"))], problems, reactor)
+        return problems.found
+
+    def test_a_former_server_that_is_none_or_another_than_new_unique_ids_are_of_is_told(self) -> None:
+        assert self.problems_of(former="dovecot:%v.%u", unique_ids="dovecot") == []
+        assert self.problems_of(former="courier-imap:%u") == []
+        assert self.problems_of(former="dovekot") == [
+            "store.former: 'dovekot' is no server whose lists are known; did you mean dovecot?"
+        ]
+        [told] = self.problems_of(former="courier-imap:%u", unique_ids="courier")
+        assert told.startswith("store.former: it is 'courier-imap:%u', and store.unique_ids is \"courier\"")
+        [told] = self.problems_of(unique_ids="dovecot")
+        assert told.startswith("store.former: it is '', and store.unique_ids is \"dovecot\"")
 
     async def test_each_user_s_mail_lies_where_his_line_says_and_nobody_gets_another_s(self) -> None:
         checker = PasswordFile(str(self.folder / "users"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import Final
+from typing import Final, NamedTuple
 
 from mailserver.store.maildir.foreign.courier import Courier
 from mailserver.store.maildir.foreign.dovecot import CourierImap, Dovecot
@@ -15,6 +15,37 @@ NAMED: Final = {"qmail": "%f", "teapop": "%f", "tpop3d": "%Mf"}
 """Servers without a list, and what they make of a name."""
 
 KINDS: Final = ("dovecot", "courier", "courier-imap", *NAMED)
+
+
+class Formerly(NamedTuple):
+    """What the settings say of it."""
+
+    former: Former | None
+    extends: bool
+    """Whether new messages are entered into its list."""
+
+
+NO_FORMER: Final = Formerly(None, False)
+
+
+def read_formerly(former: str, unique_ids: str) -> Formerly:
+    """The meaning of `store.former` and `store.unique_ids`. Errors: ValueError, with a text for the operator."""
+    found = read_former(former)
+    if unique_ids != "own" and unique_ids != former.partition(":")[0]:
+        raise ValueError(
+            f'it is {former!r}, and store.unique_ids is "{unique_ids}": new messages can get only what the former server gives'
+        )
+    return Formerly(found, unique_ids != "own")
+
+
+def read_giving(text: str) -> Dovecot | Courier:
+    """The server to which unique-ids can go back. Errors: ValueError, with a text for the operator."""
+    found = read_former(text)
+    if isinstance(found, Dovecot | Courier):
+        return found
+    raise ValueError(
+        f"unique-ids go back to dovecot, dovecot:FORMAT or courier, whose lists can hold them; not to {text!r}"
+    )
 
 
 def read_former(text: str) -> Former | None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from mailserver.incoming import Given
 from mailserver.store.maildir.files import open_to_read, rename, sync_directory, write_new
 from mailserver.store.maildir.foreign.lists import file_of, lines, permitted, stem, unreadable
 from mailserver.store.maildir.former import Entry
@@ -24,6 +25,7 @@ _LINE: Final = re.compile(rb"(.+) (\d{1,19}) (\d{1,19})(?::(\d{1,19})(?::(\d))?)
 _OLDEST: Final = re.compile(rb"(.+) (\d{1,19})", re.DOTALL)
 _SECONDS: Final = re.compile(rb"\s*([+-]?\d{1,19})")
 
+_UIDL: Final = re.compile(rb"UID([1-9]\d{0,18})(?:-([1-9]\d{0,18}))?")
 _ESCAPED: Final = re.compile(rb"[^\x21-\x7e]|['\"+]")
 
 _PIECE: Final = 256 * 1024
@@ -82,16 +84,40 @@ class Courier:
         there = {message.name: message for message in found.messages}
         added: list[Listed] = []
         for name in names:
-            if stem(name) not in there:
-                octets, utf8 = _measured(file_of(root, name))
-                number = found.following + len(added)
-                added.append(Listed(stem(name), octets, number, found.validity, utf8))
-                there[stem(name)] = added[-1]
+            new = None if stem(name) in there else _found(root, name)
+            if new is not None:
+                added.append(new._replace(number=found.following + len(added), validity=found.validity))
+                there[new.name] = added[-1]
         if added:
             write(root, found._replace(following=found.following + len(added), messages=[*found.messages, *added]))
         wanted = {stem(name) for name in names}
-        ours = sorted((there[name] for name in wanted), key=_place)
+        ours = sorted((there[name] for name in wanted if name in there), key=_place)
         return [Entry(message.name, message.unique_id()) for message in ours]
+
+    def give_back(self, root: bytes, entries: Sequence[Entry], dry_run: bool) -> Given:
+        """Let Courier show these unique-ids, as far as its list can hold them. Under the maildrop's lock. Errors: OSError; ValueError."""
+        found = _read_or_new(root)
+        known = {message.name: message for message in found.messages}
+        there, following, entered, lost = dict(known), found.following, 0, 0
+        for entry in entries:
+            name = stem(entry.name)
+            numbers = _numbers(entry, name)
+            old = known.get(name)
+            if numbers is None:
+                lost += 1
+                continue
+            if old is not None and (old.number, old.validity) == numbers:
+                continue
+            message = old or _found(root, entry.name)
+            if message is None:
+                continue  # it is gone since it was listed
+            entered += 1
+            there[name] = message._replace(number=numbers[0], validity=numbers[1])
+            if numbers[1] == found.validity:
+                following = max(following, numbers[0] + 1)  # else a new message would get the unique-id once more
+        if entered and not dry_run:
+            write(root, found._replace(following=following, messages=list(there.values())))
+        return Given(len(entries), entered, lost)
 
 
 def read(path: bytes) -> Sizelist:
@@ -136,6 +162,14 @@ def _read_or_new(root: bytes) -> Sizelist:
         return Sizelist(2, 1, int(time.time()), [])
 
 
+def _numbers(entry: Entry, name: bytes) -> tuple[int, int] | None:
+    """The number and validity that show this unique-id; None: there are none."""
+    if Listed(name, 0, 0, 0).unique_id() == entry.uidl:
+        return 0, 0
+    found = _UIDL.fullmatch(entry.uidl)
+    return (int(found[1]), int(found[2] or 0)) if found else None
+
+
 def _listed(line: bytes) -> Listed | None:
     found = _LINE.fullmatch(line)
     if found is None:
@@ -153,8 +187,14 @@ def _place(message: Listed) -> tuple[int, bytes]:
     return (int(seconds[1]) if seconds else 0), message.name
 
 
-def _measured(path: bytes) -> tuple[int, int]:
-    """The octets as Courier counts them, each line end as two and the last one added; 1 where the header is not ASCII."""
+def _found(root: bytes, name: bytes) -> Listed | None:
+    """A message of which the list knows nothing, without a number; None: its file is gone. Errors: OSError.
+
+    Courier counts each line end as two octets, and adds the last one.
+    """
+    path = file_of(root, name)
+    if path is None:
+        return None
     descriptor = open_to_read(path)
     try:
         size, ends, last, utf8, header = 0, 0, b"\n", 0, b""
@@ -165,4 +205,4 @@ def _measured(path: bytes) -> tuple[int, int]:
             size, ends, last = size + len(piece), ends + piece.count(b"\n"), piece[-1:]
     finally:
         os.close(descriptor)
-    return size + ends + (0 if last == b"\n" else 2), utf8
+    return Listed(stem(name), size + ends + (0 if last == b"\n" else 2), 0, 0, utf8)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Final
 
+from mailserver.incoming import Given
 from mailserver.store.maildir.foreign import uidlist
 from mailserver.store.maildir.foreign.dotlock import dotlock
 from mailserver.store.maildir.foreign.lists import permitted, stem
@@ -61,6 +62,43 @@ class Dovecot:
                 uidlist.append(root, found, added)
         ours = (record for record in [*found.records, *added] if record.name in wanted)
         return list(self._entries(found, in_order(ours)))
+
+    def give_back(self, root: bytes, entries: Sequence[Entry], dry_run: bool) -> Given:
+        """Let Dovecot show these unique-ids in this order. Under the maildrop's lock. Errors: OSError; ValueError."""
+        with nullcontext() if dry_run else dotlock(root + uidlist.NAME):
+            found = read_or_new(root)
+            ours, lost = self._given(found, entries)
+            if in_order(ours) != ours:
+                ours = [record.with_field(b"O", b"%d" % place) for place, record in enumerate(ours, 1)]
+            known = {record.name: record for record in found.records}
+            entered = sum(known.get(record.name) != record for record in ours)
+            if entered and not dry_run:
+                known.update((record.name, record) for record in ours)
+                records = sorted(known.values(), key=lambda record: record.uid)
+                header = found.header or uidlist.guid()
+                uidlist.write(
+                    root,
+                    found._replace(records=records, next_uid=max(found.next_uid, records[-1].uid + 1), header=header),
+                )
+        return Given(len(entries), entered, lost)
+
+    def _given(self, found: Uidlist, entries: Sequence[Entry]) -> tuple[list[Record], int]:
+        """Their records with these unique-ids, and how many names Dovecot takes for one that it has already."""
+        known = {record.name: record for record in found.records}
+        ours: dict[bytes, Record] = {}
+        next_uid, lost = found.next_uid, 0
+        for entry in entries:
+            name = stem(entry.name)
+            if name in ours:
+                lost += 1
+                continue
+            record = known.get(name)
+            if record is None:
+                record = Record(next_uid, name)
+                next_uid += 1
+            shown = self.unique_id(found, record)
+            ours[name] = record if shown == entry.uidl else record.with_field(b"P", entry.uidl)
+        return list(ours.values()), lost
 
     def unique_id(self, found: Uidlist, record: Record) -> bytes:
         """What Dovecot shows of a record of this list."""

@@ -59,13 +59,17 @@ def stem(name: bytes) -> bytes:
     return name.partition(b":")[0]
 
 
-def file_of(root: bytes, name: bytes) -> bytes:
-    """The path of a message's file. Errors: FileNotFoundError."""
+def file_of(root: bytes, name: bytes) -> bytes | None:
+    """The path of a message's file, also if it has got another info meanwhile; None: it is gone."""
     for directory in DIRECTORIES:
-        path = root + directory + name
-        if os.path.lexists(path):
-            return path
-    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fsdecode(root + name))
+        if os.path.lexists(root + directory + name):
+            return root + directory + name
+    for directory in reversed(DIRECTORIES):  # in the order in which files move
+        with os.scandir(root + directory) as entries:
+            for entry in entries:
+                if stem(entry.name) == stem(name):
+                    return root + directory + entry.name
+    return None
 
 
 def unreadable(path: bytes, why: str) -> ValueError:

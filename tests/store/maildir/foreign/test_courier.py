@@ -101,5 +101,45 @@ def test_a_link_in_place_of_a_message_is_not_followed(maildir: Path) -> None:
     (maildir / "new" / "7.c").symlink_to("/etc/passwd")
     with pytest.raises(OSError, match="symbolic links"):
         Courier().extend(root(maildir), [b"7.c"])
-    with pytest.raises(FileNotFoundError):
-        Courier().extend(root(maildir), [b"8.d"])
+
+
+def test_a_file_that_was_renamed_meanwhile_is_found_and_one_that_is_gone_is_left_out(maildir: Path) -> None:
+    (maildir / LIST).write_text("/2 8 16\n")
+    (maildir / "cur" / "7.c:2,RS").write_bytes(b"x\n")
+    names = [b"7.c", b"8.d"]
+    assert Courier().extend(root(maildir), names) == [Entry(b"7.c", b"UID8-16")]
+    assert (maildir / LIST).read_text() == "/2 9 16\n7.c 3 8:16\n"
+    given = [Entry(name, b"UID%d-16" % number) for number, name in enumerate(names, 20)]
+    assert tuple(Courier().give_back(root(maildir), given, False)) == (2, 1, 0)
+    assert (maildir / LIST).read_text() == "/2 21 16\n7.c 3 20:16\n"
+
+
+def test_what_couriers_list_can_hold_goes_back(maildir: Path) -> None:
+    (maildir / LIST).write_text("/3 8 16\n1.gone 9 1:16:0\n5.a:2,S 120 7:15:1\n6.b 3 6:16:0\n")
+    (maildir / "cur" / "7.c:2,S").write_bytes(b"A: b\n\nx\n")
+    (maildir / "new" / "8.d").write_bytes(b"")
+    (maildir / "new" / "9.e,S=3").write_bytes(b"")
+    ours = [
+        (b"5.a", b"UID7-15"),
+        (b"6.b:2,", b"UID9-16"),
+        (b"7.c:2,S", b"7.c"),
+        (b"8.d", b"UID3"),
+        (b"9.e,S=3", b"9.e"),
+    ]
+    given = [Entry(*each) for each in ours]
+    text = (maildir / LIST).read_text()
+    assert tuple(Courier().give_back(root(maildir), given, True)) == (5, 3, 1)
+    assert (maildir / LIST).read_text() == text
+    assert tuple(Courier().give_back(root(maildir), given, False)) == (5, 3, 1)
+    assert (maildir / LIST).read_text() == (
+        "/3 10 16\n1.gone 9 1:16:0\n5.a 120 7:15:1\n6.b 3 9:16:0\n7.c 11 0:0:0\n8.d 0 3:0:0\n"
+    )
+    assert tuple(Courier().give_back(root(maildir), given, False)) == (5, 0, 1)
+
+
+@pytest.mark.parametrize(
+    "uidl", [b"UID0-1", b"UID01-1", b"UID1-0", b"UID1-01", b"UID" + b"9" * 20, b"uid1-1", b"UID-1"]
+)
+def test_what_only_looks_like_couriers_cannot_go_back(maildir: Path, uidl: bytes) -> None:
+    assert Courier().give_back(root(maildir), [Entry(b"5.a", uidl)], False).lost == 1
+    assert not (maildir / LIST).exists()

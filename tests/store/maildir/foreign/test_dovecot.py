@@ -9,7 +9,7 @@ from socket import gethostname
 
 import pytest
 
-from mailserver.store.maildir.foreign import dotlock, read_former
+from mailserver.store.maildir.foreign import dotlock, read_former, read_giving
 from mailserver.store.maildir.former import Entry, Former
 from tests.store.maildir.foreign.test_uidlist import GUID, written
 
@@ -161,3 +161,62 @@ def test_names_say_all_where_there_is_no_list(tmp_path: Path) -> None:
     assert former("qmail").extend(root(tmp_path), [b"a:2,S", b"b" * 256]) == [Entry(b"a", b"a")]
     assert former("qmail").entries(root(tmp_path)) is None
     assert not list(tmp_path.iterdir())
+
+
+def given(folder: Path, text: str, entries: list[tuple[bytes, bytes]], dry_run: bool = False) -> tuple[int, int, int]:
+    return tuple(read_giving(text).give_back(root(folder), [Entry(*each) for each in entries], dry_run))
+
+
+def test_unique_ids_go_back_into_the_list_where_it_has_others(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(written(tmp_path, f"3 V7 N9 {GUID}\n1 :gone\n2 W5 :a\n3 Pb.old S2 :b\n4 :c\n")))
+    ours = [(b"a:2,S", b"2"), (b"b", b"b.new"), (b"c", b"c.own"), (b"d,S=3:2,", b"d")]
+    assert given(tmp_path, "dovecot:%u", ours) == (4, 3, 0)
+    assert path.read_text() == f"3 V7 N10 {GUID}\n1 :gone\n2 W5 :a\n3 S2 Pb.new :b\n4 Pc.own :c\n9 Pd :d,S=3\n"
+    assert list(former("dovecot:%u").entries(root(tmp_path)) or ())[1:] == [
+        Entry(b"a", b"2"),
+        Entry(b"b", b"b.new"),
+        Entry(b"c", b"c.own"),
+        Entry(b"d,S=3", b"d"),
+    ]
+    assert list(tmp_path.iterdir()) == [path]
+    before = path.stat()
+    assert given(tmp_path, "dovecot:%u", ours) == (4, 0, 0)
+    assert path.stat() == before
+
+
+def test_the_order_goes_back_as_well(tmp_path: Path) -> None:
+    written(tmp_path, "3 V7 N9\n2 O1 :a\n3 :b\n4 :gone\n")
+    assert given(tmp_path, "dovecot:%u", [(b"c", b"x"), (b"b", b"3"), (b"a", b"2")]) == (3, 3, 0)
+    found = former("dovecot:%u").entries(root(tmp_path)) or ()
+    assert [entry.uidl for entry in found] == [b"x", b"3", b"2", b"4"]
+
+
+def test_a_dry_run_of_giving_back_writes_nothing(tmp_path: Path) -> None:
+    assert given(tmp_path, "dovecot", [(b"a", b"x")], dry_run=True) == (1, 1, 0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_giving_back_begins_a_list_that_dovecot_reads(tmp_path: Path) -> None:
+    assert given(tmp_path, "dovecot", [(b"a", b"x"), (b"b", b"y")]) == (2, 2, 0)
+    assert uidls(tmp_path) == [b"x", b"y"]
+    assert (tmp_path / "dovecot-uidlist").read_bytes()[:3] == b"3 V"
+    assert b" G" in (tmp_path / "dovecot-uidlist").read_bytes().partition(b"\n")[0]
+
+
+def test_names_that_dovecot_takes_for_one_are_told(tmp_path: Path) -> None:
+    assert given(tmp_path, "dovecot", [(b"2024T10:00", b"x"), (b"2024T10:30", b"y")]) == (2, 1, 1)
+    assert uidls(tmp_path) == [b"x"]
+
+
+def test_giving_back_waits_for_dovecots_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dotlock, "PATIENCE", 0.0)
+    (tmp_path / "dovecot-uidlist.lock").write_text(f"{os.getppid()}:{gethostname()}")
+    with pytest.raises(OSError, match="is locked"):
+        given(tmp_path, "dovecot", [(b"a", b"x")])
+    assert given(tmp_path, "dovecot", [(b"a", b"x")], dry_run=True) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("text", ["", "qmail", "courier-imap:%u", "tpop3d"])
+def test_what_has_no_list_is_given_nothing_back(text: str) -> None:
+    with pytest.raises(ValueError, match="unique-ids go back to dovecot"):
+        read_giving(text)
