@@ -42,6 +42,8 @@ class Listed(NamedTuple):
     validity: int
     """0: it is not in the unique-id."""
     utf8: int = 0
+    info: bytes = b":2,"
+    """What the list has behind the name. Courier compares names up to a colon: with none it does not find a file that has one."""
 
     def unique_id(self) -> bytes:
         """As Courier shows it."""
@@ -144,8 +146,9 @@ def write(root: bytes, found: Sizelist) -> None:
     """Replace the list, durably, in version 3 if it is that, else in 2, which every Courier of today reads. Errors: OSError."""
     version = 3 if found.version == 3 else 2  # noqa: PLR2004 - the version's own number
     text = [b"/%d %d %d\n" % (version, found.following, found.validity)]
-    for name, octets, number, validity, utf8 in sorted(found.messages, key=_place):
-        text.append(b"%b %d %d:%d%b\n" % (name, octets, number, validity, b":%d" % utf8 if version == 3 else b""))  # noqa: PLR2004
+    for name, octets, number, validity, utf8, info in sorted(found.messages, key=_place):
+        behind = b":%d" % utf8 if version == 3 else b""  # noqa: PLR2004 - as above
+        text.append(b"%b%b %d %d:%d%b\n" % (name, info, octets, number, validity, behind))
     temporary = root + b"tmp/%d.M0P%dpop3" % (
         time.time(),
         os.getpid(),
@@ -174,12 +177,14 @@ def _listed(line: bytes) -> Listed | None:
     found = _LINE.fullmatch(line)
     if found is None:
         return None
-    return Listed(stem(found[1]), int(found[2]), int(found[3]), int(found[4] or 0), int(found[5] or 0))
+    name = stem(found[1])
+    octets, number, validity, utf8 = (int(each or 0) for each in found.groups()[1:])
+    return Listed(name, octets, number, validity, utf8, found[1][len(name) :])
 
 
 def _oldest(line: bytes) -> Listed | None:
     found = _OLDEST.fullmatch(line)
-    return Listed(stem(found[1]), int(found[2]), 0, 0) if found else None
+    return Listed(stem(found[1]), int(found[2]), 0, 0, info=found[1][len(stem(found[1])) :]) if found else None
 
 
 def _place(message: Listed) -> tuple[int, bytes]:
@@ -205,4 +210,8 @@ def _found(root: bytes, name: bytes) -> Listed | None:
             size, ends, last = size + len(piece), ends + piece.count(b"\n"), piece[-1:]
     finally:
         os.close(descriptor)
-    return Listed(stem(name), size + ends + (0 if last == b"\n" else 2), 0, 0, utf8)
+    file = path[len(root) + len(b"new/") :]
+    info = file[len(stem(file)) :] or (
+        b"" if path.startswith(b"cur/", len(root)) else b":2,"
+    )  # which it gets when Courier moves it
+    return Listed(stem(file), size + ends + (0 if last == b"\n" else 2), 0, 0, utf8, info)

@@ -78,7 +78,7 @@ def test_new_messages_get_the_next_numbers_in_the_version_that_is_there(
         Entry(b"6.b", b"UID9-16"),
         Entry(b"7.c", b"UID8-16"),
     ]
-    text = f"/{version} 10 16\n5.a 120 7:15{behind}\n6.b 14 9:16{behind}\n7.c 11 8:16{behind}\n"
+    text = f"/{version} 10 16\n5.a:2,S 120 7:15{behind}\n6.b:2,S 14 9:16{behind}\n7.c:2, 11 8:16{behind}\n"
     assert (maildir / LIST).read_text() == text
     assert not list((maildir / "tmp").iterdir())
 
@@ -88,7 +88,13 @@ def test_a_header_that_is_not_ascii_is_marked_as_utf8(maildir: Path) -> None:
     (maildir / "new" / "7.c").write_bytes("A: é\n\nx\n".encode())
     (maildir / "new" / "8.d").write_bytes("A: e\n\né\n".encode() * 70_000)
     Courier().extend(root(maildir), [b"7.c", b"8.d"])
-    assert (maildir / LIST).read_text().splitlines()[1:] == ["7.c 12 8:16:1", "8.d 840000 9:16:0"]
+    assert (maildir / LIST).read_text().splitlines()[1:] == ["7.c:2, 12 8:16:1", "8.d:2, 840000 9:16:0"]
+
+
+def test_a_file_in_cur_without_an_info_is_entered_as_courier_finds_it(maildir: Path) -> None:
+    (maildir / "cur" / "7.c").write_bytes(b"")
+    Courier().extend(root(maildir), [b"7.c"])
+    assert (maildir / LIST).read_text().splitlines()[1].startswith("7.c 0 1:")
 
 
 def test_a_list_is_begun_in_the_version_that_every_courier_reads(maildir: Path) -> None:
@@ -108,10 +114,10 @@ def test_a_file_that_was_renamed_meanwhile_is_found_and_one_that_is_gone_is_left
     (maildir / "cur" / "7.c:2,RS").write_bytes(b"x\n")
     names = [b"7.c", b"8.d"]
     assert Courier().extend(root(maildir), names) == [Entry(b"7.c", b"UID8-16")]
-    assert (maildir / LIST).read_text() == "/2 9 16\n7.c 3 8:16\n"
+    assert (maildir / LIST).read_text() == "/2 9 16\n7.c:2,RS 3 8:16\n"
     given = [Entry(name, b"UID%d-16" % number) for number, name in enumerate(names, 20)]
     assert tuple(Courier().give_back(root(maildir), given, False)) == (2, 1, 0)
-    assert (maildir / LIST).read_text() == "/2 21 16\n7.c 3 20:16\n"
+    assert (maildir / LIST).read_text() == "/2 21 16\n7.c:2,RS 3 20:16\n"
 
 
 def test_what_couriers_list_can_hold_goes_back(maildir: Path) -> None:
@@ -132,7 +138,7 @@ def test_what_couriers_list_can_hold_goes_back(maildir: Path) -> None:
     assert (maildir / LIST).read_text() == text
     assert tuple(Courier().give_back(root(maildir), given, False)) == (5, 3, 1)
     assert (maildir / LIST).read_text() == (
-        "/3 10 16\n1.gone 9 1:16:0\n5.a 120 7:15:1\n6.b 3 9:16:0\n7.c 11 0:0:0\n8.d 0 3:0:0\n"
+        "/3 10 16\n1.gone 9 1:16:0\n5.a:2,S 120 7:15:1\n6.b 3 9:16:0\n7.c:2,S 11 0:0:0\n8.d:2, 0 3:0:0\n"
     )
     assert tuple(Courier().give_back(root(maildir), given, False)) == (5, 0, 1)
 
