@@ -118,12 +118,12 @@ class Given(NamedTuple):
 
 
 class IGivesBack(Interface):
-    """Provided by a store whose maildrops another server can serve."""
+    """Provided by maildrops that another server can serve where they are."""
 
-    def give_back(user: User, server: str, dry_run: bool) -> Deferred[Given]:
+    def give_back(server: str, dry_run: bool) -> Deferred[Given]:
         """Enter the unique-ids into the list of another server, in the words of `store.former`; its own lock is heeded.
 
-        Errors: as of `IStore.open`, MaildropInUse while a session is open; ValueError for a server that has no such list.
+        Errors: MaildropUnavailable; at once ValueError, for a server that has no such list.
         """
 
 

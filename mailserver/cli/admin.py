@@ -67,6 +67,14 @@ class Maildrops(NamedTuple):
         bounded = Quotas(store, self.config.quota).bounded(user)
         return bounded.quota or Quota(), await store.usage(bounded)
 
+    async def chosen(self, users: Sequence[str], everybody: bool) -> AsyncIterator[str]:
+        """These names, each once, or those of all users. Errors: as of `names`."""
+        if everybody:
+            async for name in self.names():
+                yield name
+        for name in dict.fromkeys(users):
+            yield name
+
     async def names(self) -> AsyncIterator[str]:
         """The names of all users. Errors: a Refusal; ConfigError where a checker cannot list its users."""
         silent = [each for each in self.users.backends if not IUserList.providedBy(each)]

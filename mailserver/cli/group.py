@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "maildrop": "mailserver.cli.maildrop",
     "migrate": "mailserver.cli.migrate",
     "quota": "mailserver.cli.quota",
+    "uidl": "mailserver.cli.uidl",
 }
 """The module of each; the command has the same name in it."""
 
@@ -40,7 +41,7 @@ class LazyGroup(click.Group):
         """The command of this name, if there is one."""
         if cmd_name not in self._modules:
             return None
-        found: click.Command = getattr(import_module(self._modules[cmd_name]), cmd_name)
+        found: click.Command = getattr(import_module(self._modules[cmd_name]), cmd_name.replace("-", "_"))
         return found
 
 

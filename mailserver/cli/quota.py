@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -48,17 +47,12 @@ def quota(users: tuple[str, ...], everybody: bool, as_json: bool, user: str | No
     from mailserver.cli import admin
 
     async def work(maildrops: Maildrops) -> int:
-        names = maildrops.names() if everybody else _named(users)
+        names = maildrops.chosen(users, everybody)
         return admin.worst(
             [await admin.about(name, maildrops, lambda found: _show(found, maildrops, as_json)) async for name in names]
         )
 
     return admin.run(config, user, work)
-
-
-async def _named(users: tuple[str, ...]) -> AsyncIterator[str]:
-    for name in dict.fromkeys(users):
-        yield name
 
 
 async def _show(user: User, maildrops: Maildrops, as_json: bool) -> int:

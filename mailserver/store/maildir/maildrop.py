@@ -16,7 +16,7 @@ from zope.interface import implementer
 from mailserver.answers import Answer, prompt
 from mailserver.envelope import Envelope, EnvelopeHeaders, read_envelope
 from mailserver.errors import MaildropUnavailable, MessageGone, MessageSealed
-from mailserver.incoming import IExpunges
+from mailserver.incoming import Given, IExpunges, IGivesBack
 from mailserver.interfaces import IBody, IMaildrop
 from mailserver.store.body import FileBody, ThreadedBody
 from mailserver.store.deleting import EXPUNGE, Deleting
@@ -28,6 +28,9 @@ from mailserver.store.maildir.cache import IndexCache
 from mailserver.store.maildir.contents import Opened, open_at_once, open_thoroughly
 from mailserver.store.maildir.envelopes import Read
 from mailserver.store.maildir.files import shown, unsynced
+from mailserver.store.maildir.foreign import read_giving
+from mailserver.store.maildir.former import Entry
+from mailserver.store.maildir.giving import given_back
 from mailserver.store.maildir.index import Index
 from mailserver.store.maildir.listing import PASSES, PREFIX, Clock, directory_times, look, pause
 from mailserver.store.maildir.locking import holds, taken_at
@@ -56,7 +59,7 @@ class Context:
     """What becomes of the messages that a session deletes."""
 
 
-@implementer(IMaildrop, IEnvelopes, IExpunges)
+@implementer(IMaildrop, IEnvelopes, IExpunges, IGivesBack)
 class Maildrop:
     """A maildrop whose lock, a descriptor, is held until `commit` or `release`."""
 
@@ -117,6 +120,12 @@ class Maildrop:
     def expunge(self, numbers: Sequence[int]) -> Answer[int]:
         """As `commit`, but the messages are removed for good."""
         return self._commit(numbers, EXPUNGE)
+
+    def give_back(self, server: str, dry_run: bool) -> Deferred[Given]:
+        """As IGivesBack, in a thread."""
+        names = [path[PREFIX:] for path in self._index.names]
+        entries = list(map(Entry, names, self.messages.uidls))
+        return self._context.disk.read(self._root, given_back, self._root, read_giving(server), entries, dry_run)
 
     def release(self) -> None:
         """Unlock at once; with a `Lesson`, a thread first writes it down under the lock."""

@@ -27,6 +27,7 @@ _REMEDIES = {
     errno.EPERM: _OWNER,
     errno.ENOENT: "create the directory in which the maildrop is to be made",
     errno.ENOTDIR: "a Maildir and its new, cur and tmp must be directories, not links to directories",
+    errno.EAGAIN: "try again; if it stays locked, stop the program that holds it",
     errno.ENOSPC: "make room on its disk",
     errno.EDQUOT: "raise the quota of uid {uid}",
     errno.EROFS: "mount its file system writable: a session holds a lock there",

@@ -17,6 +17,10 @@ NAMED: Final = {"qmail": "%f", "teapop": "%f", "tpop3d": "%Mf"}
 KINDS: Final = ("dovecot", "courier", "courier-imap", *NAMED)
 
 
+Giving = Dovecot | Courier
+"""The servers whose lists can hold unique-ids that are not their own."""
+
+
 class Formerly(NamedTuple):
     """What the settings say of it."""
 
@@ -38,7 +42,7 @@ def read_formerly(former: str, unique_ids: str) -> Formerly:
     return Formerly(found, unique_ids != "own")
 
 
-def read_giving(text: str) -> Dovecot | Courier:
+def read_giving(text: str) -> Giving:
     """The server to which unique-ids can go back. Errors: ValueError, with a text for the operator."""
     found = read_former(text)
     if isinstance(found, Dovecot | Courier):

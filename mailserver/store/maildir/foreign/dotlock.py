@@ -43,7 +43,7 @@ def dotlock(
             unlink_if_there(lock)
             continue
         if waited >= PATIENCE:
-            raise OSError(errno.EAGAIN, "it is locked; is a program of Dovecot hanging?", os.fsdecode(lock))
+            raise OSError(errno.EAGAIN, "it is locked by Dovecot", os.fsdecode(lock))
         sleep(_PAUSE)
         waited += _PAUSE
     try:
