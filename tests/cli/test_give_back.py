@@ -30,7 +30,7 @@ def entered(maildir):
 
 
 def test_our_unique_ids_are_entered_into_dovecots_list_once(site):
-    alice = site.accounts["alice"]
+    alice = site.accounts[0]
     with Server(site, user=WHOEVER) as server, RawPOP3(server.pop3_port).login(alice.name, alice.password) as client:
         uidls = [uidl for _, uidl in client.listing(b"UIDL")]
         busy = give_back(site, "alice", "--to", "dovecot")
@@ -50,7 +50,7 @@ def test_our_unique_ids_are_entered_into_dovecots_list_once(site):
 
 
 def test_what_the_other_servers_list_cannot_hold_is_told_and_no_success(site):
-    [path] = (site.accounts["bob"].maildir / "new").iterdir()
+    [path] = (site.accounts[1].maildir / "new").iterdir()
     path.rename(path.with_name("1700000000.M1P2.host,S=2"))
     told = give_back(site, "bob", "--to", "courier")
     assert (told.returncode, told.stderr) == (1, b"")
@@ -58,15 +58,15 @@ def test_what_the_other_servers_list_cannot_hold_is_told_and_no_success(site):
 
 
 def test_a_damaged_list_is_told_with_the_remedy_and_stays(site):
-    (site.accounts["bob"].maildir / "dovecot-uidlist").write_text("junk\n")
+    (site.accounts[1].maildir / "dovecot-uidlist").write_text("junk\n")
     told = give_back(site, "bob", "--to", "dovecot")
     assert (told.returncode, told.stdout) == (os.EX_TEMPFAIL, b"")
     assert b"dovecot-uidlist: its first line is of no version" in told.stderr
-    assert (site.accounts["bob"].maildir / "dovecot-uidlist").read_text() == "junk\n"
+    assert (site.accounts[1].maildir / "dovecot-uidlist").read_text() == "junk\n"
 
 
 def test_a_locked_list_is_told_with_its_holder_s_file(site):
-    lock = site.accounts["bob"].maildir / "dovecot-uidlist.lock"
+    lock = site.accounts[1].maildir / "dovecot-uidlist.lock"
     lock.symlink_to("nowhere")
     told = give_back(site, "bob", "--to", "dovecot")
     assert told.returncode == os.EX_TEMPFAIL

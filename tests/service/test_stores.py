@@ -16,7 +16,7 @@ from twisted.trial.unittest import TestCase
 from mailserver.auth import MailboxRealm, PasswordFile
 from mailserver.config.problems import Problems
 from mailserver.config.reading import decode
-from mailserver.errors import NoMaildrop
+from mailserver.errors import ConfigError, NoMaildrop
 from mailserver.interfaces import IMaildrop
 from mailserver.service.server import Server
 from mailserver.service.stores import make_store
@@ -44,7 +44,11 @@ class StoreTests(TestCase):
         problems = Problems(self.config.places)
         config = replace(self.config, store=replace(self.config.store, **store))  # type: ignore[arg-type]  # fields of strings
         make_store(config, config.naming(), [PasswordFile(str(self.folder / "users"))], problems, reactor)
-        return problems.found
+        try:
+            problems.check()
+        except ConfigError as error:
+            return list(error.problems)
+        return []
 
     def test_a_former_server_that_is_none_or_another_than_new_unique_ids_are_of_is_told(self) -> None:
         assert self.problems_of(former="dovecot:%v.%u", unique_ids="dovecot") == []
