@@ -7,6 +7,7 @@ get an id of their own. Whatever does not follow from a name alone goes into the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum, auto
 from hashlib import sha256
@@ -24,7 +25,7 @@ from mailserver.store.maildir.listing import PREFIX, Clock
 from mailserver.store.maildir.matching import List, Stems
 from mailserver.store.maildir.pieces import one_by_one
 from mailserver.store.maildir.rows import Rows
-from mailserver.store.maildir.twins import Found
+from mailserver.store.maildir.twins import Found, mtime
 from mailserver.store.maildir.uidls import Entry, Uidls
 from mailserver.store.maildir.unique import is_ours
 
@@ -44,15 +45,16 @@ class _Strength(IntEnum):
 
     KNOWN = auto()
     LISTED = auto()
-    OWN = auto()
-    """Its unique part. It goes before a name's field, which anybody who can name a file chooses."""
-    GIVEN = auto()
-    UNLISTED = auto()
+    NAMED = auto()
+    """By what its name says, its unique part or its field."""
 
 
 class _Claim(NamedTuple):
     strength: _Strength
     order: int
+    """The message's rank, or, where several names claim one id, the file's mtime: the older one was there first."""
+    by_field: bool
+    """The unique part goes before a field, which anybody who can name a file chooses."""
     stem: bytes
     path: bytes
     message: Found
@@ -98,7 +100,7 @@ class Naming:
         if self._by_names_alone(messages) and taken.isdisjoint(message.uidl for message in messages):
             return messages
         stems = Stems([message.path for message in messages] + (_names_beside(known, changed) if self._list else []))
-        claims = self._extended([self._claim(message, stems) for message in one_by_one(messages)], known)
+        claims = self._extended([self._claim(message, stems) for message in one_by_one(messages)])
         decided = self._decided(claims, taken)
         self._must_write |= any(self._lacks(message) for message in one_by_one(decided))
         return decided
@@ -200,7 +202,7 @@ class Naming:
             claim = find(message, stem, stems)
             if claim is not None:
                 return claim
-        return _claim(_Strength.OWN, stem, message)
+        return _claim(_Strength.NAMED, stem, message)
 
     def _is_recorded(self, message: Found) -> bool:
         """Whether the map has the id of the message's row for a message with its unique part."""
@@ -218,7 +220,9 @@ class Naming:
 
     def _given(self, message: Found, stem: bytes, _: Stems) -> _Claim | None:
         uidl = names.given(stem)
-        return None if uidl is None else _claim(_Strength.GIVEN, stem, message._replace(uidl=uidl, rank=0))
+        return (
+            None if uidl is None else _claim(_Strength.NAMED, stem, message._replace(uidl=uidl, rank=0), by_field=True)
+        )
 
     def _of_none(self, message: Found, stem: bytes, _: Stems) -> _Claim | None:
         """What the former server would have given; but not to a file that only this server can have delivered."""
@@ -227,11 +231,11 @@ class Naming:
         uidl = self._former.unlisted(message.path[PREFIX:])
         if uidl is None or not uidls.is_valid(Entry(stem, uidl, 0)):
             return None
-        return _claim(_Strength.UNLISTED, stem, message._replace(uidl=uidl, rank=0))
+        return _claim(_Strength.NAMED, stem, message._replace(uidl=uidl, rank=0), by_field=True)
 
-    def _extended(self, claims: list[_Claim], known: Rows) -> list[_Claim]:
+    def _extended(self, claims: list[_Claim]) -> list[_Claim]:
         """The claims, those of new messages by the former server's list, to which they are added."""
-        fresh = [claim for claim in claims if claim.strength == _Strength.OWN and claim.message.row is None]
+        fresh = [claim for claim in claims if _is_own(claim) and claim.message.row is None]
         if self._former is None or not self._extends or not fresh:
             return claims
         fresh.sort(key=lambda claim: (names.arrival(claim.stem) or _NO_RANK, claim.stem))
@@ -241,11 +245,8 @@ class Naming:
             raise MaildropUnavailable(
                 f"{shown(self._root)}: the list of the former server cannot be used: {error}"
             ) from error
-        last = max((entry.rank for entry in (*self._map.entries, *(self._list or ()))), default=0)
-        first = max([last, *known.ranks[known.ranked - 1 : known.ranked]]) + 1
-        listed = List(
-            filter(uidls.is_valid, [Entry(each.name, each.uidl, rank) for rank, each in enumerate(added, first)])
-        )
+        # No rank: they come after all that the list had, by arrival, as messages do that it does not get.
+        listed = List(list(filter(uidls.is_valid, (Entry(each.name, each.uidl, 0) for each in added))))
         stems = Stems([claim.path for claim in fresh])
         found = {
             claim.path: _listed(_Strength.LISTED, claim.stem, claim.message, listed.find(claim.stem, stems))
@@ -258,9 +259,9 @@ class Naming:
     def _decided(self, claims: list[_Claim], taken: set[bytes]) -> list[Found]:
         reserved = {*self._recorded, *(entry.uidl for entry in self._list or ())}
         decided, losers = [], []
-        for claim in sorted(claims, key=lambda claim: claim[:4]):
+        for claim in sorted(self._by_age(claims), key=lambda claim: claim[:-1]):
             uidl = claim.message.uidl
-            if uidl in taken or (claim.strength == _Strength.OWN and uidl in reserved):
+            if uidl in taken or (_is_own(claim) and uidl in reserved):
                 self._contested.add(uidl)
                 losers.append(claim)
             else:
@@ -272,6 +273,16 @@ class Naming:
             self._contested.add(uidl)
             decided.append(claim.message._replace(uidl=uidl))
         return decided
+
+    def _by_age(self, claims: list[_Claim]) -> list[_Claim]:
+        """The claims, with the ages of files whose names claim one id."""
+        wanted = Counter(claim.message.uidl for claim in one_by_one(claims))
+        return [
+            claim._replace(order=mtime(self._root + claim.path))
+            if claim.strength == _Strength.NAMED and wanted[claim.message.uidl] > 1
+            else claim
+            for claim in one_by_one(claims)
+        ]
 
     def _belongs(self, path: bytes, uidl: bytes, rank: int) -> bool:
         """Whether the map must have this message, since its name alone does not tell its unique-id and its place."""
@@ -321,8 +332,13 @@ def _names_beside(known: Rows, changed: Sequence[int]) -> list[bytes]:
     return [name for at, name in enumerate(known.names) if at not in leaving]
 
 
-def _claim(strength: _Strength, stem: bytes, message: Found) -> _Claim:
-    return _Claim(strength, message.rank or _NO_RANK, stem, message.path, message)
+def _claim(strength: _Strength, stem: bytes, message: Found, *, by_field: bool = False) -> _Claim:
+    return _Claim(strength, message.rank or _NO_RANK, by_field, stem, message.path, message)
+
+
+def _is_own(claim: _Claim) -> bool:
+    """Whether the message claims its unique part."""
+    return claim.strength == _Strength.NAMED and not claim.by_field
 
 
 def _listed(strength: _Strength, stem: bytes, message: Found, entry: Entry | None) -> _Claim | None:

@@ -166,7 +166,7 @@ def _in_order(root: bytes, messages: list[Found], first: bytes) -> list[Found]:
 
     def order(message: Found) -> tuple[int, int, bytes, bytes]:
         base = names.base(message.path[PREFIX:])
-        return _mtime(root + message.path), -len(base), base, _digest(root, message)
+        return mtime(root + message.path), -len(base), base, _digest(root, message)
 
     if len(messages) > 1:
         messages = sorted(messages, key=order)
@@ -186,7 +186,8 @@ def _distinct(root: bytes, message: Found, taken: set[bytes], bases: Sequence[by
     return uidl
 
 
-def _mtime(path: bytes) -> int:
+def mtime(path: bytes) -> int:
+    """The file's mtime in nanoseconds; later than any for one that cannot be examined."""
     try:
         return os.lstat(path).st_mtime_ns
     except OSError:

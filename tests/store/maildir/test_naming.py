@@ -17,10 +17,12 @@ def field(uidl: bytes) -> str:
 class NamedCase(LoggedCase):
     """Messages whose contents tell them apart, looked at by their unique-ids."""
 
-    def put(self, name: str) -> str:
-        """A message that is its own unique part; the name as it is in the directory."""
+    def put(self, name: str, age: int = 0) -> str:
+        """A message that is its own unique part, and was written so many hours ago; the name as it is in the directory."""
         path = name if name[3:4] == "/" else f"new/{name}"
-        self.deliver("alice", names.unique_part(path[4:].encode()), path)
+        there = self.deliver("alice", names.unique_part(path[4:].encode()), path)
+        then = there.stat().st_mtime - 3600 * age
+        os.utime(there, (then, then))
         return path
 
     async def uidls(self, *lost: bytes) -> dict[str, bytes]:
@@ -58,11 +60,21 @@ class Names(NamedCase):
         await self.same(("1.a", b"X"), ("2.b", b"2.b"))
         assert not self.has_map()
 
-    async def test_of_two_new_claims_the_first_in_order_gets_the_id(self) -> None:
-        for name in ("2.b", "1.a", "3.c"):
-            self.put(f"{name}{field(b'X')}")
-        await self.same(("1.a", b"X"), ("2.b", b"2.b"), ("3.c", b"3.c"))
+    async def test_of_new_claims_the_oldest_file_gets_the_id_and_then_the_first_in_order(self) -> None:
+        for name, age in (("1.a", 1), ("3.c", 2), ("2.b", 2)):
+            self.put(f"{name}{field(b'X')}", age)
+            os.utime(self.root() / f"new/{name}{field(b'X')}", (age, 9 - age))
+        await self.same(("1.a", b"1.a"), ("2.b", b"X"), ("3.c", b"3.c"))
         assert self.has_map()
+
+    async def test_who_was_there_first_keeps_the_id_also_when_the_index_is_lost_as_the_other_comes(self) -> None:
+        self.put(f"2.b{field(b'X')}", 2)
+        self.put(f"5.e{field(b'4.d')}", 2)
+        assert await self.uidls() == {"2.b": b"X", "5.e": b"4.d"}
+        self.put(f"1.a{field(b'X')}")
+        self.put("4.d")
+        second = names.unique_id_of_base(b"4.d")
+        assert await self.uidls(index.NAME) == {"1.a": b"1.a", "2.b": b"X", "4.d": second, "5.e": b"4.d"}
 
     async def test_who_has_the_id_keeps_it_whoever_comes_before_in_order(self) -> None:
         self.put(f"2.b{field(b'X')}")
@@ -73,8 +85,8 @@ class Names(NamedCase):
         await self.same(("1.a", b"1.a"))
 
     async def test_a_claim_on_another_message_s_unique_part_fails(self) -> None:
-        self.put(f"1.a{field(b'2.b')}")
-        self.put("2.b")
+        for path in (self.put(f"1.a{field(b'2.b')}"), self.put("2.b")):
+            os.utime(self.root() / path, (1, 1))
         await self.same(("1.a", b"1.a"), ("2.b", b"2.b"))
 
     async def test_a_message_whose_unique_part_another_message_has_as_its_id_gets_a_hash(self) -> None:
