@@ -49,6 +49,9 @@ class List(Generic[T]):
         for entry in one_by_one(entries):
             self._parts.setdefault(names.unique_part(names.base(entry.name)), []).append(entry)
 
+    def __bool__(self) -> bool:
+        return bool(self._parts)
+
     def __contains__(self, part: bytes) -> bool:
         return part in self._parts
 

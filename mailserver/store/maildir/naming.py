@@ -7,16 +7,14 @@ get an id of their own. Whatever does not follow from a name alone goes into the
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from enum import IntEnum, auto
-from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import Final
 
 from mailserver.errors import MaildropCorrupt, MaildropUnavailable
 from mailserver.store.maildir import filenames as names
 from mailserver.store.maildir import former as formers
 from mailserver.store.maildir import uidls
+from mailserver.store.maildir.claims import Claim, Strength, claim_of, decide, is_own, listed_as
 from mailserver.store.maildir.files import Identity, shown
 from mailserver.store.maildir.former import Former
 from mailserver.store.maildir.index import NO_MAP, Basis
@@ -25,7 +23,7 @@ from mailserver.store.maildir.listing import PREFIX, Clock
 from mailserver.store.maildir.matching import List, Stems
 from mailserver.store.maildir.pieces import one_by_one
 from mailserver.store.maildir.rows import Rows
-from mailserver.store.maildir.twins import Found, mtime
+from mailserver.store.maildir.twins import Found
 from mailserver.store.maildir.uidls import Entry, Uidls
 from mailserver.store.maildir.unique import is_ours
 
@@ -36,29 +34,6 @@ _DAY: Final = 86_400 * 1_000_000_000
 
 _REMEMBERED: Final = 60
 """Days for which the map remembers a message that is gone: it may come back from a trash or a backup."""
-
-_NO_RANK: Final = 2**63
-
-
-class _Strength(IntEnum):
-    """Which claims on a unique-id go before others."""
-
-    KNOWN = auto()
-    LISTED = auto()
-    NAMED = auto()
-    """By what its name says, its unique part or its field."""
-
-
-class _Claim(NamedTuple):
-    strength: _Strength
-    order: int
-    """The message's rank, or, where several names claim one id, the file's mtime: the older one was there first."""
-    by_field: bool
-    """The unique part goes before a field, which anybody who can name a file chooses."""
-    stem: bytes
-    path: bytes
-    message: Found
-    """With the unique-id and the rank that it claims."""
 
 
 class Naming:
@@ -83,6 +58,7 @@ class Naming:
         self._listed: List[Entry] = List(())
         self._list: list[Entry] | None = None
         self._contested: set[bytes] = set()
+        self._overruled: set[bytes] = set()
         self._must_write = False
 
     def named(self, found: Iterable[Found], known: Rows, changed: Sequence[int]) -> list[Found]:
@@ -99,9 +75,13 @@ class Naming:
         taken.difference_update(known.uidls[at] for at in changed)
         if self._by_names_alone(messages) and taken.isdisjoint(message.uidl for message in messages):
             return messages
-        stems = Stems([message.path for message in messages] + (_names_beside(known, changed) if self._list else []))
+        beside = _beside(known, changed) if self._list else {}
+        stems = Stems([*(message.path for message in messages), *beside])
         claims = self._extended([self._claim(message, stems) for message in one_by_one(messages)])
-        decided = self._decided(claims, taken)
+        reserved = {*self._recorded, *(entry.uidl for entry in self._list or ())}
+        decided, contested = decide(self._root, claims, taken, reserved)
+        self._contested |= contested
+        self._overrule(beside | {message.path: message.uidl for message in decided}, stems)
         self._must_write |= any(self._lacks(message) for message in one_by_one(decided))
         return decided
 
@@ -189,9 +169,9 @@ class Naming:
 
     # Claims.
 
-    def _claim(self, message: Found, stems: Stems) -> _Claim:
+    def _claim(self, message: Found, stems: Stems) -> Claim:
         stem = names.base(message.path[PREFIX:])
-        order: tuple[Callable[[Found, bytes, Stems], _Claim | None], ...]
+        order: tuple[Callable[[Found, bytes, Stems], Claim | None], ...]
         if self._renews:
             order = self._given, self._of_list, self._of_none, self._of_map, self._of_row
         elif self._is_recorded(message):
@@ -201,44 +181,46 @@ class Naming:
         for find in order:
             claim = find(message, stem, stems)
             if claim is not None:
-                return claim
-        return _claim(_Strength.NAMED, stem, message)
+                return claim._replace(message=claim.message._replace(rank=0)) if self._outranked(claim) else claim
+        return claim_of(Strength.NAMED, message)
+
+    def _outranked(self, claim: Claim) -> bool:
+        """Whether the message had its place by another list than the one that was read now."""
+        return self._renews and self._list is not None and claim.strength == Strength.KNOWN
 
     def _is_recorded(self, message: Found) -> bool:
         """Whether the map has the id of the message's row for a message with its unique part."""
         entry = None if message.row is None else self._recorded.get(message.row.uidl)
         return entry is not None and names.unique_part(entry.name) == names.unique_part(message.path[PREFIX:])
 
-    def _of_map(self, message: Found, stem: bytes, stems: Stems) -> _Claim | None:
-        return _listed(_Strength.KNOWN, stem, message, self._entries.find(stem, stems))
+    def _of_map(self, message: Found, stem: bytes, stems: Stems) -> Claim | None:
+        return listed_as(Strength.KNOWN, message, self._entries.find(stem, stems))
 
-    def _of_list(self, message: Found, stem: bytes, stems: Stems) -> _Claim | None:
-        return _listed(_Strength.LISTED, stem, message, self._listed.find(stem, stems))
+    def _of_list(self, message: Found, stem: bytes, stems: Stems) -> Claim | None:
+        return listed_as(Strength.LISTED, message, self._listed.find(stem, stems))
 
-    def _of_row(self, message: Found, stem: bytes, _: Stems) -> _Claim | None:
-        return None if message.row is None else _claim(_Strength.KNOWN, stem, message)
+    def _of_row(self, message: Found, _stem: bytes, _stems: Stems) -> Claim | None:
+        return None if message.row is None else claim_of(Strength.KNOWN, message)
 
-    def _given(self, message: Found, stem: bytes, _: Stems) -> _Claim | None:
+    def _given(self, message: Found, stem: bytes, _: Stems) -> Claim | None:
         uidl = names.given(stem)
-        return (
-            None if uidl is None else _claim(_Strength.NAMED, stem, message._replace(uidl=uidl, rank=0), by_field=True)
-        )
+        return None if uidl is None else claim_of(Strength.NAMED, message._replace(uidl=uidl, rank=0), by_field=True)
 
-    def _of_none(self, message: Found, stem: bytes, _: Stems) -> _Claim | None:
+    def _of_none(self, message: Found, stem: bytes, _: Stems) -> Claim | None:
         """What the former server would have given; but not to a file that only this server can have delivered."""
         if self._former is None or is_ours(stem):
             return None
         uidl = self._former.unlisted(message.path[PREFIX:])
         if uidl is None or not uidls.is_valid(Entry(stem, uidl, 0)):
             return None
-        return _claim(_Strength.NAMED, stem, message._replace(uidl=uidl, rank=0), by_field=True)
+        return claim_of(Strength.NAMED, message._replace(uidl=uidl, rank=0), by_field=True)
 
-    def _extended(self, claims: list[_Claim]) -> list[_Claim]:
+    def _extended(self, claims: list[Claim]) -> list[Claim]:
         """The claims, those of new messages by the former server's list, to which they are added."""
-        fresh = [claim for claim in claims if _is_own(claim) and claim.message.row is None]
+        fresh = [claim for claim in claims if is_own(claim) and claim.message.row is None]
         if self._former is None or not self._extends or not fresh:
             return claims
-        fresh.sort(key=lambda claim: (names.arrival(claim.stem) or _NO_RANK, claim.stem))
+        fresh.sort(key=lambda claim: (names.arrival(claim.stem) or 0, claim.stem))
         try:
             added = self._former.extend(self._root, [claim.path[PREFIX:] for claim in fresh])
         except ValueError as error:
@@ -249,40 +231,20 @@ class Naming:
         listed = List(list(filter(uidls.is_valid, (Entry(each.name, each.uidl, 0) for each in added))))
         stems = Stems([claim.path for claim in fresh])
         found = {
-            claim.path: _listed(_Strength.LISTED, claim.stem, claim.message, listed.find(claim.stem, stems))
-            for claim in fresh
+            claim.path: listed_as(Strength.LISTED, claim.message, listed.find(claim.stem, stems)) for claim in fresh
         }
         return [found.get(claim.path) or claim for claim in claims]
 
     # Decisions.
 
-    def _decided(self, claims: list[_Claim], taken: set[bytes]) -> list[Found]:
-        reserved = {*self._recorded, *(entry.uidl for entry in self._list or ())}
-        decided, losers = [], []
-        for claim in sorted(self._by_age(claims), key=lambda claim: claim[:-1]):
-            uidl = claim.message.uidl
-            if uidl in taken or (_is_own(claim) and uidl in reserved):
-                self._contested.add(uidl)
-                losers.append(claim)
-            else:
-                taken.add(uidl)
-                decided.append(claim.message)
-        for claim in losers:
-            uidl = _another(claim, taken, reserved)
-            taken.add(uidl)
-            self._contested.add(uidl)
-            decided.append(claim.message._replace(uidl=uidl))
-        return decided
-
-    def _by_age(self, claims: list[_Claim]) -> list[_Claim]:
-        """The claims, with the ages of files whose names claim one id."""
-        wanted = Counter(claim.message.uidl for claim in one_by_one(claims))
-        return [
-            claim._replace(order=mtime(self._root + claim.path))
-            if claim.strength == _Strength.NAMED and wanted[claim.message.uidl] > 1
-            else claim
-            for claim in one_by_one(claims)
-        ]
+    def _overrule(self, decided: dict[bytes, bytes], stems: Stems) -> None:
+        """Find the entries of messages that have another id than these say: the map must not have both."""
+        for entries in (self._entries, self._listed):
+            for path, uidl in one_by_one(decided.items() if entries else ()):
+                entry = entries.find(names.base(path[PREFIX:]), stems)
+                if entry is not None and entry.uidl != uidl:
+                    self._overruled.add(entry.uidl)
+                    self._contested.add(uidl)
 
     def _belongs(self, path: bytes, uidl: bytes, rank: int) -> bool:
         """Whether the map must have this message, since its name alone does not tell its unique-id and its place."""
@@ -312,7 +274,7 @@ class Naming:
         known = {*rows.uidls}
         gone: dict[bytes, Entry] = {}
         for entry in (*self._map.entries, *(self._list or ())):
-            if entry.uidl not in known:
+            if entry.uidl not in known and entry.uidl not in self._overruled:
                 gone.setdefault(entry.uidl, entry._replace(name=names.base(entry.name), gone=entry.gone or today))
         back = may_come_back(self._root) if any(today - entry.gone > _REMEMBERED for entry in gone.values()) else ()
         return [*there, *(e for e in gone.values() if today - e.gone <= _REMEMBERED or e.name in back)]
@@ -326,31 +288,8 @@ def _is_settled(message: Found) -> bool:
     return (b",U=" not in path and b",U=" not in row.name) or names.given(path) == names.given(row.name)
 
 
-def _names_beside(known: Rows, changed: Sequence[int]) -> list[bytes]:
-    """The names of the rows that stay as they are."""
+def _beside(known: Rows, changed: Sequence[int]) -> dict[bytes, bytes]:
+    """The names and unique-ids of the rows that stay as they are."""
     leaving = frozenset(changed)
-    return [name for at, name in enumerate(known.names) if at not in leaving]
-
-
-def _claim(strength: _Strength, stem: bytes, message: Found, *, by_field: bool = False) -> _Claim:
-    return _Claim(strength, message.rank or _NO_RANK, by_field, stem, message.path, message)
-
-
-def _is_own(claim: _Claim) -> bool:
-    """Whether the message claims its unique part."""
-    return claim.strength == _Strength.NAMED and not claim.by_field
-
-
-def _listed(strength: _Strength, stem: bytes, message: Found, entry: Entry | None) -> _Claim | None:
-    if entry is None:
-        return None
-    return _claim(strength, stem, message._replace(uidl=entry.uidl, rank=entry.rank))
-
-
-def _another(claim: _Claim, taken: set[bytes], reserved: set[bytes]) -> bytes:
-    """A unique-id that no message has, had or is promised: the unique part, or a hash of the base."""
-    own = names.unique_id(names.unique_part(claim.stem))
-    uidl = own if own not in taken and own not in reserved else names.unique_id_of_base(claim.stem)
-    while uidl in taken or uidl in reserved:
-        uidl = names.unique_id_of_contents(claim.stem, sha256(uidl).digest())
-    return uidl
+    columns = zip(known.names, known.uidls, strict=True)
+    return {name: uidl for at, (name, uidl) in enumerate(one_by_one(columns)) if at not in leaving}
