@@ -14,7 +14,16 @@ from mailserver.cli.group import json_option
 if TYPE_CHECKING:
     from mailserver.migration.users.converted import Converted, Remark
 
-KINDS: Final = ("courier-userdb", "dovecot", "dovecot-sql", "dovecot-users", "sasldb")
+KINDS: Final = (
+    "courier-ldap",
+    "courier-sql",
+    "courier-userdb",
+    "cyrus",
+    "dovecot",
+    "dovecot-sql",
+    "dovecot-users",
+    "sasldb",
+)
 
 
 @click.command(short_help="Turn another server's users and settings into ours.")
@@ -40,7 +49,10 @@ def users(kind: str, file: str, output: str | None, as_json: bool, **reading: An
 
     \b
     KIND            FILE ("-": standard input)                             becomes
+    courier-ldap    authldaprc                                             an ldap.toml
+    courier-sql     authmysqlrc, authpgsqlrc, authsqliterc                 a sql.toml
     courier-userdb  /etc/courier/userdb, a file or a directory             a passwd-file
+    cyrus           imapd.conf                                             a mailserver.toml
     dovecot         what doveconf -nP prints                               a mailserver.toml
     dovecot-sql     dovecot-sql.conf.ext; of 2.4 what doveconf -nP prints  a sql.toml
     dovecot-users   a passwd-file                                          a passwd-file

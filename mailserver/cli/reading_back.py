@@ -30,6 +30,12 @@ def _sql(text: str) -> Sequence[Remark]:
     return _problems(text, read_settings)
 
 
+def _ldap(text: str) -> Sequence[Remark]:
+    from mailserver.auth.ldap.settings import read_settings
+
+    return _problems(text, read_settings)
+
+
 def _settings(text: str) -> Sequence[Remark]:
     from mailserver.config.reading import load
 
@@ -55,6 +61,7 @@ def _problems(text: str, read: Callable[[str], object]) -> Sequence[Remark]:
 
 
 READERS: Final[Mapping[str, Callable[[str], Sequence[Remark]]]] = {
+    "ldap": _ldap,
     "passwd-file": _passwd_file,
     "settings": _settings,
     "sql": _sql,

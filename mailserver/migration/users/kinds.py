@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from mailserver.migration.users.converted import Converted, Unconvertible
+from mailserver.migration.users.courier_ldap import read_courier_ldap
+from mailserver.migration.users.courier_sql import read_courier_sql
 from mailserver.migration.users.courier_userdb import read_userdb
+from mailserver.migration.users.cyrus import read_imapd_conf
 from mailserver.migration.users.dovecot import read_dovecot
 from mailserver.migration.users.dovecot_sql import read_sql
 from mailserver.migration.users.dovecot_users import read_dovecot_users
@@ -18,14 +21,23 @@ MAX_OCTETS: Final = 1 << 28
 """A passwd-file of a million users is a third of it."""
 
 BECOMES: Final[Mapping[str, str]] = {
+    "courier-ldap": "ldap",
+    "courier-sql": "sql",
     "courier-userdb": "passwd-file",
+    "cyrus": "settings",
     "dovecot": "settings",
     "dovecot-sql": "sql",
     "dovecot-users": "passwd-file",
     "sasldb": "passwd-file",
 }
 
-TEXTS: Final[Mapping[str, Callable[[str, str], Converted]]] = {"dovecot": read_dovecot, "dovecot-sql": read_sql}
+TEXTS: Final[Mapping[str, Callable[[str, str], Converted]]] = {
+    "courier-ldap": read_courier_ldap,
+    "courier-sql": read_courier_sql,
+    "cyrus": read_imapd_conf,
+    "dovecot": read_dovecot,
+    "dovecot-sql": read_sql,
+}
 """The converters of one file of text, which they are given with its name."""
 
 

@@ -7,7 +7,7 @@ start; nothing that restricts a user is dropped.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -112,25 +112,29 @@ def quoted(name: str, kind: Kind) -> str:
 
 def read_select(query: str) -> Select:
     """Errors: Unreadable."""
+    items, tail, distinct = split_select(query)
+    return Select([_column(each) for each in items], tail, distinct)
+
+
+def split_select(query: str) -> tuple[list[str], str, bool]:
+    """The columns' texts, what follows them, and whether equal rows are one. Errors: Unreadable."""
     match = _SELECT.match(query)
     if match is None:
         raise Unreadable("it does not begin with SELECT")
-    depth, start, items, end = 0, match.end(), [], None
+    depth, start, items, end = 0, match.end(), [], len(query)
     for token in _TOKEN.finditer(query, match.end()):
         depth += bool(token["open"]) - bool(token["close"])
         if token["union"]:
             raise Unreadable("it is a UNION")
-        if depth or end is not None:
+        if depth or end < len(query) or not (token["comma"] or token["from"]):
             continue
-        if token["comma"] or token["from"]:
-            items.append(query[start : token.start()])
-            start = token.end()
+        items.append(query[start : token.start()].strip())
+        start = token.end()
         if token["from"]:
             end = token.start()
-    if end is None:
-        items.append(query[start:].rstrip(" ;\n"))
-    tail = "" if end is None else query[end:].strip().rstrip(";").rstrip()
-    return Select([_column(each.strip()) for each in items], tail, bool(match[1]))
+    if end == len(query):
+        items.append(query[start:].rstrip(" ;\n").strip())
+    return items, query[end:].strip().rstrip(";").rstrip(), bool(match[1])
 
 
 def _column(text: str) -> Column:
@@ -141,7 +145,7 @@ def _column(text: str) -> Column:
     raise Unreadable(f"the column {text[:80]!r} has no name: add AS and one")
 
 
-def write_select(columns: dict[str, str], tail: str, kind: Kind, distinct: bool = False) -> str:
+def write_select(columns: Mapping[str, str], tail: str, kind: Kind, distinct: bool = False) -> str:
     """The text of a statement."""
     lines = ",\n".join(f"    {text} AS {quoted(name, kind)}" for name, text in columns.items())
     return f"SELECT{' DISTINCT' * distinct}\n{lines}\n{tail}".rstrip() + "\n"

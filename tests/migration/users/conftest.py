@@ -1,5 +1,6 @@
-"""The databases, for the tests that ask for them."""
+"""The databases and the directory, for the tests that ask for them."""
 
+from tests.auth.ldap.slapd import slapd
 from tests.databases import mariadb, postgresql
 
-__all__ = ["mariadb", "postgresql"]
+__all__ = ["mariadb", "postgresql", "slapd"]
