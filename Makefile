@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 DEBIAN := tests/debian-packages.txt
 UNPACKED := tests/debian-unpacked.txt
 # The tests that make quick leaves out.
-LONG := abuse crash interop
+LONG := abuse crash interop old
 # The extras that come as wheels: all but gssapi.
 WHEELS := hashes,oauth,postgresql,mysql,zstd,cli
 
@@ -46,6 +46,7 @@ bench: $(VENV)/.dev  ## measure us beside other servers, or alone (see docs/perf
 	@$(BIN)/python bench/compare.py --json var/bench/run.json
 	@$(BIN)/python bench/checkers.py --json var/bench/checkers.json
 	@$(BIN)/python bench/deliveries.py --json var/bench/deliveries.json
+	@$(BIN)/python bench/moving.py --users 10 --json var/bench/moving.json
 	@$(BIN)/python bench/growth.py --json var/bench/growth.json --plot var/bench/growth.svg
 	@$(BIN)/python bench/report.py var/bench/run.json --growth var/bench/growth.json
 

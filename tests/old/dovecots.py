@@ -28,6 +28,7 @@ listen = 127.0.0.1
 first_valid_uid = 1
 disable_plaintext_auth = no
 mail_fsync = never
+mail_location = maildir:~/Maildir
 mail_max_userip_connections = 1000
 
 auth_mechanisms = plain login
@@ -124,14 +125,12 @@ class Dovecot(Database):
             raise ConnectionResetError
         return connection
 
-    def user(
-        self, name: str, uidl_format: str = "%08Xu%08Xv", mail: str = "maildir:~/Maildir", **more: str
-    ) -> DovecotUser:
-        """Add one; `more` are further settings of Dovecot's for this user."""
+    def user(self, name: str, uidl_format: str = "", mail: str = "", **more: str) -> DovecotUser:
+        """Add one with a format of unique-ids, and a place of mail, that are not the default; `more` are further settings of Dovecot's for this user."""
         found = DovecotUser(name, f"sesame of {name}", self.folder / "mail" / name)
         found.home.mkdir(parents=True)
         settings = {"mail_location": mail, "pop3_uidl_format": uidl_format, **more}
-        fields = " ".join(f"userdb_{key}={value.replace('%', '%%')}" for key, value in settings.items())
+        fields = " ".join(f"userdb_{key}={value.replace('%', '%%')}" for key, value in settings.items() if value)
         owner = self.identity or {"user": os.geteuid(), "group": os.getegid()}
         line = f"{name}:{{PLAIN}}{found.password}:{owner['user']}:{owner['group']}::{found.home}::{fields}\n"
         with (self.folder / "users").open("a", encoding="utf-8") as file:

@@ -68,6 +68,10 @@ class KeepingMpop:
         return self.program.got()
 
 
+RETURN_PATH: Final = b"Return-Path: <unknown>\n"
+"""What getmail adds to each message."""
+
+
 class Getmail:
     """getmail6, which deletes nothing and reads what is new; root may run nothing else for it than a command."""
 
@@ -87,7 +91,7 @@ class Getmail:
     def __call__(self) -> list[bytes]:
         self.clients.run("getmail", f"--getmaildir={self.clients.folder}", "--rcfile=getmailrc")
         files = sorted(self.folder.iterdir(), key=lambda path: int(path.name))
-        messages = [file.read_bytes() for file in files]
+        messages = [file.read_bytes().removeprefix(RETURN_PATH) for file in files]
         for file in files:
             file.unlink()
         return messages
@@ -108,3 +112,11 @@ def readers(front: Front, person: Person, folder: Path) -> dict[str, Reader]:
         home.mkdir()
         found[name] = program(Clients(front, home), person)  # type: ignore[arg-type]  # it has the port that they ask for
     return found
+
+
+def fetched(clients: Mapping[str, Reader]) -> list[bytes]:
+    """What all of them fetch now, each the same, in the order and the form that they have in common."""
+    found = {name: sorted(each.replace(b"\r\n", b"\n") for each in client()) for name, client in clients.items()}
+    first = next(iter(found.values()))
+    assert found == dict.fromkeys(clients, first), {name: (len(all_), all_[:3]) for name, all_ in found.items()}
+    return first

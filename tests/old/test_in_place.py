@@ -1,0 +1,130 @@
+"""The Maildir stays where it is, and our server reads the list of the one before: no client fetches anything again, here or back there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.corpus import canonical
+from tests.old.couriers import Courier
+from tests.old.dovecots import Dovecot, DovecotUser
+from tests.old.front import Front
+from tests.old.maildrops import MESSAGES, SERVED, body, count, delete, put, vanish
+from tests.old.readers import Keeper, fetched, readers
+from tests.servers import Account, Server, Site
+
+FORMATS: Final[Mapping[str, str]] = {
+    "default": "%08Xu%08Xv",
+    "cyrus": "%v.%u",
+    "filename": "%f",
+    "guid": "%g",
+    "md5-of-filename": "%Mf",
+    "uid": "%u",
+    "old": "%v-%u",
+}
+"""Every `pop3_uidl_format` in the wild that Dovecot serves from a Maildir."""
+
+NEW: Final = [body(number) for number in (1_000_001, 1_000_002, 1_000_003)]
+LATER: Final = body(1_000_004)
+
+
+@pytest.fixture(scope="module")
+def users() -> dict[str, DovecotUser]:
+    return {}
+
+
+@pytest.fixture(scope="module")
+def dovecot(users: dict[str, DovecotUser]) -> Iterator[Dovecot]:
+    dovecot = Dovecot()
+    for name, uidl_format in {**FORMATS, "clients": FORMATS["default"], "given": FORMATS["default"]}.items():
+        users[name] = dovecot.user(name, uidl_format)
+    dovecot.start()
+    yield dovecot
+    dovecot.close()
+
+
+def ours(site: Site, user: DovecotUser | Account, **store: str) -> Server:
+    """Our server for this one's Maildir."""
+    site.account(user.name, user.password, extra=f"userdb_mail=maildir:{user.maildir}")
+    return Server(site, store=store)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_dovecots_unique_ids_stay_whatever_their_format_and_the_way_back_is_open(
+    dovecot: Dovecot, users: dict[str, DovecotUser], front: Front, site: Site, name: str
+) -> None:
+    user = users[name]
+    put(user.maildir, [*SERVED[:6], *map(body, range(14))])
+    dovecot.take(user.home)
+    client = Keeper(front, user)
+    front.behind = dovecot.port
+    delete(front, user, every=5)
+    vanish(user.maildir, every=7)
+    assert len(client()) == 14
+    old = client.uidls
+    with ours(site, user, former=f"dovecot:{FORMATS[name]}", unique_ids="dovecot") as server:
+        front.behind = server.pop3_port
+        assert client() == []
+        assert client.uidls == old
+        put(user.maildir, NEW, since=1_700_000_000)
+        assert client() == list(map(canonical, NEW))
+        new = client.uidls
+    dovecot.take(user.home)
+    front.behind = dovecot.port
+    assert client() == []
+    assert client.uidls == new
+
+
+def test_every_client_of_a_dovecot_fetches_nothing_then_what_is_new_and_nothing_when_it_is_back(
+    dovecot: Dovecot, users: dict[str, DovecotUser], front: Front, site: Site, tmp_path: Path
+) -> None:
+    user = users["clients"]
+    put(user.maildir, [*SERVED, *map(body, range(MESSAGES - len(SERVED)))])
+    dovecot.take(user.home)
+    front.behind = dovecot.port
+    delete(front, user, every=5)
+    vanish(user.maildir, every=7)
+    clients = readers(front, user, tmp_path)
+    there = count(user.maildir)
+    assert {name: len(client()) for name, client in clients.items()} == dict.fromkeys(clients, there)
+    with ours(site, user, former="dovecot", unique_ids="dovecot") as server:
+        front.behind = server.pop3_port
+        assert fetched(clients) == []
+        put(user.maildir, NEW, since=1_700_000_000)
+        assert fetched(clients) == NEW
+    dovecot.take(user.home)
+    front.behind = dovecot.port
+    assert fetched(clients) == []
+    dovecot.deliver(user, LATER)
+    assert fetched(clients) == [LATER]
+    with Server(site, store={"former": "dovecot", "unique_ids": "dovecot"}) as server:
+        front.behind = server.pop3_port
+        assert fetched(clients) == []
+
+
+def test_every_client_of_a_courier_fetches_nothing_then_what_is_new_and_nothing_when_it_is_back(
+    courier: Courier, front: Front, site: Site, tmp_path: Path
+) -> None:
+    user = courier.user("clients")
+    put(user.maildir, [*SERVED, *map(body, range(MESSAGES - len(SERVED)))])
+    front.behind = courier.port
+    delete(front, user, every=5)
+    vanish(user.maildir, every=7)
+    clients = readers(front, user, tmp_path)
+    there = count(user.maildir)
+    assert {name: len(client()) for name, client in clients.items()} == dict.fromkeys(clients, there)
+    with ours(site, user, former="courier", unique_ids="courier") as server:
+        front.behind = server.pop3_port
+        assert fetched(clients) == []
+        put(user.maildir, NEW, since=1_700_000_000)
+        assert fetched(clients) == NEW
+    front.behind = courier.port
+    assert fetched(clients) == []
+    user.deliver(LATER)
+    assert fetched(clients) == [LATER]
+    with Server(site, store={"former": "courier", "unique_ids": "courier"}) as server:
+        front.behind = server.pop3_port
+        assert fetched(clients) == []
