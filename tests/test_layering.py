@@ -48,7 +48,7 @@ MAY_IMPORT = {
     "net": {"protocol", "sasl", "tls"},
     "config": {"store"},
     "service": {"clock", "net", "tls", "auth", "store", "delivery", "config"},
-    "cli": {"", "auth", "clock", "config", "delivery", "migration", "service"},
+    "cli": {"", "auth", "clock", "config", "delivery", "migration", "service", "store"},
     "__main__": {"cli"},
     "demo": {"auth", "tls", "config"},
 }

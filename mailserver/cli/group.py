@@ -15,6 +15,7 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 COMMANDS: Final = {
     "completion": "mailserver.cli.completion",
     "deliver": "mailserver.cli.deliver",
+    "export": "mailserver.cli.export",
     "maildrop": "mailserver.cli.maildrop",
     "migrate": "mailserver.cli.migrate",
     "quota": "mailserver.cli.quota",

@@ -1,0 +1,97 @@
+"""``mailserver export``: a Maildir with the unique-ids, which Dovecot and we read back."""
+
+import json
+import os
+import shutil
+
+import pytest
+
+from tests.cli.running import COMMAND, run
+from tests.cli.test_quota import settings
+from tests.corpus import SMALL, canonical
+from tests.rawpop3 import RawPOP3
+from tests.servers import Server, Site
+
+MESSAGES = list(SMALL.values())
+
+
+@pytest.fixture
+def site():
+    with Site() as made:
+        made.account("alice", messages=MESSAGES)
+        made.account("bob")
+        yield made
+
+
+def names(folder):
+    """What is in a folder."""
+    return sorted(each.name for each in folder.iterdir())
+
+
+def shown(port, account):
+    """What a session sees: unique-ids and messages."""
+    with RawPOP3(port) as client:
+        client.login(account.name, account.password)
+        listing = client.listing(b"UIDL")
+        messages = [client.fetch(b"RETR %d" % number) for number, _ in listing]
+        client.quit()
+    return [uidl for _, uidl in listing], messages
+
+
+def test_the_maildir_has_the_messages_in_their_order_with_their_unique_ids(site, tmp_path):
+    alice, bob = site.accounts
+    told = run("export", *settings(site), "alice", str(tmp_path / "out"))
+    octets = sum(len(canonical(each)) for each in MESSAGES)
+    assert told.stdout.decode() == f"alice: {len(MESSAGES)} messages ({octets:,} octets) written to {tmp_path}/out\n"
+    assert (told.returncode, told.stderr) == (0, b"")
+    assert names(tmp_path) == ["out"]
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o700
+    shutil.rmtree(bob.maildir)
+    shutil.copytree(tmp_path / "out", bob.maildir)
+    with Server(site) as server:
+        assert shown(server.pop3_port, alice) == shown(server.pop3_port, bob)
+
+
+def test_a_dry_run_writes_nothing_and_programs_get_an_object(site, tmp_path):
+    told = run("export", *settings(site), "--dry-run", "--json", "alice", str(tmp_path / "out"))
+    assert (told.returncode, told.stderr) == (0, b"")
+    assert json.loads(told.stdout) == {
+        "user": "alice",
+        "messages": len(MESSAGES),
+        "octets": sum(len(canonical(each)) for each in MESSAGES),
+        "directory": f"{tmp_path}/out",
+        "dry_run": True,
+    }
+    assert names(tmp_path) == []
+
+
+def test_an_empty_directory_becomes_the_maildir_and_another_is_left_alone(site, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert run("export", *settings(site), "bob", str(tmp_path / "empty")).returncode == 0
+    assert names(tmp_path / "empty") == ["cur", "dovecot-uidlist", "new", "tmp"]
+    told = run("export", *settings(site), "alice", str(tmp_path / "empty"))
+    assert (told.returncode, told.stdout) == (os.EX_USAGE, b"")
+    assert b"is not empty" in told.stderr
+    told = run("export", *settings(site), "alice", str(tmp_path / "not/there"))
+    assert (told.returncode, told.stdout) == (os.EX_USAGE, b"")
+    assert str(tmp_path / "not").encode() in told.stderr
+    assert names(tmp_path) == ["empty"]
+
+
+def test_a_maildrop_in_use_is_for_later_and_nothing_is_left(site, tmp_path):
+    alice, _ = site.accounts
+    with Server(site) as server, RawPOP3(server.pop3_port) as client:
+        client.login(alice.name, alice.password)
+        told = run("export", *settings(site), "alice", str(tmp_path / "out"))
+        assert (told.returncode, told.stdout) == (os.EX_TEMPFAIL, b"")
+    assert names(tmp_path) == []
+    told = run("export", *settings(site), "carol", str(tmp_path / "out"))
+    assert (told.returncode, told.stderr) == (1, b"mailserver: carol: there is no such user\n")
+
+
+def test_a_full_disk_leaves_nothing(site, tmp_path):
+    limited = ["prlimit", "--fsize=100000", *COMMAND]
+    told = run("export", *settings(site), "alice", str(tmp_path / "out"), command=limited)
+    assert (told.returncode, told.stdout) == (os.EX_IOERR, b"")
+    assert b"File too large" in told.stderr
+    assert names(tmp_path) == []
