@@ -15,7 +15,7 @@ from mailserver.store.maildir import filenames as names
 from mailserver.store.maildir import former as formers
 from mailserver.store.maildir import uidls
 from mailserver.store.maildir.claims import Claim, Strength, claim_of, decide, is_own, listed_as
-from mailserver.store.maildir.files import Identity, shown
+from mailserver.store.maildir.files import Identity, shown, sync_directory
 from mailserver.store.maildir.former import Former
 from mailserver.store.maildir.index import NO_MAP, Basis
 from mailserver.store.maildir.keeping import may_come_back
@@ -90,11 +90,13 @@ class Naming:
 
         It is written if it lacks something. Where that fails, a note tells it.
         """
-        if not self._must_write:
-            return Basis(self._mark, self._there), True
+        written = self._there
         former = self._map.former if self._list is None else self._mark
         try:
-            written = uidls.write(self._root, Uidls(former, self._contents(rows, clock() // _DAY)))
+            if self._must_write:
+                written = uidls.write(self._root, Uidls(former, self._contents(rows, clock() // _DAY)))
+            elif written not in {NO_MAP, self._basis.uidls}:
+                sync_directory(self._root)  # who wrote it may have been killed before
         except OSError as error:
             self.notes.append(f"unique-ids cannot be made durable, and may change if the index is lost: {error}")
             return Basis(self._mark, _UNWRITTEN), False
