@@ -59,7 +59,7 @@ class Naming:
         self._list: list[Entry] | None = None
         self._contested: set[bytes] = set()
         self._overruled: set[bytes] = set()
-        self._must_write = False
+        self._must_write = self._lost = False
 
     def named(self, found: Iterable[Found], known: Rows, changed: Sequence[int]) -> list[Found]:
         """The messages with their unique-ids. `found` has them with those of their rows, or of their unique parts.
@@ -93,6 +93,8 @@ class Naming:
         written = self._there
         former = self._map.former if self._list is None else self._mark
         try:
+            if self._lost:
+                self._set_aside()
             if self._must_write:
                 written = uidls.write(self._root, Uidls(former, self._contents(rows, clock() // _DAY)))
             elif written not in {NO_MAP, self._basis.uidls}:
@@ -113,8 +115,8 @@ class Naming:
                 f"{shown(self._root)}{uidls.NAME.decode()} is damaged, and there is no index that has its unique-ids: restore it from a "
                 "backup, or remove it, and then clients fetch again what they left on the old server"
             )
-        if lost:
-            self._set_aside()
+        self._lost = lost
+        self._must_write |= lost
         self._entries = List(self._map.entries)
         self._recorded = {entry.uidl: entry for entry in one_by_one(self._map.entries)}
 
@@ -134,8 +136,7 @@ class Naming:
         return False
 
     def _set_aside(self) -> None:
-        """Note the loss, and make room for a map with what the index and the former server's list have."""
-        self._must_write = True
+        """Note the loss, and make room for a map with what the index and the former server's list have. Errors: OSError."""
         fate = "is gone"
         if self._there != NO_MAP:
             fate = f"was damaged, and is now {uidls.set_aside(self._root).decode()}"
