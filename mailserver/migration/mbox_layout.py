@@ -58,10 +58,10 @@ def split_mbox(octets: Octets, rule: Rule) -> Iterator[Span]:
     if position >= octets.size:
         return
     line = _line(octets, position)
-    if received(line) is None:
+    if not _begins(octets, position):
         raise SourceError(f"{octets.path}: it does not begin as an mbox does, with From, a sender and a date")
     while True:
-        header = position + len(line) + 1
+        header = min(octets.size, position + len(line) + 1)
         body, following = _header_end(octets, header, rule)
         fields = read_fields(octets.at(header, min(HEADER, body - header)))
         if following is None:
@@ -83,7 +83,7 @@ def split_mmdf(octets: Octets) -> Iterator[Span]:
         header = position + len(_MARK)
         line = _line(octets, header)  # c-client writes one there
         line = b"" if received(line) is None else line
-        header += len(line) + 1 if line else 0
+        header = min(octets.size, header + len(line) + 1 if line else header)
         closing = octets.search(_MARKED, header - 1)
         end = octets.size if closing is None else closing[0] + 1
         blank = octets.search(_BLANK_OR_FROM, header - 1) if header < end else None
@@ -102,9 +102,13 @@ def _begin(octets: Octets) -> int:
 
 
 def _line(octets: Octets, position: int) -> bytes:
-    """The line there without its end; b"" for one that is too long."""
-    line, end, _ = octets.at(position, OVERLAP).partition(b"\n")
-    return line if end else b""
+    """The line there without its end; b"" for one that is too long to begin a message."""
+    line, _, _ = octets.at(position, OVERLAP).partition(b"\n")
+    return line if len(line) < OVERLAP else b""
+
+
+def _begins(octets: Octets, position: int) -> bool:
+    return received(_line(octets, position)) is not None
 
 
 def _header_end(octets: Octets, header: int, rule: Rule) -> tuple[int, int | None]:
@@ -114,7 +118,7 @@ def _header_end(octets: Octets, header: int, rule: Rule) -> tuple[int, int | Non
         position, text = found
         if not text.startswith(b"\nFrom"):
             return position + len(text), None
-        if rule is Rule.LENGTH and received(text[1:]) is not None:
+        if rule is Rule.LENGTH and _begins(octets, position + 1):
             return position + 1, position
         start = position + 1
     return octets.size, None
@@ -129,7 +133,7 @@ def _next(octets: Octets, rule: Rule, body: int, fields: Sequence[Field]) -> int
             return end if end < octets.size else None
     pattern = _AFTER_BLANK if rule is Rule.BLANK else _FROM
     while found := octets.search(pattern, start):
-        if received(found[1][1:]) is not None:
+        if _begins(octets, found[0] + 1):
             return found[0]
         start = found[0] + 1
     return None
@@ -145,8 +149,7 @@ def _by_length(octets: Octets, body: int, fields: Sequence[Field]) -> int | None
     blank = len(after) - len(after.lstrip(b"\r"))
     if after.strip(b"\r\n") == b"":
         return octets.size
-    line, ended, _ = after[blank + 1 :].partition(b"\n")
-    return end + blank if after[blank : blank + 1] == b"\n" and ended and received(line) is not None else None
+    return end + blank if after[blank : blank + 1] == b"\n" and _begins(octets, end + blank + 1) else None
 
 
 def _trimmed(octets: Octets, header: int, following: int | None) -> int:

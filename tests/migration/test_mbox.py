@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from mailserver.migration.files import CHUNK
+from mailserver.migration.files import CHUNK, OVERLAP
 from mailserver.migration.mbox_layout import HEADER
 from mailserver.migration.source import SourceError
 from tests.corpus import CORPUS, canonical
@@ -47,9 +47,12 @@ def test_the_last_message_ends_with_or_without_line_ends(spool, final, line_ends
 
 
 @pytest.mark.parametrize("position", range(CHUNK - len(FROM) - 4, CHUNK + 3))
-def test_a_message_may_begin_at_any_edge_of_what_is_read_at_once(spool, position):
-    first = b"Subject: 1\n\n" + b"x" * (position - len(FROM) - 14) + b"\n"
-    assert read(spool, mbox([first, b"Subject: 2\n\n"])) == [canonical(first), b"Subject: 2\r\n\r\n"]
+@pytest.mark.parametrize("before", [0, OVERLAP])
+@pytest.mark.parametrize("uidl", ["none", "qpopper"])
+def test_a_message_may_begin_at_any_edge_of_what_is_read_at_once(spool, position, before, uidl):
+    first = b"Subject: 1\n\n" + b"x" * (position - before - len(FROM) - 14) + b"\n"
+    found = [canonical(first), b"Subject: 2\r\n\r\n"]
+    assert read(spool, mbox([first, b"Subject: 2\n\n"]), f"uidl={uidl}") == found
 
 
 def test_the_arrival_is_the_one_in_the_line_and_the_file_tells_what_was_seen(spool):
@@ -118,12 +121,45 @@ def test_a_length_that_is_right_is_believed_and_one_that_lies_is_not(spool, uidl
     assert read(spool, right, "uidl=uw")[0] == b"\r\ntext\r\n"
     for wrong in (len(body) + 1, len(body) - 1, 10**9, 10**14, 10**30, -1, 0):
         assert len(read(spool, mbox([told % wrong + body, b"Subject: 2\n\n"]), f"uidl={uidl}")) == 3
+    assert len(read(spool, mbox([b"Content-Length: " + b"9" * 5000 + b"\n\n" + body]), f"uidl={uidl}")) == 2
     assert read(spool, mbox([told % len(body) + body])) == [canonical(b"\n" + body)]
 
 
 def test_blanks_and_nuls_before_the_first_message_are_skipped(spool):
     assert read(spool, b"\n\r\n \0\0" + mbox([b"Subject: 1\n\n"])) == [b"Subject: 1\r\n\r\n"]
     assert read(spool, b"") == read(spool, b"\n\n") == []
+
+
+@pytest.mark.parametrize("uidl", NUMBERINGS)
+def test_a_line_at_the_end_of_the_file_begins_a_message_without_anything(spool, uidl):
+    for line in (FROM, FROM[:-1]):
+        assert read(spool, mbox([b"Subject: 1\n\n"]) + line, f"uidl={uidl}") == [b"Subject: 1\r\n\r\n", b""]
+        assert read(spool, line, f"uidl={uidl}") == [b""]
+
+
+def test_of_lines_without_anything_between_them_each_begins_an_empty_message(spool):
+    assert read(spool, FROM * 3 + b"Subject: 1\n\n") == [b"", b"", b"Subject: 1\r\n"]
+
+
+def test_a_line_that_is_too_long_begins_no_message_whatever_its_beginning_looks_like(spool):
+    date = b" Wed Dec  2 05:53:22 1992"
+    for size in range(OVERLAP - 12, OVERLAP + 2):
+        long = b"From " + b"x" * (size - 5 - len(date)) + date
+        text = b"Subject: 1\n\n" + long + b" and more" * 200 + b"\n"
+        assert read(spool, mbox([text])) == [canonical(text)]
+
+
+def test_a_time_before_the_epoch_is_a_wrong_clock_s(spool):
+    spool.write_bytes(mbox([b"1\n"]) + mbox([b"2\n"], FROM.replace(b"1992", b"1902")))
+    assert [each.received for each in opened(f"mbox:{spool}?uidl=none").messages()] == [ARRIVED, ARRIVED]
+
+
+def test_what_is_added_to_the_file_meanwhile_is_left_for_the_next_time(spool):
+    spool.write_bytes(mbox([b"Subject: 1\n\none\n"]))
+    source = opened(f"mbox:{spool}?uidl=none")
+    with spool.open("ab") as file:
+        file.write(mbox([b"Subject: 2\n\n"]))
+    assert contents(source) == [b"Subject: 1\n\none\n"]
 
 
 def test_without_its_file_a_user_has_no_mail(spool):
@@ -179,9 +215,11 @@ def test_a_file_that_was_written_anew_meanwhile_is_noticed(spool):
 
 def test_a_header_of_any_length_is_read_in_pieces(spool):
     long = b"X-Long: " + b"x" * (2 * HEADER) + b"\n"
-    data = mbox([b"Status: R\n" + long + b"\ntext\n", b"Subject: 2\n" + b"X-%s\n" * (HEADER // 4), b"Subject: 3\n\n"])
+    data = mbox(
+        [b"Status: R\n" + long + b"X-UID: 1\n\ntext\n", b"Subject: 2\n" + b"X-%s\n" * (HEADER // 4), b"Subject: 3\n\n"]
+    )
     found = read(spool, data)
-    assert found[0] == canonical(long + b"\ntext\n")
+    assert found[0] == canonical(long + b"X-UID: 1\n\ntext\n")  # as it is, since it comes late
     assert [each[:12] for each in found[1:]] == [b"Subject: 2\r\n", b"Subject: 3\r\n"]
 
 

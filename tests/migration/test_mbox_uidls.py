@@ -35,6 +35,8 @@ def test_uw_has_uidvalidity_and_uid_in_hexadecimal(tmp_path, write):
     messages = numbered(BASE + b"X-UID: 3\n", b"X-UID: 7\n", b"X-UID:         12        \n", b"")
     found, notes = uidls(tmp_path, messages, "uw", write, kind)
     assert (found, notes) == ([b"6553f1000000000%x" % uid for uid in (3, 7, 12, 13)], [])
+    messages = numbered(BASE + b"X-UID: 3\n", b"X-UID: 20\n", b"")
+    assert uidls(tmp_path, messages, "uw", write, kind)[0] == [b"6553f100%08x" % uid for uid in (3, 20, 21)]
     messages = numbered(PSEUDO, b"X-UID: 3\n", b"X-UID: 7\n", b"")
     assert uidls(tmp_path, messages, "uw", write, kind)[0] == [b"6553f1000000000%x" % uid for uid in (3, 7, 13)]
 
