@@ -8,7 +8,7 @@ import click
 
 from mailserver.cli.group import LazyGroup
 
-COMMANDS: Final = {"users": "mailserver.cli.migrate_users"}
+COMMANDS: Final = {"mail": "mailserver.cli.migrate_mail", "users": "mailserver.cli.migrate_users"}
 
 
 @click.group(cls=LazyGroup, modules=COMMANDS)
