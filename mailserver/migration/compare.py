@@ -120,7 +120,7 @@ class _Maildrop:
 
     def read(self, indexes: Iterable[int]) -> Mapping[int, bytes | None]:
         """The likenesses that are known, those of these messages among them."""
-        wanted = [index for index in dict.fromkeys(indexes) if index not in self._likenesses]
+        wanted = [index for index in indexes if index not in self._likenesses]
         self._likenesses.update(zip(wanted, self._side.likenesses(wanted) if wanted else (), strict=True))
         return self._likenesses
 
@@ -202,13 +202,16 @@ class _Comparing:
 
     def _matched(self, unknown: Sequence[int], lost: Sequence[int]) -> dict[int, int]:
         """Those messages of the new server that are one of the lost ones of the old server, each with that."""
-        matched = _assigned(unknown, self._new.octets, lost, self._old.octets)
+        by_size = _assigned(unknown, self._new.octets, lost, self._old.octets)
+        if len(by_size) == min(len(unknown), len(lost)):
+            return by_size
+        # Something is new and something is missing; or the servers count octets differently, and equal sizes mean nothing.
+        new, old = self._new.read(unknown), self._old.read(lost)
+        matched = _assigned(unknown, new.get, lost, old.get)
         taken = set(matched.values())
-        here = [index for index in unknown if index not in matched]
-        there = [index for index in lost if index not in taken]
-        if here and there:
-            new, old = self._new.read(here), self._old.read(there)
-            matched.update(_assigned(here, new.get, there, old.get))
+        for here, there in by_size.items():
+            if here not in matched and there not in taken and None in {new[here], old[there]}:
+                matched[here] = there
         return matched
 
     def _twice(self, unknown: Sequence[int], partners: Mapping[int, int]) -> dict[int, int]:
@@ -218,14 +221,14 @@ class _Comparing:
         sizes = {self._new.octets(index) for index in there}
         here = [index for index in unknown if self._new.octets(index) in sizes]
         known = self._new.read([*here, *there])
-        by_likeness = {known[index]: partners[index] for index in reversed(there)}
+        by_likeness = {known[index]: partners[index] for index in there}
         by_likeness.pop(None, None)
         return {index: by_likeness[known[index]] for index in here if known[index] in by_likeness}
 
     def _amount(self, kind: str, pairs: Sequence[tuple[int | None, int | None]]) -> Amount:
         """The amount of these messages, of which some become examples."""
         if kind in {"again", "another", "missing"}:
-            for pair in pairs[:EXAMPLES]:
+            for pair in pairs:
                 self._note(kind, *pair)
         octets = [self._old.octets(old or 0) if new is None else self._new.octets(new) for old, new in pairs]
         return Amount(len(pairs), sum(each or 0 for each in octets))

@@ -58,9 +58,11 @@ def test_other_ids_are_downloads_and_octets_are_the_new_server_s():
 
 
 def test_what_came_meanwhile_is_new_and_not_again():
-    found = compare(Server(A, B), Server(A, B, C))
+    old, new = Server(A, B), Server(A, B, C)
+    found = compare(old, new)
     assert counts(found) == {"same": (2, 300), "new": (1, 300)}
     assert found.safe
+    assert old.asked == new.asked == []
 
 
 def test_what_is_not_there_is_missing_and_no_proof():
@@ -97,7 +99,37 @@ def test_a_copy_is_found_however_the_servers_count_and_whatever_became_of_the_fi
     longer = (b"a", 103, b"A")
     assert counts(compare(Server(A, B), Server(longer, (b"x", 103, b"A"), B))) == {"same": (2, 303), "again": (1, 103)}
     assert counts(compare(Server(A), Server((b"x", 100, b"A"), (b"y", 100, b"A")))) == {"again": (2, 200)}
-    assert counts(compare(Server(A), Server(A, (b"x", 100, None)))) == {"same": (1, 100), "new": (1, 100)}
+    for silent in ((b"a", 100, None), A):
+        found = compare(Server(silent), Server(silent, (b"x", 100, None)))
+        assert counts(found) == {"same": (1, 100), "new": (1, 100)}
+
+
+def test_sizes_that_mean_another_message_each_mislead_nobody():
+    old = Server(*((b"%d" % n, n, b"h%d" % n) for n in range(1, 20)))
+    new = Server(*((b"x%d" % n, n + 1, b"h%d" % n) for n in range(1, 20)))
+    assert counts(compare(old, new)) == {"again": (19, sum(range(2, 21)))}
+
+
+def test_a_size_decides_where_no_header_can_be_read():
+    silent = (b"a", 100, None)
+    found = compare(Server(silent, B), Server((b"x", 100, b"A"), C))
+    assert counts(found) == {"again": (1, 100), "missing": (1, 200), "new": (1, 300)}
+    found = compare(Server(A, B), Server((b"x", 100, None), C))
+    assert counts(found) == {"again": (1, 100), "missing": (1, 200), "new": (1, 300)}
+    found = compare(Server(A, silent), Server((b"x", 100, b"other"), (b"y", 100, b"A"), C))
+    assert counts(found) == {"again": (2, 200), "new": (1, 300)}
+
+
+def test_headers_go_before_sizes_where_both_are_known():
+    found = compare(Server(A, B), Server((b"x", 100, b"other"), C))
+    assert counts(found) == {"missing": (2, 300), "new": (2, 400)}
+    found = compare(Server((b"a", 100, None), (b"d", 999, b"A")), Server((b"x", 100, b"A"), C))
+    assert counts(found) == {"again": (1, 100), "missing": (1, 100), "new": (1, 300)}
+
+
+def test_an_old_message_is_downloaded_again_once():
+    found = compare(Server(A, B), Server((b"x", 100, None), (b"y", 103, b"A")))
+    assert counts(found) == {"again": (1, 103), "missing": (1, 200), "new": (1, 100)}
 
 
 def test_an_id_that_names_another_message_is_worse_than_a_download():
@@ -153,12 +185,13 @@ def test_an_unknown_size_lets_the_headers_decide():
     assert counts(compare(Server((b"a", None, b"A")), Server(A))) == {"same": (1, 100)}
     assert counts(compare(Server(A), Server((b"a", None, b"A")))) == {"same": (1, 0)}
     assert counts(compare(Server(A), Server((b"a", None, b"B")))) == {"another": (1, 0)}
+    assert counts(compare(Server((b"a", None, b"A")), Server((b"a", None, b"B")))) == {"another": (1, 0)}
     assert counts(compare(Server((b"a", None, b"A")), Server((b"x", None, b"B")))) == {"missing": (1, 0), "new": (1, 0)}
 
 
 def test_nothing_is_proved_where_neither_sizes_nor_headers_are_known():
-    found = compare(Server((b"a", None, None)), Server((b"a", None, None)))
-    assert counts(found) == {"same": (1, 0)}
+    found = compare(Server((b"a", None, None)), Server((b"a", 100, None)))
+    assert counts(found) == {"same": (1, 100)}
     assert found.unproved == 1
     assert not found.safe
 
@@ -177,8 +210,10 @@ def test_thoroughly_a_header_that_cannot_be_read_proves_nothing():
 
 
 def test_no_header_is_read_twice():
-    old, new = Server(A, B, (b"d", 100, b"D")), Server((b"a", 101, b"A"), (b"x", 100, b"D"), (b"y", 300, b"A"))
+    old = Server(A, B, (b"d", 100, b"D"))
+    new = Server((b"a", 101, b"A"), (b"x", 100, b"D"), (b"y", 101, b"other"))
     compare(old, new, thorough=True)
+    assert 0 in new.asked
     assert len(old.asked) == len(set(old.asked))
     assert len(new.asked) == len(set(new.asked))
 
@@ -199,7 +234,7 @@ def test_a_sum_has_all():
     whole = one + compare(Server(A), Server((b"a", 300, b"C"))) + Comparison()
     assert counts(whole) == {"same": (2, 450), "again": (1, 100), "another": (1, 300)}
     assert not whole.in_order
-    assert whole.resized == 1
+    assert (one.resized, whole.resized, (whole + one).resized) == (1, 1, 2)
     assert not whole.examples
 
 
