@@ -2,32 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Final
 
-from mailserver.migration.compare import Listed
+from mailserver.migration.compare import Listed, Side
 from mailserver.migration.likeness import ENOUGH, likeness
+from mailserver.migration.places import KINDS, Formers, Login, Place, open_source, read_place
+from mailserver.migration.pop3_client import Client, connect
+from mailserver.migration.server import Address, Trust
 from mailserver.migration.source import Original, Source, SourceError, Unreadable
 
+Opener = Callable[[Login, Formers], Side]
+"""Opens one user's side. Errors: SourceError."""
 
-class Client(Protocol):
-    """A session with a POP3 server, as far as a comparison needs it. Each may raise SourceError."""
+_OPTIONS: Final = ("tls", "ca")
+"""Of a POP3 server; see `server.Trust`."""
 
-    def uidl(self) -> Sequence[tuple[int, bytes]]:
-        """Message-numbers and unique-ids."""
 
-    def listing(self) -> Sequence[tuple[int, int]]:
-        """Message-numbers and octets."""
+def read_side(text: str) -> Opener:
+    """A place as an operator writes it: ``HOST:PORT``, ``pop3s://HOST?ca=FILE``, or files as `places.read_place` knows them.
 
-    def tops(self, numbers: Sequence[int], lines: int) -> Iterator[bytes | None]:
-        """The headers of these messages, and so many lines of their bodies; None: this one is refused."""
+    Errors: ValueError, whose text says what to write.
+    """
+    kind = text.partition(":")[0]
+    if kind in KINDS and KINDS[kind].files:
+        return partial(_open_source, read_place(text))
+    where, _, written = text.partition("?")
+    options = dict(each.partition("=")[::2] for each in written.split("&") if each)
+    if unknown := sorted(options.keys() - set(_OPTIONS)):
+        raise ValueError(f"a server has no option {unknown[0]!r}; it has {' and '.join(_OPTIONS)}")
+    return partial(_open_pop3, Address.parse(where), Trust.parse(options))
 
-    def quit(self) -> None:
-        """End the session as POP3 ends it."""
 
-    def close(self) -> None:
-        """End the connection; idempotent."""
+def _open_source(place: Place, login: Login, formers: Formers) -> Side:
+    return SourceSide(open_source(place, login, formers))
+
+
+def _open_pop3(address: Address, trust: Trust, login: Login, _: Formers) -> Side:
+    if not login.secret:
+        raise SourceError(f"{address} needs a password: the table has none, and there is no master user")
+    client = connect(address, trust)
+    try:
+        client.login(login.name, login.secret, login.master)
+    except BaseException:
+        client.close()
+        raise
+    return Pop3Side(client)
 
 
 class Pop3Side:
@@ -46,13 +67,11 @@ class Pop3Side:
 
     def likenesses(self, indexes: Sequence[int]) -> Sequence[bytes | None]:
         """What the headers of these messages are like."""
-        headers = self._client.tops([self._numbers[index] for index in indexes], 0)
+        headers = self._client.tops([self._numbers[index] for index in indexes])
         return [None if header is None else likeness(header) for header in headers]
 
     def close(self) -> None:
-        """Take leave, whatever the server makes of it: nothing depends on it any more."""
-        with suppress(SourceError):
-            self._client.quit()
+        """Go without QUIT, so that the server enters no UPDATE state (RFC 1939 section 6): some rewrite their files in it."""
         self._client.close()
 
 

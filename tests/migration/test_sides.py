@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
 
 from mailserver.migration.compare import Listed, compare
 from mailserver.migration.likeness import ENOUGH, likeness
-from mailserver.migration.sides import Pop3Side, SourceSide
+from mailserver.migration.places import Login
+from mailserver.migration.sides import SourceSide, read_side
 from mailserver.migration.source import Original, SourceError, Unreadable
+from tests.migration.scripted import Scripted, Session, Talk
 
 HEADER = b"Subject: hi\r\nTo: alice@example.org\r\n"
 
@@ -82,43 +87,89 @@ def test_closing_closes_the_source():
     assert mail.closed
 
 
-class Session:
-    """A session with a POP3 server whose messages 1 and 3 are these, in this order; some headers are refused."""
-
-    def __init__(self, *refused: int) -> None:
-        self.refused = refused
-        self.did: list[str] = []
-
-    def uidl(self) -> Sequence[tuple[int, bytes]]:
-        return [(1, b"a")]
-
-    def listing(self) -> Sequence[tuple[int, int]]:
-        return [(3, 30), (1, 10)]
-
-    def tops(self, numbers: Sequence[int], lines: int) -> Iterator[bytes | None]:
-        assert lines == 0
-        for number in numbers:
-            yield None if number in self.refused else b"Subject: %d\r\n\r\n" % number
-
-    def quit(self) -> None:
-        self.did.append("quit")
-        raise SourceError("gone")
-
-    def close(self) -> None:
-        self.did.append("close")
+SECRET = "sesame"
 
 
-def test_a_session_lists_its_messages_by_their_numbers():
-    assert Pop3Side(Session()).listing() == [Listed(b"", 30), Listed(b"a", 10)]
+def formers(_: str) -> Any:
+    raise AssertionError("no list of another server is read")
+
+
+def session(*steps: bytes, login: Sequence[bytes] = (b"USER alice", b"+OK\r\n", b"PASS sesame", b"+OK\r\n")) -> Session:
+    """What a server without CAPA hears and says."""
+
+    def serve(talk: Talk) -> None:
+        talk.send(b"+OK hello\r\n")
+        no_capa = (b"CAPA", b"-ERR\r\n")
+        talk.expect(*no_capa, *login, *no_capa, *steps)
+        assert talk.line() == b"", "it leaves without QUIT"
+
+    return serve
+
+
+LISTINGS = (b"UIDL", b"+OK\r\n1 a\r\n.\r\n", b"LIST", b"+OK\r\n1 10\r\n3 30\r\n.\r\n")
+
+
+def test_a_server_lists_its_messages_by_their_numbers():
+    with Scripted(session(*LISTINGS)) as server:
+        side = read_side(server.where)(Login("alice", SECRET), formers)
+        assert side.listing() == [Listed(b"a", 10), Listed(b"", 30)]
+        side.close()
 
 
 def test_headers_are_asked_for_by_message_numbers():
-    side = Pop3Side(Session(3))
-    side.listing()
-    assert side.likenesses([1, 0]) == [likeness(b"Subject: 1\n"), None]
+    tops = (b"TOP 3 0", b"-ERR\r\n", b"TOP 1 0", b"+OK\r\nSubject: 1\r\n\r\n.\r\n")
+    with Scripted(session(*LISTINGS, *tops)) as server:
+        side = read_side(f"pop3://{server.where}?tls=none")(Login("alice", SECRET), formers)
+        side.listing()
+        assert side.likenesses([1, 0]) == [None, likeness(b"Subject: 1\n")]
+        side.close()
 
 
-def test_a_session_ends_by_quit_whatever_the_server_makes_of_it():
-    session = Session()
-    Pop3Side(session).close()
-    assert session.did == ["quit", "close"]
+def test_a_refused_login_leaves_no_connection_and_no_secret():
+    refused = (b"USER alice", b"+OK\r\n", b"PASS sesame", b"-ERR no sesame\r\n")
+
+    def serve(talk: Talk) -> None:
+        talk.send(b"+OK hello\r\n")
+        talk.expect(b"CAPA", b"-ERR\r\n", *refused)
+        assert talk.line() == b""
+
+    with Scripted(serve) as server:
+        with pytest.raises(SourceError, match="refuses the login of alice") as caught:
+            read_side(server.where)(Login("alice", SECRET), formers)
+        assert SECRET not in str(caught.value)
+
+
+def test_a_master_user_logs_in_for_others():
+    login = (b"USER alice*boss", b"+OK\r\n", b"PASS sesame", b"+OK\r\n")
+    with Scripted(session(login=login)) as server:
+        read_side(server.where)(Login("alice", SECRET, "boss"), formers).close()
+
+
+def test_a_server_is_not_asked_without_a_password():
+    with pytest.raises(SourceError, match="needs a password"):
+        read_side("127.0.0.1:1")(Login("alice"), formers)
+
+
+def test_files_are_read_as_other_commands_read_them(tmp_path):
+    (tmp_path / "alice").write_bytes(b"From x Sat Jan  3 01:05:34 1996\nX-UIDL: abcdefghijkl\n" + HEADER + b"\nbody\n")
+    side = read_side(f"mbox:{tmp_path}/{{user}}?uidl=qpopper")(Login("alice"), formers)
+    [message] = side.listing()
+    assert message.uidl == b"abcdefghijkl"
+    assert side.likenesses([0]) == [likeness(HEADER)]
+    side.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "is no server"),
+        ("host:0x", "is no server"),
+        ("mbox:relative", "must be absolute"),
+        ("host?nonsense=1", "no option 'nonsense'; it has tls and ca"),
+        ("host?tls=maybe", "tls=maybe"),
+        ("imap://host", "is no server of pop3"),
+    ],
+)
+def test_a_wrong_place_is_told_at_once(text, told):
+    with pytest.raises(ValueError, match=told):
+        read_side(text)
