@@ -8,7 +8,7 @@ import click
 
 from mailserver.cli.group import LazyGroup
 
-COMMANDS: Final = {"give-back": "mailserver.cli.give_back"}
+COMMANDS: Final = {"compare": "mailserver.cli.compare", "give-back": "mailserver.cli.give_back"}
 
 
 @click.group(cls=LazyGroup, modules=COMMANDS)
