@@ -32,20 +32,31 @@ class Message(NamedTuple):
     """Whether the stored bytes are wire form: CRLF line ends, no line begins with a dot, the last line is ended."""
 
 
+class Renewed(NamedTuple):
+    """Most messages have other unique-ids than they had: their clients will fetch them again."""
+
+    reason: str
+    """"format changed", "map missing", "map replaced" or "index lost" (docs/logging.md)."""
+    when: int
+    """In seconds of the epoch."""
+
+
 class Snapshot(Sequence[Message]):
     """Immutable columns of a maildrop, and the text of its listings in blocks of `BLOCK` rows.
 
     A store may give one snapshot to many sessions, one after another; a listing is made for the first that asks for it.
     """
 
-    __slots__ = ("_scan", "_unique", "arrivals", "octets", "total", "uidls", "unordered", "wire")
+    __slots__ = ("_scan", "_unique", "arrivals", "octets", "renewed", "total", "uidls", "unordered", "wire")
 
     arrivals: Sequence[int]
     """When each message came, in microseconds of the epoch; empty: the store does not know. After the `unordered` ones the oldest is first."""
     unordered: int
     """The number of messages at the beginning that are in the order of a former server, whatever their arrivals."""
+    renewed: Renewed | None
+    """What has changed the unique-ids lately; None: nothing."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - columns, and what a store alone knows
         self,
         uidls: Sequence[bytes],
         octets: Sequence[int],
@@ -53,11 +64,13 @@ class Snapshot(Sequence[Message]):
         arrivals: Sequence[int] = (),
         *,
         unordered: int = 0,
+        renewed: Renewed | None = None,
     ) -> None:
         if not len(uidls) == len(octets) == len(wire) or len(arrivals) not in {0, len(uidls)}:
             raise ValueError("the columns of a snapshot have different lengths")
         self.uidls, self.octets, self.wire, self.arrivals = uidls, octets, wire, arrivals
         self.unordered = unordered
+        self.renewed = renewed
         self.total = sum(sum(octets[at : at + BLOCK]) for at in range(0, len(octets), BLOCK))
         self._scan: dict[int, bytes] = {}
         self._unique: dict[int, bytes] = {}

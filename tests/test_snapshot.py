@@ -76,6 +76,16 @@ def test_a_block_is_made_once():
 
 
 def test_nothing_is_hung_on_a_snapshot():
-    assert set(Snapshot.__slots__) == {"uidls", "octets", "wire", "arrivals", "unordered", "total", "_scan", "_unique"}
+    assert set(Snapshot.__slots__) == {
+        "uidls",
+        "octets",
+        "wire",
+        "arrivals",
+        "unordered",
+        "renewed",
+        "total",
+        "_scan",
+        "_unique",
+    }
     with pytest.raises(AttributeError):
         Snapshot.of(THREE).envelopes = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from math import inf
@@ -22,7 +23,7 @@ from mailserver.net.connection import Connection
 from mailserver.net.core import Core
 from mailserver.net.door import Door, Visit
 from mailserver.net.failures import end_of, translate
-from mailserver.net.story import UNSETTLED, Fetches, tell_remark, tell_session, tell_tls_failure
+from mailserver.net.story import UNSETTLED, Fetches, tell_fetched_again, tell_remark, tell_session, tell_tls_failure
 from mailserver.net.transfer import SENDFILE_LEAST, FileSender, Transfer
 from mailserver.protocol.effects import Close, Commit, Envelope, Login, Retrieve, Sasl, StartTLS, Turn
 from mailserver.protocol.pop3 import Session
@@ -151,6 +152,14 @@ class POP3Server(Connection):
             octets_out=self.octets_out,
             seconds=self.clock.seconds() - self.since,
         )
+        if self.session.messages.renewed is not None:
+            self._tell_renewed(facts, fetched)
+
+    def _tell_renewed(self, facts: dict[str, Any], fetched: set[int]) -> None:
+        messages = self.session.messages
+        reason = self.factory.fetches.renewed(self.visit.user, self.peer, messages, fetched, time.time())
+        if reason:
+            tell_fetched_again(facts, reason=reason, retrieved=len(fetched), messages=len(messages))
 
     # The effects.
 

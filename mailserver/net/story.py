@@ -12,10 +12,13 @@ from twisted.logger import Logger
 from mailserver.errors import NeedsTLS, Refusal, WrongProtocol
 from mailserver.net.failures import printable, tls_reason
 from mailserver.net.throttle import network
-from mailserver.snapshot import Snapshot
+from mailserver.snapshot import Renewed, Snapshot
 
 REMEMBERED: Final = 10_000
 """Clients whose last fetch is remembered: about two megabytes; the least recent go first."""
+
+_LATELY: Final = 7 * 86_400
+"""Seconds in which the clients of a user have looked for mail at least once, but for those that are away."""
 
 UNSETTLED: Final = "QUIT, to be finished by the next login"
 """The end of a session with promised deletions that were not all made."""
@@ -29,6 +32,22 @@ class Fetches:
     def __init__(self, remembered: int = REMEMBERED) -> None:
         self._remembered = remembered
         self._last: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+        self._renewed: OrderedDict[tuple[str, str], Renewed] = OrderedDict()
+
+    def renewed(self, user: str, peer: str, messages: Snapshot, fetched: Collection[int], now: float) -> str:
+        """Why a session fetched again most of what its client had; "" unless it did, and the unique-ids had changed.
+
+        Each client counts once for each change, and only for some days: a new client fetches all, too.
+        """
+        change, client = messages.renewed, (user, network(peer))
+        if change is None or 2 * len(fetched) < len(messages) or not fetched or now - change.when > _LATELY:
+            return ""
+        if self._renewed.get(client) == change:
+            return ""
+        self._renewed[client] = change
+        if len(self._renewed) > self._remembered:
+            self._renewed.popitem(last=False)
+        return change.reason
 
     def again(self, user: str, peer: str, messages: Snapshot, fetched: Collection[int], kept: Collection[int]) -> bool:
         """Whether a session fetched every message, including some that its client had fetched before; remembers `kept`."""
@@ -78,6 +97,19 @@ def tell_session(  # noqa: PLR0913 - what the line says, each named
         octets_in=octets_in,
         octets_out=octets_out,
         seconds=round(seconds, 3),
+    )
+
+
+def tell_fetched_again(facts: Mapping[str, Any], *, reason: str, retrieved: int, messages: int) -> None:
+    """Log that a client fetched again most of what it had, since the unique-ids had changed."""
+    log.warn(
+        "session {session} of {who!r} from {peer} fetched {retrieved} of {messages} messages again, because their unique-ids "
+        "have changed: {reason} (docs/maildir.md, The durable map)",
+        event="pop3.fetched_again",
+        reason=reason,
+        retrieved=retrieved,
+        messages=messages,
+        **facts,
     )
 
 

@@ -69,6 +69,7 @@ class Envelopes:
                 bytes([wire[i] for i in indexes]),
                 array("Q", [arrivals[i] for i in indexes] if arrivals else ()),
                 unordered=bisect_left(indexes, self._messages.unordered),
+                renewed=self._messages.renewed,
             )
             self.shares[user] = Share(indexes, own)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from twisted.python.failure import Failure
 from mailserver.errors import LoginRefused, OutcomeUnknown, login_refused
 from mailserver.net import Limits, POP3ServerFactory
 from mailserver.net.story import Fetches
+from mailserver.snapshot import Renewed
 from tests.net.sessions import Maildrop, Talk, make_factory
 
 HERE = IPv4Address("TCP", "192.0.2.1", 110)
@@ -220,3 +222,42 @@ def test_a_failed_login_tells_how_long_it_was_held_back() -> None:
     found = [event for event in events if event.get("event") == "pop3.login_failed"]
     assert [event["waited"] for event in found] == [0, 2]
     assert ["of waiting" in eventAsText(event) for event in found] == [False, True]
+
+
+def renewed(*visitors: tuple[bytes, str], days: float = 0.0, memory: int = 9) -> list[tuple[str, int, int]]:
+    """The alarms of sessions, each of which says this from this address, after the unique-ids changed so many days ago."""
+    maildrop = Maildrop([*MAIL, b"three\r\n"])
+    maildrop.messages.renewed = Renewed("format changed", int(time.time() - days * 86_400))
+    factory = make_factory(maildrop, fetches=Fetches(memory))
+    with capturedLogs() as events:
+        for said, host in visitors:
+            talk = Talk(factory, IPv4Address("TCP", host, 110))
+            talk.say(said)
+            talk.lose()
+    alarms = [event for event in events if event.get("event") == "pop3.fetched_again"]
+    assert all("unique-ids have changed: format changed" in eventAsText(event) for event in alarms)
+    assert all(event["user"] == "alice" for event in alarms)
+    return [(event["peer"], event["retrieved"], event["messages"]) for event in alarms]
+
+
+A, B, C = "192.0.2.1", "192.0.2.2", "192.0.2.3"
+
+
+def test_a_client_that_fetches_most_after_a_change_of_unique_ids_is_told_once() -> None:
+    assert renewed((ALL, A), (ALL, A), (ALL, B)) == [(A, 2, 3), (B, 2, 3)]
+
+
+def test_one_that_fetches_less_is_not() -> None:
+    assert (
+        renewed((FIRST, A), (b"QUIT\r\n", A), (b"RETR 1\r\nRETR 1\r\nRETR 1\r\n", A), (b"TOP 1 0\r\nTOP 2 0\r\n", A))
+        == []
+    )
+
+
+def test_after_a_week_it_is_no_news() -> None:
+    assert len(renewed((ALL, A), days=6.9)) == 1
+    assert renewed((ALL, A), days=7.1) == []
+
+
+def test_the_memory_of_those_who_were_told_has_an_end() -> None:
+    assert [peer for peer, _, _ in renewed((ALL, A), (ALL, B), (ALL, C), (ALL, A), memory=2)] == [A, B, C, A]

@@ -14,7 +14,7 @@ from contextlib import suppress
 from hashlib import blake2b
 from typing import Final, NamedTuple, overload
 
-from mailserver.snapshot import BLOCK, Snapshot
+from mailserver.snapshot import BLOCK, Renewed, Snapshot
 from mailserver.store.maildir import filenames as names
 from mailserver.store.maildir.files import Identity, rename, unlink_if_there, write_new
 from mailserver.store.maildir.pieces import in_pieces, joined, split, texts
@@ -51,7 +51,9 @@ _VERSION = 3
 _COLUMNS = {1: 3, 2: 4, 3: 4}
 """Numbers in a row, by version: version 1 had no inodes. A scan uses its rows, so that nothing is measured again."""
 _HEADER = struct.Struct("=8sIIqqQQ")  # magic, version, rows, times of new/ and cur/ in ns, octets of the two texts
-_MORE = struct.Struct("=16sQqqQ")  # since version 3: the former server's mark, the map's identity, rows with a rank
+_MORE = struct.Struct(
+    "=16sQqqQQ16s"
+)  # since version 3: the former server's mark, the map's identity, rows with a rank, `Renewed`
 _DIGEST = 16
 _WORD = 8
 _UIDLS = re.compile(rb"[\x21-\x7e]{1,255}(?:\0[\x21-\x7e]{1,255})*")
@@ -104,6 +106,8 @@ class Basis(NamedTuple):
     """The `former.mark` of the server whose lists were asked for."""
     uidls: Identity
     """The identity of the durable map (`uidls`)."""
+    renewed: Renewed | None = None
+    """When and why they were others before."""
 
 
 NO_MAP: Final = (0, 0, 0)
@@ -139,7 +143,15 @@ class Index(NamedTuple):
         names, uidls, flags, ranks = Column.of(rows.names), Column.of(rows.uidls), bytes(rows.flags), _ranks(rows)
         numbers = rows.arrivals, rows.sizes, rows.octets, rows.inodes
         return cls(
-            new_time, cur_time, _snapshot(uidls, numbers, flags, ranks), names, uidls, *numbers, flags, ranks, basis
+            new_time,
+            cur_time,
+            _snapshot(uidls, numbers, flags, ranks, basis),
+            names,
+            uidls,
+            *numbers,
+            flags,
+            ranks,
+            basis,
         )
 
     @property
@@ -164,9 +176,10 @@ def _ranks(rows: Rows) -> array[int]:
     return rows.ranks[: rows.ranked]
 
 
-def _snapshot(uidls: Column, numbers: Sequence[array[int]], flags: bytes, ranks: array[int]) -> Snapshot:
+def _snapshot(uidls: Column, numbers: Sequence[array[int]], flags: bytes, ranks: array[int], basis: Basis) -> Snapshot:
     arrivals, _, octets, _ = numbers
-    return Snapshot(uidls, octets, flags.translate(_TO_WIRE), arrivals, unordered=len(ranks))
+    wire = flags.translate(_TO_WIRE)
+    return Snapshot(uidls, octets, wire, arrivals, unordered=len(ranks), renewed=basis.renewed)
 
 
 def encode(rows: Sequence[Row], new_time: int, cur_time: int, basis: Basis = NOTHING) -> bytes:
@@ -176,7 +189,8 @@ def encode(rows: Sequence[Row], new_time: int, cur_time: int, basis: Basis = NOT
     ranks = _ranks(columns)
     numbers = columns.arrivals, columns.sizes, columns.octets, columns.inodes, ranks
     header = _HEADER.pack(_MAGIC, _VERSION, len(rows), new_time, cur_time, len(uidls), len(names))
-    more = _MORE.pack(basis.former, *basis.uidls, len(ranks))
+    reason, when = basis.renewed or ("", 0)
+    more = _MORE.pack(basis.former, *basis.uidls, len(ranks), when, reason.encode("ascii"))
     parts = [header, more, *(column.tobytes() for column in numbers), bytes(columns.flags), uidls, names]
     digest = blake2b(digest_size=_DIGEST)
     for part in parts:
@@ -205,7 +219,7 @@ def decode(data: bytes) -> Index | None:
     columns = [numbers[at * count : (at + 1) * count] for at in range(4)]
     arrivals, sizes, octets, inodes = columns
     ranks = numbers[4 * count :]
-    snapshot = _snapshot(uidls, columns, flags, ranks)
+    snapshot = _snapshot(uidls, columns, flags, ranks, basis)
     return Index(new_time, cur_time, snapshot, names, uidls, arrivals, sizes, octets, inodes, flags, ranks, basis)
 
 
@@ -252,8 +266,9 @@ def _parts(data: bytes) -> _Parts | None:
         return None
     numbers_at, ranked, basis = _HEADER.size, 0, NOTHING
     if version == _VERSION and len(data) >= _HEADER.size + _MORE.size:
-        former, inode, mtime, size, ranked = _MORE.unpack_from(data, _HEADER.size)
-        numbers_at, basis = _HEADER.size + _MORE.size, Basis(former, (inode, mtime, size))
+        former, inode, mtime, size, ranked, when, reason = _MORE.unpack_from(data, _HEADER.size)
+        renewed = Renewed(reason.rstrip(b"\0").decode("ascii", "replace"), when) if when else None
+        numbers_at, basis = _HEADER.size + _MORE.size, Basis(former, (inode, mtime, size), renewed)
     flags_at = numbers_at + (_COLUMNS[version] * count + ranked) * _WORD
     uidls_at = flags_at + count
     names_at = uidls_at + uidls_size

@@ -47,10 +47,11 @@ class Naming:
         self._former = former
         self._extends = extends
         self._mark = formers.mark(former)
-        self._there = uidls.there(root) or NO_MAP
+        self.there = uidls.there(root) or NO_MAP
+        """The identity of the map, when the login found it."""
         self.renames = former is not None and basis.former != self._mark
         """Whether the former server was not asked yet, or for other unique-ids."""
-        self.doubts_all = self.renames or self._there != basis.uidls
+        self.doubts_all = self.renames or self.there != basis.uidls
         """Whether the rows of the last index may have other ids than they should, so that all messages are named anew."""
         self._map = Uidls(bytes(16), [])
         self._entries: List[Entry] = List(())
@@ -85,12 +86,19 @@ class Naming:
         self._must_write |= any(self._lacks(message) for message in one_by_one(decided))
         return decided
 
+    @property
+    def reason(self) -> str:
+        """Why messages may have other unique-ids than in the last index, as in `Renewed`."""
+        if self.renames:
+            return "format changed"
+        return "map missing" if self.there == NO_MAP else "map replaced"
+
     def written(self, rows: Rows, clock: Clock) -> tuple[Basis, bool]:
         """The basis of the ids of these rows, which are all of the maildrop, and whether the map is durable.
 
         It is written if it lacks something. Where that fails, a note tells it.
         """
-        written = self._there
+        written = self.there
         former = self._map.former if self._list is None else self._mark
         try:
             if self._lost:
@@ -123,7 +131,7 @@ class Naming:
     def _read(self) -> bool:
         """Read the map; answers whether it is lost, though there was one."""
         try:
-            found = None if self._there == NO_MAP else uidls.read(self._root)
+            found = None if self.there == NO_MAP else uidls.read(self._root)
         except uidls.Foreign:
             raise MaildropUnavailable(
                 f"{shown(self._root)}{uidls.NAME.decode()} was written by a newer version of this program, which knows its unique-ids: use that"
@@ -138,7 +146,7 @@ class Naming:
     def _set_aside(self) -> None:
         """Note the loss, and make room for a map with what the index and the former server's list have. Errors: OSError."""
         fate = "is gone"
-        if self._there != NO_MAP:
+        if self.there != NO_MAP:
             fate = f"was damaged, and is now {uidls.set_aside(self._root).decode()}"
         self.notes.append(
             f"{uidls.NAME.decode()} {fate}: a new one was written from the index, which has the same unique-ids"

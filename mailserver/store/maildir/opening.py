@@ -16,6 +16,7 @@ from mailserver.store.maildir.index import UNTRUSTED, Basis, Index
 from mailserver.store.maildir.listing import DIRECTORIES, Clock, directory_times
 from mailserver.store.maildir.locking import lock
 from mailserver.store.maildir.naming import Naming
+from mailserver.store.maildir.renewal import renewal
 from mailserver.store.maildir.scan import Scan, scan
 
 SMALL = 64 * 1024
@@ -156,13 +157,15 @@ def _refresh(root: bytes, held: int, clock: Clock, kept: Kept | None, namings: N
         make_below(root, root + directory[:-1])
     notes = [*_make_tmp(root), *journal.recover(root, clock), *unsynced()]
     last = _last(root, kept)
-    naming = namings(root, index.NOTHING if last is None else last.found.basis)
+    before = index.NOTHING if last is None else last.found.basis
+    naming = namings(root, before)
     if last is not None and last.found[:2] == directory_times(root) and not naming.renames:
         return Opened(held, last.found, last.identity, notes)
     known = index.decode_rows(_read_index(root)) if last is None else last.found.rows
     scanned = scan(root, known, clock, naming)
-    clock()  # listed files are older than the lock's mtime, later ones are not
+    now = clock()  # listed files are older than the lock's mtime, later ones are not
     basis, durable = naming.written(scanned.rows, clock)
+    basis = basis._replace(renewed=renewal(known, kept, scanned.rows, naming, now) or before.renewed)
     if not durable:
         scanned = scanned._replace(new_time=UNTRUSTED, cur_time=UNTRUSTED)  # the next login tries again
     notes += naming.notes

@@ -447,3 +447,63 @@ class Forgetting(FormerCase):
         assert self.gone() == {b"3.c": 20_001}
         assert await self.store.undelete(User("alice")) == 1
         assert (await self.uidls())["3.c"] == b"uid-7"
+
+
+class Alarms(FormerCase):
+    """What a session tells its listener, if most unique-ids have changed."""
+
+    async def reason(self, *lost: bytes) -> str:
+        await self.uidls(*lost)
+        maildrop = await self.open()
+        maildrop.release()
+        renewed = maildrop.messages.renewed
+        return "" if renewed is None else renewed.reason
+
+    async def test_a_first_login_changes_nothing(self) -> None:
+        assert await self.reason() == ""
+        self.put("5.e")
+        assert await self.reason() == ""
+        assert await self.reason(index.NAME) == ""
+
+    async def test_a_server_that_is_set_late_changes_the_format(self) -> None:
+        self.use(None)
+        assert await self.reason() == ""
+        self.use(self.former)
+        assert await self.reason() == "format changed"
+        self.put("5.e")
+        assert await self.reason() == "format changed"  # for the client that comes tomorrow
+
+    async def test_so_does_another_format(self) -> None:
+        assert await self.reason() == ""
+        self.use(Listed({name: f"new-{name}" for name in ("1.a", "2.b", "3.c")}, b"another"))
+        assert await self.reason() == "format changed"
+
+    async def test_a_few_messages_are_no_alarm(self) -> None:
+        self.use(None)
+        assert await self.reason() == ""
+        self.use(Listed({"1.a": "x"}))
+        assert await self.reason() == ""
+
+    async def test_map_and_index_may_be_lost_together(self) -> None:
+        assert await self.reason() == ""
+        self.former.list = None
+        assert await self.reason(uidls.NAME, index.NAME) == "map missing"
+
+    async def test_a_map_may_be_replaced(self) -> None:
+        assert await self.reason() == ""
+        found = uidls.read(self.octets())
+        assert found is not None
+        uidls.write(self.octets(), found._replace(entries=[e._replace(uidl=b"new-" + e.uidl) for e in found.entries]))
+        self.put("5.e")
+        assert await self.reason() == "map replaced"
+
+    async def test_hashes_may_be_lost_with_the_index(self) -> None:
+        self.use(None)
+        for name in ("1.a", "2.b", "3.c", "4.d"):
+            (self.root() / "new" / name).unlink()
+        self.deliver("alice", b"new", "new/1.t,S=3")
+        assert await self.reason() == ""
+        self.deliver("alice", b"older", "new/1.t,S=5")
+        os.utime(self.root() / "new/1.t,S=5", (1, 1))
+        assert await self.reason() == ""
+        assert await self.reason(index.NAME) == "index lost"

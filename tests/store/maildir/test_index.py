@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailserver.snapshot import Renewed
 from mailserver.store.envelopes import Envelopes
 from mailserver.store.maildir import index
 from mailserver.store.maildir.cache import IndexCache
@@ -108,7 +109,13 @@ def test_the_rows_of_the_first_version_serve_a_scan() -> None:
     inodes_at = (
         len(DATA) - 16 - len(b"\0".join([*(row.uidl for row in ROWS), *(row.name for row in ROWS)])) - 1 - 3 - 24
     )
-    first = DATA[:8] + (1).to_bytes(4, "little") + DATA[12:48] + DATA[48 + 48 : inodes_at] + DATA[inodes_at + 24 : -16]
+    first = (
+        DATA[:8]
+        + (1).to_bytes(4, "little")
+        + DATA[12:48]
+        + DATA[48 + index._MORE.size : inodes_at]
+        + DATA[inodes_at + 24 : -16]
+    )
     first += index._digest(first)
     assert index.decode(first) is None
     assert list(index.decode_rows(first)) == [row._replace(inode=0) for row in ROWS]
@@ -123,7 +130,13 @@ def test_the_sizes_of_the_first_version_are_the_names_word_where_they_are_its_ow
     data = index.encode(rows, 1, 2)
     inodes_at = index._HEADER.size + 3 * 3 * 8
     inodes_at += index._MORE.size
-    first = data[:8] + (1).to_bytes(4, sys.byteorder) + data[12:48] + data[96:inodes_at] + data[inodes_at + 3 * 8 : -16]
+    first = (
+        data[:8]
+        + (1).to_bytes(4, sys.byteorder)
+        + data[12:48]
+        + data[48 + index._MORE.size : inodes_at]
+        + data[inodes_at + 3 * 8 : -16]
+    )
     found = index.decode_rows(first + index._digest(first))
     assert [row.flags for row in found] == [index.CLAIMED, 0, 0]
 
@@ -199,3 +212,26 @@ def test_envelopes_stay_with_the_very_index_they_are_of() -> None:
     assert cache.envelopes(b"a", second) is cache.envelopes(b"b", first) is None
     cache.put(b"a", (1, 1, 1), second)
     assert cache.envelopes(b"a", first) is cache.envelopes(b"a", second) is None
+
+
+def test_what_the_unique_ids_were_taken_from_is_kept() -> None:
+    basis = index.Basis(b"m" * 16, (2**64 - 1, -5, 77), Renewed("format changed", 1_800_000_000))
+    rows = [row._replace(rank=rank) for row, rank in zip(ROWS, (4, 2**62, 0), strict=True)]
+    found = index.decode(index.encode(rows, 1, 2, basis))
+    assert found is not None
+    assert found.basis == basis
+    assert list(found.rows) == rows
+    assert (found.snapshot.unordered, found.snapshot.renewed) == (2, basis.renewed)
+
+
+def test_the_rows_of_the_second_version_serve_a_scan() -> None:
+    second = DATA[:8] + (2).to_bytes(4, sys.byteorder) + DATA[12:48] + DATA[48 + index._MORE.size : -16]
+    second += index._digest(second)
+    assert index.decode(second) is None
+    assert list(index.decode_rows(second)) == ROWS
+
+
+def test_more_places_than_rows_are_damage() -> None:
+    at = 48 + index._MORE.size - 32
+    many = DATA[:at] + (4).to_bytes(8, sys.byteorder) + DATA[at + 8 : -16]
+    assert index.decode(many + index._digest(many)) is None
