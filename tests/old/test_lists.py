@@ -31,7 +31,7 @@ FORMATS: Final = (
     "%05u.%4.-2v%RTu%%",
     "%UXu-%Ug",
 )
-RACES: Final = 40
+RACES: Final = 150
 """Messages that Dovecot and we enter at the same time, each."""
 
 NAMES: Final = tuple(

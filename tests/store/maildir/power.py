@@ -109,7 +109,7 @@ class Recorder:
             if path.is_file():
                 name = os.path.relpath(path, root)
                 self.names[name] = len(self.names)
-                if not path.name.startswith("mail"):  # what is ours
+                if not path.name.startswith(("mail", "dovecot-", "courier")):  # what is ours, or another server's list
                     self._messages.add(self.names[name])
                 self.contents[self.names[name]] = path.read_bytes()
         self.base = dict(self.names), dict(self.contents)
