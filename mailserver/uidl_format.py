@@ -60,6 +60,8 @@ Piece = tuple[str, tuple[Change, ...]]
 def _merged(pieces: Iterator[Piece | str]) -> Iterator[Piece]:
     for piece in pieces:
         if isinstance(piece, str):
+            if not piece.isascii() or not piece.isprintable() or " " in piece:
+                raise ValueError(f"the format has {piece!r}, but no unique-id can have a space, or what is not ASCII")
             yield "", (_fixed(piece.encode("utf-8")),)
         else:
             yield piece

@@ -80,6 +80,10 @@ def test_a_format_tells_what_it_needs(text: str, keys: set[str]) -> None:
         ("%u%{uid}", "not understood at '%u"),
         ("%{uid | rot13}", "filter"),
         ("%{uid | hex(8) junk}", "filter"),
+        ("%u %v", "can have a space"),
+        ("%{uid} %{uidvalidity}", "can have a space"),
+        ("ü%u", "not ASCII"),
+        ("%u\n", "can have a space"),
     ],
 )
 def test_what_is_no_format_is_told(text: str, why: str) -> None:

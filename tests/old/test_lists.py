@@ -52,6 +52,8 @@ class Users:
 
     def __init__(self, dovecot: Dovecot) -> None:
         self.formats = {text: dovecot.user(f"u{number}", text) for number, text in enumerate(FORMATS)}
+        self.renamed = dovecot.user("renamed", "%g", pop3_uidl_duplicates="rename")
+        self.reused = dovecot.user("reused", pop3_reuse_xuidl="yes")
         self.keys, self.beside, self.raced, self.given, self.new = map(
             dovecot.user, ("keys", "beside", "raced", "given", "new")
         )
@@ -144,6 +146,36 @@ def test_unique_ids_and_places_of_their_own_are_read_as_dovecot_shows_them(dovec
     (user.maildir / "dovecot-uidlist").write_text("\n".join(["3 V1600000000 N50", *records]) + "\n")
     dovecot.take(user.home)
     assert read("dovecot", user) == shown(dovecot.port, user)
+
+
+def test_duplicates_that_dovecot_renames_are_read_as_it_shows_them(dovecot: Dovecot, users: Users) -> None:
+    user = users.renamed
+    put(user.maildir)
+    guids = ("Gx", "Gx O9", "Px-2", "Gy", "Gx", "Gy O1", "Px", "Gz", "Px-2", "Gx")
+    lines = [f"{uid} {keys} :{name.decode()}" for uid, (name, keys) in enumerate(zip(NAMES, guids, strict=True), 7)]
+    (user.maildir / "dovecot-uidlist").write_text("\n".join(["3 V1600000000 N50", "1 Gx :gone", *lines]) + "\n")
+    dovecot.take(user.home)
+    found = read("dovecot:%g rename-duplicates", user)
+    assert found == shown(dovecot.port, user)
+    assert len(set(found)) == len(NAMES)
+    assert read("dovecot:%g", user) != found
+
+
+def test_x_uidl_that_dovecot_reuses_is_read_as_it_shows_it(dovecot: Dovecot, users: Users) -> None:
+    user = users.reused
+    headers = (
+        b"X-UIDL: one",
+        b"x-uidl:\ttwo\r",
+        b"Subject: x\n X-UIDL: no",
+        b"Subject: x\n\nX-UIDL: body",
+    )
+    for number, header in enumerate(headers):
+        put(user.maildir, (b"160000000%d.M1P2.host" % number,), header + b"\n\ntext\n")
+    dovecot.take(user.home)
+    theirs = shown(dovecot.port, user)
+    assert b"one" in theirs
+    assert read("dovecot reuse-xuidl", user) == [uidl for uidl in theirs if b" " not in uidl]
+    assert read("dovecot", user) != theirs
 
 
 def test_version_1_is_read_as_dovecot_shows_it(dovecot: Dovecot, users: Users) -> None:

@@ -24,6 +24,8 @@ class Former(Protocol):
 
     signature: bytes
     """Differs where other unique-ids would be read, as for another format of Dovecot's: then the lists are read again."""
+    list_name: bytes
+    """The name of its list in the Maildir; b"": it has none."""
 
     def entries(self, root: bytes) -> Sequence[Entry] | None:
         """All entries, in the order in which that server lists its messages by POP3; None: there is no list.

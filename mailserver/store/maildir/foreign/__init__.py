@@ -55,6 +55,9 @@ def read_giving(text: str) -> Giving:
 def read_former(text: str) -> Former | None:
     """The server of a setting such as ``dovecot:%v.%u``; None for "". Errors: ValueError, with a text for the operator."""
     kind, colon, form = text.partition(":")
+    if not colon:
+        kind, _, words = text.partition(" ")
+        form = f" {words}" if words else ""
     if not text:
         return None
     if kind not in KINDS:
@@ -62,11 +65,11 @@ def read_former(text: str) -> Former | None:
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(KINDS)}"
         raise ValueError(f"{kind!r} is no server whose lists are known; {hint}")
     if kind == "dovecot":
-        return Dovecot(form if colon else DEFAULT)
+        return Dovecot(form if colon else DEFAULT + form)
     if kind == "courier-imap":
         if not form:
             raise ValueError("courier-imap needs the format of the unique-ids, such as courier-imap:%v-%u")
         return CourierImap(form)
-    if colon:
+    if form or colon:
         raise ValueError(f"{kind} takes no format; only dovecot and courier-imap do")
     return Courier() if kind == "courier" else Named(kind, NAMED[kind])

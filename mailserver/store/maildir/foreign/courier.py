@@ -67,6 +67,7 @@ class Courier:
     """As `Former`."""
 
     signature = b"courier"
+    list_name = NAME
 
     def entries(self, root: bytes) -> Sequence[Entry] | None:
         """As `Former`. Courier lists by the time and the rest of the name."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from typing import Final
 
 from mailserver.incoming import Given
-from mailserver.store.maildir.foreign import uidlist
+from mailserver.store.maildir.foreign import present, uidlist
 from mailserver.store.maildir.foreign.dotlock import dotlock
 from mailserver.store.maildir.foreign.lists import permitted, stem
 from mailserver.store.maildir.foreign.uidlist import Record, Uidlist
@@ -21,17 +21,30 @@ _LAST: Final = 2**32 - 1
 _OF_THE_NAME: Final = frozenset({"filename", "guid"})
 
 
+RENAME: Final = "rename-duplicates"
+"""Our word for ``pop3_uidl_duplicates = rename``."""
+
+REUSE: Final = "reuse-xuidl"
+"""Our word for ``pop3_reuse_xuidl = yes``."""
+
+
 class Dovecot:
-    """As `Former`. `text` is its `pop3_uidl_format`. Errors: ValueError."""
+    """As `Former`. `text` is its `pop3_uidl_format`, and words behind it for other settings of its. Errors: ValueError."""
+
+    list_name = uidlist.NAME
 
     def __init__(self, text: str = DEFAULT) -> None:
+        self._words: frozenset[str] = frozenset()
+        self.signature = b"dovecot " + text.encode("utf-8")
+        while text.rpartition(" ")[2] in {RENAME, REUSE}:
+            text, _, word = text.rpartition(" ")
+            self._words |= {word}
         self._format = Format(text)
         if "md5" in self._format.keys:
             raise ValueError(
                 f"the format {text!r} has %m, which Dovecot has for mbox files alone: a Maildir had none of its unique-ids; "
                 "for Maildirs that were mbox files, whose unique-ids are in dovecot-uidlist, use the format that doveconf shows now"
             )
-        self.signature = b"dovecot " + text.encode("utf-8")
 
     def entries(self, root: bytes) -> Sequence[Entry] | None:
         """As `Former`. First those with a place of their own in POP3's order, then by UID."""
@@ -39,7 +52,7 @@ class Dovecot:
             found = uidlist.read(root + uidlist.NAME)
         except FileNotFoundError:
             return None
-        return list(self._entries(found, in_order(found.records)))
+        return list(self._entries(root, found, in_order(found.records)))
 
     def unlisted(self, name: bytes) -> bytes | None:
         """As `Former`: where the format is of the name alone."""
@@ -60,14 +73,14 @@ class Dovecot:
             ]
             if added:
                 uidlist.append(root, found, added)
-        ours = (record for record in [*found.records, *added] if record.name in wanted)
-        return list(self._entries(found, in_order(ours)))
+        found = found._replace(records=[*found.records, *added])
+        return list(self._entries(root, found, in_order(record for record in found.records if record.name in wanted)))
 
     def give_back(self, root: bytes, entries: Sequence[Entry], dry_run: bool) -> Given:
         """Let Dovecot show these unique-ids in this order. Under the maildrop's lock. Errors: OSError; ValueError."""
         with nullcontext() if dry_run else dotlock(root + uidlist.NAME):
             found = read_or_new(root)
-            ours, lost = self._given(found, entries)
+            ours, lost = self._given(root, found, entries)
             if in_order(ours) != ours:
                 ours = [record.with_field(b"O", b"%d" % place) for place, record in enumerate(ours, 1)]
             known = {record.name: record for record in found.records}
@@ -82,9 +95,10 @@ class Dovecot:
                 )
         return Given(len(entries), entered, lost)
 
-    def _given(self, found: Uidlist, entries: Sequence[Entry]) -> tuple[list[Record], int]:
+    def _given(self, root: bytes, found: Uidlist, entries: Sequence[Entry]) -> tuple[list[Record], int]:
         """Their records with these unique-ids, and how many names Dovecot takes for one that it has already."""
         known = {record.name: record for record in found.records}
+        there = present.files(root) if REUSE in self._words else {}
         ours: dict[bytes, Record] = {}
         next_uid, lost = found.next_uid, 0
         for entry in entries:
@@ -96,27 +110,39 @@ class Dovecot:
             if record is None:
                 record = Record(next_uid, name)
                 next_uid += 1
-            shown = self.unique_id(found, record)
+            shown = self._unique_id(found, record, there.get(name))
             ours[name] = record if shown == entry.uidl else record.with_field(b"P", entry.uidl)
         return list(ours.values()), lost
 
-    def unique_id(self, found: Uidlist, record: Record) -> bytes:
-        """What Dovecot shows of a record of this list."""
+    def _unique_id(self, found: Uidlist, record: Record, path: bytes | None) -> bytes:
+        """What Dovecot shows of a record of this list, if no other message has that; `path` is needed for X-UIDL."""
         own = record.field(b"P")
         if own is not None:
             return own or record.name  # P without a value: the name
+        if path is not None and REUSE in self._words:
+            in_header = present.x_uidl(path)
+            if in_header is not None:
+                return in_header
         numbers = {"uid": b"%d" % record.uid, "uidvalidity": b"%d" % found.validity}
         return self._format.expand({**numbers, "filename": record.name, "guid": record.field(b"G") or record.name})
 
-    def _entries(self, found: Uidlist, records: Iterable[Record]) -> Iterable[Entry]:
+    def _entries(self, root: bytes, found: Uidlist, records: Sequence[Record]) -> Iterable[Entry]:
+        there = present.files(root) if self._words else {}
+        known: Mapping[bytes, bytes] = {}
+        if RENAME in self._words:  # by UID, and of those that are there
+            those = (record for record in found.records if record.name in there)
+            known = present.renamed({each.name: self._unique_id(found, each, there[each.name]) for each in those})
+        taken = frozenset(known.values())
         for record in records:
-            uidl = self.unique_id(found, record)
-            if permitted(uidl):
+            uidl = known.get(record.name) or self._unique_id(found, record, there.get(record.name))
+            if permitted(uidl) and (record.name in known or uidl not in taken):
                 yield Entry(record.name, uidl)
 
 
 class CourierImap:
     """As `Former`, of Courier's list for IMAP, for a POP3 server that has made its unique-ids of IMAP's UIDs by `text`."""
+
+    list_name = uidlist.COURIER_IMAP
 
     def __init__(self, text: str) -> None:
         self._format = Format(text)

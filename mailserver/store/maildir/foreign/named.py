@@ -12,6 +12,8 @@ from mailserver.uidl_format import Format
 class Named:
     """As `Former`, by a format of the name without its info (``%f``)."""
 
+    list_name = b""
+
     def __init__(self, kind: str, text: str) -> None:
         self._format = Format(text)
         self.signature = f"{kind} {text}".encode()

@@ -9,7 +9,7 @@ from socket import gethostname
 
 import pytest
 
-from mailserver.store.maildir.foreign import dotlock, read_former, read_giving
+from mailserver.store.maildir.foreign import dotlock, present, read_former, read_giving
 from mailserver.store.maildir.former import Entry, Former
 from tests.store.maildir.foreign.test_uidlist import GUID, written
 
@@ -106,6 +106,10 @@ def test_signatures_differ_where_unique_ids_would() -> None:
         ("dovcot", "did you mean dovecot?"),
         ("exchange", "known are dovecot, courier, courier-imap, qmail, teapop, tpop3d"),
         ("dovecot:", "has no variable"),
+        ("dovecot: rename-duplicates", "has no variable"),
+        ("dovecot rename", "' rename', but no unique-id can have a space"),
+        ("dovecot:%u renamed-duplicates", "can have a space"),
+        ("courier rename-duplicates", "takes no format"),
         ("dovecot:%m", "mbox files alone"),
         ("courier:%u", "takes no format"),
         ("courier-imap", "needs the format"),
@@ -220,3 +224,87 @@ def test_giving_back_waits_for_dovecots_lock(tmp_path: Path, monkeypatch: pytest
 def test_what_has_no_list_is_given_nothing_back(text: str) -> None:
     with pytest.raises(ValueError, match="unique-ids go back to dovecot"):
         read_giving(text)
+
+
+def test_duplicates_are_renamed_in_the_order_of_uids_among_those_that_are_there(tmp_path: Path) -> None:
+    for folder in ("new", "cur"):
+        (tmp_path / folder).mkdir()
+    for name in ("cur/b:2,S", "new/c", "cur/d", "new/e", "new/f"):
+        (tmp_path / name).touch()
+    same = [
+        f"{uid} Gsame{place} :{name}"
+        for uid, (name, place) in enumerate(zip("abcd", ("", " O9", " O5", ""), strict=True), 1)
+    ]
+    written(tmp_path, "\n".join(["3 V7 N9", *same, "5 Psame-2 :e", "6 Gother :f"]) + "\n")
+    assert former("dovecot:%g rename-duplicates").entries(root(tmp_path)) == [
+        Entry(b"c", b"same-2"),
+        Entry(b"b", b"same"),
+        Entry(b"d", b"same-3"),
+        Entry(b"e", b"same-2-2"),
+        Entry(b"f", b"other"),
+    ]
+    assert uidls(tmp_path, "dovecot:%g") == [b"same", b"same", b"same", b"same", b"same-2", b"other"]
+    (tmp_path / "new" / "g").touch()
+    assert former("dovecot:%Lf rename-duplicates").extend(root(tmp_path), [b"g"]) == [Entry(b"g", b"g")]
+
+
+@pytest.mark.parametrize(
+    ("header", "uidl"),
+    [
+        (b"Subject: x\nX-UIDL: abc.1 \nX-UIDL: later\n\n", b"abc.1"),
+        (b"x-uidl:\tabc.2\r\n\r\n", b"abc.2"),
+        (b"Subject: x\nx-uidl: abc.3", b"abc.3"),
+        (b"Subject: x\n\nX-UIDL: body\n", b"1"),
+        (b"\nX-UIDL: body\n", b"1"),
+        (b"Subject: x\n X-UIDL: folded\n\n", b"1"),
+        (b"X-UIDL-more: x\n\n", b"1"),
+        (b"", b"1"),
+    ],
+)
+def test_x_uidl_comes_before_the_format_where_dovecot_reused_it(tmp_path: Path, header: bytes, uidl: bytes) -> None:
+    for folder in ("new", "cur"):
+        (tmp_path / folder).mkdir()
+    written(tmp_path, "3 V7 N9\n1 :a\n2 Pown :b\n3 :gone\n")
+    (tmp_path / "cur" / "a:2,S").write_bytes(header)
+    (tmp_path / "new" / "b").write_bytes(header)
+    assert uidls(tmp_path, "dovecot:%u reuse-xuidl") == [uidl, b"own", b"3"]
+    assert uidls(tmp_path, "dovecot:%u") == [b"1", b"own", b"3"]
+    assert given(tmp_path, "dovecot:%u reuse-xuidl", [(b"a:2,S", uidl), (b"b", b"own")]) == (2, 0, 0)
+
+
+def test_a_renamed_duplicate_may_be_another_duplicate() -> None:
+    given = {b"a": b"x", b"b": b"x-2", b"c": b"x", b"d": b"x", b"e": b"x-2"}
+    assert list(present.renamed(given).values()) == [b"x", b"x-2", b"x-2-2", b"x-3", b"x-2-3"]
+
+
+def test_each_word_is_for_itself(tmp_path: Path) -> None:
+    for folder in ("new", "cur"):
+        (tmp_path / folder).mkdir()
+    for name in "ab":
+        (tmp_path / "new" / name).write_bytes(b"X-UIDL: same\n\n")
+    written(tmp_path, "3 V7 N9\n1 Gx :a\n2 Gx :b\n")
+    assert uidls(tmp_path, "dovecot:%g reuse-xuidl") == [b"same", b"same"]
+    assert uidls(tmp_path, "dovecot:%g rename-duplicates") == [b"x", b"x-2"]
+    assert uidls(tmp_path, "dovecot:%g rename-duplicates reuse-xuidl") == [b"same", b"same-2"]
+
+
+def test_a_folded_x_uidl_is_no_unique_id(tmp_path: Path) -> None:
+    for folder in ("new", "cur"):
+        (tmp_path / folder).mkdir()
+    written(tmp_path, "3 V7 N9\n1 :a\n")
+    (tmp_path / "new" / "a").write_bytes(b"X-UIDL:\n abc.3\nSubject: x\n")
+    assert uidls(tmp_path, "dovecot:%u reuse-xuidl") == []
+
+
+def test_x_uidl_of_a_link_is_not_read(tmp_path: Path) -> None:
+    for folder in ("new", "cur"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "secret").write_text("X-UIDL: secret\n\n")
+    (tmp_path / "new" / "a").symlink_to(tmp_path / "secret")
+    written(tmp_path, "3 V7 N9\n1 :a\n")
+    assert uidls(tmp_path, "dovecot:%u reuse-xuidl") == [b"1"]
+
+
+def test_both_words_may_stand_behind_either_notation() -> None:
+    for text in ("dovecot reuse-xuidl rename-duplicates", "dovecot:%{uid | hex(8)} rename-duplicates reuse-xuidl"):
+        assert former(text).signature != former("dovecot").signature
