@@ -76,12 +76,18 @@ class Kind(NamedTuple):
     """Whether it is a path; or else a server."""
 
 
+_SERVER: Final = Kind(
+    "mailserver.migration.network", "open_network", ("imap", "tls", "ca", "auth", "read"), "check_network", files=False
+)
+
 KINDS: Final[Mapping[str, Kind]] = {
     "mbox": Kind("mailserver.migration.mbox", "open_mbox", ("uidl", "lines", "xuidl"), "check_mbox"),
     "mmdf": Kind("mailserver.migration.mbox", "open_mmdf", ("uidl", "xuidl"), "check_mbox"),
     "cyrus": Kind(
         "mailserver.migration.cyrus", "open_cyrus", ("uidl", "archive", "meta", "popuseimapflags"), "check_cyrus"
     ),
+    "pop3": _SERVER,
+    "pop3s": _SERVER,
     "maildir": Kind("mailserver.migration.maildir", "open_maildir", ("former",)),
 }
 

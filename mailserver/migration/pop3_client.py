@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Final, Self
 
 from mailserver.migration.likeness import ENOUGH
+from mailserver.migration.logins import bearer, check, no_tls, plain, refusal
 from mailserver.migration.server import Address, Trust
 from mailserver.migration.source import SourceError, Unreadable
-from mailserver.migration.wire import PATIENCE, Patience, TryAgain, Wire, shown
+from mailserver.migration.wire import LISTED, PATIENCE, Patience, Refused, TryAgain, Wire
+from mailserver.migration.words import shown
 
-LISTED: Final = 5_000_000
-"""Messages of one user that are believed; so many lines take some hundred MB."""
 WHOLE: Final = 99_999_999
 """As many lines as TOP can be asked for, as fetchmail asks: more than messages have."""
 
@@ -23,17 +22,6 @@ _DIGITS: Final = 18
 """Of a number that fits into 64 bits."""
 _LINES: Final = 100
 """Lines that a server has for capabilities, and more."""
-_BUSY: Final = re.compile(rb"\[(?:IN-USE|LOGIN-DELAY|SYS/TEMP)\]", re.IGNORECASE)
-_UNSENDABLE: Final = re.compile(r"[\0\r\n]")
-
-
-class Refused(SourceError):
-    """-ERR."""
-
-    def __init__(self, text: str, said: bytes) -> None:
-        super().__init__(text)
-        self.said = said
-        """The server's words."""
 
 
 class Client:
@@ -41,6 +29,8 @@ class Client:
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
+        self.closed = False
+        """Whether the session is over, on our side."""
         self.capabilities: frozenset[bytes] = frozenset()
         """CAPA's lines, in capitals; none from a server that has no CAPA."""
 
@@ -67,30 +57,24 @@ class Client:
             self._wire.start_tls(trust)
             self._capa()
         elif not self._wire.address.here:
-            raise SourceError(
-                f"{self._wire.address} has no TLS (STLS), and a password must not be sent without;"
-                " write pop3s:// if it has another port for it, or tls=none to send it all the same"
-            )
+            raise no_tls(self._wire.address, "STLS")
 
     def login(self, name: str, secret: str, master: str = "", *, token: bool = False) -> None:
         """Log in; with a `master`, by that user's password into the mail of `name`; with a `token`, by it (OAuth).
 
         A master uses AUTH PLAIN (RFC 4616), or where the server has none the name ``NAME*MASTER``, as Dovecot has it.
         """
-        if _UNSENDABLE.search(name + secret + master):
-            raise SourceError(f"the name or the secret of {name!r} has an octet that no login can have")
+        check(name, secret, master)
         try:
             if token:
-                self._authenticate(b"XOAUTH2", f"user={name}\1auth=Bearer {secret}\1\1".encode())
+                self._authenticate(b"XOAUTH2", bearer(name, secret))
             elif self._has_plain() and (master or b"USER" not in self.capabilities):
-                self._authenticate(b"PLAIN", "\0".join((name if master else "", master or name, secret)).encode())
+                self._authenticate(b"PLAIN", plain(name, secret, master))
             else:
                 self._ask(f"USER {name}*{master}" if master else f"USER {name}", "USER")
                 self._ask(f"PASS {secret}", "PASS")
         except Refused as error:
-            kind = TryAgain if _BUSY.search(error.said) else SourceError
-            by = f" by the master user {master}" if master else ""
-            raise kind(f"{self._wire.address} refuses the login of {name}{by}: {_told(error.said, secret)}") from None
+            raise refusal(self._wire.address, name, secret, master, error) from None
         self._capa()
 
     def uidl(self) -> list[tuple[int, bytes]]:
@@ -107,11 +91,11 @@ class Client:
             found.append((number, int(octets)))
         return found
 
-    def retr(self, number: int) -> Iterator[bytes]:
+    def retr(self, number: int) -> Generator[bytes]:
         """The message's octets, unstuffed, in pieces. Errors: Unreadable, when the server refuses; it ends the session if it is not read to its end."""
         return self._message(f"RETR {number}")
 
-    def top(self, number: int, lines: int) -> Iterator[bytes]:
+    def top(self, number: int, lines: int) -> Generator[bytes]:
         """Its header and so many lines, as `retr`; servers mark no message as read for that."""
         return self._message(f"TOP {number} {lines}")
 
@@ -138,6 +122,7 @@ class Client:
 
     def close(self) -> None:
         """End it without a word, so that the server changes nothing; idempotent, and it does not raise."""
+        self.closed = True
         self._wire.close()
 
     def _has_plain(self) -> bool:
@@ -155,7 +140,7 @@ class Client:
             said = self._wire.line()
         self._judge(said, "AUTH")
 
-    def _message(self, command: str) -> Iterator[bytes]:
+    def _message(self, command: str) -> Generator[bytes]:
         try:
             self._ask(command, command)
         except Refused as error:
@@ -221,19 +206,6 @@ def connect(address: Address, trust: Trust, patience: Patience = PATIENCE) -> Cl
         client.close()
         raise
     return client
-
-
-def _told(said: bytes, secret: str) -> str:
-    """A server's words, unless it repeats the secret, or may have: then none of them."""
-    echoes = secret.encode() in said or any(each in said for each in _encoded(secret))
-    return "(its words are not shown, since they have the secret)" if echoes else shown(said)
-
-
-def _encoded(secret: str) -> Iterator[bytes]:
-    """What is in BASE64 of any octets with the secret in it, by the three places that it may have there."""
-    for before in range(3):
-        octets = bytes(before) + secret.encode()
-        yield b64encode(octets[: len(octets) // 3 * 3])[4 if before else 0 :] or b64encode(octets)
 
 
 def _beginning(pieces: Iterator[bytes]) -> bytes:

@@ -19,12 +19,22 @@ LINE: Final = 8 * 1024
 """Octets of a line that is a reply or a part of a list: RFC 2449 has 512, IMAP servers write their capabilities in one line."""
 
 _DOT: Final = b"\r\n.\r\n"
-_SHOWN: Final = 200
-"""Characters of a server's words that are told."""
+
+LISTED: Final = 5_000_000
+"""Messages of one user that are believed; so many lines take some hundred MB."""
 
 
 class TryAgain(SourceError):
     """It may go well another time: the line broke, the server was silent, or the maildrop is in use."""
+
+
+class Refused(SourceError):
+    """The server says no."""
+
+    def __init__(self, text: str, said: bytes) -> None:
+        super().__init__(text)
+        self.said = said
+        """Its words, which may repeat a secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +52,6 @@ class Patience:
 
 
 PATIENCE: Final = Patience()
-
-
-def shown(said: bytes) -> str:
-    """A server's words for the operator, on one line."""
-    text = said.decode("utf-8", "backslashreplace")[:_SHOWN]
-    return "".join(each if each.isprintable() else "?" for each in text).strip()
 
 
 class Wire:
