@@ -27,7 +27,7 @@ def read_dovecot_users(text: str, scheme: str = "") -> Converted:
         name, colon, rest = line.partition(":")
         if line.startswith("#") or not colon:
             lines.append(line)
-            shown.append(line if line.startswith("#") or not line.strip() else MASK)
+            shown.append(_shown(line))
             continue
         stored, *more = rest.split(":", 1)
         if more and "userdb_pop3_uidl_format=" in more[0]:
@@ -36,6 +36,13 @@ def read_dovecot_users(text: str, scheme: str = "") -> Converted:
         lines.append(":".join([name, secret, *more]))
         shown.append(":".join([name, _hidden(secret), *(_without_apps(each) for each in more)]))
     return Converted("\n".join(lines), "\n".join(shown), remarks)
+
+
+def _shown(line: str) -> str:
+    """A line that is no user, but may have been one: commented out, or broken."""
+    if not line.strip() or (line.startswith("#") and ":" not in line):
+        return line
+    return "#" * line.startswith("#") + MASK
 
 
 def _secret(stored: str, scheme: str) -> str:
@@ -54,5 +61,5 @@ def _hidden(secret: str) -> str:
 
 
 def _without_apps(text: str) -> str:
-    """The fields behind the secret, where passwords for proxies and those of apps may stand."""
-    return re.sub(r"(\b(?!nopassword)\w*pass\w*=)\S+", rf"\1{MASK}", text)
+    """The fields behind the secret, where passwords for proxies, those of apps, and keys may stand."""
+    return re.sub(r"(\b(?!nopassword)\w*(?:pass|key|secret|token)\w*=)\S+", rf"\1{MASK}", text)

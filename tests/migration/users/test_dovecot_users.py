@@ -75,11 +75,12 @@ def test_secrets_without_a_scheme_get_that_of_the_site():
 def test_all_else_stays_as_it_is_and_secrets_of_other_fields_are_not_shown():
     text = (
         "# users\n\nalice:{CRYPT}x:1:1:Alice:/h:/bin/sh:allow_nets=::1 pass=sesame app_password=phone:::{PLAIN}sesame nopassword=y\n"
-        "bob\nwithout a colon sesame"
+        "#bob:{PLAIN}sesame\ncarol::::::: userdb_mail_crypt_global_private_key=sesame\nwithout a colon sesame"
     )
     converted = read_dovecot_users(text)
     assert converted.text == text
     assert "sesame" not in converted.shown
+    assert converted.shown.startswith("# users\n\nalice")
     assert (
         "alice:{CRYPT}...:1:1:Alice:/h:/bin/sh:allow_nets=::1 pass=... app_password=... nopassword=y\n"
         in converted.shown
