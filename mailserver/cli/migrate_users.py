@@ -23,6 +23,7 @@ KINDS: Final = (
     "dovecot-sql",
     "dovecot-users",
     "sasldb",
+    "sql",
 )
 
 
@@ -57,6 +58,7 @@ def users(kind: str, file: str, output: str | None, as_json: bool, **reading: An
     dovecot-sql     dovecot-sql.conf.ext; of 2.4 what doveconf -nP prints  a sql.toml
     dovecot-users   a passwd-file                                          a passwd-file
     sasldb          Cyrus' /etc/sasldb2, or what db_dump says of it        a passwd-file
+    sql             a sql.toml of ours, whose database is asked            a passwd-file
 
     \b
     Examples:
@@ -80,7 +82,7 @@ def users(kind: str, file: str, output: str | None, as_json: bool, **reading: An
     from mailserver.migration.users.programs import NoProgram
 
     try:
-        converted = convert(kind, file, **reading)
+        converted = _rows(file) if kind == "sql" else convert(kind, file, **reading)
     except (Unconvertible, NoProgram) as error:
         tell(f"mailserver: {error}")
         return os.EX_UNAVAILABLE if isinstance(error, NoProgram) else os.EX_DATAERR
@@ -90,6 +92,13 @@ def users(kind: str, file: str, output: str | None, as_json: bool, **reading: An
         return os.EX_CANTCREAT
     _say(converted, remarks, output, as_json)
     return 1 if remarks else os.EX_OK
+
+
+def _rows(file: str) -> Converted:
+    """The users of a database. Errors: Unconvertible, NoProgram."""
+    from mailserver.cli.sql_rows import read_rows  # which imports the checker
+
+    return read_rows(file)
 
 
 def _read_back(kind: str, text: str) -> Sequence[Remark]:

@@ -29,6 +29,8 @@ class Account:
     home: str = ""
     extra: Sequence[str] = ()
     """Words such as ``userdb_mail=maildir:/path``."""
+    secrets: Sequence[str] = field(default=(), repr=False)
+    """Words such as ``app_password=phone:::{SCHEME}secret``."""
 
 
 def passwd_file(accounts: Iterable[Account], head: str, remarks: Sequence[Remark] = ()) -> Converted:
@@ -42,8 +44,10 @@ def passwd_file(accounts: Iterable[Account], head: str, remarks: Sequence[Remark
             told.append(Remark(_shown(account.name), f"left out: {why}"))
             continue
         seen.add(account.name)
-        lines.append(_line(account, in_line(account.secret)))
-        masked.append(_line(account, hidden(account.secret)))
+        lines.append(_line(account, in_line(account.secret), account.secrets))
+        masked.append(
+            _line(account, hidden(account.secret), [word.partition("{")[0] + MASK for word in account.secrets])
+        )
     top = "".join(f"# {line}\n" for line in head.splitlines())
     return Converted(top + "".join(lines), top + "".join(masked), told)
 
@@ -70,9 +74,9 @@ def hidden(secret: str) -> str:
     return f"{{{match[1]}}}{MASK}" if match else MASK * bool(secret)
 
 
-def _line(account: Account, secret: str) -> str:
-    fields = [account.name, secret, "", "", "", account.home, "", " ".join(account.extra)]
-    return ":".join(fields).rstrip(":") + "\n" if account.home or account.extra else f"{account.name}:{secret}\n"
+def _line(account: Account, secret: str, secrets: Sequence[str]) -> str:
+    fields = [account.name, secret, "", "", "", account.home, "", " ".join([*account.extra, *secrets])]
+    return ":".join(fields[:2] if not any(fields[2:]) else fields).rstrip(":") + "\n"
 
 
 def _misfit(account: Account) -> str:
@@ -85,8 +89,8 @@ def _misfit(account: Account) -> str:
         return "its secret has a character that no secret of this scheme has: give the user a new password"
     if any(each in account.home for each in ":\n\r"):
         return 'its home has a ":" or a line\'s end: rename the directory'
-    if any(re.search(r"\s", word) for word in account.extra):
-        return "its mail location has a blank: rename the directory"
+    if any(re.search(r"\s", word) for word in (*account.extra, *account.secrets)):
+        return "a field of its line would have a blank, such as that of its mail location: rename the directory"
     return ""
 
 

@@ -29,6 +29,7 @@ BECOMES: Final[Mapping[str, str]] = {
     "dovecot-sql": "sql",
     "dovecot-users": "passwd-file",
     "sasldb": "passwd-file",
+    "sql": "passwd-file",
 }
 
 TEXTS: Final[Mapping[str, Callable[[str, str], Converted]]] = {
