@@ -89,7 +89,8 @@ def compare(  # noqa: PLR0913, PLR0917 - click gives the options by their names
     who is fetching mail at that moment: then call it again.
 
     A PLACE is HOST:PORT of a POP3 server (port 995: with TLS), or pop3s://HOST; with ?ca=FILE, ?tls=unverified or ?tls=none behind it
-    where the certificate is not one that this machine believes. Or it is files, as `mailserver import` takes them.
+    where the certificate is not one that this machine believes. Or it is files, as `mailserver import` takes them, such as
+    maildir:PATH?former=dovecot; with former=ours:dovecot it is what this server would show there if `store.former` were dovecot.
 
     \b
     It says of each user, and in sum, how many messages
@@ -100,7 +101,7 @@ def compare(  # noqa: PLR0913, PLR0917 - click gives the options by their names
     \b
     Examples:
       mailserver uidl compare --old old.example.org:995 --new localhost:110 --users users
-      mailserver uidl compare --old 'maildir:/var/mail/{user}?former=dovecot' --new localhost:110 --users users
+      mailserver uidl compare --old localhost:110 --new 'maildir:/var/mail/{user}?former=ours:dovecot' --users users
       mailserver uidl compare ... --json | jq -r 'select(.again > 0) | .user'
 
     \b
