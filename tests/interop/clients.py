@@ -103,6 +103,7 @@ class Clients:
     def __init__(self, server: Server, folder: Path) -> None:
         self.server = server
         self.folder = folder
+        self.seconds: float = SECONDS
 
     def run(self, program: str, *arguments: str, stdin: bytes = b"", status: int | None = 0) -> Outcome:
         """Run a program to its end, which must be with this exit status; None: with any."""
@@ -111,7 +112,7 @@ class Clients:
             [path_of(program), *arguments],
             input=stdin,
             capture_output=True,
-            timeout=SECONDS,
+            timeout=self.seconds,
             cwd=home,
             env={"PATH": os.environ["PATH"], "HOME": home, "FETCHMAILHOME": home, "LC_ALL": "C.UTF-8"},
             check=False,

@@ -9,7 +9,7 @@ from typing import Final
 
 from tests.corpus import SMALL
 from tests.old.front import Front
-from tests.old.readers import Person
+from tests.old.person import Person
 from tests.rawpop3 import RawPOP3
 
 MESSAGES: Final = int(os.environ.get("MOVING_MESSAGES", "60"))

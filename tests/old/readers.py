@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from tests.interop.clients import Clients
 from tests.interop.test_fetchmail import NO_MAIL, Fetchmail
 from tests.interop.test_mpop import Mpop
 from tests.old.front import Front
+from tests.old.maildrops import MESSAGES
+from tests.old.person import Person
 from tests.rawpop3 import RawPOP3
-
-
-class Person(Protocol):
-    """Who logs in."""
-
-    name: str
-    password: str
-
 
 Reader = Callable[[], list[bytes]]
 """Fetches what it does not have, and answers these messages in its own form and order."""
@@ -72,6 +66,15 @@ RETURN_PATH: Final = b"Return-Path: <unknown>\n"
 """What getmail adds to each message."""
 
 
+AGENT: Final = """
+cd "${0%/*}" && echo >> count && cat > got/$(wc -l < count)
+until set -- $(sed -n 's/^State:\\t\\(.\\).*/\\1/p; s/^SigCgt:\\t//p' /proc/$PPID/status) && case $1$2 in S*[13579bdf]????) ;; *) ! : ;; esac
+do :; done
+"""
+"""What gets its messages. getmail begins to listen for the end of this process only after it has started it, and waits a minute for one that
+has ended before: so it ends once getmail sleeps, and has a handler for SIGCHLD."""
+
+
 class Getmail:
     """getmail6, which deletes nothing and reads what is new; root may run nothing else for it than a command."""
 
@@ -79,7 +82,7 @@ class Getmail:
         self.clients = clients
         self.folder = clients.folder / "got"
         self.folder.mkdir()
-        agent = clients.file("agent", 'cd "${0%/*}" && echo >> count && cat > got/$(wc -l < count)\n')
+        agent = clients.file("agent", AGENT)
         clients.file(
             "getmailrc",
             "[retriever]\ntype = SimplePOP3Retriever\nserver = localhost\n"
@@ -110,7 +113,9 @@ def readers(front: Front, person: Person, folder: Path) -> dict[str, Reader]:
     for name, program in PROGRAMS.items():
         home = folder / name
         home.mkdir()
-        found[name] = program(Clients(front, home), person)  # type: ignore[arg-type]  # it has the port that they ask for
+        clients = Clients(front, home)  # type: ignore[arg-type]  # it has the port that they ask for
+        clients.seconds += MESSAGES / 5
+        found[name] = program(clients, person)
     return found
 
 
