@@ -17,6 +17,7 @@ from mailserver.incoming import Given
 from mailserver.store.maildir.files import open_to_read, rename, sync_directory, write_new
 from mailserver.store.maildir.foreign.lists import file_of, lines, permitted, stem, unreadable
 from mailserver.store.maildir.former import Entry
+from mailserver.store.maildir.pieces import one_by_one
 
 NAME: Final = b"courierpop3dsizelist"
 
@@ -133,12 +134,12 @@ def read(path: bytes) -> Sizelist:
     if header is None:
         if first[:1] == b"/":
             raise unreadable(path, "its first line cannot be understood")
-        oldest = [_oldest(line) for line in (first, *each)]
+        oldest = [_oldest(line) for line in one_by_one((first, *each))]
         return Sizelist(0, 1, int(time.time()), [message for message in oldest if message])
     version = int(header[1])
     if version not in {1, 2, 3}:
         raise unreadable(path, f"it is of version {version}, and 1 to 3 are known")
-    messages = [_listed(line) for line in each]
+    messages = [_listed(line) for line in one_by_one(each)]
     validity = int(header[3]) if header[3] else int(time.time())
     return Sizelist(version, int(header[2]), validity, [message for message in messages if message])
 

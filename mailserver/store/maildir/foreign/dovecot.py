@@ -13,6 +13,7 @@ from mailserver.store.maildir.foreign.dotlock import dotlock
 from mailserver.store.maildir.foreign.lists import permitted, stem
 from mailserver.store.maildir.foreign.uidlist import Record, Uidlist
 from mailserver.store.maildir.former import Entry
+from mailserver.store.maildir.pieces import one_by_one
 from mailserver.uidl_format import DEFAULT, Format
 
 _LAST: Final = 2**32 - 1
@@ -133,7 +134,7 @@ class Dovecot:
             those = (record for record in found.records if record.name in there)
             known = present.renamed({each.name: self._unique_id(found, each, there[each.name]) for each in those})
         taken = frozenset(known.values())
-        for record in records:
+        for record in one_by_one(records):
             uidl = known.get(record.name) or self._unique_id(found, record, there.get(record.name))
             if permitted(uidl) and (record.name in known or uidl not in taken):
                 yield Entry(record.name, uidl)

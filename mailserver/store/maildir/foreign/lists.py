@@ -15,6 +15,9 @@ from mailserver.store.maildir.files import opened, shown
 MOST_LINES: Final = 1_000_000
 """Ten times the messages of a large maildrop, since lists keep those that are gone for a while; the entries take 250 MB then."""
 
+MOST_OCTETS: Final = 256 * 1024 * 1024
+"""Twice what so many lines have: with long lines it would be a minute's work."""
+
 LONGEST: Final = 4096
 """Octets of a line: a file's name has 255, and what stands beside it a few hundred."""
 
@@ -32,6 +35,8 @@ def lines(path: bytes) -> Iterator[bytes]:
     """
     with _regular(path) as descriptor:
         rest, count = b"", 0
+        if os.fstat(descriptor).st_size > MOST_OCTETS:
+            raise unreadable(path, f"it has more than {MOST_OCTETS} octets")
         while piece := os.read(descriptor, _PIECE):
             *whole, rest = (rest + piece).split(b"\n")
             count += len(whole)

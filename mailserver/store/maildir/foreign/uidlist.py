@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from mailserver.store.maildir.files import opened as opened_file
 from mailserver.store.maildir.files import rename, sync, sync_directory, write_new
 from mailserver.store.maildir.foreign.lists import lines, stem, torn, unreadable
+from mailserver.store.maildir.pieces import one_by_one
 
 NAME: Final = b"dovecot-uidlist"
 COURIER_IMAP: Final = b"courierimapuiddb"
@@ -68,7 +69,7 @@ def read(path: bytes) -> Uidlist:
     version, validity, next_uid, header = _header(path, next(each, b""))
     records: dict[bytes, Record] = {}
     last = 0
-    for number, line in enumerate(each, 2):
+    for number, line in enumerate(one_by_one(each), 2):
         record = _record(line, version)
         if record is None:
             raise unreadable(path, f"line {number} cannot be understood")

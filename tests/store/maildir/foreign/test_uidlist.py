@@ -126,6 +126,14 @@ else:
     assert done.returncode == 0, done.stderr
 
 
+def test_a_list_that_is_larger_than_any_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "dovecot-uidlist"
+    with path.open("wb") as file:
+        file.truncate(lists.MOST_OCTETS + 1)
+    with pytest.raises(ValueError, match="more than 268435456 octets"):
+        uidlist.read(os.fsencode(path))
+
+
 def test_a_list_is_appended_to_in_dovecots_form(tmp_path: Path) -> None:
     root = os.fsencode(tmp_path) + b"/"
     path = written(tmp_path, f"3 V7 N3 {GUID}\n2 W3 :a\n")
