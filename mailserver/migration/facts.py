@@ -63,7 +63,7 @@ def by_imap(
 
 def _headers(client: pop3_client.Client, listed: Sequence[Listed]) -> Iterable[bytes | None]:
     """Without TOP, which RFC 1939 leaves to the server, there are none."""
-    if b"TOP" not in client.capabilities:
+    if not listed or not client.has_top(listed[0].number):
         return [None] * len(listed)
     return client.tops([each.number for each in listed])
 

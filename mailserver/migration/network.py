@@ -1,6 +1,7 @@
 """A user's mail on another server: unique-ids and messages by POP3, and by IMAP when they arrived and which were seen.
 
-A first session lists, and ends as sessions do; another reads, and ends without QUIT, so that the server enters no UPDATE state.
+A first session lists, and ends with QUIT, as clients end theirs: servers of mbox files write unique-ids that are new only then.
+Another reads, and ends without, so that the server enters no UPDATE state with messages that were read.
 Between the two, and after a line that broke, message-numbers may have changed: messages are found again by their unique-ids.
 """
 
@@ -165,7 +166,7 @@ class Network:
     def _read(self, listed: Listed, had: Resumed) -> Iterator[bytes]:
         client = self._session()
         number = self._found(listed).number
-        top = self._reach.top and b"TOP" in client.capabilities
+        top = self._reach.top and client.has_top(number)
         yield from had.beyond(client.top(number, pop3_client.WHOLE) if top else client.retr(number))
         if top and had.octets < listed.octets:  # either its sizes are wrong, or its TOP is
             yield from self._rest(client, number, had)

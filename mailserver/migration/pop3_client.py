@@ -33,6 +33,7 @@ class Client:
         """Whether the session is over, on our side."""
         self.capabilities: frozenset[bytes] = frozenset()
         """CAPA's lines, in capitals; none from a server that has no CAPA."""
+        self._has_top: bool | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -90,6 +91,14 @@ class Client:
                 raise self._nonsense(b"LIST", rest)
             found.append((number, int(octets)))
         return found
+
+    def has_top(self, number: int) -> bool:
+        """Whether it has TOP; a server without CAPA, as old ones are, is asked for the header of this message."""
+        if self._has_top is None:
+            self._has_top = b"TOP" in self.capabilities or (
+                not self.capabilities and next(self.tops([number])) is not None
+            )
+        return self._has_top
 
     def retr(self, number: int) -> Generator[bytes]:
         """The message's octets, unstuffed, in pieces. Errors: Unreadable, when the server refuses; it ends the session if it is not read to its end."""

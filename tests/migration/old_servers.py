@@ -21,7 +21,9 @@ class Pop3:
 
     mail: list[tuple[bytes, bytes]]
     """Unique-ids, and messages with CRLF ends."""
-    capa: tuple[str, ...] = CAPA
+    capa: tuple[str, ...] | None = CAPA
+    """None: it has no CAPA, as old servers, and yet UIDL."""
+    top: bool = True
     sizes: dict[int, int] = field(default_factory=dict)
     """Wrong ones, by message-number."""
     faults: list[Callable[[Talk, bytes], None]] = field(default_factory=list)
@@ -40,7 +42,9 @@ class Pop3:
         while line := talk.line():
             said.append(line)
             command, _, rest = line.partition(b" ")
-            if command in {b"TOP", b"RETR"}:
+            if command == b"TOP" and not self.top:
+                talk.send(b"-ERR\r\n")
+            elif command in {b"TOP", b"RETR"}:
                 self._message(talk, mail, command, rest)
             else:
                 talk.send(self._answer(command, mail))
@@ -50,9 +54,11 @@ class Pop3:
     def _answer(self, command: bytes, mail: list[tuple[bytes, bytes]]) -> bytes:
         if command == b"PASS":
             return self.logins.pop(0) if self.logins else b"+OK\r\n"
+        if command == b"CAPA" and self.capa is None:
+            return b"-ERR\r\n"
         if command == b"CAPA":
-            return b"+OK\r\n" + b"".join(each.encode() + b"\r\n" for each in self.capa) + b".\r\n"
-        if command == b"UIDL" and "UIDL" not in self.capa:
+            return b"+OK\r\n" + b"".join(each.encode() + b"\r\n" for each in self.capa or ()) + b".\r\n"
+        if command == b"UIDL" and "UIDL" not in (self.capa or CAPA):
             return b"-ERR\r\n"
         lists = {
             b"UIDL": [b"%d %b" % (number, uidl) for number, (uidl, _) in enumerate(mail, 1)],

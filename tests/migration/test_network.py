@@ -77,6 +77,22 @@ def test_a_server_without_top_is_read_by_retr_and_dates_are_those_of_now():
     assert b"RETR 1" in pop3.said[1]
 
 
+def test_a_server_without_capa_may_have_top():
+    pop3 = Pop3(mail(2), capa=None)
+    with reached(pop3) as source:
+        found = source.messages()
+        assert [each.received for each in found] == [JANUARY + 1, JANUARY + 2]
+        assert [contents(source, each) for each in found] == [each for _, each in pop3.mail]
+    assert pop3.said[1][-4:] == [b"UIDL", b"TOP 1 0", b"TOP 1 99999999", b"TOP 2 99999999"]
+
+
+def test_a_server_without_capa_and_top_is_read_by_retr():
+    pop3 = Pop3(mail(2), capa=None, top=False)
+    with reached(pop3) as source:
+        assert [contents(source, each) for each in source.messages()] == [each for _, each in pop3.mail]
+    assert pop3.said[1][-4:] == [b"UIDL", b"TOP 1 0", b"RETR 1", b"RETR 2"]
+
+
 def test_retr_is_used_where_the_place_says_so():
     pop3 = Pop3(mail(1))
     with reached(pop3, options="read=retr") as source:

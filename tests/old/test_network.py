@@ -1,4 +1,4 @@
-"""Mail of a real Dovecot, in each form that it has on its disk, of a real Courier and of our own server, over the network."""
+"""Mail of a real Dovecot, in each form that it has on its disk, of a real Courier and Cyrus, and of our own server, over the network."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from mailserver.migration.places import Login, open_source, read_place
 from mailserver.migration.source import Original
 from tests.corpus import SMALL, canonical
 from tests.old.couriers import Courier
+from tests.old.cyruses import ADMIN, ADMIN_PASSWORD, Cyrus
 from tests.old.dovecots import MASTER, MASTER_PASSWORD, Dovecot, DovecotUser
 from tests.rawpop3 import RawPOP3
 from tests.servers import Server, Site
@@ -101,6 +102,29 @@ def test_courier_s_mail_comes_as_it_sends_it(courier: Courier) -> None:
     assert len(source.notes) == 1  # Courier counts wrong where a CR is the last octet of a message
     assert "has 3 octets, and not 0" in source.notes[0]
     assert not any(path.name.endswith("S") for path in (user.maildir / "cur").iterdir())
+
+
+def test_cyrus_s_mail_comes_whole_by_its_administrator() -> None:
+    with Cyrus(["read"]) as cyrus:
+        user = cyrus.users[0]
+        for number in range(4):
+            cyrus.deliver(user, b"From: a@example.org\nSubject: %d\n\n.text\n" % number)
+        with cyrus.imap(user.name, user.password) as client:
+            client.select("INBOX")
+            client.store("2", "+FLAGS", r"(\Deleted)")
+            client.expunge()
+            client.store("3", "+FLAGS", r"(\Seen)")
+        with RawPOP3(cyrus.port).login(user.name, user.password) as raw:
+            uidls = [uidl for _, uidl in raw.listing(b"UIDL")]
+            raw.quit()
+        place = f"pop3://127.0.0.1:{cyrus.port}?imap=127.0.0.1:{cyrus.imap_port}"
+        source, found, contents = reading(place, Login(user.name, ADMIN_PASSWORD, ADMIN))
+        assert [each.uidl for each in found] == uidls
+        assert [
+            (each.seen, b"Subject: %d\r\n" % number in text)
+            for each, text, number in zip(found, contents, (0, 2, 3), strict=True)
+        ] == [(False, True), (False, True), (True, True)]
+        assert source.notes == []
 
 
 def test_our_own_mail_comes_whole_through_tls_that_is_verified(site: Site) -> None:
