@@ -3,12 +3,13 @@
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from mailserver.migration import network, resumed
-from mailserver.migration.network import Network, check_network
-from mailserver.migration.places import Login, open_source, read_place
+from mailserver.migration.network import check_network
+from mailserver.migration.places import KINDS, Login, open_source, read_place
 from mailserver.migration.source import Original, SourceError, Unreadable
 from mailserver.migration.wire import Patience, TryAgain
 from tests.migration.old_servers import Dropped, Imap, Pop3, broken, serving, stuffed
@@ -418,8 +419,14 @@ def test_a_place_says_how_its_server_is_reached():
     assert not reach.top
 
 
+def test_the_page_names_every_option_and_choice():
+    page = Path(__file__).parents[2].joinpath("docs/commands.md").read_text()
+    assert KINDS["pop3"].options
+    assert all(f"`{option}=" in page for option in KINDS["pop3"].options)
+    assert all(f"`{name}={value}" in page for name, values in network._CHOICES.items() for value in values)
+    assert ", ".join(f"{pause:g}" for pause in network.PAUSES[:-1]) + f" and {network.PAUSES[-1]:g} seconds" in page
+
+
 def test_a_message_of_no_list_is_the_caller_s_fault():
     with reached(Pop3(mail(0))) as source, pytest.raises(KeyError):
         contents(source, Original("x", b"", 0, False))
-    assert isinstance(source, Network)
-    assert network.PAUSES
