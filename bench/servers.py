@@ -108,7 +108,7 @@ class Server(Running):
     def __init__(self, name: str, command: str) -> None:
         super().__init__(name, f"popbench-{os.getpid()}-{name}")
         self.template = command
-        self.port, self.tls_port = _free_ports()
+        self.port, self.tls_port = free_ports()
         self.ours = "mailserver" in shlex.split(command)
         self.errors = 0
         self.start()
@@ -163,7 +163,7 @@ class Server(Running):
             print(f"  ERROR: {self.name} refused or lost {figures['errors']} sessions: {told[:200]}", flush=True)
 
 
-def _free_ports() -> tuple[int, int]:
+def free_ports() -> tuple[int, int]:
     """Two that nobody listens on, below those that the kernel gives to clients; so what else runs here is not met."""
     found: list[int] = []
     for port in random.sample(range(20_000, 32_000), 1000):
