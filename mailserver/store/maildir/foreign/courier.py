@@ -151,10 +151,7 @@ def write(root: bytes, found: Sizelist) -> None:
     for name, octets, number, validity, utf8, info in sorted(found.messages, key=_place):
         behind = b":%d" % utf8 if version == 3 else b""  # noqa: PLR2004 - as above
         text.append(b"%b%b %d %d:%d%b\n" % (name, info, octets, number, validity, behind))
-    temporary = root + b"tmp/%d.M0P%dpop3" % (
-        time.time(),
-        os.getpid(),
-    )  # where Courier makes it, and who cleans tmp/ finds it
+    temporary = root + NAME + b".tmp"  # not in tmp/, as Courier does: its user may have put a link there
     write_new(temporary, b"".join(text), durable=True)
     rename(temporary, root + NAME)
     sync_directory(root)

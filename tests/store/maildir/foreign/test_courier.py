@@ -80,7 +80,7 @@ def test_new_messages_get_the_next_numbers_in_the_version_that_is_there(
     ]
     text = f"/{version} 10 16\n5.a:2,S 120 7:15{behind}\n6.b:2,S 14 9:16{behind}\n7.c:2, 11 8:16{behind}\n"
     assert (maildir / LIST).read_text() == text
-    assert not list((maildir / "tmp").iterdir())
+    assert {path.name for path in maildir.iterdir()} == {"new", "cur", "tmp", LIST}
 
 
 def test_a_header_that_is_not_ascii_is_marked_as_utf8(maildir: Path) -> None:
@@ -101,6 +101,20 @@ def test_a_list_is_begun_in_the_version_that_every_courier_reads(maildir: Path) 
     (maildir / "new" / "7.c").write_bytes(b"")
     assert [entry.uidl[:5] for entry in Courier().extend(root(maildir), [b"7.c"])] == [b"UID1-"]
     assert (maildir / LIST).read_text()[:5] == "/2 2 "
+
+
+def test_nothing_is_written_through_links(maildir: Path) -> None:
+    elsewhere = maildir / "elsewhere"
+    elsewhere.mkdir()
+    (maildir / "tmp").rmdir()
+    (maildir / "tmp").symlink_to(elsewhere)
+    (maildir / "new" / "7.c").write_bytes(b"")
+    (maildir / f"{LIST}.tmp").symlink_to(elsewhere / "list")
+    with pytest.raises(OSError, match="symbolic links"):
+        Courier().extend(root(maildir), [b"7.c"])
+    (maildir / f"{LIST}.tmp").unlink()
+    Courier().extend(root(maildir), [b"7.c"])
+    assert not list(elsewhere.iterdir())
 
 
 def test_a_link_in_place_of_a_message_is_not_followed(maildir: Path) -> None:
