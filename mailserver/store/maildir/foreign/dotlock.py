@@ -23,8 +23,8 @@ _YOUNG: Final = 2
 _STALE: Final = 120
 """Seconds without a change, after which a lock of nobody known is stale. Dovecot's number."""
 
-PATIENCE: Final = 10.0
-"""Seconds to wait: a Dovecot holds it for milliseconds, and a login waits."""
+PATIENCE: Final = 5.0
+"""Seconds to wait: a Dovecot holds it for milliseconds, and a login waits; after 10 a thread is reported as hanging."""
 
 _PAUSE: Final = 0.02
 
