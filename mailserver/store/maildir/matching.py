@@ -8,7 +8,7 @@ client would take the one message for the other, and never fetch it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Generic, Protocol, TypeVar
 
 from mailserver.store.maildir import filenames as names
@@ -36,18 +36,21 @@ class Stems:
         self.parts: Counter[bytes] = Counter()
         self.cut: Counter[bytes] = Counter()
         for stem, number in self.bases.items():
-            self.parts[names.unique_part(stem)] += number
+            self.parts[stem.partition(b",")[0]] += number
             if b":" in stem:
                 self.cut[stem.partition(b":")[0]] += number
 
 
 class List(Generic[T]):
-    """A list's entries, by unique part."""
+    """A list's entries, by unique part: all, or those with the unique parts that are `wanted`."""
 
-    def __init__(self, entries: Iterable[T]) -> None:
-        self._parts: dict[bytes, list[T]] = {}
+    def __init__(self, entries: Iterable[T], wanted: Container[bytes] | None = None) -> None:
+        self._parts: dict[bytes, list[tuple[bytes, T]]] = {}
         for entry in one_by_one(entries):
-            self._parts.setdefault(names.unique_part(names.base(entry.name)), []).append(entry)
+            stem = names.base(entry.name)
+            part = stem.partition(b",")[0]
+            if wanted is None or part in wanted:
+                self._parts.setdefault(part, []).append((stem, entry))
 
     def __bool__(self) -> bool:
         return bool(self._parts)
@@ -57,21 +60,21 @@ class List(Generic[T]):
 
     def find(self, stem: bytes, stems: Stems) -> T | None:
         """The one entry that means the message with this base; `stems` are those of all messages."""
-        part = names.unique_part(stem)
+        part = stem.partition(b",")[0]
         entries = self._parts.get(part)
         if entries is None:
             return self._find_cut(stem, stems)
-        same = [entry for entry in entries if names.base(entry.name) == stem]
-        if same:
-            return same[0] if len(same) == stems.bases[stem] == 1 else None
-        alone = len(entries) == stems.parts[part] == 1
-        return entries[0] if alone and _may_be(names.base(entries[0].name), stem) else None
+        if len(entries) == 1 == stems.parts[part]:
+            name, entry = entries[0]
+            return entry if name == stem or _may_be(name, stem) else None
+        same = [entry for name, entry in entries if name == stem]
+        return same[0] if len(same) == stems.bases[stem] == 1 else None
 
     def _find_cut(self, stem: bytes, stems: Stems) -> T | None:
         """The entry with the name up to its first colon, which other servers take for the beginning of an info."""
         cut = stem.partition(b":")[0]
         entries = self._parts.get(cut, ()) if cut != stem else ()
-        return entries[0] if len(entries) == stems.cut[cut] == 1 and entries[0].name == cut else None
+        return entries[0][1] if len(entries) == stems.cut[cut] == 1 and entries[0][0] == cut else None
 
 
 def _may_be(one: bytes, other: bytes) -> bool:

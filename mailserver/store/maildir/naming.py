@@ -7,7 +7,7 @@ get an id of their own. Whatever does not follow from a name alone goes into the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Final
 
 from mailserver.errors import MaildropCorrupt, MaildropUnavailable
@@ -71,7 +71,9 @@ class Naming:
         messages = list(one_by_one(found))
         if not self.doubts_all and all(map(_is_settled, one_by_one(messages))):
             return messages
-        self._load()
+        self._load(
+            None if self.doubts_all else {names.unique_part(each.path[PREFIX:]) for each in one_by_one(messages)}
+        )
         taken = set(known.uidls)
         taken.difference_update(known.uidls[at] for at in changed)
         if self._by_names_alone(messages) and taken.isdisjoint(message.uidl for message in messages):
@@ -114,7 +116,8 @@ class Naming:
 
     # What is known.
 
-    def _load(self) -> None:
+    def _load(self, wanted: Container[bytes] | None) -> None:
+        """Read the map, and the list if it was not read yet, for the messages with the `wanted` unique parts; None: all."""
         lost = self._read()
         if self._former is not None and (lost or self._map.former != self._mark):
             self._ask(self._former)
@@ -125,7 +128,7 @@ class Naming:
             )
         self._lost = lost
         self._must_write |= lost
-        self._entries = List(self._map.entries)
+        self._entries = List(self._map.entries, wanted)
         self._recorded = {entry.uidl: entry for entry in one_by_one(self._map.entries)}
 
     def _read(self) -> bool:
