@@ -21,7 +21,10 @@ _NO_RANK: Final = 2**63
 class Strength(IntEnum):
     """Which claims on a unique-id go before others."""
 
+    SEEN = auto()
+    """The last index has the message with it, by its inode."""
     KNOWN = auto()
+    """The map has its name."""
     LISTED = auto()
     NAMED = auto()
     """By what its name says, its unique part or its field."""

@@ -74,10 +74,10 @@ class Naming:
         self._load(
             None if self.doubts_all else {names.unique_part(each.path[PREFIX:]) for each in one_by_one(messages)}
         )
+        if self._by_names_alone(messages):
+            return messages  # rows that stay have other ids: those with the unique part of a new message do not stay
         taken = set(known.uidls)
         taken.difference_update(known.uidls[at] for at in changed)
-        if self._by_names_alone(messages) and taken.isdisjoint(message.uidl for message in messages):
-            return messages
         beside = _beside(known, changed) if self._list else {}
         stems = Stems([*(message.path for message in messages), *beside])
         claims = self._extended([self._claim(message, stems) for message in one_by_one(messages)])
@@ -119,7 +119,7 @@ class Naming:
     def _load(self, wanted: Container[bytes] | None) -> None:
         """Read the map, and the list if it was not read yet, for the messages with the `wanted` unique parts; None: all."""
         lost = self._read()
-        if self._former is not None and (lost or self._map.former != self._mark):
+        if self._former is not None and self._map.former != self._mark:
             self._ask(self._former)
         if lost and self._basis.uidls == NO_MAP and self._list is None:
             raise MaildropCorrupt(
@@ -188,8 +188,6 @@ class Naming:
         order: tuple[Callable[[Found, bytes, Stems], Claim | None], ...]
         if self._renews:
             order = self._given, self._of_list, self._of_none, self._of_map, self._of_row
-        elif self._is_recorded(message):
-            order = (self._of_row,)
         else:
             order = self._of_map, self._of_row, self._given, self._of_list, self._of_none
         for find in order:
@@ -200,12 +198,7 @@ class Naming:
 
     def _outranked(self, claim: Claim) -> bool:
         """Whether the message had its place by another list than the one that was read now."""
-        return self._renews and self._list is not None and claim.strength == Strength.KNOWN
-
-    def _is_recorded(self, message: Found) -> bool:
-        """Whether the map has the id of the message's row for a message with its unique part."""
-        entry = None if message.row is None else self._recorded.get(message.row.uidl)
-        return entry is not None and names.unique_part(entry.name) == names.unique_part(message.path[PREFIX:])
+        return self._renews and self._list is not None and claim.strength <= Strength.KNOWN
 
     def _of_map(self, message: Found, stem: bytes, stems: Stems) -> Claim | None:
         return listed_as(Strength.KNOWN, message, self._entries.find(stem, stems))
@@ -214,7 +207,7 @@ class Naming:
         return listed_as(Strength.LISTED, message, self._listed.find(stem, stems))
 
     def _of_row(self, message: Found, _stem: bytes, _stems: Stems) -> Claim | None:
-        return None if message.row is None else claim_of(Strength.KNOWN, message)
+        return None if message.row is None else claim_of(Strength.SEEN, message)
 
     def _given(self, message: Found, stem: bytes, _: Stems) -> Claim | None:
         uidl = names.given(stem)
@@ -231,7 +224,7 @@ class Naming:
 
     def _extended(self, claims: list[Claim]) -> list[Claim]:
         """The claims, those of new messages by the former server's list, to which they are added."""
-        fresh = [claim for claim in claims if is_own(claim) and claim.message.row is None]
+        fresh = [claim for claim in claims if is_own(claim)]
         if self._former is None or not self._extends or not fresh:
             return claims
         fresh.sort(key=lambda claim: (names.arrival(claim.stem) or 0, claim.stem))
@@ -275,7 +268,7 @@ class Naming:
         entry = self._recorded.get(uidl)
         if entry is None:
             return self._belongs(path, uidl, rank)
-        return entry.rank != rank or names.unique_part(entry.name) != names.unique_part(path[PREFIX:])
+        return names.unique_part(entry.name) != names.unique_part(path[PREFIX:])
 
     def _contents(self, rows: Rows, today: int) -> list[Entry]:
         """The map's entries: the messages that are there, and those that are gone, but not for long."""

@@ -198,6 +198,20 @@ class TwoWithOneUniquePart(FormerCase):
         assert b"any" not in found.values()
         assert await self.uidls(index.NAME) == found
 
+    async def test_two_of_one_name_are_neither(self) -> None:
+        self.deliver("alice", b"another", "cur/3.c:2,S")
+        found = await self.uidls()
+        assert b"uid-7" not in found.values()
+        assert await self.uidls(index.NAME) == found
+
+    async def test_a_twin_with_the_listed_name_of_a_message_that_was_renamed_does_not_get_its_id(self) -> None:
+        await self.uidls()
+        (self.root() / "new/3.c").rename(self.root() / "cur/3.c,S=3:2,S")
+        self.deliver("alice", b"another", "new/3.c")
+        found = await self.uidls()
+        assert (found["3.c"], found["another"]) == (b"uid-7", b"3.c")
+        assert await self.uidls(index.NAME) == found
+
     async def test_what_has_two_entries_has_none(self) -> None:
         self.former.list = {"8.u,S=1": "one", "8.u,S=2": "two"}
         self.put("8.u")
@@ -207,7 +221,7 @@ class TwoWithOneUniquePart(FormerCase):
         await self.uidls()
         self.deliver("alice", b"another", "new/3.c,S=7")
         found = await self.uidls()
-        assert found["3.c"] == b"uid-7"
+        assert (found["3.c"], found["another"]) == (b"uid-7", names.unique_id_of_base(b"3.c,S=7"))
         assert await self.uidls(index.NAME) == found
         (self.root() / "new/3.c").unlink()
         del found["3.c"]
@@ -229,6 +243,26 @@ class Changes(FormerCase):
         assert await self.uidls() == {name: name.encode() for name in ("1.a", "2.b", "3.c", "4.d")}
         self.use(self.former)
         await self.same(*self.expected)
+
+    async def test_a_changed_setting_is_noticed_where_the_maildrop_is_unchanged(self) -> None:
+        self.use(None)
+        await self.uidls()
+        for former, first in ((self.former, b"uid-7"), (Listed({"2.b": "two"}, b"another"), b"two")):
+            for io in ("auto", "threads"):
+                self.use(former, io=io)
+                assert (await self.reopen())[0][0] == first
+
+    async def test_a_session_that_corrects_the_index_keeps_what_it_was_made_from(self) -> None:
+        await self.uidls()
+        maildrop = await self.open()
+        maildrop.sent(1, 99)
+        await maildrop.commit([])
+        found = index.decode((self.root() / "mailserver-index").read_bytes())
+        assert found is not None
+        assert found.octets[0] == 99
+        assert found.basis.uidls == uidls.there(self.octets())
+        assert (await self.reopen())[0] == (b"uid-7", 99)
+        assert self.former.asked == 1
 
     async def test_imports_keep_their_ids_whatever_the_list_says(self) -> None:
         self.put(f"5.e{field(b'X')}")
@@ -402,6 +436,8 @@ class LostMaps(FormerCase):
         assert "cannot be made durable" in self.notes()
         patched.restore()
         self.former.list = None
+        await self.reopen()
+        assert (self.root() / MAP).exists()
         assert tuple((await self.uidls()).items()) == self.expected
         assert "is gone" not in self.notes()
         assert tuple((await self.uidls(index.NAME)).items()) == self.expected

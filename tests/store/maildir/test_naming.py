@@ -74,7 +74,10 @@ class Names(NamedCase):
         self.put(f"1.a{field(b'X')}")
         self.put("4.d")
         second = names.unique_id_of_base(b"4.d")
-        assert await self.uidls(index.NAME) == {"1.a": b"1.a", "2.b": b"X", "4.d": second, "5.e": b"4.d"}
+        expected = {"1.a": b"1.a", "2.b": b"X", "4.d": second, "5.e": b"4.d"}
+        assert await self.uidls(index.NAME) == expected
+        self.put(f"3.c{field(b'X')}", 9)
+        assert await self.uidls(index.NAME) == {**expected, "3.c": b"3.c"}
 
     async def test_who_has_the_id_keeps_it_whoever_comes_before_in_order(self) -> None:
         self.put(f"2.b{field(b'X')}")
@@ -93,7 +96,10 @@ class Names(NamedCase):
         self.put(f"1.a{field(b'2.b')}")
         assert await self.uidls() == {"1.a": b"2.b"}
         self.put("2.b")
-        await self.same(("1.a", b"2.b"), ("2.b", names.unique_id_of_base(b"2.b")))
+        second = names.unique_id_of_base(b"2.b")
+        await self.same(("1.a", b"2.b"), ("2.b", second))
+        os.utime(self.root() / "new/2.b", (1, 1))
+        assert await self.uidls(index.NAME) == {"1.a": b"2.b", "2.b": second}
 
     async def test_claims_in_a_circle_end(self) -> None:
         self.put(f"1.a{field(b'2.b')}")
