@@ -44,6 +44,7 @@ class TestDirectory(TestCase):
         converted = read_courier_ldap(text, "authldaprc")
         assert converted.remarks == []
         assert PASSWORD not in converted.shown + repr(converted)
+        assert tomllib.loads(converted.text)["mode"] == ("search" if authbind else "compare")
         self.path.write_text(converted.text)
         checker = LdapUsers(str(self.path))
         await checker.start(reactor)

@@ -44,7 +44,8 @@ def test_a_user_of_the_real_program_logs_in_with_the_old_password(tmp_path, fiel
 
 def test_a_directory_is_read_with_all_below_it_but_what_is_hidden(tmp_path):
     (tmp_path / "userdb/sub").mkdir(parents=True)
-    for number, name in enumerate(["one", "sub/two", ".lock.one", "sub/.tmp.two"]):
+    (tmp_path / "userdb/.git").mkdir()
+    for number, name in enumerate(["one", "sub/two", ".lock.one", "sub/.tmp.two", ".git/three"]):
         (tmp_path / "userdb" / name).write_text(
             f"# a comment\n\nuser{number}\thome=/h|systempw=$1$x$y\n1000=\tuser{number}\n"
         )

@@ -88,6 +88,14 @@ def test_each_thing_without_a_place_here_is_told(lines, about, said):
     assert said in told[about]
 
 
+@pytest.mark.parametrize(
+    ("lines", "cleartext"),
+    [("", "tls"), ("allowplaintext: 1", "always"), ("allowplaintext: 1\ntls_required: 1", "tls")],
+)
+def test_passwords_cross_unencrypted_lines_where_they_did(lines, cleartext):
+    assert settings(f"configdirectory: /x\n{lines}\n")[0]["auth"]["cleartext"] == cleartext
+
+
 def test_what_is_off_is_not_told():
     _, told = settings(
         "configdirectory: /x\npopuseacl: 0\npopexpiretime: -1\nmaxlogins_per_host: 0\npopsubfolders: no\n"

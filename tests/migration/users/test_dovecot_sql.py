@@ -220,6 +220,28 @@ userdb sql {
     }
 
 
+def test_two_tables_are_asked_as_one_and_who_is_in_one_alone_is_unknown():
+    settings, told = made(
+        query("SELECT pw AS password FROM u WHERE a = '%u'", user_query="SELECT home FROM v WHERE b = '%u'")
+    )
+    assert told == []
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript("CREATE TABLE u (a, pw); CREATE TABLE v (b, home)")
+        connection.executescript(
+            "INSERT INTO u VALUES ('alice', 'x'), ('bob', 'y'); INSERT INTO v VALUES ('alice', '/h'), ('carol', '/c')"
+        )
+        text = settings["queries"]["user"].replace("{user}", ":user")
+        rows = {name: connection.execute(text, {"user": name}).fetchall() for name in ("alice", "bob", "carol")}
+    assert rows == {"alice": [("alice", "x", "/h")], "bob": [], "carol": []}
+
+
+def test_version_2_4_takes_secrets_without_a_scheme_for_crypt():
+    text = "sql_driver = sqlite\nsqlite_path = /users\npassdb sql {\n  query = SELECT password FROM u WHERE a = '%{user}'\n}\n"
+    settings, told = made(text)
+    assert told == []
+    assert (settings["password_scheme"], settings["database"]) == ("CRYPT", "/users")
+
+
 def test_without_a_word_version_2_3_asks_what_it_asks_by_default():
     settings, told = made("driver = pgsql\nconnect = host=/run/postgresql dbname=mail user=x maxconns=8\n")
     assert told == []
