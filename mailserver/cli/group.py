@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from keyword import iskeyword
 from typing import Any, Final, TypeVar
 
 import click
@@ -16,6 +17,7 @@ COMMANDS: Final = {
     "completion": "mailserver.cli.completion",
     "deliver": "mailserver.cli.deliver",
     "export": "mailserver.cli.export",
+    "import": "mailserver.cli.import_",
     "maildrop": "mailserver.cli.maildrop",
     "migrate": "mailserver.cli.migrate",
     "quota": "mailserver.cli.quota",
@@ -32,7 +34,7 @@ class LazyGroup(click.Group):
     def __init__(self, *args: Any, modules: Mapping[str, str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._modules = modules
-        """The module of each command, which is there called as on the command line."""
+        """The module of each command."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Their names."""
@@ -42,8 +44,14 @@ class LazyGroup(click.Group):
         """The command of this name, if there is one."""
         if cmd_name not in self._modules:
             return None
-        found: click.Command = getattr(import_module(self._modules[cmd_name]), cmd_name.replace("-", "_"))
+        found: click.Command = getattr(import_module(self._modules[cmd_name]), _in_python(cmd_name))
         return found
+
+
+def _in_python(name: str) -> str:
+    """What a command is called in its module: as on the command line, as far as Python can call it so."""
+    name = name.replace("-", "_")
+    return f"{name}_" if iskeyword(name) else name
 
 
 @click.group(cls=LazyGroup, modules=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})

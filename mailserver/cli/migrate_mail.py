@@ -95,16 +95,18 @@ def mail(  # noqa: PLR0913, PLR0917 - click's way to give them
     from mailserver.cli import moves
 
     rows = None if everybody else _rows(names, table)
-    order = moves.Order(_place(source), rows, _logins(master), state.absolute(), log, parallel, dry_run, as_json)
+    order = moves.Order(place_of(source), rows, logins(master), state.absolute(), log, parallel, dry_run, as_json)
     return moves.run(config, user, order)
 
 
-def _place(source: str) -> Place:
+def place_of(source: str) -> Place:
     """Where it is; what reads it is imported, while Python's folders can surely be read."""
+    from mailserver.cli.formers import formers
     from mailserver.migration.places import KINDS, read_place
 
     try:
         place = read_place(source)
+        formers(place.options.get("former", ""))  # of a Maildir
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     import_module(KINDS[place.kind].module)
@@ -117,23 +119,25 @@ def _rows(names: Iterable[str], table: Path | None) -> Sequence[Row]:
 
     if table is None:
         return [Row(name, name) for name in dict.fromkeys(names)]
-    with _readable("--users", table):
+    with readable("--users", table):
         return read_table(table)
 
 
-def _logins(master: Path | None) -> Callable[[Row], Login]:
+def logins(master: Path | None) -> Callable[[Row], Login]:
+    """How to get at each user's mail at the old server, where a file may name its master user."""
     from mailserver.migration.places import Login
     from mailserver.migration.table import read_master
 
     if master is None:
         return lambda row: Login(row.old_name, row.secret)
-    with _readable("--master", master):
+    with readable("--master", master):
         found = read_master(master)
     return lambda row: Login(row.old_name, found.secret, found.name)
 
 
 @contextmanager
-def _readable(option: str, path: Path) -> Iterator[None]:
+def readable(option: str, path: Path) -> Iterator[None]:
+    """What is wrong with a file, as a misuse of the option that names it."""
     try:
         yield
     except OSError as error:

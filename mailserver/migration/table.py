@@ -61,6 +61,18 @@ def read_master(path: Path) -> Master:
     return Master(row.name, row.secret)
 
 
+def read_password(path: Path) -> str:
+    """The password in a file with one line. Errors: OSError, ValueError."""
+    lines = path.read_bytes().splitlines()
+    try:
+        password = lines[0].decode() if len(lines) == 1 else ""
+    except UnicodeDecodeError:
+        password = ""
+    if not password:
+        raise ValueError(f"{path}: it must have one line, the password, in UTF-8")
+    return password
+
+
 def _row(line: bytes) -> Row | str:
     """The user of a line, or what is wrong with it."""
     try:
