@@ -52,7 +52,7 @@ def import_(  # noqa: PLR0913, PLR0917 - click's way to give them
 
     \b
     Examples:
-      mailserver import mbox:/home/alice/mbox?uidl=none alice
+      mailserver import 'mbox:/home/alice/mbox?uidl=none' alice
       mailserver import maildir:/var/backups/alice alice --dry-run
 
     \b
