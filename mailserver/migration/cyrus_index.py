@@ -34,20 +34,18 @@ _NANOSECONDS: Final = 1_000_000_000
 class _Layout(NamedTuple):
     header: int
     record: int
-    validity: int
-    options: int
-    exists: int
-    shown_after: int
+    validity: int = 44
+    options: int = 60
+    shown_after: int = 0
     """0: there is none."""
 
 
 def _layouts() -> dict[int, _Layout]:
-    found = {6: _Layout(76, 60, 44, 60, 20, 0), 7: _Layout(76, 72, 44, 60, 20, 0), 8: _Layout(92, 80, 44, 60, 20, 0)}
-    found |= {9: _Layout(96, 80, 44, 60, 20, 0), 10: _Layout(96, 88, 44, 60, 20, 0)}
-    found |= {12: _Layout(128, 96, 44, 60, 84, 0), 13: _Layout(128, 104, 44, 60, 84, 112)}
-    found |= dict.fromkeys((14, 15), _Layout(160, 104, 44, 60, 84, 112))
-    found |= dict.fromkeys((16, 17, 18), _Layout(160, 112, 44, 60, 84, 112))
-    return found | {19: _Layout(160, 112, 44, 64, 60, 112), 20: _Layout(192, 144, 92, 64, 60, 112)}
+    found = {6: _Layout(76, 60), 7: _Layout(76, 72), 8: _Layout(92, 80), 9: _Layout(96, 80), 10: _Layout(96, 88)}
+    found |= {12: _Layout(128, 96), 13: _Layout(128, 104, shown_after=112)}
+    found |= dict.fromkeys((14, 15), _Layout(160, 104, shown_after=112))
+    found |= dict.fromkeys((16, 17, 18), _Layout(160, 112, shown_after=112))
+    return found | {19: _Layout(160, 112, 44, 64, 112), 20: _Layout(192, 144, 92, 64, 112)}
 
 
 _LAYOUTS: Final = _layouts()
@@ -102,8 +100,8 @@ def read_index(data: bytes) -> Index:
     records = list(_records(data, version, range(header, header + size * count, size), size))
     options = _number(data, layout.options)
     shown = [each for each in records if not shown_after or each.received > shown_after]
-    new = bool(options & _NEW_UIDL) or not _number(data, layout.exists)
-    return Index(version, _number(data, layout.validity), new, shown, len(records) - len(shown))
+    validity = _number(data, layout.validity)
+    return Index(version, validity, bool(options & _NEW_UIDL), shown, len(records) - len(shown))
 
 
 def _sizes(version: int) -> set[int]:

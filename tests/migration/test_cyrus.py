@@ -156,6 +156,7 @@ def test_an_index_that_is_cut_off_or_damaged_is_refused_and_the_remedy_is_said(t
             refused(whole[:at] + b"\0" + whole[at + 1 :])
     assert "version is 99" in refused(whole[:8] + b"\0\0\0c" + whole[12:])
     assert "does not rise" in refused(cyrus_index(version, [(2, 0, 0), (2, 0, 0)]))
+    assert "wrong numbers" in refused(cyrus_index(version, [(1, 0, 0)], size=RECORDS[version] + 8))
     assert refused(whole[:20] + b"\xff\xff\xff\xff" + whole[24:])
     assert str(mailbox) in refused(b"")
 

@@ -92,6 +92,7 @@ def test_dovecot_has_the_default_format_or_that_which_is_said(tmp_path):
         ([BASE + b"X-UID: 3\n", b"X-UID: 4 5\n", b"X-UID: x\n"], [3, 13, 14]),
         ([b"X-UID: 5\n" + BASE, b"X-UID: 6\n"], [13, 14]),
         ([BASE + b"X-UID: 5\nX-UID: 6\n", b"X-UID: 7\n"], [5, 7]),
+        ([BASE + b"X-IMAPbase: 5 50\nX-UID: 5\n", b"X-IMAPbase: 5 50\nX-UID: 7\n", b""], [5, 7, 13]),
         ([b"x-imapBASE: 1700000000 12\nx-uid: 5\n", b"X-uid : 7\n"], [5, 7]),
     ],
 )

@@ -19,6 +19,7 @@ def test_a_place_is_taken_apart():
         ("alice@example.org", "/mail/example.org/alice/alice@example.org{x}"),
         ("a.l-i_c+e@x", "/mail/x/a.l-i_c+e/a.l-i_c+e@x{x}"),
         ("älice@x", "/mail/x/älice/älice@x{x}"),
+        ("a@b@x", "/mail/x/a@b/a@b@x{x}"),
     ],
 )
 def test_a_path_has_the_parts_of_the_user_s_name(name, path):
