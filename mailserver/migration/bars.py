@@ -49,10 +49,9 @@ class Bars:
 
     def changed(self, user: str) -> None:
         """As Progress; most changes are too quick to be seen, and cost nothing."""
-        tally = self._sums.present[user]
-        if self._clock() - self._last < 1 / _REFRESHES and tally.done < tally.listed:
+        if self._clock() - self._last < 1 / _REFRESHES:
             return
-        self._last = self._clock()
+        self._last, tally = self._clock(), self._sums.present[user]
         text = f"{tally.done:,} of {tally.listed:,}"
         self._bars.update(self._tasks[user], total=tally.listed, completed=tally.done, text=text)
         self._show()

@@ -21,7 +21,7 @@ class Ledger:
         self._waiting: list[Deferred[None]] = []
         self._writes = False
         self.failure: Failure | None = None
-        """Why nothing more is written."""
+        """Why something was not written."""
 
     @property
     def known(self) -> Mapping[bytes, bytes]:
@@ -31,11 +31,11 @@ class Ledger:
     def add(self, moved: Moved) -> None:
         """Note it, soon."""
         self._added.append(moved)
-        if not self._writes and self.failure is None:
+        if not self._writes:
             self._write()
 
     def settled(self) -> Deferred[None]:
-        """Fires when all is written, or will never be, which `failure` tells."""
+        """Fires when all is written, or could not be, which `failure` tells."""
         settled: Deferred[None] = Deferred()
         self._waiting.append(settled)
         self._settle()

@@ -90,8 +90,7 @@ class State:
         with open(descriptor, "rb", closefd=False) as file:
             data = file.read()
         known, end, damaged = _parsed(data, path)
-        state = cls(descriptor, path, known, end, damaged)
-        os.ftruncate(descriptor, end)  # the rest is a line that a crash has cut
+        state = cls(descriptor, path, known, end, damaged)  # a line that a crash has cut is overwritten
         if not end:
             state._append(_BEGINNING + ascii(f"{user} from {origin}").encode("ascii") + b"\n")
             _sync_directory(path.parent)

@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from mailserver.errors import MaildropInUse, StoreFull
-from mailserver.interfaces import Quota, User
+from mailserver.interfaces import Account, Quota, User
 from mailserver.migration import moving
 from mailserver.migration.contents import CHUNK
 from mailserver.migration.moving import Mover
@@ -130,6 +130,40 @@ class Moving(TestCase):
         assert await self.move(FakeSource(mails(6)), states=self.folder / "new") == (0, 6, 0)
         assert await self.rows() == rows(*mails(6))
 
+    async def test_what_a_run_without_its_state_has_found_does_not_come_back_either(self) -> None:
+        mail = [*mails(3), Mail(b"without\n")]
+        await self.move(FakeSource(mail))
+        uidls = [uidl for uidl, _ in await self.rows()]
+        new = self.folder / "new"
+        assert await self.move(FakeSource(mail), states=new) == (0, 4, 0)
+        await self.delete(*uidls)
+        for states in (new, self.states):
+            assert await self.move(FakeSource(mail), states=states) == (0, 4, 0)
+        assert await self.rows() == []
+
+    async def test_a_message_that_cannot_be_compared_is_told(self) -> None:
+        mail = mails(3)
+        await self.move(FakeSource(mail))
+        mail[1].unreadable = "its file has a hole"
+        assert await self.move(FakeSource(mail), states=self.folder / "new") == (0, 2, 1)
+        assert self.told() == [("unread", "message 1")]
+
+    async def test_the_octets_of_another_message_are_not_enough(self) -> None:
+        other = Mail(b"Subject: 2\n\nbody 2\n", b"UID1-77", BEGIN + 100)
+        await self.mover().move(ALICE, lambda: FakeSource([other]), "elsewhere")
+        mail = mails(1)
+        mail[0].octets = len(wire(mail[0].text))
+        assert len(wire(other.text)) == mail[0].octets
+        assert await self.move(FakeSource(mail)) == (1, 0, 0)
+        assert len(await self.rows()) == 2
+
+    async def test_equal_contents_under_another_name_here_are_another_message(self) -> None:
+        await self.mover().move(ALICE, lambda: FakeSource([Mail(b"other\n", b"1")]), "elsewhere")
+        mail = [Mail(b"same\n", b"1"), Mail(b"same\n")]
+        assert await self.move(FakeSource(mail[:1])) == (1, 0, 0)
+        assert await self.move(FakeSource(mail)) == (1, 1, 0)
+        assert len(await self.rows()) == 3
+
     async def test_octets_and_arrival_are_enough_to_find_what_is_here(self) -> None:
         mail = mails(5)
         for each in mail:
@@ -182,6 +216,12 @@ class Moving(TestCase):
         assert {what for what, _ in self.told()} == {"renumbered"}
         assert [text for _, text in await self.rows()] == [wire(m.text) for m in mails(6) if m.uidl != b"UID3-77"]
         assert await self.move(FakeSource(renumbered)) == (0, 6, 0)
+
+    async def test_one_message_that_was_moved_stands_for_one_that_is_numbered_anew(self) -> None:
+        await self.move(FakeSource([Mail(b"same\n", b"1")]))
+        renumbered = [Mail(b"same\n", b"2"), Mail(b"same\n", b"3")]
+        assert await self.move(FakeSource(renumbered)) == (1, 1, 0)
+        assert len(await self.rows()) == 2
 
     async def test_two_equal_messages_of_one_source_are_two(self) -> None:
         mail = [Mail(b"same\n", b"1"), Mail(b"same\n", b"2")]
@@ -263,6 +303,27 @@ class Moving(TestCase):
         await self.move(FakeSource(mails(40)))
         assert await self.rows() == rows(*mails(40))
 
+    async def test_lines_of_the_state_that_are_damaged_are_told(self) -> None:
+        await self.move(FakeSource(mails(2)))
+        (path,) = self.states.iterdir()
+        path.write_bytes(path.read_bytes().replace(b"UID1-77", b"UID9-77"))
+        assert await self.move(FakeSource(mails(2))) == (0, 2, 0)
+        assert [each.what for each in self.troubles] == ["note"]
+        assert self.troubles[0].text.startswith(f"1 lines of {path} are damaged")
+
+    async def test_the_whole_maildrop_of_an_account_is_looked_into(self) -> None:
+        await self.move(FakeSource(mails(2)))
+        opened, open_ = [], self.store.open
+
+        def noted(user: User, owner: str) -> Any:
+            opened.append(user)
+            return open_(user, owner)
+
+        self.patch(self.store, "open", noted)
+        user = User("alice", account=Account("alice.example.org", "john"))
+        await self.mover().move(user, lambda: FakeSource(mails(3)), ORIGIN)
+        assert opened == [ALICE]
+
     async def test_a_session_that_is_open_is_waited_for(self) -> None:
         await self.move(FakeSource(mails(2)))
         held, clock = await self.store.open(ALICE, "a client"), Clock()
@@ -324,6 +385,8 @@ class Moving(TestCase):
         assert await self.move(FakeSource(mail), dry_run=True) == (2, 2, 0)
         assert [path.read_bytes() for path in self.states.iterdir()] == before
         assert await self.rows() == rows(*mail[:2])
+        assert await self.move(FakeSource(mail), dry_run=True, states=self.folder / "new") == (2, 2, 0)
+        assert not (self.folder / "new").exists()
 
     async def until(self, true: Callable[[], object]) -> None:
         """Let the reactor turn until it is true."""
@@ -355,9 +418,22 @@ class MovingIntoMaildirs(Moving):
             await self.move(FakeSource(mail[:length]))
         assert await self.rows() == rows(*mail)
 
+    async def test_nothing_is_left_of_what_is_compared_or_cannot_be_read(self) -> None:
+        mail = [*mails(2), Mail(b"a line\n" * CHUNK, b"3", unreadable="a hole")]
+        for states in (self.states, self.folder / "new"):
+            assert (await self.move(FakeSource(mail), states=states))[2] == 1
+            root = self.folder / "mail" / "alice"
+            await self.until(lambda: not list((root / "tmp").iterdir()))  # noqa: B023 - called in this turn
+            assert not [path for path in descriptors() if path.is_relative_to(root)]
+
     async def test_a_dry_run_makes_no_maildir(self) -> None:
         assert await self.move(FakeSource(mails(3)), dry_run=True) == (3, 0, 0)
         assert [path.name for path in self.folder.rglob("*")] == ["mail"]
+
+
+def descriptors() -> list[Path]:
+    """The files that this process has open."""
+    return [each.resolve() for each in Path("/proc/self/fd").iterdir()]
 
 
 class Clocked:

@@ -97,8 +97,18 @@ def test_what_is_too_quick_to_be_seen_costs_nothing():
     shown.say("in between")
     assert "7 of 1,000" not in terminal.getvalue()
     tally.moved = 1000
-    shown.changed("alice")
     shown.end("alice")
     shown.close()
     assert "1 of 2 users, 1,000 messages" in terminal.getvalue()
     assert "in between" in terminal.getvalue()
+
+
+def test_a_user_s_bar_goes_with_the_user_s_turn():
+    _, terminal, shown = bars(None)
+    for user in ("alice", "bob"):
+        shown.begin(user, Tally())
+    shown.end("alice")
+    before = len(terminal.getvalue())
+    shown.close()
+    assert "alice" not in terminal.getvalue()[before:]
+    assert "bob" in terminal.getvalue()[before:]

@@ -81,6 +81,16 @@ def test_a_line_that_a_crash_has_cut_is_cut_off_and_the_next_one_is_whole(folder
         assert reopened(folder) == {TWO.key: b""}
 
 
+def test_an_error_leaves_nothing_open(folder):
+    state = opened(folder)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        with pytest.raises(InUse):
+            opened(folder)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    state.close()
+
+
 def test_a_beginning_that_a_crash_has_cut_is_written_again(folder):
     opened(folder).close()
     path = the_file(folder)
@@ -134,18 +144,17 @@ def test_a_directory_that_cannot_be_made_is_told(tmp_path):
 def test_a_full_disk_leaves_whole_lines(folder, monkeypatch):
     state = opened(folder)
     state.add([ONE])
-    write = os.pwrite
-    with monkeypatch.context() as full:
-        full.setattr(os, "pwrite", lambda file, data, at: write(file, bytes(data)[:5], at) if len(data) > 5 else 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            state.add([TWO])
+    room, write = [150], os.pwrite
 
-        def refuse(*_):
+    def written(file, data, at):
+        if not room:
             raise OSError(28, "No space left on device")
+        return write(file, bytes(data)[: room.pop()], at)
 
-        full.setattr(os, "pwrite", refuse)
+    with monkeypatch.context() as full:
+        full.setattr(os, "pwrite", written)
         with pytest.raises(StateError, match="No space left on device"):
-            state.add([TWO])
+            state.add([ONE, TWO, Moved(b"3", b"3" * 40), Moved(b"4", b"4" * 40)])
     state.add([TWO])
     state.close()
     state = opened(folder)
