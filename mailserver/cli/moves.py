@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from twisted.internet.defer import Deferred
+
 from mailserver.cli import admin
 from mailserver.cli.admin import Maildrops
 from mailserver.cli.formers import formers
@@ -60,6 +62,7 @@ async def _run(order: Order, maildrops: Maildrops, rows: Sequence[Row], show: Sh
         with troubles(order.log, shown.warn) as told:
             mover = Mover(maildrops.store, reactor, order.state, tell=told, users=order.parallel, dry_run=order.dry_run)
             moves = _Moves(order, maildrops, mover, shown)
+            await _running(reactor)
             mover.start()
             try:
                 with _ended_by_signals(reactor, moves.end):
@@ -71,6 +74,13 @@ async def _run(order: Order, maildrops: Maildrops, rows: Sequence[Row], show: Sh
     failed = sum(1 for each in moves.statuses if each > 1)
     (shown.warn if order.as_json else shown.say)(summary(sums, failed, dry_run=order.dry_run))
     return admin.worst(moves.statuses if sums.ended == sums.users else [*moves.statuses, os.EX_TEMPFAIL])
+
+
+def _running(reactor: Any) -> Deferred[None]:
+    """Fires when the reactor runs, which sets its own handlers of signals when it begins to."""
+    runs: Deferred[None] = Deferred()
+    reactor.callWhenRunning(runs.callback, None)
+    return runs
 
 
 @contextmanager

@@ -5,13 +5,16 @@ import json
 import os
 import pty
 import shutil
+import signal
 import subprocess
+import threading
 from contextlib import suppress
 
 import pytest
 
 from tests.cli.running import COMMAND, environment, run
 from tests.cli.test_quota import WHOEVER, settings
+from tests.migration.old_servers import Pop3, serving, stuffed
 from tests.rawpop3 import RawPOP3
 from tests.servers import Server, Site
 
@@ -181,3 +184,77 @@ def test_on_a_terminal_there_are_bars(site):
     assert b"all users" in shown
     assert b"alice: 2 messages (82 octets) moved" in shown
     assert b"1 of 1 users" in shown
+
+
+def over_pop3(site, old, *arguments):
+    """The command and its arguments, with a server that is asked as alice's table says."""
+    table = site.folder / "table"
+    table.write_text("alice:old alice:hush: a secret\n")
+    state = ("--state", str(site.folder / "states"))
+    given = ["migrate", "mail", *settings(site), f"pop3://{old.where}", "--users", str(table), *state, *arguments]
+    return [*COMMAND, *given]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_after_the_messages_under_way(site, number):
+    alice = site.account("alice")
+    asked, go_on = threading.Event(), threading.Event()
+
+    def waits(talk, message):
+        asked.set()
+        assert go_on.wait(60)
+        talk.send(b"+OK\r\n" + stuffed(message))
+
+    pop3 = Pop3([(b"id-%d" % n, b"Subject: %d\r\n\r\n" % n) for n in range(1, 5)])
+    pop3.faults += [lambda talk, message: talk.send(b"+OK\r\n" + stuffed(message)), waits]
+    with serving(pop3)[0] as old:
+        process = subprocess.Popen(over_pop3(site, old), env=environment(), stdout=-1, stderr=-1)
+        assert asked.wait(60)
+        process.send_signal(number)
+        assert process.stderr.readline() == (
+            b"mailserver: it ends when the messages under way are moved; once more ends it at once\n"
+        )
+        go_on.set()
+        said, _ = process.communicate()
+        assert process.returncode == os.EX_TEMPFAIL
+        assert said.startswith(b"alice: 2 messages (28 octets) moved; 2 are left: run it again\n")
+        assert len(alice.files()) == 2
+        whole = subprocess.run(over_pop3(site, old), env=environment(), capture_output=True, check=True)
+        assert whole.stdout.startswith(b"alice: 2 messages (28 octets) moved, 2 were moved before\n")
+    assert pop3.said[0][1:3] == [b"USER old alice", b"PASS hush: a secret"]
+
+
+def test_a_second_signal_ends_it_at_once(site):
+    site.account("alice")
+    asked, go_on = threading.Event(), threading.Event()
+
+    def hangs(talk, _):
+        asked.set()
+        assert go_on.wait(60)
+        talk.hang()
+
+    pop3 = Pop3([(b"id-1", b"Subject: 1\r\n\r\n")], faults=[hangs])
+    with serving(pop3)[0] as old:
+        process = subprocess.Popen(over_pop3(site, old), env=environment(), stdout=-1, stderr=-1)
+        assert asked.wait(60)
+        process.send_signal(signal.SIGINT)
+        process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+        go_on.set()
+    assert process.returncode == 130
+
+
+def test_no_secret_is_told_whatever_goes_wrong(site):
+    site.account("alice")
+    pop3 = Pop3([], logins=[b"-ERR no, not hush: a secret\r\n"])
+    with serving(pop3)[0] as old:
+        log = site.folder / "log"
+        told = subprocess.run(
+            over_pop3(site, old, "--json", "--log", str(log)), env=environment(), capture_output=True, check=False
+        )
+    assert told.returncode == os.EX_TEMPFAIL
+    assert json.loads(told.stdout)["error"]
+    said = told.stdout + told.stderr + log.read_bytes()
+    said += b"".join(path.read_bytes() for path in (site.folder / "states").iterdir())
+    assert b"a secret" not in said
