@@ -222,15 +222,16 @@ class Network:
 
 def open_network(place: Place, login: Login, _: Formers) -> Network:
     """The mail of this user there; nothing is asked yet."""
-    return Network(_reach(place), login)
+    return Network(reach(place), login)
 
 
 def check_network(place: Place) -> None:
     """Refuse options whose values are none. Errors: ValueError."""
-    _reach(place)
+    reach(place)
 
 
-def _reach(place: Place) -> Reach:
+def reach(place: Place) -> Reach:
+    """What the options of a place say. Errors: ValueError."""
     options = place.options
     for name, values in _CHOICES.items():
         if options.get(name, values[0]) not in values:

@@ -4,47 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Final
 
 from mailserver.migration.compare import Listed, Side
 from mailserver.migration.likeness import ENOUGH, likeness
+from mailserver.migration.network import Reach, reach
 from mailserver.migration.places import KINDS, Formers, Login, Place, open_source, read_place
 from mailserver.migration.pop3_client import Client, connect
-from mailserver.migration.server import Address, Trust
 from mailserver.migration.source import Original, Source, SourceError, Unreadable
 
 Opener = Callable[[Login, Formers], Side]
 """Opens one user's side. Errors: SourceError."""
 
-_OPTIONS: Final = ("tls", "ca")
-"""Of a POP3 server; see `server.Trust`."""
-
 
 def read_side(text: str) -> Opener:
-    """A place as an operator writes it: ``HOST:PORT``, ``pop3s://HOST?ca=FILE``, or files as `places.read_place` knows them.
+    """A place as an operator writes it, see `places.read_place`; ``HOST:PORT`` is a POP3 server.
 
     Errors: ValueError, whose text says what to write.
     """
-    kind = text.partition(":")[0]
-    if kind in KINDS and KINDS[kind].files:
-        return partial(_open_source, read_place(text))
-    where, _, written = text.partition("?")
-    options = dict(each.partition("=")[::2] for each in written.split("&") if each)
-    if unknown := sorted(options.keys() - set(_OPTIONS)):
-        raise ValueError(f"a server has no option {unknown[0]!r}; it has {' and '.join(_OPTIONS)}")
-    return partial(_open_pop3, Address.parse(where), Trust.parse(options))
+    place = read_place(text if text.partition(":")[0] in KINDS else f"pop3://{text}")
+    return partial(_open_source, place) if KINDS[place.kind].files else partial(_open_pop3, reach(place))
 
 
 def _open_source(place: Place, login: Login, formers: Formers) -> Side:
     return SourceSide(open_source(place, login, formers))
 
 
-def _open_pop3(address: Address, trust: Trust, login: Login, _: Formers) -> Side:
+def _open_pop3(server: Reach, login: Login, _: Formers) -> Side:
     if not login.secret:
-        raise SourceError(f"{address} needs a password: the table has none, and there is no master user")
-    client = connect(address, trust)
+        raise SourceError(f"{server.pop3} needs a password: the table has none, and there is no master user")
+    client = connect(server.pop3, server.trust)
     try:
-        client.login(login.name, login.secret, login.master)
+        client.login(login.name, login.secret, login.master, token=server.token)
     except BaseException:
         client.close()
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -145,6 +146,12 @@ def test_a_master_user_logs_in_for_others():
         read_side(server.where)(Login("alice", SECRET, "boss"), formers).close()
 
 
+def test_a_token_is_a_secret_as_well():
+    login = (b"AUTH XOAUTH2", b"+ \r\n", base64.b64encode(b"user=alice\1auth=Bearer sesame\1\1"), b"+OK\r\n")
+    with Scripted(session(login=login)) as server:
+        read_side(f"{server.where}?auth=token")(Login("alice", SECRET), formers).close()
+
+
 def test_a_server_is_not_asked_without_a_password():
     with pytest.raises(SourceError, match="needs a password"):
         read_side("127.0.0.1:1")(Login("alice"), formers)
@@ -162,10 +169,10 @@ def test_files_are_read_as_other_commands_read_them(tmp_path):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "is no server"),
+        ("", "does not say where: write pop3://HOST"),
         ("host:0x", "is no server"),
         ("mbox:relative", "must be absolute"),
-        ("host?nonsense=1", "no option 'nonsense'; it has tls and ca"),
+        ("host?nonsense=1", "has no option 'nonsense'"),
         ("host?tls=maybe", "tls=maybe"),
         ("imap://host", "is no server of pop3"),
     ],
