@@ -25,6 +25,6 @@ def likeness(message: bytes) -> bytes:
 
     Equal for one message on two servers, also where one of them is an mbox, whose From_ line and fields it leaves out.
     """
-    text = message[:ENOUGH].replace(b"\r\n", b"\n") + b"\n\n"
+    text = message.replace(b"\r\n", b"\n") + b"\n\n"
     header = text[: text.index(b"\n\n") + 1] if text[:1] != b"\n" else b""
-    return sha256(_OWN_FIELDS.sub(b"", _OWN_LINE.sub(b"", header)).rstrip()[:_COMPARED]).digest()
+    return sha256(_OWN_FIELDS.sub(b"", _OWN_LINE.sub(b"", header))[:_COMPARED]).digest()

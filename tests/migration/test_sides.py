@@ -48,7 +48,7 @@ def test_messages_are_listed_as_the_source_has_them():
 
 def test_a_header_is_read_in_whatever_pieces_it_comes_and_no_further():
     body = [b"x" * 1000] * 10
-    mail = Mail([HEADER + b"\r\nbody\r\n"], [*(b"%c" % octet for octet in HEADER + b"\r\n"), *body], [HEADER])
+    mail = Mail([HEADER + b"\r\nbody\r\n", *body], [*(b"%c" % octet for octet in HEADER + b"\r\n"), *body], [HEADER])
     side = SourceSide(mail)
     side.listing()
     assert side.likenesses([2, 0, 1]) == [likeness(HEADER)] * 3
