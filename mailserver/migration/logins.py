@@ -16,7 +16,9 @@ _UNSENDABLE: Final = re.compile(r"[\0\r\n]")
 
 
 def check(name: str, secret: str, master: str) -> None:
-    """Refuse what would be more than one line, or more than one part of a response. Errors: SourceError."""
+    """Refuse what would be more than one line, or more than one part of a response, or no secret. Errors: SourceError."""
+    if not secret:
+        raise SourceError(f"there is no password for {name}: the table of users has none, and no master user is given")
     if _UNSENDABLE.search(name + secret + master):
         raise SourceError(f"the name or the secret of {name!r} has an octet that no login can have")
 

@@ -20,7 +20,7 @@ from mailserver.migration.places import Formers, Login, Place
 from mailserver.migration.resumed import Resumed
 from mailserver.migration.server import Address, Trust
 from mailserver.migration.source import Original, SourceError, Unreadable
-from mailserver.migration.wire import PATIENCE, Patience, Refused, TryAgain
+from mailserver.migration.wire import PATIENCE, Patience, Refused, TryAgain, Unreachable
 from mailserver.migration.words import shown
 
 T = TypeVar("T")
@@ -105,10 +105,12 @@ class Network:
             client.close()
 
     def _persistently(self, work: Callable[[], T]) -> T:
-        """Try again while that may help."""
+        """Try again while that may help. A server that is not there is told at once: the operator may have named the wrong one."""
         for pause in self._reach.pauses:
             try:
                 return work()
+            except Unreachable:
+                raise
             except TryAgain:
                 if self._ended.wait(pause):
                     raise

@@ -28,6 +28,10 @@ class TryAgain(SourceError):
     """It may go well another time: the line broke, the server was silent, or the maildrop is in use."""
 
 
+class Unreachable(TryAgain):
+    """There is no server, or none that can begin TLS: who has not had a session yet may have named the wrong one."""
+
+
 class Refused(SourceError):
     """The server says no."""
 
@@ -72,9 +76,9 @@ class Wire:
         try:
             return socket.create_connection((self.address.host, self.address.port), self._patience.connect)
         except TimeoutError:
-            raise TryAgain(f"{self.address} did not answer within {self._patience.connect:g} seconds") from None
+            raise Unreachable(f"{self.address} did not answer within {self._patience.connect:g} seconds") from None
         except (OSError, UnicodeError) as error:  # UnicodeError: a host that can be no name
-            raise TryAgain(f"{self.address} cannot be reached: {error}") from None
+            raise Unreachable(f"{self.address} cannot be reached: {error}") from None
 
     def start_tls(self, trust: Trust) -> None:
         """Begin TLS. What came before it is not believed: a server that has said more already is refused."""
@@ -93,7 +97,7 @@ class Wire:
                 " name its authority by ca=FILE, or go without proof of who it is by tls=unverified"
             ) from None
         except (OSError, ValueError) as error:  # ValueError: a host that can be no name in a certificate
-            raise TryAgain(f"{self.address} and TLS: {error or 'no answer'}") from None
+            raise Unreachable(f"{self.address} and TLS: {error or 'no answer'}") from None
 
     def send(self, data: bytes) -> None:
         """Send, and begin to count the time and the octets of the answer."""

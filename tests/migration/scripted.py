@@ -15,19 +15,20 @@ class Talk:
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
-        self._held = b""
+        self.unread = b""
+        """What has come behind the line that was read last."""
 
     def send(self, *data: bytes) -> None:
         self.connection.sendall(b"".join(data))
 
     def line(self) -> bytes:
         """What the client says next, without CRLF; b"" at its end."""
-        while b"\r\n" not in self._held:
+        while b"\r\n" not in self.unread:
             data = self.connection.recv(65536)
             if not data:
                 return b""
-            self._held += data
-        line, _, self._held = self._held.partition(b"\r\n")
+            self.unread += data
+        line, _, self.unread = self.unread.partition(b"\r\n")
         return line
 
     def expect(self, *steps: bytes) -> None:

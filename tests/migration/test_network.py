@@ -10,6 +10,7 @@ import pytest
 from mailserver.migration import network, resumed
 from mailserver.migration.network import check_network
 from mailserver.migration.places import KINDS, Login, open_source, read_place
+from mailserver.migration.server import Address
 from mailserver.migration.source import Original, SourceError, Unreadable
 from mailserver.migration.wire import Patience, TryAgain
 from tests.migration.old_servers import Dropped, Imap, Pop3, broken, serving, stuffed
@@ -235,12 +236,29 @@ def test_a_maildrop_in_use_for_ever_is_told():
         source.messages()
 
 
+def test_a_server_that_is_not_there_is_told_at_once_and_one_that_has_gone_is_waited_for():
+    pop3 = Pop3(mail(2))
+    with reached(pop3) as source:
+        found = source.messages()
+        assert contents(source, found[0])
+        source._reach = replace(source._reach, pauses=(0.25,))
+        source._drop()
+        source._reach, there = replace(source._reach, pop3=Address("pop3", "127.0.0.1", 1)), source._reach
+        with pytest.raises(TryAgain, match="cannot be reached"):
+            source.messages()
+        tried = []
+        source._ended.wait = lambda pause: tried.append(pause) or setattr(source, "_reach", there)
+        assert contents(source, found[1]) == pop3.mail[1][1]
+        assert tried == [0.25]
+
+
 def test_a_pause_ends_with_the_source():
     pop3 = Pop3(mail(1), logins=[b"-ERR [IN-USE] busy\r\n"] * 4)
     with reached(pop3, pauses=(3600,)) as source:
         source.close()
         with pytest.raises(TryAgain):
             source.messages()
+    assert len(pop3.said) == 1
 
 
 def test_a_message_that_is_refused_is_unreadable_and_the_session_goes_on():

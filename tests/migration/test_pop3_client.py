@@ -148,7 +148,10 @@ def test_a_server_without_pipelining_is_asked_one_by_one():
     def session(talk):
         begun(talk, b"-ERR unknown\r\n")
         talk.expect(b"USER alice", b"+OK\r\n", b"PASS sesame: of alice", b"+OK\r\n", b"CAPA", b"-ERR unknown\r\n")
-        talk.expect(b"TOP 1 0", b"+OK\r\n\r\n.\r\n", b"TOP 2 0", b"+OK\r\n\r\n.\r\n")
+        assert talk.line() == b"TOP 1 0"
+        assert talk.unread == b""
+        talk.send(b"+OK\r\n\r\n.\r\n")
+        talk.expect(b"TOP 2 0", b"+OK\r\n\r\n.\r\n")
         talk.hang()
 
     with Scripted(session) as server:
@@ -264,12 +267,18 @@ def test_a_name_or_secret_that_would_be_two_commands_is_not_sent(login):
         assert "DELE" not in str(caught.value)
 
 
+def test_a_login_without_a_secret_is_not_tried():
+    with scripted(start=begun) as server, pytest.raises(SourceError, match="no password for alice"):
+        client_of(server).login("alice", "")
+
+
 @pytest.mark.parametrize(
     ("sent", "what"),
     [
         (b"", "silent"),
         (b"+OK no line end", "silent"),
         (b"x" * 20_000, "line of more than"),
+        (b"+OK " + b"x" * 20_000 + b"\r\n", "line of more than"),
         (b"HTTP/1.1 400\r\n", "does not speak POP3"),
         (b"-ERR too many\r\n", "refuses the connection: too many"),
     ],
@@ -281,6 +290,11 @@ def test_a_greeting_that_is_none_ends_the_wait(sent, what):
 
     with Scripted(session) as server, pytest.raises(SourceError, match=what):
         client_of(server, patience=IMPATIENT)
+
+
+def test_a_greeting_that_refuses_may_be_another_one_later():
+    with Scripted(lambda talk: talk.send(b"-ERR too many\r\n")) as server, pytest.raises(TryAgain, match="too many"):
+        client_of(server)
 
 
 def test_a_server_that_cannot_be_reached_is_told():
