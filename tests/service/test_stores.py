@@ -52,6 +52,7 @@ class StoreTests(TestCase):
 
     def test_a_former_server_that_is_none_or_another_than_new_unique_ids_are_of_is_told(self) -> None:
         assert self.problems_of(former="dovecot:%v.%u", unique_ids="dovecot") == []
+        assert self.problems_of(former="dovecot rename-duplicates", unique_ids="dovecot") == []
         assert self.problems_of(former="courier-imap:%u") == []
         assert self.problems_of(former="dovekot") == [
             "store.former: 'dovekot' is no server whose lists are known; did you mean dovecot?"

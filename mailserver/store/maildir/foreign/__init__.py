@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from typing import Final, NamedTuple
 
@@ -35,7 +36,7 @@ NO_FORMER: Final = Formerly(None, False)
 def read_formerly(former: str, unique_ids: str) -> Formerly:
     """The meaning of `store.former` and `store.unique_ids`. Errors: ValueError, with a text for the operator."""
     found = read_former(former)
-    if unique_ids != "own" and unique_ids != former.partition(":")[0]:
+    if unique_ids != "own" and unique_ids != re.split("[: ]", former, maxsplit=1)[0]:
         raise ValueError(
             f'it is {former!r}, and store.unique_ids is "{unique_ids}": new messages can get only what the former server gives'
         )
