@@ -12,7 +12,7 @@ from mailserver.store.maildir.foreign.named import Named
 from mailserver.store.maildir.former import Former
 from mailserver.uidl_format import DEFAULT
 
-NAMED: Final = {"qmail": "%f", "teapop": "%f", "tpop3d": "%Mf"}
+NAMED: Final = {"qmail": "%f", "teapop": "%Mf", "tpop3d": "%Mf"}
 """Servers without a list, and what they make of a name."""
 
 KINDS: Final = ("dovecot", "courier", "courier-imap", *NAMED)

@@ -79,7 +79,7 @@ def test_a_unique_id_that_pop3_does_not_permit_is_no_entry(tmp_path: Path) -> No
         ("courier", None),
         ("courier-imap:%u", None),
         ("qmail", b"1.M2.host,S=3"),
-        ("teapop", b"1.M2.host,S=3"),
+        ("teapop", DIGEST),
         ("tpop3d", DIGEST),
     ],
 )
