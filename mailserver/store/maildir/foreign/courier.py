@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from mailserver.incoming import Given
 from mailserver.store.maildir.files import open_to_read, rename, sync_directory, write_new
-from mailserver.store.maildir.foreign.lists import file_of, lines, permitted, stem, unreadable
+from mailserver.store.maildir.foreign.lists import file_of, lines, listable, permitted, stem, unreadable
 from mailserver.store.maildir.former import Entry
 from mailserver.store.maildir.pieces import one_by_one
 
@@ -87,7 +87,7 @@ class Courier:
         found = _read_or_new(root)
         there = {message.name: message for message in found.messages}
         added: list[Listed] = []
-        for name in names:
+        for name in filter(listable, names):
             new = None if stem(name) in there else _found(root, name)
             if new is not None:
                 added.append(new._replace(number=found.following + len(added), validity=found.validity))
@@ -107,7 +107,7 @@ class Courier:
             name = stem(entry.name)
             numbers = _numbers(entry, name)
             old = known.get(name)
-            if numbers is None:
+            if numbers is None or not listable(entry.name):
                 lost += 1
                 continue
             if old is not None and (old.number, old.validity) == numbers:
@@ -192,14 +192,17 @@ def _place(message: Listed) -> tuple[int, bytes]:
 
 
 def _found(root: bytes, name: bytes) -> Listed | None:
-    """A message of which the list knows nothing, without a number; None: its file is gone. Errors: OSError.
+    """A message of which the list knows nothing, without a number; None: its file is gone, or cannot be read. Errors: OSError.
 
     Courier counts each line end as two octets, and adds the last one.
     """
     path = file_of(root, name)
     if path is None:
         return None
-    descriptor = open_to_read(path)
+    try:
+        descriptor = open_to_read(path)
+    except (FileNotFoundError, PermissionError):  # one such message must not close the whole maildrop
+        return None
     try:
         size, ends, last, utf8, header = 0, 0, b"\n", 0, b""
         while piece := os.read(descriptor, _PIECE):

@@ -10,7 +10,7 @@ from typing import Final
 from mailserver.incoming import Given
 from mailserver.store.maildir.foreign import present, uidlist
 from mailserver.store.maildir.foreign.dotlock import dotlock
-from mailserver.store.maildir.foreign.lists import permitted, stem
+from mailserver.store.maildir.foreign.lists import listable, permitted, stem
 from mailserver.store.maildir.foreign.uidlist import Record, Uidlist
 from mailserver.store.maildir.former import Entry
 from mailserver.store.maildir.pieces import one_by_one
@@ -67,7 +67,7 @@ class Dovecot:
         with dotlock(root + uidlist.NAME):
             found = read_or_new(root)
             there = {record.name for record in found.records}
-            wanted = dict.fromkeys(map(stem, names))
+            wanted = dict.fromkeys(map(stem, filter(listable, names)))
             added = [
                 Record(uid, name)
                 for uid, name in enumerate((each for each in wanted if each not in there), found.next_uid)
@@ -97,14 +97,14 @@ class Dovecot:
         return Given(len(entries), entered, lost)
 
     def _given(self, root: bytes, found: Uidlist, entries: Sequence[Entry]) -> tuple[list[Record], int]:
-        """Their records with these unique-ids, and how many names Dovecot takes for one that it has already."""
+        """Their records with these unique-ids, and how many names Dovecot ignores, or takes for one that it has already."""
         known = {record.name: record for record in found.records}
         there = present.files(root) if REUSE in self._words else {}
         ours: dict[bytes, Record] = {}
         next_uid, lost = found.next_uid, 0
         for entry in entries:
             name = stem(entry.name)
-            if name in ours:
+            if name in ours or not listable(entry.name):
                 lost += 1
                 continue
             record = known.get(name)

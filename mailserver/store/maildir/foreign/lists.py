@@ -38,12 +38,13 @@ def lines(path: bytes) -> Iterator[bytes]:
         if os.fstat(descriptor).st_size > MOST_OCTETS:
             raise unreadable(path, f"it has more than {MOST_OCTETS} octets")
         while piece := os.read(descriptor, _PIECE):
-            *whole, rest = (rest + piece).split(b"\n")
+            *whole, rest = pieces = (rest + piece).split(b"\n")
+            longest = max(pieces, key=len)
+            if len(longest) > LONGEST:  # a pattern would take long for it, and let no other thread run
+                raise unreadable(path, f"line {count + pieces.index(longest) + 1} has more than {LONGEST} octets")
             count += len(whole)
             if count > MOST_LINES:
                 raise unreadable(path, f"it has more than {MOST_LINES} lines")
-            if len(rest) > LONGEST:
-                raise unreadable(path, f"line {count + 1} has more than {LONGEST} octets")
             yield from whole
 
 
@@ -62,6 +63,11 @@ def permitted(uidl: bytes) -> bool:
 def stem(name: bytes) -> bytes:
     """The file's name up to its first colon, as these servers read it; `filenames.base` knows colons within names."""
     return name.partition(b":")[0]
+
+
+def listable(name: bytes) -> bool:
+    """Whether a list can have the file; one with a line end in its name would be lines of its own. Dovecot ignores such files."""
+    return bool(stem(name)) and not {*b"\r\n"} & {*name}
 
 
 def file_of(root: bytes, name: bytes) -> bytes | None:

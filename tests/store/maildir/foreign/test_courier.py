@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mailserver.store.maildir.foreign import courier
 from mailserver.store.maildir.foreign.courier import Courier
 from mailserver.store.maildir.former import Entry
 
@@ -101,6 +102,29 @@ def test_a_list_is_begun_in_the_version_that_every_courier_reads(maildir: Path) 
     (maildir / "new" / "7.c").write_bytes(b"")
     assert [entry.uidl[:5] for entry in Courier().extend(root(maildir), [b"7.c"])] == [b"UID1-"]
     assert (maildir / LIST).read_text()[:5] == "/2 2 "
+
+
+@pytest.mark.parametrize("name", [b"7.a\n9.x", b"7.a\rx", b":2,S"])
+def test_names_that_no_list_can_have_are_left_out(maildir: Path, name: bytes) -> None:
+    (maildir / LIST).write_text("/2 8 16\n")
+    for each in (name, b"8.d"):
+        Path(os.fsdecode(root(maildir) + b"cur/" + each)).write_bytes(b"")
+    assert Courier().extend(root(maildir), [name, b"8.d"]) == [Entry(b"8.d", b"UID8-16")]
+    given = [Entry(name, b"UID20-16"), Entry(b"8.d", b"UID21-16")]
+    assert tuple(Courier().give_back(root(maildir), given, False)) == (2, 1, 1)
+    assert (maildir / LIST).read_text() == "/2 22 16\n8.d 0 21:16\n"
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError, PermissionError])
+def test_a_file_that_cannot_be_opened_is_left_out(
+    maildir: Path, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+) -> None:
+    def refused(path: bytes) -> int:
+        raise error(path)
+
+    (maildir / "new" / "7.c").write_bytes(b"")
+    monkeypatch.setattr(courier, "open_to_read", refused)
+    assert Courier().extend(root(maildir), [b"7.c"]) == []
 
 
 def test_nothing_is_written_through_links(maildir: Path) -> None:

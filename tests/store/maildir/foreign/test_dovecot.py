@@ -212,6 +212,14 @@ def test_names_that_dovecot_takes_for_one_are_told(tmp_path: Path) -> None:
     assert uidls(tmp_path) == [b"x"]
 
 
+@pytest.mark.parametrize("name", [b"1.a\n9 :x", b"1.a\rx", b":2,S"])
+def test_names_that_no_list_can_have_are_left_out(tmp_path: Path, name: bytes) -> None:
+    assert former("dovecot:%u").extend(root(tmp_path), [name, b"2.b"]) == [Entry(b"2.b", b"1")]
+    assert uidls(tmp_path, "dovecot:%u") == [b"1"]
+    assert given(tmp_path, "dovecot:%u", [(name, b"x"), (b"2.b", b"y")]) == (2, 1, 1)
+    assert uidls(tmp_path) == [b"y"]
+
+
 def test_giving_back_waits_for_dovecots_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dotlock, "PATIENCE", 0.0)
     (tmp_path / "dovecot-uidlist.lock").write_text(f"{os.getppid()}:{gethostname()}")

@@ -78,6 +78,7 @@ def test_the_next_uid_is_behind_the_last_also_where_the_first_line_is_older(tmp_
         ("3 V7 N2\n2 :a\n1 :b\n", "line 3 has the UID 1 after 2"),
         ("3 V7 N2\n4294967295 :a\n", "has the UID 4294967295"),
         ("3 V7 N2\n1 :" + "a" * 5000, "line 2 has more than 4096"),
+        ("3 V7 N2\n1 :a\n2 :" + "a" * 5000 + "\n3 :b\n", "line 3 has more than 4096"),
     ],
 )
 def test_what_cannot_be_understood_is_told_with_its_line_and_the_remedy(tmp_path: Path, text: str, why: str) -> None:
