@@ -8,12 +8,9 @@ from typing import Final, NamedTuple
 
 from mailserver.migration.users.converted import Converted, Remark, Setting, Unconvertible, settings_file
 from mailserver.migration.users.courier_rc import read_rc
-from mailserver.migration.users.queries import Kind, Unreadable, bound, joined, split_select, write_select
+from mailserver.migration.users.queries import MYSQL_SOCKET, Kind, Unreadable, bound, joined, split_select, write_select
 
 PREFIXES: Final[Mapping[str, Kind]] = {"MYSQL": "mysql", "PGSQL": "postgresql", "SQLITE": "sqlite"}
-
-SOCKET: Final = "/run/mysqld/mysqld.sock"
-"""Debian's, where the library of MySQL goes for "localhost"."""
 
 COLUMNS: Final = ("username", "cryptpw", "clearpw", "uid", "gid", "home", "maildir", "quota", "fullname", "options")
 """Those of a SELECT_CLAUSE, by their places; the last ones may be missing."""
@@ -63,7 +60,7 @@ def _way(rc: Mapping[str, str], kind: Kind) -> Iterator[Setting]:
     yield Setting("", "kind", kind)
     host = rc.get("SERVER", rc.get("HOST", ""))
     if kind == "mysql" and (rc.get("SOCKET") or host in ("", "localhost")):
-        yield Setting("", "socket", rc.get("SOCKET", SOCKET))
+        yield Setting("", "socket", rc.get("SOCKET", MYSQL_SOCKET))
     elif kind == "postgresql" and (not host or host.startswith("/")):
         yield Setting("", "socket", host or "/run/postgresql")
     elif kind != "sqlite":

@@ -7,13 +7,12 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from mailserver.migration.users.converted import Converted, Remark, Setting, Unconvertible, settings_file
+from mailserver.migration.users.sizes import octets
 
 SASLDB: Final = "/etc/sasldb2"
 
 _LINE: Final = re.compile(r"([\w@.-]+)\s*:\s*(.*)")
 _DURATION: Final = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
-_SIZE: Final = re.compile(r"(\d{1,15})\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
-_UNITS: Final = {"k": 1, "m": 2, "g": 3, "t": 4}
 
 TOLD: Final = {
     "popuseacl": "rights of ACLs do not count here: give read-only users read_only=yes",
@@ -144,9 +143,8 @@ def _about_pop3(given: Mapping[str, str]) -> Iterator[Setting]:
         yield Setting("limits", "idle_seconds", max(minutes, 600))
     if delay := _seconds(given.get("popminpoll", "")):
         yield Setting("retention", "login_delay_seconds", delay)
-    octets = _octets(given.get("autocreate_quota", given.get("autocreatequota", "")))
-    if octets:
-        yield Setting("quota", "octets", octets, "as autocreate_quota; `quota` lists those that were changed later")
+    if quota := octets(given.get("autocreate_quota", given.get("autocreatequota", "")), 1024):
+        yield Setting("quota", "octets", quota, "as autocreate_quota; `quota` lists those that were changed later")
     percent = given.get("quotawarnpercent", given.get("quotawarn", ""))
     if percent.isdecimal() and int(percent) <= 100:  # noqa: PLR2004 - a percentage
         yield Setting("quota", "warn_percent", int(percent))
@@ -161,15 +159,6 @@ def _seconds(text: str) -> int:
     match = _DURATION.fullmatch(text)
     days, hours, minutes, seconds = (int(each or 0) for each in match.groups()) if match else (0, 0, 0, 0)
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
-
-
-def _octets(text: str) -> int:
-    """A size in kibibytes, or with its unit; 0: none."""
-    match = _SIZE.fullmatch(text)
-    if match is None:
-        return 0
-    power: int = _UNITS[match[2].lower()] if match[2] else 1
-    return int(match[1]) << 10 * power
 
 
 def _spool(given: Mapping[str, str]) -> str:

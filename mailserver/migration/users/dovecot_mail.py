@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from mailserver.migration.users.sizes import octets
 from mailserver.migration.users.taking import Taking, words
 from mailserver.migration.users.variables import as_fields
 
 UIDL_DEFAULTS: Final = frozenset({"", "%08Xu%08Xv", "%{uid | hex(8)}%{uidvalidity | hex(8)}"})
-
-_SIZE: Final = re.compile(r"(\d{1,15})\s*([bkmgt]?)(?:i?b)?", re.IGNORECASE)
-_UNITS: Final = {"b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 
 
 def take_mail(taking: Taking, home: str) -> None:
@@ -107,7 +105,7 @@ def take_quota(taking: Taking) -> None:
         elif name == "quota_exceeded_message" or name.startswith("quota_warning"):
             taking.put("quota", "warn_percent", _percent(value))
     for block in taking.within("quota"):
-        if size := _octets(block.get("storage_size", "quota_storage_size"), 1):
+        if size := octets(block.get("storage_size", "quota_storage_size"), 1):
             taking.put("quota", "octets", size)
         if (count := block.get("message_count", "quota_message_count")).isdecimal():
             taking.put("quota", "messages", int(count))
@@ -122,9 +120,9 @@ def _rule(taking: Taking, name: str, value: str) -> None:
     if folder not in ("*", "?"):
         return  # of a folder that POP3 does not show
     for key, _, text in (limit.partition("=") for limit in limits):
-        octets = _octets(text, 1 if key == "bytes" else 1024)
-        if key in ("storage", "bytes") and octets is not None:
-            taking.put("quota", "octets", octets)
+        size = octets(text, 1 if key == "bytes" else 1024)
+        if key in ("storage", "bytes") and size is not None:
+            taking.put("quota", "octets", size)
         elif key == "messages" and text.isdecimal():
             taking.put("quota", "messages", int(text))
         elif key not in ("ignore", "noenforcing"):
@@ -134,10 +132,3 @@ def _rule(taking: Taking, name: str, value: str) -> None:
 def _percent(value: str) -> int:
     match = re.search(r"storage=(\d{1,2})%", value)
     return int(match[1]) if match else 90
-
-
-def _octets(text: str, unit: int) -> int | None:
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        return None
-    return int(match[1]) * (_UNITS[match[2].lower()] if match[2] else unit)

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from mailserver.migration.users.converted import Converted, Remark, Setting, Unconvertible, settings_file
 from mailserver.migration.users.dovecot_conf import Block, parse
 from mailserver.migration.users.queries import (
+    MYSQL_SOCKET,
     Kind,
     Made,
     Select,
@@ -23,9 +24,6 @@ from mailserver.migration.users.queries import (
 from mailserver.migration.users.sql_columns import translate
 
 KINDS: Final[dict[str, Kind]] = {"mysql": "mysql", "pgsql": "postgresql", "sqlite": "sqlite"}
-
-MYSQL_SOCKET: Final = "/run/mysqld/mysqld.sock"
-"""Debian's. Libraries of MySQL take "localhost" for the socket, and the user may have rights there alone."""
 
 DEFAULTS: Final = {
     "password_query": "SELECT username, domain, password FROM users WHERE username = '%n' AND domain = '%d'",

@@ -15,6 +15,9 @@ from mailserver.migration.users.variables import VARIABLE, meaning, replaced
 
 Kind = Literal["postgresql", "mysql", "sqlite"]
 
+MYSQL_SOCKET: Final = "/run/mysqld/mysqld.sock"
+"""Debian's. Libraries of MySQL take "localhost" for the socket, and the user may have rights there alone."""
+
 _TOKEN: Final = re.compile(
     r"""'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*"|`[^`]*`|(?P<open>\()|(?P<close>\))|(?P<comma>,)|(?P<from>\bFROM\b)|(?P<union>\bUNION\b)""",
     re.IGNORECASE | re.DOTALL,
