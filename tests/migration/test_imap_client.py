@@ -107,6 +107,7 @@ def test_messages_are_listed_by_their_uids_whatever_else_is_said():
         b'* 2 FETCH (INTERNALDATE "01-Jan-2026 00:00:00 +0000" FLAGS (\\sEEN) RFC822.SIZE 7 UID 9 X NIL)\r\n'
         b"* 1 FETCH (FLAGS (\\Deleted))\r\n"
         b"* 1 FETCH (UID 5 FLAGS () INTERNALDATE {3}\r\nxyz RFC822.SIZE 1)\r\n"
+        b"* 4 FETCH (UID 6 FLAGS NIL RFC822.SIZE 1)\r\n* 4 FETCH (UID 6 FLAGS () RFC822.SIZE x)\r\n"
         b"* 3 EXPUNGE\r\n* VANISHED 1\r\n*  \r\na3 OK done\r\n"
     )
     steps = [b"a2 EXAMINE INBOX", b"* 2 EXISTS\r\na2 OK [READ-ONLY]\r\n"]

@@ -14,7 +14,7 @@ def test_a_fetch_is_lists_octets_and_nil():
     assert values([line, b" UID 5)"], [b"A: (b\r\n"]) == [b"12", b"FETCH", fields]
 
 
-@pytest.mark.parametrize("line", [b"(", b")", b"(a))", b'"a', b'(a "b\\")', b"(" * 100])
+@pytest.mark.parametrize("line", [b"(", b")", b"(a))", b'"a', b'(a "b\\")', b"(" * 100 + b")" * 100])
 def test_what_is_no_response_is_an_error(line):
     with pytest.raises(ValueError, match=r"end|many"):
         values([line], [])
