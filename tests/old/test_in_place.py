@@ -128,3 +128,24 @@ def test_every_client_of_a_courier_fetches_nothing_then_what_is_new_and_nothing_
     with Server(site, store={"former": "courier", "unique_ids": "courier"}) as server:
         front.behind = server.pop3_port
         assert fetched(clients) == []
+
+
+def test_with_ids_of_our_own_too_what_dovecot_lists_and_serves_meanwhile_keeps_its_ids(
+    dovecot: Dovecot, users: dict[str, DovecotUser], front: Front, site: Site
+) -> None:
+    user = users["given"]
+    put(user.maildir, [body(number) for number in range(10)])
+    dovecot.take(user.home)
+    client = Keeper(front, user)
+    front.behind = dovecot.port
+    assert len(client()) == 10
+    with ours(site, user, former="dovecot") as server:
+        front.behind = server.pop3_port
+        assert client() == []
+        front.behind = dovecot.port  # which serves on until the day of the switch
+        dovecot.deliver(user, LATER)
+        assert client() == [canonical(LATER)]
+        front.behind = server.pop3_port
+        assert client() == []
+        put(user.maildir, NEW, since=1_700_000_000)
+        assert client() == list(map(canonical, NEW))

@@ -7,6 +7,7 @@ get an id of their own. Whatever does not follow from a name alone goes into the
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Final
 
@@ -223,13 +224,16 @@ class Naming:
         return claim_of(Strength.NAMED, message._replace(uidl=uidl, rank=0), by_field=True)
 
     def _extended(self, claims: list[Claim]) -> list[Claim]:
-        """The claims, those of new messages by the former server's list, to which they are added."""
+        """The claims, those of new messages by the former server's list, to which they are added, or which has them by now."""
         fresh = [claim for claim in claims if is_own(claim)]
-        if self._former is None or not self._extends or not fresh:
+        if self._former is None or not fresh or not (self._extends or self._goes_on(self._former)):
             return claims
         fresh.sort(key=lambda claim: (names.arrival(claim.stem) or 0, claim.stem))
         try:
-            added = self._former.extend(self._root, [claim.path[PREFIX:] for claim in fresh])
+            if self._extends:
+                added = self._former.extend(self._root, [claim.path[PREFIX:] for claim in fresh])
+            else:
+                added = self._former.entries(self._root) or ()
         except ValueError as error:
             raise MaildropUnavailable(
                 f"{shown(self._root)}: the list of the former server cannot be used: {error}"
@@ -241,6 +245,18 @@ class Naming:
             claim.path: listed_as(Strength.LISTED, claim.message, listed.find(claim.stem, stems)) for claim in fresh
         }
         return [found.get(claim.path) or claim for claim in claims]
+
+    def _goes_on(self, former: Former) -> bool:
+        """Whether its list may have changed since it was read: it serves still, or again, and its clients know new messages by it.
+
+        Without an index nobody knows which messages are new: those with ids of our own keep them.
+        """
+        if self.renames or not former.list_name:
+            return False
+        try:
+            return os.lstat(self._root + former.list_name).st_mtime_ns >= self.there[1]
+        except FileNotFoundError:
+            return False
 
     # Decisions.
 

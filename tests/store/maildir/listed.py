@@ -11,6 +11,9 @@ from mailserver.store.maildir.former import Entry
 class Listed:
     """It lists what it is told to; None: it has no list."""
 
+    list_name = b"its-list"
+    """Its file is only looked at; a test that lets it change makes it."""
+
     def __init__(self, entries: dict[str, str] | None = None, signature: bytes = b"listed") -> None:
         self.signature = signature
         self.list = entries

@@ -177,6 +177,50 @@ class TheList(FormerCase):
         maildrop.release()
 
 
+class StillServing(FormerCase):
+    """The former server lists messages after its list was read, and its clients know them by it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.file = self.root() / os.fsdecode(self.former.list_name)
+        self.file.touch()
+
+    def lists(self, name: str, uidl: str) -> None:
+        assert self.former.list is not None
+        self.former.list[name] = uidl
+        os.utime(self.file)
+
+    async def test_new_mail_has_the_id_that_the_list_has_by_now(self) -> None:
+        await self.uidls()
+        self.put("5.e")
+        self.put("6.f")
+        self.lists("6.f", "uid-31")
+        await self.same(*self.expected, ("5.e", b"5.e"), ("6.f", b"uid-31"))
+
+    async def test_what_a_session_has_seen_keeps_the_id_of_then(self) -> None:
+        await self.uidls()
+        self.lists("4.d", "uid-31")
+        self.put("5.e")
+        await self.same(*self.expected, ("5.e", b"5.e"))
+
+    async def test_a_list_that_stays_is_not_read_again_nor_one_that_is_gone(self) -> None:
+        os.utime(self.file, (1, 1))
+        await self.uidls()
+        self.put("5.e")
+        await self.uidls()
+        self.file.unlink()
+        self.put("6.f")
+        await self.uidls()
+        assert self.former.asked == 1
+
+    async def test_a_list_that_cannot_be_understood_by_now_closes_the_maildrop(self) -> None:
+        await self.uidls()
+        self.put("5.e")
+        self.lists("5.e", "uid-31")
+        self.former.error = ValueError("line 7 is torn")
+        assert "line 7 is torn" in str(await self.closed())
+
+
 class TwoWithOneUniquePart(FormerCase):
     def setUp(self) -> None:
         super().setUp()
