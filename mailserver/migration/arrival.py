@@ -15,6 +15,9 @@ _DATES: Final = (
 _LONGEST: Final = 2000
 """Octets of a field that are looked at."""
 
+_YEAR_10000: Final = 253_402_300_800
+"""No file can have a later time on all file systems, and a sender can write any: a zone of twenty digits is believed by the parser."""
+
 
 def arrival(header: bytes) -> float | None:
     """Seconds of the epoch; None: the header has no date that is one."""
@@ -32,4 +35,4 @@ def _time(date: bytes) -> float | None:
         time = None if parsed is None else float(mktime_tz(parsed))
     except (ValueError, OverflowError, IndexError, TypeError):  # its parser trusts its input
         return None
-    return time if time is not None and time > 0 else None
+    return time if time is not None and 0 < time < _YEAR_10000 else None

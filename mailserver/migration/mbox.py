@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from email.utils import mktime_tz, parsedate_tz
 from pathlib import Path
 from typing import Final, NamedTuple
 from zlib import crc32
 
+from mailserver.migration.arrival import arrival
 from mailserver.migration.files import Octets
 from mailserver.migration.from_line import received
 from mailserver.migration.mbox_fields import is_pseudo, is_seen, shown
@@ -151,7 +151,5 @@ def _arrival(span: Span) -> float | None:
     """When a message arrived, by the line that begins it, or else by its last hop."""
     time = received(span.line) if span.line else None
     if time is None:
-        date = next((each.whole.rpartition(b";")[2] for each in span.fields if each.name == b"received"), b"")
-        parsed = parsedate_tz(date.decode("ascii", "replace"))
-        time = None if parsed is None else float(mktime_tz(parsed))
-    return time if time is None or time > 0 else None
+        return arrival(next((each.whole for each in span.fields if each.name == b"received"), b""))
+    return time if time > 0 else None

@@ -265,6 +265,14 @@ def test_mmdf_has_the_line_of_c_client_or_none(spool):
     assert [each.received for each in source.messages()] == [12345.0]
 
 
+@pytest.mark.parametrize("year", ["10000", "99999999999", "2020 00:00:00 -99999999999999999999"])
+def test_a_time_that_a_sender_has_made_up_ends_nothing(spool, year):
+    """Python's reader of dates fails at these, or gives a time that no file can have."""
+    spool.write_bytes(mmdf([f"Received: x; Mon, 1 Jan {year} 00:00:00 +0000\n\n".encode()]))
+    os.utime(spool, (12345, 12345))
+    assert [each.received for each in opened(f"mmdf:{spool}?uidl=none").messages()] == [12345.0]
+
+
 def test_mmdf_without_its_last_line_and_with_something_between_its_messages(spool):
     whole = mmdf([b"Subject: 1\n\n"]) + b"between\n" + mmdf([b"Subject: 2\n\nFrom x\n"]) + b"\1\1\1\1\nSubject: 3\n"
     found = [b"Subject: 1\r\n\r\n", b"Subject: 2\r\n\r\nFrom x\r\n", b"Subject: 3\r\n"]
