@@ -101,15 +101,25 @@ def _find(partition: Path, name: str) -> Path:
         raise SourceError(f"{name!r} is no name of a user of Cyrus")
     inbox = f"user/{escape(local.replace('.', '^'))}/cyrus.header"
     within = [f"domain/{escape(domain)}", f"domain/?/{escape(domain)}"] if domain else []
-    for folder in [*within, "."]:
+    may_be_bare = not (domain and _has_domains(partition))
+    for folder in [*within, *["."] * may_be_bare]:
         for hashed in (".", "?"):
             if found := next(partition.glob(f"{folder}/{hashed}/{inbox}"), None):
                 return found.parent
     known = _by_identity(partition)
-    named = known.get(_internal(local, domain)) or known.get(_internal(local, ""))
+    named = known.get(_internal(local, domain)) or (known.get(_internal(local, "")) if may_be_bare else None)
     if named is None:
-        raise SourceError(f"{partition}: there is no INBOX of {name}; name its directory, which Cyrus' mbpath tells")
+        bare = "" if may_be_bare else f"; a user of Cyrus' defaultdomain is {local} there"
+        raise SourceError(
+            f"{partition}: there is no INBOX of {name}; name its directory, which Cyrus' mbpath tells{bare}"
+        )
     return named
+
+
+@lru_cache(1)
+def _has_domains(partition: Path) -> bool:
+    """Whether users of several domains are in it: then one without a domain is another user than one with it."""
+    return (partition / "domain").is_dir() or any(b"!" in name for name in _by_identity(partition))
 
 
 def _internal(local: str, domain: str) -> bytes:

@@ -132,6 +132,19 @@ def test_an_inbox_that_is_named_for_its_identity_is_found_by_its_header(tmp_path
         opened(f"cyrus:{tmp_path}", Login(name))
 
 
+@pytest.mark.parametrize(
+    ("folder", "internal"), [("domain/example.org/user/bob", ""), ("uuid/a/c/acd", "example.org!user.bob")]
+)
+@pytest.mark.parametrize("bare", ["a/user/alice", "uuid/a/b/abc"])
+def test_where_there_are_domains_nobody_gets_the_mail_of_a_user_without_one(tmp_path, folder, internal, bare):
+    """Alice of defaultdomain is another user than alice@example.org, who has no INBOX."""
+    cyrus_mailbox(tmp_path / bare, cyrus_index(17, [(1, 0, 0)]), {}, "user.alice")
+    cyrus_mailbox(tmp_path / folder, cyrus_index(17, []), {}, internal)
+    assert len(opened(f"cyrus:{tmp_path}", Login("alice")).messages()) == 1
+    with pytest.raises(SourceError, match="defaultdomain is alice there"):
+        opened(f"cyrus:{tmp_path}", Login("alice@example.org"))
+
+
 @pytest.mark.parametrize("name", ["../alice", "", "@example.org", "a\0"])
 def test_a_name_that_is_none_finds_nothing(tmp_path, name):
     with pytest.raises(SourceError, match="no name of a user"):
