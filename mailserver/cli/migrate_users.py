@@ -125,6 +125,7 @@ def _write(path: str, text: str) -> str:
 def _say(converted: Converted, remarks: Sequence[Remark], output: str | None, as_json: bool) -> None:
     """Show the file, or where it is; and the remarks."""
     from mailserver.cli.main import tell
+    from mailserver.migration.users.accounts import printable
 
     if as_json:
         facts = {"output": output, "file": converted.shown, "remarks": [each._asdict() for each in remarks]}
@@ -133,4 +134,4 @@ def _say(converted: Converted, remarks: Sequence[Remark], output: str | None, as
     if output is None:
         click.echo(converted.shown.encode("utf-8", "backslashreplace"), nl=False)
     for about, text in remarks:
-        tell(f"mailserver: {about}: {text}")
+        tell(printable(f"mailserver: {about}: {text}"))

@@ -54,6 +54,13 @@ def test_programs_get_one_object_without_secrets(userdb):
     assert not any(secret in told.stdout for secret in SECRETS)
 
 
+def test_no_name_in_a_remark_steers_the_terminal(userdb):
+    userdb.write_bytes(b"car\x1b[2Jol\xff\thome=/srv/carol\n")
+    told = run("migrate", "users", "courier-userdb", str(userdb))
+    assert b"car\\x1b[2Jol\\udcff: there is no password" in told.stderr
+    assert b"\x1b" not in told.stderr
+
+
 def test_what_is_written_is_its_owner_s_alone_and_replaces_nothing(userdb, tmp_path):
     output = tmp_path / "users"
     arguments = ("migrate", "users", "courier-userdb", str(userdb), "--output", str(output))

@@ -41,13 +41,11 @@ def passwd_file(accounts: Iterable[Account], head: str, remarks: Sequence[Remark
     seen: set[str] = set()
     for account in accounts:
         if why := "an earlier one has this name, which stays" if account.name in seen else _misfit(account):
-            told.append(Remark(_shown(account.name), f"left out: {why}"))
+            told.append(Remark(printable(account.name), f"left out: {why}"))
             continue
         seen.add(account.name)
         lines.append(_line(account, in_line(account.secret), account.secrets))
-        masked.append(
-            _line(account, hidden(account.secret), [word.partition("{")[0] + MASK for word in account.secrets])
-        )
+        masked.append(_line(account, hidden(account.secret), [_hidden_app(word) for word in account.secrets]))
     top = "".join(f"# {line}\n" for line in head.splitlines())
     return Converted(top + "".join(lines), top + "".join(masked), told)
 
@@ -74,6 +72,10 @@ def hidden(secret: str) -> str:
     return f"{{{match[1]}}}{MASK}" if match else MASK * bool(secret)
 
 
+def _hidden_app(word: str) -> str:
+    return ":".join([*word.split(":", 3)[:3], MASK])
+
+
 def _line(account: Account, secret: str, secrets: Sequence[str]) -> str:
     fields = [account.name, secret, "", "", "", account.home, "", " ".join([*account.extra, *secrets])]
     return ":".join(fields[:2] if not any(fields[2:]) else fields).rstrip(":") + "\n"
@@ -94,5 +96,6 @@ def _misfit(account: Account) -> str:
     return ""
 
 
-def _shown(name: str) -> str:
+def printable(name: str) -> str:
+    """A name, or what is said of one, without what would steer a terminal."""
     return name if name.isprintable() else ascii(name)[1:-1]
