@@ -159,7 +159,8 @@ def _columns(given: Mapping[str, str], kind: Kind, remarks: list[Remark]) -> dic
             )
         )
     if options := given.get("options"):
-        columns["disabled"] = f"CASE WHEN {options} LIKE '%disablepop3=1%' THEN 'disablepop3' END"
+        off = f"{options} LIKE '%disablepop3=%' AND {options} NOT LIKE '%disablepop3=0%'"  # 1, y and t say yes there
+        columns["disabled"] = f"CASE WHEN {off} THEN 'disablepop3' END"
     return columns
 
 

@@ -67,6 +67,7 @@ def _url(taking: Taking, path: str, home: str) -> None:
         taking.tell("mail_location", f"the variable {each} has no place in store.url: write the path yourself")
     if "{home}" not in fields and not re.search(r"\{(?:user|local)\}", fields):
         taking.tell("mail_location", "it names no user, so that all would share one maildrop: write store.url yourself")
+        return
     taking.put("store", "url", f"maildir:{fields}")
 
 

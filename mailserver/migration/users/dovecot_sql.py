@@ -31,7 +31,10 @@ DEFAULTS: Final = {
     "iterate_query": "SELECT username, domain FROM users",
     "default_pass_scheme": "MD5",
 }
-"""What Dovecot 2.3 takes where its file does not say."""
+"""What Dovecot 2.3 takes where its file does not say.
+
+Where it says `password_query` alone, homes are from elsewhere, such as a static userdb, and its tables are others.
+"""
 
 SCHEME_2_4: Final = "CRYPT"
 
@@ -51,7 +54,12 @@ def read_sql(text: str, path: str) -> Converted:
     remarks = [Remark(each, "its value is hidden: give what `doveconf -nP` prints, as root") for each in _hidden(root)]
     if "driver" in root.values or "connect" in root.values:
         kind, way = _kind(root.get("driver"), path), _connect(root, path, remarks)
-        asked = Asked(*(root.get(name, default=text) for name, text in DEFAULTS.items()))
+        known = (
+            DEFAULTS
+            if "password_query" not in root.values
+            else {"default_pass_scheme": DEFAULTS["default_pass_scheme"]}
+        )
+        asked = Asked(*(root.get(name, default=known.get(name, "")) for name in DEFAULTS))
     else:
         kind, asked = _kind(root.get("sql_driver"), path), _asked(root)
         way = _servers(root, kind, remarks)
@@ -241,17 +249,14 @@ def _user_query(asked: Asked, kind: Kind, remarks: list[Remark]) -> str:
         )
     if "password" not in made.columns:
         remarks.append(Remark("password_query", "it has no column password: the server does not start with it"))
-    placed = any(name in made.columns for name in ("home", "mail"))  # as `userdb prefetch` needs it
-    if not asked.user or (placed and asked.user == DEFAULTS["user_query"]):
+    if not asked.user:
         return write_select(made.columns, passdb.tail, kind, passdb.distinct)
     userdb, _ = _read(asked.user, kind, "user_query", remarks)
     more = translate(userdb.columns, kind, userdb=True)
     remarks += [Remark("user_query", each) for each in more.told]
     more.columns.pop("user", None)
     more.columns = {name: text for name, text in more.columns.items() if name not in made.columns}
-    if not more.columns:
-        return write_select(made.columns, passdb.tail, kind, passdb.distinct)
-    if same(passdb.tail, userdb.tail):
+    if same(passdb.tail, userdb.tail) or not (more.columns or userdb.tail):
         return write_select({**made.columns, **more.columns}, passdb.tail, kind, passdb.distinct)
     return _both(made, passdb, more, userdb, kind)
 
@@ -262,7 +267,7 @@ def _both(made: Made, passdb: Select, more: Made, userdb: Select, kind: Kind) ->
         name: f"{alias}.{quoted(name, kind)}" for alias, each in (("p", made), ("u", more)) for name in each.columns
     }
     inner = [
-        write_select(each.columns, select.tail, kind, select.distinct)
+        write_select(each.columns or {"known": "1"}, select.tail, kind, select.distinct)
         for each, select in ((made, passdb), (more, userdb))
     ]
     one, two = ("        ".join(text.splitlines(keepends=True)).rstrip() for text in inner)

@@ -24,7 +24,6 @@ DROPPED: Final = frozenset(
         "gid",
         "system_groups_user",
         "nodelay",
-        "nopassword_noscheme",
         "quota_warning",
         "mailbox_format",
         "mail_driver",
@@ -32,8 +31,14 @@ DROPPED: Final = frozenset(
 )
 """What has no effect here and restricts nobody: one system user owns all maildrops."""
 
-DENYING: Final = frozenset({"nologin", "proxy", "proxy_maybe", "host"})
+DENYING: Final = frozenset({"nologin", "fail", "proxy", "proxy_maybe", "host"})
 """Whatever they hold but NULL, the user's mail is not served here."""
+
+DECIDING: Final = frozenset(
+    {"nopassword", "noauthenticate", "allow_real_nets", "delay_until", "login_user", "passdb_import"}
+    | {"check_client_fp", "check_client_cert_fp", "check_client_pubkey_fp", "password_noscheme"}
+)
+"""What else decides in a passdb's answer who gets in, and by which secret, and has no place here."""
 
 _STRING: Final = r"'([^']*)'"
 _CONCAT: Final = re.compile(
@@ -56,7 +61,7 @@ def translate(columns: Sequence[Column], kind: Kind, *, userdb: bool) -> Made:
         if name in ("user", "username", "domain") or (name in DROPPED):
             continue
         prefixed = name != column.name
-        if not (userdb or prefixed or name in ("password", "allow_nets") or name in DENYING or name == "nopassword"):
+        if not (userdb or prefixed or name in ("password", "allow_nets") or name in DENYING | DECIDING):
             made.told.append(f"the column {column.name} has no effect in a passdb there, and is left out")
         elif name in SAME:
             made.columns[SAME[name]] = column.text
@@ -75,7 +80,8 @@ def _user(names: dict[str, str], kind: Kind) -> str:
 
 def _other(made: Made, column: Column) -> None:
     if column.name in DENYING:
-        made.columns["disabled"] = f"CASE WHEN ({column.text}) IS NULL THEN NULL ELSE '{column.name}' END"
+        before = made.columns.get("disabled", "NULL")
+        made.columns["disabled"] = f"CASE WHEN ({column.text}) IS NULL THEN {before} ELSE '{column.name}' END"
         made.told.append(f"{column.name}: who has it is refused here, too, as disabled")
     elif re.fullmatch(r"quota_rule|quota_storage_size|quota_message_count|quota_bytes", column.name):
         quota = _quota(column)

@@ -32,6 +32,8 @@ ROWS = [
     EMPTY | {"id": "bob@example.org", "crypt": "", "clear": "sec'ret", "maildir": "./Mail", "quota": "9S,5C"},
     EMPTY | {"id": "carol@example.org", "crypt": "{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=", "options": "a=1,disablepop3=1"},
     EMPTY | {"id": "dave@example.org", "clear": "secret", "server": "elsewhere"},
+    EMPTY | {"id": "erin@example.org", "clear": "secret", "options": "disablepop3=y"},
+    EMPTY | {"id": "frank@example.org", "clear": "secret", "options": "disablepop3=0,x=1"},
 ]
 
 FIELDS = """\
@@ -96,11 +98,13 @@ class Contract:
         assert not await self.admitted(made, "alice@example.org", "secret")
         assert not await self.admitted(made, "carol@example.org", "password")
         assert not await self.admitted(made, "dave@example.org", "secret")
+        assert not await self.admitted(made, "erin@example.org", "secret")
+        assert await self.admitted(made, "frank@example.org", "secret")
         alice, bob, carol = [await made.lookup(f"{name}@example.org") for name in ("alice", "bob", "carol")]
         assert (alice.home, alice.mail, alice.quota) == ("/h", "maildir:/srv/alice", Quota(9, 0))
         assert (bob.mail, bob.quota) == ("maildir:~/Mail", None)
         assert (carol.mail, carol.denied) == (None, "disabled: 'disablepop3'")
-        assert await made.names("", 9) == [f"{name}@example.org" for name in ("alice", "bob", "carol")]
+        assert await made.names("", 9) == [f"{name}@example.org" for name in ("alice", "bob", "carol", "erin", "frank")]
 
     async def test_the_users_of_named_columns_are_known(self):
         await self.everybody(await self.checker(FIELDS))

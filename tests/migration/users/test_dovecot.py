@@ -294,6 +294,11 @@ def test_each_thing_without_a_place_here_is_told(line, about, said):
     assert said in told[about]
 
 
+def test_no_place_is_written_that_all_would_share():
+    made, _ = settings("mail_location = maildir:/srv/mail\n")
+    assert "url" not in made["store"]
+
+
 def test_what_is_no_configuration_is_refused():
     with pytest.raises(Unconvertible, match="doveconf -nP"):
         read_dovecot("", "x")

@@ -235,6 +235,48 @@ def test_two_tables_are_asked_as_one_and_who_is_in_one_alone_is_unknown():
     assert rows == {"alice": [("alice", "x", "/h")], "bob": [], "carol": []}
 
 
+def rows(settings, script, *names):
+    """What SQLite answers for each of these users."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(script)
+        text = settings["queries"]["user"].replace("{user}", ":user")
+        return {name: connection.execute(text, {"user": name}).fetchall() for name in names}
+
+
+def test_who_is_unknown_to_the_user_query_is_unknown_though_it_gives_nothing_else():
+    settings, told = made(
+        query(
+            "SELECT pw AS password FROM u WHERE a = '%u'",
+            user_query="SELECT 8 AS uid FROM u WHERE a = '%u' AND on_ = 1",
+        )
+    )
+    assert told == []
+    script = "CREATE TABLE u (a, pw, on_); INSERT INTO u VALUES ('alice', 'x', 1), ('bob', 'y', 0)"
+    assert rows(settings, script, "alice", "bob") == {"alice": [("alice", "x")], "bob": []}
+
+
+def test_whoever_one_of_two_columns_keeps_out_is_kept_out():
+    settings, _ = made(query("SELECT pw AS password, nologin, host, fail FROM u WHERE a = '%u'"))
+    script = "CREATE TABLE u (a, pw, nologin, host, fail); INSERT INTO u VALUES ('alice', 'x', NULL, NULL, NULL)"
+    script += "".join(f", ('{name}', 'x', {held})" for name, held in [("b", "1, NULL, NULL"), ("c", "NULL, 'h', NULL")])
+    script += ", ('d', 'x', NULL, NULL, 'y')"
+    found = {name: row[-1] for name, (row,) in rows(settings, script, "alice", "b", "c", "d").items()}
+    assert found == {"alice": None, "b": "nologin", "c": "host", "d": "fail"}
+
+
+@pytest.mark.parametrize("column", ["allow_real_nets", "delay_until", "check_client_cert_fp", "password_noscheme"])
+def test_what_decides_in_a_passdb_stays_for_the_checker_to_refuse(column):
+    settings, told = made(query(f"SELECT password, {column} FROM u WHERE a = '%u'"))
+    assert f'AS "{column}"' in settings["queries"]["user"]
+    assert "may restrict users" in told[0]
+
+
+def test_homes_that_are_said_elsewhere_are_not_looked_for_in_the_default_table():
+    settings, told = made(query("SELECT pw AS password FROM u WHERE a = '%u'"))
+    assert told == []
+    assert settings["queries"] == {"user": 'SELECT\n    a AS "user",\n    pw AS "password"\nFROM u WHERE a = {user}\n'}
+
+
 def test_version_2_4_takes_secrets_without_a_scheme_for_crypt():
     text = "sql_driver = sqlite\nsqlite_path = /users\npassdb sql {\n  query = SELECT password FROM u WHERE a = '%{user}'\n}\n"
     settings, told = made(text)
