@@ -61,6 +61,8 @@ class Naming:
         self._list: list[Entry] | None = None
         self._contested: set[bytes] = set()
         self._overruled: set[bytes] = set()
+        self._mapped: set[bytes] = set()
+        """The unique parts of messages that the map must have."""
         self._must_write = self._lost = False
 
     def named(self, found: Iterable[Found], known: Rows, changed: Sequence[int]) -> list[Found]:
@@ -72,9 +74,7 @@ class Naming:
         messages = list(one_by_one(found))
         if not self.doubts_all and all(map(_is_settled, one_by_one(messages))):
             return messages
-        self._load(
-            None if self.doubts_all else {names.unique_part(each.path[PREFIX:]) for each in one_by_one(messages)}
-        )
+        self._load(None if self.doubts_all else {_part(each.path) for each in one_by_one(messages)})
         if self._by_names_alone(messages):
             return messages  # rows that stay have other ids: those with the unique part of a new message do not stay
         taken = set(known.uidls)
@@ -86,6 +86,9 @@ class Naming:
         decided, contested = decide(self._root, claims, taken, reserved)
         self._contested |= contested
         self._overrule(beside | {message.path: message.uidl for message in decided}, stems)
+        self._mapped.update(
+            _part(path) for path, _, uidl, _, rank in one_by_one(decided) if self._belongs(path, uidl, rank)
+        )
         self._must_write |= any(self._lacks(message) for message in one_by_one(decided))
         return decided
 
@@ -190,7 +193,9 @@ class Naming:
         if self._renews:
             order = self._given, self._of_list, self._of_none, self._of_map, self._of_row
         else:
-            order = self._of_map, self._of_row, self._given, self._of_list, self._of_none
+            # The rows are of this map; a gone twin's entry may seem to mean a message that has one.
+            known = (self._of_map, self._of_row) if self.doubts_all else (self._of_row, self._of_map)
+            order = *known, self._given, self._of_list, self._of_none
         for find in order:
             claim = find(message, stem, stems)
             if claim is not None:
@@ -276,7 +281,10 @@ class Naming:
         if uidl == names.own_id(path[PREFIX:]):
             return False
         # A twin's hash does not change with the index alone, unless one of its twins is in the map.
-        return not names.is_hash(uidl) or names.unique_part(path[PREFIX:]) in self._entries
+        # With the map, the contests in which names lost their ids are lost.
+        if self._lost or not names.is_hash(uidl):
+            return True
+        return _part(path) in self._entries or _part(path) in self._mapped
 
     def _lacks(self, message: Found) -> bool:
         """Whether the map must have the message, and has not."""
@@ -284,7 +292,7 @@ class Naming:
         entry = self._recorded.get(uidl)
         if entry is None:
             return self._belongs(path, uidl, rank)
-        return names.unique_part(entry.name) != names.unique_part(path[PREFIX:])
+        return names.unique_part(entry.name) != _part(path)
 
     def _contents(self, rows: Rows, today: int) -> list[Entry]:
         """The map's entries: the messages that are there, and those that are gone, but not for long."""
@@ -301,6 +309,10 @@ class Naming:
                 gone.setdefault(entry.uidl, entry._replace(name=names.base(entry.name), gone=entry.gone or today))
         back = may_come_back(self._root) if any(today - entry.gone > _REMEMBERED for entry in gone.values()) else ()
         return [*there, *(e for e in gone.values() if today - e.gone <= _REMEMBERED or e.name in back)]
+
+
+def _part(path: bytes) -> bytes:
+    return names.unique_part(path[PREFIX:])
 
 
 def _is_settled(message: Found) -> bool:

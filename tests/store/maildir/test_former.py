@@ -122,6 +122,25 @@ class TheList(FormerCase):
             ("3.c", b"same"), ("1.a", names.unique_id_of_base(b"1.a")), ("2.b", b"2.b"), ("4.d", b"1.a"),
         )  # fmt: skip
 
+    async def test_a_twin_of_a_listed_message_keeps_its_id_when_that_goes_and_the_index_is_lost(self) -> None:
+        self.deliver("alice", b"twin", "new/1.a,x")
+        twin = (await self.uidls())["twin"]
+        (self.root() / "new/1.a").unlink()
+        assert (await self.uidls(index.NAME))["twin"] == twin
+
+    async def test_a_message_keeps_the_id_of_its_name_when_a_listed_twin_goes(self) -> None:
+        self.former.list = {"5.e,x": "uid-31"}
+        self.deliver("alice", b"5.e", f"new/5.e{field(b'X')}")
+        self.deliver("alice", b"twin", "new/5.e,x")
+        found = await self.uidls()
+        assert (found["5.e"], found["twin"]) == (b"X", b"uid-31")
+        (self.root() / "new/5.e,x").unlink()
+        await self.uidls()
+        self.put(f"6.f{field(b'X')}")
+        (self.root() / f"new/5.e{field(b'X')}").rename(self.root() / f"cur/5.e{field(b'X')}:2,S")
+        found = await self.uidls()
+        assert (found["5.e"], found["6.f"]) == (b"X", b"6.f")
+
     async def test_an_id_of_a_message_that_is_gone_is_given_to_no_other(self) -> None:
         self.former.list = {"gone": "4.d", "lost": "8.h"}
         assert (await self.uidls())["4.d"] == names.unique_id_of_base(b"4.d")

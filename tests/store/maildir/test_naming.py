@@ -101,6 +101,15 @@ class Names(NamedCase):
         os.utime(self.root() / "new/2.b", (1, 1))
         assert await self.uidls(index.NAME) == {"1.a": b"2.b", "2.b": second}
 
+    async def test_who_lost_an_id_keeps_its_hash_when_first_the_map_is_lost_and_then_the_index(self) -> None:
+        self.put(f"1.a{field(b'2.b')}")
+        assert await self.uidls() == {"1.a": b"2.b"}
+        self.put("2.b", 9)
+        expected = {"1.a": b"2.b", "2.b": names.unique_id_of_base(b"2.b")}
+        assert await self.uidls() == expected
+        assert await self.uidls(uidls.NAME) == expected
+        assert await self.uidls(index.NAME) == expected
+
     async def test_claims_in_a_circle_end(self) -> None:
         self.put(f"1.a{field(b'2.b')}")
         self.put(f"2.b{field(b'1.a')}")
