@@ -71,7 +71,7 @@ async def _export(user: User, maildrops: Maildrops, directory: Path, dry_run: bo
         made.check()
         done = await _written(user, maildrops, None if dry_run else made)
     except Unfit as error:
-        tell(f"mailserver: {error}")
+        tell(f"mailserver: {directory}: {error}")
         return os.EX_USAGE
     except OSError as error:
         tell(f"mailserver: {directory}: {error.strerror}")

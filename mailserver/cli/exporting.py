@@ -31,7 +31,7 @@ InThread = Callable[..., Awaitable[Any]]
 
 
 class Unfit(Exception):
-    """The directory cannot be what the export makes. The text says why."""
+    """There is something else already. The text says what."""
 
 
 class Export:
@@ -46,16 +46,16 @@ class Export:
         self._file: BinaryIO | None = None
 
     def check(self) -> None:
-        """Whether it can be made there. Errors: Unfit."""
+        """Whether it can be made there. Errors: Unfit; OSError."""
+        if not os.access(self._place.parent, os.W_OK | os.X_OK):
+            raise OSError(0, f"{self._place.parent} must be a directory that the user who serves may write to")
         try:
             if any(self._place.iterdir()):
-                raise Unfit(f"{self._place} is not empty")
+                raise Unfit("it is not empty")
         except FileNotFoundError:
             pass
-        except OSError as error:
-            raise Unfit(f"{self._place}: {error.strerror}") from None
-        if not os.access(self._place.parent, os.W_OK | os.X_OK):
-            raise Unfit(f"{self._place.parent} must be a directory that the user who serves may write to")
+        except NotADirectoryError:
+            raise Unfit("it is a file") from None
 
     def begin(self) -> None:
         """Make the directory, for its owner alone. Errors: OSError."""

@@ -14,7 +14,6 @@ from typing import Final, NamedTuple
 
 from mailserver.cli import admin
 from mailserver.cli.main import tell
-from mailserver.errors import Unusable
 from mailserver.migration.progress import Lines, Progress, Sums, Tally, amount, duration
 from mailserver.migration.troubles import Trouble, TroubleLog
 from mailserver.modules import why_not
@@ -94,14 +93,11 @@ class Troubles:
 
 
 @contextmanager
-def troubles(path: Path | None, warn: Callable[[str], None]) -> Iterator[Troubles]:
-    """What hears of them. Errors: Unusable, where the file of ``--log`` cannot be opened."""
+def trouble_log(path: Path | None) -> Iterator[TroubleLog | None]:
+    """The file of ``--log``, where one is wanted. Errors: OSError, where it cannot be opened."""
+    file = None if path is None else TroubleLog(path, time.time)
     try:
-        file = None if path is None else TroubleLog(path, time.time)
-    except OSError as error:
-        raise Unusable(f"--log: {path}: {error.strerror}") from None
-    try:
-        yield Troubles(file, warn)
+        yield file
     finally:
         if file is not None:
             file.close()

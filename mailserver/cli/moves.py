@@ -6,7 +6,7 @@ import os
 import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,8 @@ from twisted.internet.defer import Deferred
 from mailserver.cli import admin
 from mailserver.cli.admin import Maildrops
 from mailserver.cli.formers import formers
-from mailserver.cli.moved import Outcome, Shower, shower, summary, troubles
+from mailserver.cli.main import tell
+from mailserver.cli.moved import Outcome, Shower, Troubles, shower, summary, trouble_log
 from mailserver.errors import Refusal, StoreError
 from mailserver.migration.many import each_in_turn
 from mailserver.migration.moving import Mover
@@ -25,6 +26,7 @@ from mailserver.migration.progress import Progress, Sums, Tally
 from mailserver.migration.source import SourceError
 from mailserver.migration.state import StateError
 from mailserver.migration.table import Row
+from mailserver.migration.troubles import TroubleLog
 
 
 class Order(NamedTuple):
@@ -44,31 +46,40 @@ class Order(NamedTuple):
 
 def run(config: str, user: str | None, order: Order) -> int:
     """Move them; the exit status."""
-    show = shower()  # with the rights of whoever has started it, who may read Python's folders
+    # Both with the rights of whoever has started it, who may read Python's folders, and write a log into a folder of root's.
+    show = shower()
+    with ExitStack() as opened:
+        try:
+            log = opened.enter_context(trouble_log(order.log))
+        except OSError as error:
+            tell(f"mailserver: --log: {order.log}: {error.strerror}")
+            return os.EX_USAGE
 
-    async def work(maildrops: Maildrops) -> int:
-        from twisted.internet import reactor
+        async def work(maildrops: Maildrops) -> int:
+            from twisted.internet import reactor
 
-        rows = [Row(name, name) async for name in maildrops.names()] if order.rows is None else order.rows
-        return await _run(order, maildrops, rows, show, reactor)
+            rows = [Row(name, name) async for name in maildrops.names()] if order.rows is None else order.rows
+            return await _run(order, maildrops, rows, show, log, reactor)
 
-    return admin.run(config, user, work)
+        return admin.run(config, user, work)
 
 
-async def _run(order: Order, maildrops: Maildrops, rows: Sequence[Row], show: Shower, reactor: Any) -> int:
+async def _run(
+    order: Order, maildrops: Maildrops, rows: Sequence[Row], show: Shower, log: TroubleLog | None, reactor: Any
+) -> int:
     sums = Sums(len(rows), reactor.seconds)
     shown = show(sums, reactor.seconds)
     try:
-        with troubles(order.log, shown.warn) as told:
-            mover = Mover(maildrops.store, reactor, order.state, tell=told, users=order.parallel, dry_run=order.dry_run)
-            moves = _Moves(order, maildrops, mover, shown)
-            await _running(reactor)
-            mover.start()
-            try:
-                with _ended_by_signals(reactor, moves.end):
-                    await each_in_turn(rows, order.parallel, moves.one)
-            finally:
-                await mover.stop()
+        told = Troubles(log, shown.warn)
+        mover = Mover(maildrops.store, reactor, order.state, tell=told, users=order.parallel, dry_run=order.dry_run)
+        moves = _Moves(order, maildrops, mover, shown)
+        await _running(reactor)
+        mover.start()
+        try:
+            with _ended_by_signals(reactor, moves.end):
+                await each_in_turn(rows, order.parallel, moves.one)
+        finally:
+            await mover.stop()
     finally:
         shown.close()
     failed = sum(1 for each in moves.statuses if each > 1)

@@ -21,8 +21,11 @@ BEHIND: Final = 2
 
 
 def explain(error: OSError) -> str:
-    """What the system says, without the path, which the caller names."""
-    return error.strerror or type(error).__name__
+    """What the system says, and who has no rights; without the path, which the caller names."""
+    text = error.strerror or type(error).__name__
+    if isinstance(error, PermissionError):  # a command that root has started is another user by now
+        return f"{text} for uid {os.geteuid()}: let it read this (setfacl -R -m u:{os.geteuid()}:rX), or a copy"
+    return text
 
 
 def open_regular(path: str) -> tuple[int, os.stat_result]:

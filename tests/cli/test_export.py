@@ -72,10 +72,17 @@ def test_an_empty_directory_becomes_the_maildir_and_another_is_left_alone(site, 
     told = run("export", *settings(site), "alice", str(tmp_path / "empty"))
     assert (told.returncode, told.stdout) == (os.EX_USAGE, b"")
     assert b"is not empty" in told.stderr
+    (tmp_path / "file").touch()
+    told = run("export", *settings(site), "alice", str(tmp_path / "file"))
+    assert (told.returncode, told.stderr) == (os.EX_USAGE, f"mailserver: {tmp_path}/file: it is a file\n".encode())
+    assert names(tmp_path) == ["empty", "file"]
+
+
+def test_a_parent_that_is_missing_or_of_somebody_else_is_named(site, tmp_path):
     told = run("export", *settings(site), "alice", str(tmp_path / "not/there"))
-    assert (told.returncode, told.stdout) == (os.EX_USAGE, b"")
-    assert str(tmp_path / "not").encode() in told.stderr
-    assert names(tmp_path) == ["empty"]
+    assert (told.returncode, told.stdout) == (os.EX_IOERR, b"")
+    assert f"/not/there: {tmp_path}/not must be a directory that the user who serves may write to".encode() in told.stderr
+    assert names(tmp_path) == []
 
 
 def test_a_maildrop_in_use_is_for_later_and_nothing_is_left(site, tmp_path):

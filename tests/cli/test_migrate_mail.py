@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pty
+import pwd
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from contextlib import suppress
 import pytest
 
 from tests.cli.running import COMMAND, environment, run
-from tests.cli.test_quota import WHOEVER, settings
+from tests.cli.test_quota import ROOT_ALONE, WHOEVER, settings
 from tests.migration.old_servers import Pop3, serving, stuffed
 from tests.rawpop3 import RawPOP3
 from tests.servers import Server, Site
@@ -118,10 +119,30 @@ def test_what_is_odd_about_a_message_is_in_the_log(site):
     told = migrate(site, "alice", "--log", str(log))
     assert told.returncode == 0
     told = migrate(site, "alice", "--log", str(site.folder / "no" / "where"))
-    assert told.returncode == os.EX_CONFIG
+    assert told.returncode == os.EX_USAGE
     assert b"--log: " in told.stderr
     for each in map(json.loads, log.read_bytes().splitlines()):
         assert each["user"] == "alice"
+
+
+@ROOT_ALONE
+def test_root_s_log_stays_root_s_and_a_file_that_the_serving_user_may_not_read_is_told(site):
+    site.account("alice")
+    private = site.folder / "private"
+    private.mkdir(mode=0o700)
+    path = mbox(site, "alice", "one")
+    path.chmod(0o600)
+    nobody = pwd.getpwnam("nobody")
+    site.folder.chmod(0o755)
+    for each in {site.folder, *site.folder.rglob("*")} - {private, path}:
+        os.chown(each, nobody.pw_uid, nobody.pw_gid)
+    told = migrate(site, "alice", "--user", "nobody", "--log", str(private / "log"))
+    assert told.returncode == os.EX_TEMPFAIL
+    assert f"{path}: Permission denied for uid {nobody.pw_uid}: let it read this".encode() in told.stderr
+    path.chmod(0o644)
+    told = migrate(site, "alice", "--user", "nobody", "--log", str(private / "log"))
+    assert (told.returncode, told.stderr) == (0, b"")
+    assert (private / "log").stat().st_uid == 0
 
 
 def test_two_runs_at_once_are_refused(site):
