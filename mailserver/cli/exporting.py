@@ -76,11 +76,14 @@ class Export:
             file.flush()
             os.fsync(file.fileno())
         self._file = None
-        name = self._names.name(self._now if arrival is None else arrival) + b",S=%d,W=%d" % (octets, octets)
+        time = self._now if arrival is None else arrival
+        name = self._names.name(time) + b",S=%d,W=%d" % (octets, octets)
         if UIDL.fullmatch(uidl):
             name += field_for(uidl)
         self._records.append(uidlist.Record(len(self._records) + 1, name, b"P" + uidl))
-        (self._within("tmp") / "message").rename(self._within("cur") / os.fsdecode(name + b":2,"))
+        message = self._within("tmp") / "message"
+        os.utime(message, (time, time))  # Dovecot takes a message's arrival from there
+        message.rename(self._within("cur") / os.fsdecode(name + b":2,"))
 
     def finish(self) -> None:
         """Let the Maildir appear, durably. Errors: OSError."""

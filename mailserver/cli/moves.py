@@ -58,15 +58,13 @@ def run(config: str, user: str | None, order: Order) -> int:
         async def work(maildrops: Maildrops) -> int:
             from twisted.internet import reactor
 
-            rows = [Row(name, name) async for name in maildrops.names()] if order.rows is None else order.rows
-            return await _run(order, maildrops, rows, show, log, reactor)
+            return await _run(order, maildrops, show, log, reactor)
 
         return admin.run(config, user, work)
 
 
-async def _run(
-    order: Order, maildrops: Maildrops, rows: Sequence[Row], show: Shower, log: TroubleLog | None, reactor: Any
-) -> int:
+async def _run(order: Order, maildrops: Maildrops, show: Shower, log: TroubleLog | None, reactor: Any) -> int:
+    rows = [Row(name, name) async for name in maildrops.names()] if order.rows is None else order.rows
     sums = Sums(len(rows), reactor.seconds)
     shown = show(sums, reactor.seconds)
     try:

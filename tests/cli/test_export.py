@@ -81,7 +81,9 @@ def test_an_empty_directory_becomes_the_maildir_and_another_is_left_alone(site, 
 def test_a_parent_that_is_missing_or_of_somebody_else_is_named(site, tmp_path):
     told = run("export", *settings(site), "alice", str(tmp_path / "not/there"))
     assert (told.returncode, told.stdout) == (os.EX_IOERR, b"")
-    assert f"/not/there: {tmp_path}/not must be a directory that the user who serves may write to".encode() in told.stderr
+    assert (
+        f"/not/there: {tmp_path}/not must be a directory that the user who serves may write to".encode() in told.stderr
+    )
     assert names(tmp_path) == []
 
 

@@ -16,7 +16,7 @@ from tests.old.cyruses import HOST, Cyrus
 from tests.old.dovecots import Dovecot, DovecotUser
 from tests.old.front import Front
 from tests.old.maildrops import body, put
-from tests.old.moves import configured, table
+from tests.old.moves import WHOEVER, configured, table
 from tests.old.page import BLOCKS, PAGE, Shell
 from tests.old.readers import Keeper
 from tests.servers import Server, Site
@@ -74,6 +74,12 @@ def test_the_table_is_one(tmp_path: Path) -> None:
     ]
 
 
+def test_the_folder_is_the_serving_user_s(site: Site, shell: Shell) -> None:
+    made = site.folder / "lib"
+    shell("a folder", {"vmail": WHOEVER, "/var/lib/mailserver": made})
+    assert made.owner() == WHOEVER
+
+
 def test_from_dovecot_with_maildirs(dovecot: Dovecot, front: Front, site: Site, shell: Shell) -> None:
     users = [DovecotUser(name, f"sesame of {name}", dovecot.folder / "mail" / name) for name in NAMES]
     for user in users:
@@ -117,6 +123,19 @@ def test_from_dovecot_with_another_format(dovecot: Dovecot, front: Front, site: 
     with Server(site) as server:
         front.behind = server.pop3_port
         assert client() == []
+    (account,) = site.accounts
+    put(account.maildir, [body(3)], since=2_100_000_000)  # long after the others, which have come today
+    shell.program("doveadm", f'exec /usr/bin/doveadm -c {dovecot.configuration} "$@"')
+    back = {
+        "/var/lib/mailserver/alice": dovecot.folder / "out",
+        "chown -R alice": f"chown -R {dovecot.folder.owner()}",
+        "export alice": "export packed",
+        "-u alice": "-u packed",
+        "2026-11-27": "2036-01-01",
+    }
+    shell("Dovecot with another format: back", back)
+    front.behind = dovecot.port
+    assert [message.partition(b"\r\n\r\n")[2].strip() for message in client()] == [b"text 3"]
 
 
 def test_from_courier(courier: Courier, front: Front, site: Site, shell: Shell) -> None:
@@ -191,7 +210,10 @@ def test_from_any_server_with_pop3(dovecot: Dovecot, front: Front, site: Site, s
 
 def test_one_user_goes_out(site: Site, shell: Shell) -> None:
     site.account("alice", messages=[body(number) for number in range(3)])
-    assert "3 messages" in shell("one user", {"/root/alice": site.folder / "out"})
+    site.account("bob")
+    told = shell("one user", {"/var/lib/mailserver/alice": site.folder / "out"})
+    assert "3 messages" in told
+    assert "bob: 3 messages (162 octets) would be moved" in told
 
 
 def test_what_came_meanwhile_is_given_back_to_a_dovecot(
