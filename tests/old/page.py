@@ -41,8 +41,9 @@ class Shell:
         self.folder = folder
         self.config = config
         run = f"exec {sys.executable} -P -m mailserver"
-        move = f'shift 2; {run} migrate mail --state {folder}/moves "$@"'  # its default is a folder of the machine
-        self.program("mailserver", f'if [ "$1 $2" = "migrate mail" ]; then {move}; fi; {run} "$@"')
+        state = f"--state {folder}/moves"  # its default is a folder of the machine
+        move = f'"migrate mail") shift 2; {run} migrate mail {state} "$@";; import*) shift; {run} import {state} "$@";;'
+        self.program("mailserver", f'case "$1 $2" in {move} esac; {run} "$@"')
 
     def program(self, name: str, script: str) -> None:
         """Put one before those of the machine."""

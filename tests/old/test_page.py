@@ -208,12 +208,16 @@ def test_from_any_server_with_pop3(dovecot: Dovecot, front: Front, site: Site, s
         assert len(client.uidls) == there
 
 
-def test_one_user_goes_out(site: Site, shell: Shell) -> None:
-    site.account("alice", messages=[body(number) for number in range(3)])
-    site.account("bob")
-    told = shell("one user", {"/var/lib/mailserver/alice": site.folder / "out"})
-    assert "3 messages" in told
-    assert "bob: 3 messages (162 octets) would be moved" in told
+def test_one_user_goes_out_and_comes_in(front: Front, site: Site, shell: Shell) -> None:
+    alice, bob = site.account("alice", messages=[body(number) for number in range(3)]), site.account("bob")
+    with Server(site) as server:
+        front.behind = server.pop3_port
+        first = Keeper(front, alice)
+        assert len(first()) == 3
+        shell("one user", {"/var/lib/mailserver/alice": site.folder / "out"})
+        second = Keeper(front, bob)
+        assert len(second()) == 3
+        assert second.uidls == first.uidls
 
 
 def test_what_came_meanwhile_is_given_back_to_a_dovecot(
