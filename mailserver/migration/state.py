@@ -151,11 +151,12 @@ def _parsed(data: bytes, path: Path) -> tuple[dict[bytes, bytes], int, int]:
 
 
 def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        return  # who may not read it has most likely made nothing in it
     try:
         os.fsync(descriptor)
-    except PermissionError:
-        pass  # who may not sync it has made nothing in it
     finally:
         os.close(descriptor)
 

@@ -184,6 +184,19 @@ def test_a_line_is_durable_when_add_returns_and_so_is_a_new_file_s_name(folder, 
     assert steps == [*once, ("fsync", "states"), ("fsync", folder.parent.name), *once]
 
 
+def test_a_parent_that_only_root_can_list_is_no_obstacle(folder, monkeypatch):
+    folder.mkdir()
+    open_ = os.open
+
+    def refuse(path, *flags, **more):
+        if Path(path) == folder.parent:
+            raise PermissionError(13, "Permission denied")
+        return open_(path, *flags, **more)
+
+    monkeypatch.setattr(os, "open", refuse)
+    opened(folder).close()
+
+
 def test_a_dry_run_reads_and_makes_nothing(folder):
     assert State.glance(folder, "alice@example.org", "old.example.org alice").known == {}
     assert not folder.exists()
