@@ -183,7 +183,9 @@ class _Move:
     async def _open(self) -> IMaildrop:
         """The whole maildrop of an account, whichever of its users this is."""
         user = replace(self._user, account=None)
-        for pause in () if self._mover.ends else BUSY_PAUSES:
+        for pause in BUSY_PAUSES:
+            if self._mover.ends:
+                break
             try:
                 opened: IMaildrop = await self._mover.store.open(user, OWNER)
             except MaildropInUse:

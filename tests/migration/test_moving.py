@@ -347,6 +347,18 @@ class Moving(TestCase):
             await moved
         held.release()
 
+    async def test_a_session_that_is_open_is_not_waited_for_by_a_move_that_is_to_end(self) -> None:
+        await self.move(FakeSource(mails(2)))
+        held, clock = await self.store.open(ALICE, "a client"), Clock()
+        mover = self.mover(clock=Clocked(clock))
+        moved = Deferred.fromCoroutine(mover.move(ALICE, lambda: FakeSource(mails(4)), ORIGIN))
+        await self.until(clock.getDelayedCalls)
+        mover.ends = True
+        clock.advance(moving.BUSY_PAUSES[0])
+        with pytest.raises(MaildropInUse):
+            await moved
+        held.release()
+
     async def test_two_runs_at_once_are_refused(self) -> None:
         state = State.open(self.states, "alice", ORIGIN)
         source = FakeSource(mails(2))
