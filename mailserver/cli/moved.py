@@ -87,7 +87,8 @@ class Troubles:
         self._told += 1
         if self._told <= TOLD:
             place = f"{trouble.place}: " if trouble.place else ""
-            self._warn(f"mailserver: {trouble.user}: {place}{trouble.text}")
+            told = f"mailserver: {trouble.user}: {place}{trouble.text}"
+            self._warn("".join(each if each.isprintable() else "?" for each in told))  # a file may be called anything
         elif self._told == TOLD + 1:
             self._warn("mailserver: there are more; --log FILE has them all")
 
