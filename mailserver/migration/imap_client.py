@@ -13,14 +13,13 @@ from mailserver.migration.logins import bearer, check, no_tls, plain, refusal
 from mailserver.migration.server import Address, Trust
 from mailserver.migration.source import SourceError
 from mailserver.migration.wire import LISTED, PATIENCE, Patience, Refused, TryAgain, Wire
-from mailserver.migration.words import shown
+from mailserver.migration.words import quoted, shown
 
 _TOGETHER: Final = 50
 """Headers that are asked for at a time: one command of moderate length."""
 _LITERAL: Final = re.compile(rb"\{(\d{1,18})\+?\}\Z")
 _LITERALS: Final = 100
 """Literals of one response, of which a FETCH of ours has one."""
-_SPECIAL: Final = re.compile(r'(["\\])')
 
 
 class Item(NamedTuple):
@@ -78,7 +77,8 @@ class Client:
             elif b"AUTH=PLAIN" in self.capabilities:
                 self._authenticate(b"PLAIN", plain(name, secret, master))
             else:
-                self._run(b"LOGIN " + _quoted(f"{name}*{master}" if master else name) + b" " + _quoted(secret), "LOGIN")
+                whose = quoted(f"{name}*{master}" if master else name)
+                self._run(b'LOGIN "%b" "%b"' % (whose, quoted(secret)), "LOGIN")
         except Refused as error:
             raise refusal(self._wire.address, name, secret, master, error) from None
 
@@ -110,11 +110,11 @@ class Client:
         for begin in range(0, len(uids), _TOGETHER):
             asked = uids[begin : begin + _TOGETHER]
             command = b"UID FETCH %b (UID BODY.PEEK[HEADER]<0.%d>)" % (b",".join(b"%d" % uid for uid in asked), ENOUGH)
-            found: dict[int, bytes] = {}
+            found: dict[int | None, bytes] = {}
             for fields in self._fetched(command):
                 header = fields.get(b"BODY[HEADER]<0>", fields.get(b"BODY[HEADER]"))
                 uid = number(fields.get(b"UID"))
-                if uid is not None and isinstance(header, bytes):
+                if uid in asked and isinstance(header, bytes):  # whatever else it sends is not kept
                     found[uid] = header[:ENOUGH]
             yield from (found.get(uid) for uid in asked)
 
@@ -202,8 +202,3 @@ def connect(address: Address, trust: Trust, patience: Patience = PATIENCE) -> Cl
         client.close()
         raise
     return client
-
-
-def _quoted(text: str) -> bytes:
-    """A quoted string. Other characters than ASCII in it are UTF-8, as clients send them."""
-    return b'"' + _SPECIAL.sub(r"\\\1", text).encode() + b'"'

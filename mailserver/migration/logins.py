@@ -12,7 +12,8 @@ from mailserver.migration.words import told
 
 _BUSY: Final = re.compile(rb"\[(?:IN-USE|LOGIN-DELAY|SYS/TEMP|UNAVAILABLE|INUSE|LIMIT)\]", re.IGNORECASE)
 """Codes of POP3 (RFC 2449, 3206) and of IMAP (RFC 5530) for a login that may be let in later."""
-_UNSENDABLE: Final = re.compile(r"[\0\r\n]")
+_UNSENDABLE: Final = re.compile(r"[\0\r\n\ud800-\udfff]")
+"""What would end a line or a part of it, and what is no character: an octet of a command line that was not UTF-8."""
 
 
 def check(name: str, secret: str, master: str) -> None:

@@ -28,6 +28,9 @@ T = TypeVar("T")
 PAUSES: Final = (1.0, 4.0, 15.0, 60.0)
 """Seconds before another try: a server needs some until it knows that a line broke, and lets the next session in."""
 
+SPOILT: Final = 3
+"""Messages in a row that are left out because each try to read them ends the session: if more do that, it is the server."""
+
 _CHOICES: Final = {"auth": ("password", "token"), "read": ("top", "retr")}
 """Options and their values, the default first."""
 
@@ -47,6 +50,10 @@ class Reach:
     pauses: Sequence[float] = PAUSES
 
 
+class _Broken(TryAgain):
+    """The session was good until a message was read: the line broke there, or what came was no POP3."""
+
+
 class Network:
     """A `Source`. It is connected from one call to the next."""
 
@@ -58,6 +65,8 @@ class Network:
         self._listed: Mapping[str, Listed] = {}
         self._numbers: Mapping[tuple[bytes, int], Listed] = {}
         self._ended = Event()
+        self._noted: set[str] = set()
+        self._spoilt = 0
         self._wrong_sizes = False
 
     def messages(self) -> Sequence[Original]:
@@ -65,7 +74,7 @@ class Network:
         return self._persistently(self._messages)
 
     def read(self, message: Original) -> Iterator[bytes]:
-        """Errors: Unreadable; SourceError, once further tries have failed, too."""
+        """Errors: Unreadable, also if only this message breaks each session; SourceError, once further tries have failed, too."""
         listed = self._listed[message.place]
         had = Resumed()
         pauses = iter(self._reach.pauses)
@@ -73,13 +82,16 @@ class Network:
             before = had.octets
             try:
                 yield from self._read(listed, had)
-            except TryAgain:
+            except TryAgain as error:
                 self._drop()
                 pauses = iter(self._reach.pauses) if had.octets > before else pauses
                 pause = next(pauses, None)
-                if pause is None or self._ended.wait(pause):
+                if self._ended.wait(pause or 0):
                     raise
+                if pause is None:
+                    raise self._given_up(error) from None
             else:
+                self._spoilt = 0
                 self._tell_size(message, had.octets)
                 return
 
@@ -168,10 +180,22 @@ class Network:
     def _read(self, listed: Listed, had: Resumed) -> Iterator[bytes]:
         client = self._session()
         number = self._found(listed).number
-        top = self._reach.top and client.has_top(number)
-        yield from had.beyond(client.top(number, pop3_client.WHOLE) if top else client.retr(number))
-        if top and had.octets < listed.octets:  # either its sizes are wrong, or its TOP is
-            yield from self._rest(client, number, had)
+        try:
+            top = self._reach.top and client.has_top(number)
+            yield from had.beyond(client.top(number, pop3_client.WHOLE) if top else client.retr(number))
+            if top and had.octets < listed.octets:  # either its sizes are wrong, or its TOP is
+                yield from self._rest(client, number, had)
+            elif had.octets < listed.octets:  # or it does not stuff each dot, as Dovecot none at the beginning
+                client.settle()
+        except SourceError as error:
+            raise _Broken(str(error)) from None
+
+    def _given_up(self, error: TryAgain) -> Exception:
+        """The error of a message whose reading has failed for good: that of the message, or of the server."""
+        if not isinstance(error, _Broken) or self._spoilt == SPOILT:
+            return error
+        self._spoilt += 1
+        return Unreadable(f"each try to read it ends the session: {error}")
 
     def _rest(self, client: pop3_client.Client, number: int, had: Resumed) -> Iterator[bytes]:
         before = had.octets
@@ -218,7 +242,8 @@ class Network:
         )
 
     def _note(self, text: str) -> None:
-        if text not in self.notes:
+        if text not in self._noted:  # which is quick, also where IMAP has none of 100,000 messages
+            self._noted.add(text)
             self.notes.append(text)
 
 

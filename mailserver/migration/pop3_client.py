@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
 from typing import Final, Self
 
 from mailserver.migration.likeness import ENOUGH
@@ -22,6 +23,8 @@ _DIGITS: Final = 18
 """Of a number that fits into 64 bits."""
 _LINES: Final = 100
 """Lines that a server has for capabilities, and more."""
+_A_LINE: Final = 100
+"""Octets of a line of a list, if it has as many lines as are believed; single ones may be longer."""
 
 
 class Client:
@@ -122,6 +125,11 @@ class Client:
                 else:
                     yield _beginning(self._wire.dotted())
 
+    def settle(self) -> None:
+        """See that the last answer has ended where it seemed to: what is left of it would be the answer to this command."""
+        with suppress(Refused):
+            self._ask(b"NOOP", "NOOP")
+
     def quit(self) -> None:
         """End the session, and have the server believe that all is well. It also closes."""
         try:
@@ -180,12 +188,16 @@ class Client:
             yield last, rest.strip(b" ")
 
     def _lines(self, limit: int) -> Iterator[bytes]:
+        left = limit * _A_LINE
         for _ in range(limit + 1):
             line = self._wire.line()
             if line == b".":
                 return
+            left -= len(line)
+            if left < 0:
+                break
             yield line.removeprefix(b".")
-        raise SourceError(f"{self._wire.address} lists more than {limit} lines")
+        raise SourceError(f"{self._wire.address} lists more than {limit} lines, or {limit * _A_LINE} octets")
 
     def _ask(self, command: bytes | str, what: str) -> None:
         """`what` names the command in errors, without its secrets."""

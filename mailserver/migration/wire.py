@@ -23,6 +23,9 @@ _DOT: Final = b"\r\n.\r\n"
 LISTED: Final = 5_000_000
 """Messages of one user that are believed; so many lines take some hundred MB."""
 
+MOST: Final = 8 << 30
+"""Octets of one answer: more than the largest message has. A server whose answer has no end is not listened to for ever."""
+
 
 class TryAgain(SourceError):
     """It may go well another time: the line broke, the server was silent, or the maildrop is in use."""
@@ -166,6 +169,8 @@ class Wire:
         self._held, self._at = data, 0
 
     def _receive(self) -> bytes:
+        if self._received > MOST:
+            raise SourceError(f"{self.address} sent more than {MOST} octets as one answer")
         began = self._clock()
         left = self._patience.command + self._received / self._patience.rate - self._spent
         if left <= 0:

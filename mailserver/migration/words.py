@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Iterator
 from typing import Final
 
 _SHOWN: Final = 200
 """Characters that are told."""
+_SPECIAL: Final = re.compile(r'(["\\])')
 
 
 def shown(said: bytes) -> str:
@@ -18,8 +20,13 @@ def shown(said: bytes) -> str:
 
 def told(said: bytes, secret: str) -> str:
     """What it says to a login, unless it repeats the secret."""
-    echoes = secret.encode() in said or any(each in said for each in _encoded(secret))
+    echoes = any(each in said for each in (secret.encode(), quoted(secret), *_encoded(secret)))
     return "(its words are not shown, since they have the secret)" if echoes else shown(said)
+
+
+def quoted(text: str) -> bytes:
+    """What is in a quoted string of IMAP. Other characters than ASCII in it are UTF-8, as clients send them."""
+    return _SPECIAL.sub(r"\\\1", text).encode()
 
 
 def _encoded(secret: str) -> Iterator[bytes]:

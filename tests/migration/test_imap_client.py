@@ -1,6 +1,7 @@
 """Our IMAP client, with servers that are right, wrong and bad. What is the same as in POP3 is tested there."""
 
 import ssl
+import tracemalloc
 from base64 import b64encode
 from contextlib import suppress
 
@@ -96,6 +97,13 @@ def test_a_refused_login_is_told_without_the_secret(said, kind, words):
     assert "sesame" not in str(caught.value)
 
 
+def test_a_secret_with_quotation_marks_is_not_shown_as_it_was_sent():
+    steps = [b'a2 LOGIN "alice" "sesa\\"me"', b'a2 BAD "sesa\\"me"?\r\n']
+    with scripted(*steps, capability=b"a1 OK\r\n") as server, pytest.raises(SourceError, match="not shown") as caught:
+        client_of(server).login("alice", 'sesa"me')
+    assert "sesa" not in str(caught.value)
+
+
 def test_a_name_that_would_be_two_commands_is_not_sent():
     with scripted() as server, pytest.raises(SourceError, match="octet"):
         client_of(server).login("a\r\na2 DELETE INBOX", "x")
@@ -125,6 +133,28 @@ def test_headers_come_in_the_order_in_which_they_were_asked_for():
     answer = b'* 1 FETCH (UID 1 BODY[HEADER]<0> {4}\r\nA: 1)\r\n* 3 FETCH (BODY[HEADER] "A: 3" UID 3)\r\na2 OK\r\n'
     with scripted(command, answer) as server:
         assert list(client_of(server).headers([3, 1, 2])) == [b"A: 3", b"A: 1", None]
+
+
+def test_headers_that_nobody_has_asked_for_are_not_kept():
+    header = b"* 1 FETCH (UID %d BODY[HEADER]<0> {200000}\r\n" + b"x" * 200_000 + b")\r\n"
+
+    def session(talk):
+        talk.send(b"* OK\r\n")
+        talk.expect(b"a1 CAPABILITY", CAPABILITY)
+        talk.line()
+        for uid in range(2, 202):
+            talk.send(header % uid)
+        talk.send(b"a2 OK\r\n")
+        talk.hang()
+
+    with Scripted(session) as server:
+        client = client_of(server)
+        tracemalloc.start()
+        try:
+            assert list(client.headers([1])) == [None]
+            assert tracemalloc.get_traced_memory()[1] < 5_000_000
+        finally:
+            tracemalloc.stop()
 
 
 def test_many_headers_are_asked_for_in_parts():

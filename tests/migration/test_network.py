@@ -198,9 +198,57 @@ def test_the_message_that_goes_on_must_not_be_shorter():
 
 def test_tries_without_a_further_octet_have_an_end():
     pop3 = Pop3(mail(1), faults=[broken(20)] * 10)
-    with reached(pop3) as source, pytest.raises(TryAgain, match="closed the connection"):
+    with reached(pop3) as source, pytest.raises(Unreadable, match=r"ends the session: .* closed the connection"):
         contents(source, source.messages()[0])
     assert len(pop3.said) == 1 + 1 + 3  # the list; the try that got some octets; one after each pause
+
+
+def test_a_message_that_breaks_each_session_keeps_no_other_message_back():
+    pop3 = Pop3(mail(3), faults=[broken(0)] * 4)
+    with reached(pop3) as source:
+        found = source.messages()
+        with pytest.raises(Unreadable):
+            contents(source, found[0])
+        assert [contents(source, each) for each in found[1:]] == [each for _, each in pop3.mail[1:]]
+
+
+def test_a_server_that_breaks_off_at_each_message_is_given_up():
+    pop3 = Pop3(mail(9), faults=[broken(0)] * 4 * network.SPOILT)
+    with reached(pop3) as source:
+        found = source.messages()
+        for each in found[: network.SPOILT]:
+            with pytest.raises(Unreadable):
+                contents(source, each)
+        assert contents(source, found[4]) == pop3.mail[4][1]  # after which it counts from the beginning
+        pop3.faults += [broken(0)] * 4 * (network.SPOILT + 1)
+        for each in found[: network.SPOILT]:
+            with pytest.raises(Unreadable):
+                contents(source, each)
+        with pytest.raises(TryAgain, match="closed the connection"):
+            contents(source, found[5])
+
+
+def test_a_server_that_is_gone_is_no_message_s_fault():
+    pop3 = Pop3(mail(2))
+    with reached(pop3) as source:
+        found = source.messages()
+        pop3.logins = [b"-ERR [SYS/TEMP] later\r\n"] * 4
+        with pytest.raises(TryAgain, match="later"):
+            contents(source, found[0])
+
+
+@pytest.mark.parametrize("options", ["", "read=retr"])
+def test_a_message_whose_dots_the_server_does_not_stuff_is_not_taken_for_a_short_one(options):
+    def unstuffed(talk, data):
+        talk.send(b"+OK\r\n" + data + b".\r\n")
+
+    pop3 = Pop3([(b"a", b".\r\n" + message(1)), (b"b", message(2))], faults=[unstuffed] * 8)
+    with reached(pop3, options=options) as source:
+        found = source.messages()
+        with pytest.raises(Unreadable, match=r"ends the session: .* is neither"):
+            contents(source, found[0])
+        pop3.faults.clear()
+        assert contents(source, found[1]) == message(2)
 
 
 def test_tries_go_on_as_long_as_octets_come():
@@ -213,7 +261,7 @@ def test_tries_go_on_as_long_as_octets_come():
 def test_a_server_that_hangs_is_tried_again_and_given_up(monkeypatch):
     monkeypatch.setattr("tests.migration.test_network.SILENCE", 0.1)
     pop3 = Pop3(mail(1), faults=[lambda talk, _: talk.hang()] * 10)
-    with reached(pop3) as source, pytest.raises(TryAgain, match="silent"):
+    with reached(pop3) as source, pytest.raises(Unreadable, match="silent"):
         contents(source, source.messages()[0])
     assert len(pop3.said) == 5
 

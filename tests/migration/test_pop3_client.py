@@ -258,7 +258,9 @@ def test_a_server_that_repeats_the_secret_in_base64_is_not_quoted(master):
     assert response.decode() not in str(caught.value)
 
 
-@pytest.mark.parametrize("login", [("a\nb", "x"), ("a", "x\r\nDELE 1"), ("a", "x\0"), ("a", "x", "m\r")])
+@pytest.mark.parametrize(
+    "login", [("a\nb", "x"), ("a", "x\r\nDELE 1"), ("a", "x\0"), ("a", "x", "m\r"), ("\udce4", "x")]
+)
 def test_a_name_or_secret_that_would_be_two_commands_is_not_sent(login):
     with scripted(start=begun) as server:
         client = client_of(server)
@@ -333,6 +335,30 @@ def test_a_list_without_an_end_is_not_believed(monkeypatch):
         client = alice(server)
         with pytest.raises(SourceError, match="more than 1000 lines"):
             client.uidl()
+
+
+def test_a_list_of_endless_unique_ids_is_not_kept_in_memory(monkeypatch):
+    monkeypatch.setattr(pop3_client, "LISTED", 1000)
+    lines = b"".join(b"%d %b\r\n" % (number, b"x" * 2000) for number in range(1, 60))
+    with scripted(b"UIDL", b"+OK\r\n" + lines) as server:
+        client = alice(server)
+        with pytest.raises(SourceError, match="or 100000 octets"):
+            client.uidl()
+
+
+def test_an_answer_without_an_end_is_not_read_for_ever(monkeypatch):
+    monkeypatch.setattr(wire, "MOST", 1_000_000)
+
+    def endless(talk):
+        logged_in(talk)
+        assert talk.line() == b"TOP 1 0"
+        while True:
+            talk.send(b"+OK\r\n" + b"x" * 998 + b"\r\n")
+
+    with Scripted(endless) as server:
+        client = alice(server)
+        with pytest.raises(SourceError, match="more than 1000000 octets as one answer"):
+            list(client.tops([1]))
 
 
 def test_a_server_that_falls_silent_in_the_middle_is_given_up():
