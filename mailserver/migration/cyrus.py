@@ -81,7 +81,11 @@ class Cyrus:
 def open_cyrus(place: Place, login: Login, formers: Formers) -> Source:  # noqa: ARG001 - of all openers
     """The source of ``cyrus:PATH``, a partition of Cyrus' or a mailbox in it. Errors: SourceError."""
     path = Path(place.path(login))
-    directory = path if (path / "cyrus.header").exists() else _find(path, login.name)
+    try:
+        os.scandir(path).close()  # or else a search would find nothing, and not say why
+        directory = path if (path / "cyrus.header").exists() else _find(path, login.name)
+    except OSError as error:
+        raise SourceError(f"{path}: {explain(error)}") from error
     archive = Path(place.options["archive"]) / directory.relative_to(path) if "archive" in place.options else None
     return Cyrus(place, directory, archive)
 

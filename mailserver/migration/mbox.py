@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 from mailserver.migration.arrival import arrival
-from mailserver.migration.files import Octets
+from mailserver.migration.files import Octets, explain
 from mailserver.migration.from_line import received
 from mailserver.migration.mbox_fields import is_pseudo, is_seen, shown
 from mailserver.migration.mbox_layout import HEADER, Rule, Span, split_mbox, split_mmdf
@@ -125,8 +125,13 @@ def check_mbox(place: Place) -> None:
 
 
 def _open(path: str, begun: Callable[[], Numbering], split: Callable[[Octets], Iterator[Span]]) -> Source:
-    if not os.path.lexists(path) and Path(path).parent.is_dir():
-        return Absent(f"{path} does not exist: the user has no mail there")
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        if Path(path).parent.is_dir():
+            return Absent(f"{path} does not exist: the user has no mail there")
+    except OSError as error:  # which is no proof that there is none
+        raise SourceError(f"{path}: {explain(error)}") from error
     octets = Octets(path)
     return Mbox(octets, lambda: split(octets), begun)
 

@@ -1,6 +1,7 @@
 """An mbox as a source: where its messages begin and end, what is shown of them, and files that are none."""
 
 import os
+from contextlib import contextmanager
 
 import pytest
 
@@ -193,6 +194,32 @@ def test_what_is_no_regular_file_is_refused_and_nothing_waits_for_it(spool, kind
     spool.mkdir()
     with pytest.raises(SourceError):
         opened(f"{kind}:{spool}?uidl=uw")
+
+
+@contextmanager
+def nobody():
+    """Without root's rights."""
+    own = os.geteuid()
+    if own == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(own)
+
+
+@pytest.mark.parametrize("place", ["mbox:{}?uidl=uw", "mmdf:{}?uidl=uw", "cyrus:{}"])
+def test_mail_that_may_not_be_seen_is_not_taken_for_none(spool, place):
+    """A home that the user that serves may not enter: "no mail there" would let the operator switch without it."""
+    spool.parent.chmod(0)
+    try:
+        with (
+            nobody(),
+            pytest.raises(SourceError, match="Permission denied for uid"),
+        ):
+            opened(place.format(spool))
+    finally:
+        spool.parent.chmod(0o700)
 
 
 def test_a_file_that_was_written_anew_meanwhile_is_noticed(spool):
