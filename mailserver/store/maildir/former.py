@@ -40,7 +40,8 @@ class Former(Protocol):
     def extend(self, root: bytes, names: Sequence[bytes]) -> Sequence[Entry]:
         """Add files to its list, in this order, as it would itself, and answer their entries, once they are durable there.
 
-        A file that is listed already keeps its entry: a crash may have come before the map was written. With `store.unique_ids`, so that both servers show the same unique-ids. Under the maildrop's lock. Errors: OSError,
+        A file that is listed already keeps its entry: a crash may have come before the map was written. With
+        `store.unique_ids`, so that both servers show the same unique-ids. Under the maildrop's lock. Errors: OSError,
         ValueError, as of `entries`.
         """
 

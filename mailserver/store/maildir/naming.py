@@ -31,6 +31,9 @@ from mailserver.store.maildir.unique import is_ours
 _UNWRITTEN: Final[Identity] = (1, 0, 0)
 """The identity, which no file has, of a map that could not be written: the next login that lists the maildrop tries again."""
 
+_LONGEST: Final = 600 * 1_000_000_000
+"""Nanoseconds from the reading of a list to the writing of the map: a login that measures 100,000 messages takes minutes at worst."""
+
 _DAY: Final = 86_400 * 1_000_000_000
 
 _REMEMBERED: Final = 60
@@ -259,7 +262,7 @@ class Naming:
         if self.renames or not former.list_name:
             return False
         try:
-            return os.lstat(self._root + former.list_name).st_mtime_ns >= self.there[1]
+            return os.lstat(self._root + former.list_name).st_mtime_ns >= self.there[1] - _LONGEST
         except FileNotFoundError:
             return False
 

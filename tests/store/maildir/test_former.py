@@ -216,6 +216,14 @@ class StillServing(FormerCase):
         self.lists("6.f", "uid-31")
         await self.same(*self.expected, ("5.e", b"5.e"), ("6.f", b"uid-31"))
 
+    async def test_the_list_may_have_changed_while_the_map_was_written(self) -> None:
+        await self.uidls()
+        self.put("5.e")
+        self.lists("5.e", "uid-31")
+        then = (self.root() / MAP).stat().st_mtime - 60
+        os.utime(self.file, (then, then))
+        await self.same(*self.expected, ("5.e", b"uid-31"))
+
     async def test_what_a_session_has_seen_keeps_the_id_of_then(self) -> None:
         await self.uidls()
         self.lists("4.d", "uid-31")
