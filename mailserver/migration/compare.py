@@ -35,13 +35,16 @@ class Side(Protocol):
     def likenesses(self, indexes: Sequence[int]) -> Sequence[bytes | None]:
         """What `likeness.likeness` makes of these messages, counted from 0; None: this one cannot be read. Errors: SourceError."""
 
+    def measured(self, index: int) -> int:
+        """The octets on the wire of a message of which the listing does not say them; 0: it cannot be read. Errors: SourceError."""
+
     def close(self) -> None:
         """Idempotent; it does not raise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """Messages, and their octets at the new server; of those that are missing there, at the old one."""
+    """Messages, and their octets at the new server; at the old one where the new one does not say or does not have them."""
 
     messages: int = 0
     octets: int = 0
@@ -117,6 +120,9 @@ class _Maildrop:
 
     def octets(self, index: int) -> int | None:
         return self.messages[index].octets
+
+    def measured(self, index: int) -> int:
+        return self._side.measured(index)
 
     def read(self, indexes: Iterable[int]) -> Mapping[int, bytes | None]:
         """The likenesses that are known, those of these messages among them."""
@@ -227,11 +233,20 @@ class _Comparing:
 
     def _amount(self, kind: str, pairs: Sequence[tuple[int | None, int | None]]) -> Amount:
         """The amount of these messages, of which some become examples."""
-        if kind in {"again", "another", "missing"}:
+        told = kind in {"again", "another", "missing"}
+        if told:
             for pair in pairs:
                 self._note(kind, *pair)
-        octets = [self._old.octets(old or 0) if new is None else self._new.octets(new) for old, new in pairs]
-        return Amount(len(pairs), sum(each or 0 for each in octets))
+        return Amount(len(pairs), sum(self._octets(old, new, read=told) for old, new in pairs))
+
+    def _octets(self, old: int | None, new: int | None, *, read: bool) -> int:
+        """The octets of a message as a listing says them, or as many as it has when it is `read`; else 0."""
+        sides = [(side, index) for side, index in ((self._new, new), (self._old, old)) if index is not None]
+        listed = [octets for side, index in sides if (octets := side.octets(index)) is not None]
+        if listed or not read:
+            return next(iter(listed), 0)
+        side, index = sides[0]
+        return side.measured(index)
 
     def _note(self, kind: str, old: int | None, new: int | None) -> None:
         if len(self._examples[kind]) < EXAMPLES:

@@ -11,6 +11,7 @@ from mailserver.migration.network import Reach, reach
 from mailserver.migration.places import KINDS, Formers, Login, Place, open_source, read_place
 from mailserver.migration.pop3_client import Client, connect
 from mailserver.migration.source import Original, Source, SourceError, Unreadable
+from mailserver.wireform import Measure
 
 Opener = Callable[[Login, Formers], Side]
 """Opens one user's side. Errors: SourceError."""
@@ -60,6 +61,10 @@ class Pop3Side:
         headers = self._client.tops([self._numbers[index] for index in indexes])
         return [None if header is None else likeness(header) for header in headers]
 
+    def measured(self, index: int) -> int:  # noqa: ARG002 - as of any side
+        """LIST says the octets of every message."""
+        return 0
+
     def close(self) -> None:
         """Go without QUIT, so that the server enters no UPDATE state (RFC 1939 section 6): some rewrite their files in it."""
         self._client.close()
@@ -80,6 +85,16 @@ class SourceSide:
     def likenesses(self, indexes: Sequence[int]) -> Sequence[bytes | None]:
         """What the beginnings of these messages are like."""
         return [self._likeness(self._messages[index]) for index in indexes]
+
+    def measured(self, index: int) -> int:
+        """The octets of the whole message, which is read."""
+        counted = Measure()
+        try:
+            for piece in self._source.read(self._messages[index]):
+                counted.feed(piece)
+        except Unreadable:
+            return 0
+        return counted.octets
 
     def close(self) -> None:
         """Close the source."""

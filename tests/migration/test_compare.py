@@ -28,6 +28,10 @@ class Server:
         self.asked += asked
         return [self.rows[index][2] for index in asked]
 
+    @staticmethod
+    def measured(index: int) -> int:
+        return 1000 + index
+
     def close(self) -> None:
         """Do nothing."""
 
@@ -183,10 +187,13 @@ def test_where_a_header_cannot_be_read_the_sizes_decide(unread):
 
 def test_an_unknown_size_lets_the_headers_decide():
     assert counts(compare(Server((b"a", None, b"A")), Server(A))) == {"same": (1, 100)}
-    assert counts(compare(Server(A), Server((b"a", None, b"A")))) == {"same": (1, 0)}
-    assert counts(compare(Server(A), Server((b"a", None, b"B")))) == {"another": (1, 0)}
+    assert counts(compare(Server(A), Server((b"a", None, b"A")))) == {"same": (1, 100)}
+    assert counts(compare(Server(A), Server((b"a", None, b"B")))) == {"another": (1, 100)}
     assert counts(compare(Server((b"a", None, b"A")), Server((b"a", None, b"B")))) == {"another": (1, 0)}
-    assert counts(compare(Server((b"a", None, b"A")), Server((b"x", None, b"B")))) == {"missing": (1, 0), "new": (1, 0)}
+    assert counts(compare(Server((b"a", None, b"A")), Server((b"x", None, b"B")))) == {
+        "missing": (1, 1000),
+        "new": (1, 0),
+    }
 
 
 def test_nothing_is_proved_where_neither_sizes_nor_headers_are_known():
@@ -262,3 +269,9 @@ def test_what_changed_its_id_is_again_and_the_rest_is_the_same(both):
     assert found.same.messages == len(old) - len(changed)
     assert found.another == found.missing == found.new == NONE
     assert found.safe == (not changed)
+
+
+def test_octets_that_no_listing_says_are_counted_where_clients_would_download_them():
+    old = Server((b"a", None, b"A"), (b"b", 200, b"B"), (b"c", None, b"C"), (b"d", None, b"D"))
+    new = Server((b"a", None, b"A"), (b"x", None, b"B"), (b"y", None, b"C"))
+    assert counts(compare(old, new)) == {"same": (1, 0), "again": (2, 200 + 1002), "missing": (1, 1003)}

@@ -77,6 +77,12 @@ def test_what_cannot_be_read_is_unknown_and_the_others_are_read():
     assert side.likenesses([0, 1, 2]) == [None, None, likeness(HEADER)]
 
 
+def test_the_octets_of_a_message_are_those_on_the_wire_in_whatever_pieces_it_comes():
+    side = SourceSide(Mail([b"Subject: hi\r", b"\n\nbo", b"dy"], [HEADER, Unreadable("gone")]))
+    side.listing()
+    assert [side.measured(0), side.measured(1)] == [len(b"Subject: hi\r\n\r\nbody\r\n"), 0]
+
+
 def test_two_sources_are_compared():
     found = compare(SourceSide(Mail([HEADER], [HEADER])), SourceSide(Mail([HEADER])))
     assert (found.same.messages, found.missing.messages) == (1, 1)
