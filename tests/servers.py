@@ -208,7 +208,7 @@ class Server:
 
     def _serves(self) -> bool:
         listen, workers = self.settings["listen"], self.settings.get("workers", 1)
-        expected = {kind for kind, endpoints in listen.items() if endpoints}
+        expected = {kind for kind, endpoints in listen.items() if endpoints and kind != "control"}
         serving = re.findall(r"worker \d+ serves", self.log())
         return expected <= self.ports.keys() and (workers < 2 or len(serving) >= workers)
 

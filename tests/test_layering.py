@@ -49,6 +49,9 @@ MAY_IMPORT = {
     "config": {"store"},
     "service": {"clock", "net", "tls", "auth", "store", "delivery", "config"},
     "cli": {"", "auth", "clock", "config", "delivery", "migration", "service", "store"},
+    "control": set(),
+    "service": {"", "clock", "net", "tls", "auth", "store", "delivery", "config", "control"},
+    "cli": {"", "auth", "clock", "config", "control", "delivery", "migration", "service"},
     "__main__": {"cli"},
     "demo": {"auth", "tls", "config"},
 }

@@ -18,10 +18,13 @@ COMMANDS: Final = {
     "deliver": "mailserver.cli.deliver",
     "export": "mailserver.cli.export",
     "import": "mailserver.cli.import_",
+    "kick": "mailserver.cli.kick",
     "maildrop": "mailserver.cli.maildrop",
     "migrate": "mailserver.cli.migrate",
     "quota": "mailserver.cli.quota",
+    "status": "mailserver.cli.status",
     "uidl": "mailserver.cli.uidl",
+    "who": "mailserver.cli.who",
 }
 """The module of each; the command has the same name in it."""
 

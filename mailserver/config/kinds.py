@@ -65,6 +65,9 @@ class Listen:
     )
     """Where mail servers deliver: "unix:/run/mailserver/lmtp:mode=660:group=postfix"; no login. Port 24 by Dovecot's custom."""
 
+    control: str = "/run/mailserver/control"
+    """The Unix socket for the operators' commands, such as "/run/mailserver/control:mode=660:group=adm"; else 600 and `user`'s. "": none."""
+
     def of(self, kind: str) -> tuple[str, ...]:
         """The endpoints of one kind, by its name."""
         endpoints: tuple[str, ...] = getattr(self, kind)
@@ -76,5 +79,7 @@ class Listen:
         return tuple(endpoint for kind in KINDS for endpoint in self.of(kind))
 
 
-KINDS: Final[Mapping[str, Kind]] = {item.name: Kind(name=item.name, **item.metadata["kind"]) for item in fields(Listen)}
+KINDS: Final[Mapping[str, Kind]] = {
+    item.name: Kind(name=item.name, **item.metadata["kind"]) for item in fields(Listen) if item.metadata
+}
 """The table, by the kinds' names."""

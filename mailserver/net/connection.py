@@ -176,6 +176,28 @@ class Connection(Waiting):
         """Close without a reply (RFC 1939 section 3)."""
         self.close()
 
+    def standing(self) -> dict[str, Any]:
+        """Return what an operator sees of the connection now: its facts, the seconds since its beginning and its last activity, its octets."""
+        now = self.clock.seconds()
+        return {
+            **self.facts(),
+            "seconds": round(now - self.since, 1),
+            "idle": round(now - self.active, 1),
+            "octets_in": self.octets_in,
+            "octets_out": self.octets_out,
+        }
+
+    def kick(self) -> None:
+        """End the session as an operator wants it: with a reply where none is under way. Deletions that have begun are still finished."""
+        self.end("operator")
+        if self.core.busy or self._closing:
+            self.abort()
+            return
+        self._batch += self.core.last_words(TemporaryFailure(b"an operator has ended this session"))
+        self.close()
+        if self.tls:
+            self.after(FAREWELL_SECONDS, self.abandon)
+
     def at_rest(self) -> bool:
         """Whether a drain may close the connection when no effect is open."""
         return True

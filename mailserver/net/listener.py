@@ -105,6 +105,11 @@ class Listener(ServerFactory):
     def _turn_away(self, reason: bytes) -> Protocol:
         return self.places.turn_away(self, TemporaryFailure(reason), self.clock.seconds())
 
+    @property
+    def connections(self) -> Collection[Connection]:
+        """Those that are open."""
+        return self._connections.keys()
+
     # What its connections call.
 
     def number(self) -> int:

@@ -90,6 +90,14 @@ class POP3Server(Connection):
             "tls": self.tls,
         }
 
+    def standing(self) -> dict[str, Any]:
+        """As of any connection; with the messages that it has, has retrieved and has marked as deleted, once its maildrop is open."""
+        if self._maildrop is None:
+            return super().standing()
+        session = self.session
+        messages = {"messages": len(session.messages), "retrieved": self.retrieved, "marked": len(session.deleted)}
+        return {**super().standing(), **messages}
+
     def allowed_seconds(self) -> float:
         """The idle time after the login; before it, only `stranger_seconds` counts."""
         limits = self.factory.limits

@@ -93,6 +93,10 @@ class Socket:
         self.port.startReading()
 
 
+class CannotBind(Exception):
+    """A port cannot be bound. The text is for the operator."""
+
+
 async def bind(listen: Listen, reactor: Any, kinds: Iterable[str] = KINDS) -> list[Socket]:
     """Bind all the ports without accepting connections. Errors: ConfigError with all problems; then no port is bound."""
     loop = loop_of(reactor)
@@ -101,18 +105,29 @@ async def bind(listen: Listen, reactor: Any, kinds: Iterable[str] = KINDS) -> li
     for kind in kinds:
         for endpoint in listen.of(kind):
             try:
-                bound.append(await _bind_one(kind, endpoint, reactor, loop))
-            except CannotListenError as error:
-                problems.append(f'listen.{kind}: cannot listen on "{endpoint}": {_remedy(error.socketError)}')
-            except OSError as error:
-                why = _UNIX_REMEDIES.get(error.errno or 0) or error.strerror
-                problems.append(f'listen.{kind}: cannot listen on "{endpoint}": {why}')
-            except (ValueError, TypeError, LookupError, OverflowError) as error:  # what Twisted's endpoints raise
-                problems.append(f"listen.{kind}: {unfit(endpoint, error)}")
+                bound.append(await bind_one(kind, endpoint, reactor, loop))
+            except CannotBind as error:
+                problems.append(f"listen.{kind}: {error}")
     if problems:
         await close_ports(each.port for each in bound)
         raise ConfigError(problems)
     return bound
+
+
+async def bind_one(kind: str, endpoint: str, reactor: Any, loop: Any, given: str = "") -> Socket:
+    """Bind one port without accepting connections; `loop` is the `loop_of` the reactor.
+
+    Errors: CannotBind, which names the endpoint as it was `given`.
+    """
+    try:
+        return await _bind_one(kind, endpoint, reactor, loop)
+    except CannotListenError as error:
+        why = _remedy(error.socketError)
+    except OSError as error:
+        why = _UNIX_REMEDIES.get(error.errno or 0) or str(error.strerror)
+    except (ValueError, TypeError, LookupError, OverflowError) as error:  # what Twisted's endpoints raise
+        raise CannotBind(unfit(given or endpoint, error)) from None
+    raise CannotBind(f'cannot listen on "{given or endpoint}": {why}')
 
 
 async def _bind_one(kind: str, endpoint: str, reactor: Any, loop: Any) -> Socket:

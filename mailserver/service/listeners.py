@@ -123,6 +123,11 @@ class Listeners:
             proxies=self._config.limits.proxies if endpoint.startswith("haproxy:") else None,
         )
 
+    @property
+    def made(self) -> Sequence[Listener]:
+        """The listeners of all ports."""
+        return self._made
+
     async def _drain(self, seconds: float) -> None:
         listeners, self._made = self._made, []
         if not await self._drained(listeners, seconds):

@@ -18,12 +18,14 @@ from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger, LogLevel
 
+from mailserver.config.cores import cores
 from mailserver.config.kinds import KINDS
 from mailserver.config.problems import Problems
 from mailserver.config.reading import Misread
 from mailserver.config.settings import Config
 from mailserver.service.binding import Socket, bind
 from mailserver.service.closing import close_ports
+from mailserver.service.control import SETTING, bind_control
 from mailserver.service.passing import Journal
 from mailserver.service.privileges import become
 from mailserver.service.server import Server
@@ -58,6 +60,7 @@ class MailService(Service):
         self._journal = journal  # takes their finished lines; without it they send events
         self._outdated = False
         self._sockets: list[Socket] = []
+        self._controls: list[Socket] = []  # that of all processes, then each worker's own
         self._server: Server | Workers | None = None
         self._stopping = DeferredLock()
 
@@ -106,6 +109,9 @@ class MailService(Service):
         with self._problems.collect("listen"):
             kinds = [kind for kind in KINDS if self._problems.sound(f"listen.{kind}")]
             self._sockets = await bind(self._config.listen, self._reactor, kinds)
+        with self._problems.collect(SETTING):
+            workers = 0 if self._config.workers == 1 else self._config.workers or cores()
+            self._controls = await bind_control(self._config, self._reactor, workers)
         if self._problems and self._made is None:
             # The start will fail: find also the problems that a worker process would find.
             self._made = Server(self._config, self._reactor, self._problems)
@@ -119,18 +125,23 @@ class MailService(Service):
         for each in self._sockets:
             each.accept(server.factory(each.kind, each.endpoint))
             _log_listening(each)
+        for each, factory in zip(self._controls, server.controls(), strict=False):
+            each.accept(factory)
 
     async def _employ(self) -> None:
         """Start the worker processes, which become `user`; this process accepts nothing and keeps its user."""
         sockets = [(each.kind, each.endpoint, each.port) for each in self._sockets]
-        self._server = workers = Workers(self._config, self._reactor, sockets, self._log_level, self._journal)
+        controls = [each.port for each in self._controls]
+        self._server = workers = Workers(
+            self._config, self._reactor, sockets, self._log_level, self._journal, controls=controls
+        )
         await workers.start()
         for each in self._sockets:
             _log_listening(each)
 
     async def _stop(self) -> None:
         async with self._stopping:  # a cancelled start stops as well, and stopService must wait for it
-            sockets, self._sockets = self._sockets, []
+            sockets, self._sockets, self._controls = [*self._sockets, *self._controls], [], []
             server, self._server = self._server, None
             await close_ports(each.port for each in sockets)
             if server is not None:

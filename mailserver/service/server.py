@@ -5,7 +5,7 @@ Each process that serves has one: a single process, or each worker process.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -24,10 +24,12 @@ from mailserver.net.common.memory import CommonMemory
 from mailserver.service.census import CensusLog
 from mailserver.service.certificates import Certificates
 from mailserver.service.checkers import make_checkers, make_users
+from mailserver.service.control import control_factories
 from mailserver.service.deliveries import make_deliveries
 from mailserver.service.kerberos import Kerberos, make_kerberos
 from mailserver.service.listeners import Entrance, Listeners
 from mailserver.service.memories import Memories
+from mailserver.service.operators import Facts, questions
 from mailserver.service.parts import Parts
 from mailserver.service.pauses import ShortPauses
 from mailserver.service.preload import load_all
@@ -62,6 +64,7 @@ class Server:
     ) -> None:
         load_all()
         self._reactor = reactor
+        self._config = config
         naming = config.naming() if problems.sound("names", "sdps") else None
         checkers = make_checkers(config.auth.checkers, naming, problems)
         for checker in filter(IPrivileged.providedBy, checkers):
@@ -71,7 +74,7 @@ class Server:
         store = make_store(config, naming, checkers, problems, reactor, expiry)
         kerberos = make_kerberos(config, problems)
         certificates = Certificates(config.tls, problems, tickets)
-        memories = Memories.made(config.limits, config.retention, reactor, common)
+        self._memories = memories = Memories.made(config.limits, config.retention, reactor, common)
         self._listeners = Listeners(config, certificates, problems, reactor, memories)
         self.parts = Parts(problems)
         """The parts; each comes after those that it needs."""
@@ -119,6 +122,11 @@ class Server:
     def factory(self, kind: str, endpoint: str) -> IProtocolFactory:
         """The factory for a port of this kind, such as "pop3", bound by this endpoint string."""
         return self._listeners.factory(kind, endpoint, self._entrance)
+
+    def controls(self, number: int = 0, workers: int = 0) -> Sequence[IProtocolFactory]:
+        """The factories of the operators' socket, and of the own one of a worker process with this number."""
+        facts = Facts(self._config, self._listeners, self._memories, number)
+        return control_factories(questions(facts), self._config.listen.control, self._reactor, number, workers)
 
     def reload(self) -> Deferred[None]:
         """At SIGHUP: read certificates and users again. Errors are logged, and the old state stays. Never fails."""

@@ -90,11 +90,13 @@ async def serve(spec: dict[str, Any], reactor: Any) -> None:
     with problems.collect("user"):
         become(config.user)
     await server.start()
+    factories = [server.factory(kind, endpoint) for kind, endpoint in spec["sockets"]]
+    if spec["controls"]:
+        factories += server.controls(spec["number"], spec["processes"])
     ports = []
     loop = loop_of(reactor)
-    for descriptor, (kind, endpoint) in enumerate(spec["sockets"], FIRST_SOCKET):
+    for descriptor, factory in enumerate(factories, FIRST_SOCKET):
         with socket.socket(fileno=descriptor) as adopted:  # Twisted duplicates it
-            factory = server.factory(kind, endpoint)
             ports.append(loop.adoptStreamPort(adopted.fileno(), adopted.family, factory))
 
     async def stop() -> None:

@@ -54,17 +54,20 @@ class WorkerFault(Exception):
 class Workers:
     """The worker processes. One that dies is replaced; when this process dies, they stop at the end of their input."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a server of several processes is made of
         self,
         config: Config,
         reactor: Any,
         sockets: Sequence[tuple[str, str, IFileDescriptor]],
         log_level: Any = LogLevel.debug,
         journal: Journal | None = None,
+        *,
+        controls: Sequence[IFileDescriptor] = (),
     ) -> None:
         self._config = config
         self._reactor = reactor
         self._sockets = sockets
+        self._controls = controls  # the operators' socket, then each worker's own
         self._log_level = log_level  # events that the observers here would drop need not be sent
         self.journal = journal
         self._tickets = MemoryTickets()
@@ -119,6 +122,7 @@ class Workers:
             "number": number,
             "config": plain(self._config),
             "sockets": sockets,
+            "controls": bool(self._controls),
             "tickets": self._tickets.passed(),
             "memory_key": self._memory_key,
             "processes": self._count,
@@ -130,8 +134,11 @@ class Workers:
         descriptors: dict[int, int | str] = {0: "w", 1: "r", 2: 2, CHANNEL: "r"}
         if self._memory is not None:
             descriptors[MEMORY] = self._memory
-        for offset, (_kind, _endpoint, port) in enumerate(self._sockets):
-            descriptors[FIRST_SOCKET + offset] = port.fileno()
+        ports = [port for _kind, _endpoint, port in self._sockets]
+        if self._controls:
+            ports += [self._controls[0], self._controls[number]]
+        for descriptor, port in enumerate(ports, FIRST_SOCKET):
+            descriptors[descriptor] = port.fileno()
         # -P: what lies in the working directory is not for import. The path is this process's, however it was found.
         command = [sys.executable, "-P", "-m", "mailserver.service.worker"]
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

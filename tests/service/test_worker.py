@@ -44,7 +44,13 @@ class WorkerTests(TestCase):
         self.patch(signal, "signal", lambda _number, _handler: None)
         self.patch(Server, "stop", lambda server: order.append("server stopped") or stop(server))
         shutdown = Shutdown()
-        spec = {"config": plain(decode(SETTINGS)), "sockets": [], "number": 1, "tickets": MemoryTickets().passed()}
+        spec = {
+            "config": plain(decode(SETTINGS)),
+            "sockets": [],
+            "controls": False,
+            "number": 1,
+            "tickets": MemoryTickets().passed(),
+        }
         await worker.serve(spec, shutdown)
         (ended,) = shutdown.before
         answer = ended()

@@ -1,0 +1,93 @@
+"""What the commands that ask a running server have in common: where it is, and what becomes of what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from mailserver.cli.main import tell
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+Row = dict[str, Any]
+
+
+def socket_option(command: Decorated) -> Decorated:
+    """The option of the commands that ask a running server."""
+    return click.option(
+        "-s", "--socket", metavar="PATH", help="The server's socket. Default: `listen.control` of the settings."
+    )(command)
+
+
+def put(question: str, socket: str | None, config: str, show: Callable[[list[Row]], int], **arguments: Any) -> int:
+    """Ask the server, and show its whole answer; the exit status: that of `show`, or 75 where some worker process did not answer."""
+    from mailserver.control.client import Declined, NoServer, ask
+
+    try:
+        answer = ask(socket or _configured(config), question, **arguments)
+        status = show(list(answer))
+    except NoServer as error:
+        tell(f"mailserver: {error}")
+        return os.EX_UNAVAILABLE
+    except Declined as error:
+        tell(f"mailserver: {error}")
+        return error.status
+    for number in answer.silent:
+        tell(f"mailserver: worker {number} does not answer: its part is missing")
+    return os.EX_TEMPFAIL if answer.silent else status
+
+
+def _configured(path: str) -> str:
+    """The socket of the settings. Errors: NoServer."""
+    from mailserver.config.reading import Misread, load
+    from mailserver.control.client import NoServer
+    from mailserver.errors import ConfigError
+    from mailserver.service.control import path_of
+
+    try:
+        config = load(path, {})
+    except Misread as error:
+        config = error.config  # the server may run by the file as it was
+    except ConfigError as error:
+        raise NoServer(f"{error}; name the server's socket by --socket") from None
+    if not config.listen.control:
+        raise NoServer(f"{path}: listen.control is empty, so the server cannot be asked")
+    return path_of(config.listen.control)
+
+
+def as_lines(rows: Iterable[Row]) -> None:
+    """For programs: an object a line."""
+    for row in rows:
+        click.echo(json.dumps(row, ensure_ascii=False))
+
+
+def as_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """For people: columns under their heads; numbers on the right."""
+    lines = [list(heads), *([_visible(cell) for cell in row] for row in rows)]
+    numeric = [
+        all(line[at].replace(".", "").replace(",", "").isdecimal() for line in lines[1:]) for at in range(len(heads))
+    ]
+    widths = [max(len(line[at]) for line in lines) for at in range(len(heads))]
+    for line in lines:
+        cells = [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, numeric, strict=True)
+        ]
+        click.echo("  ".join(cells).rstrip())
+
+
+def _visible(value: object) -> str:
+    """A cell. What a client chose may hold what steers a terminal."""
+    text = f"{value:,}" if isinstance(value, int) else str(value)
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text) or "-"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 45 s, 3 min, 5 h, 12 d."""
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds)} s"

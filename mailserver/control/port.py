@@ -1,0 +1,263 @@
+"""The answering side: who may ask, one question a connection, and the answers of all worker processes in one."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import struct
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory, ServerFactory, connectionDone
+from twisted.logger import Logger
+from twisted.protocols.basic import LineOnlyReceiver
+from twisted.python.failure import Failure
+
+from mailserver.control.lines import LONGEST, Row, line, read
+
+WORKER_SECONDS: Final = 5.0
+"""How long another worker process may take to answer: one that is busy for longer is worth to be named to the operator."""
+
+_SO_PEERGROUPS: Final = 59
+"""Linux's option with the groups of the other side; Python's socket module has no name for it."""
+_MOST_GROUPS: Final = 65_536
+
+log = Logger()
+
+
+class Impossible(Exception):
+    """A question that cannot be answered. The text is for the operator, `status` is the exit status of the command."""
+
+    def __init__(self, text: str, status: int = 1) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class Asking:
+    """One question on its way to its answer."""
+
+    def __init__(self, arguments: Mapping[str, Any], who: Peer, send: Callable[[Row], object]) -> None:
+        self.arguments = arguments
+        self.who = who
+        self.gone = Deferred[None]()
+        """Fires when the asking side has left, or has its whole answer."""
+        self._send = send
+
+    def say(self, row: Row) -> None:
+        """Answer a fact."""
+        self._send({"row": row})
+
+    def text(self, name: str) -> str:
+        """An argument that is a text; "": it was not given. Errors: Impossible."""
+        value = self.arguments.get(name, "")
+        if not isinstance(value, str):
+            raise Impossible(f"{name} must be a text", os.EX_USAGE)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What can be asked."""
+
+    answer: Callable[[Asking], Awaitable[None] | None]
+    """Says the rows. Errors: Impossible; any other is a fault."""
+    everywhere: bool = False
+    """Whether each worker process has its own part of the answer."""
+    changes: bool = False
+    """Whether it changes something, so that the log tells who asked."""
+    lasting: bool = False
+    """Whether it tells what happens from now on, until the asking side leaves."""
+
+
+class Peer(NamedTuple):
+    """Who asks, by the kernel (SO_PEERCRED)."""
+
+    pid: int
+    uid: int
+    groups: frozenset[int]
+
+    @classmethod
+    def of(cls, connection: Any) -> Peer:
+        """The process at the other end of a connected Unix socket, as it was when it connected."""
+        credentials = struct.calcsize("3i")
+        pid, uid, gid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials))
+        try:
+            octets = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MOST_GROUPS * 4)
+        except OSError:  # a kernel before 4.13
+            octets = b""
+        return cls(pid, uid, frozenset({gid, *memoryview(octets).cast("I")}))
+
+    def may_ask(self, path: str) -> bool:
+        """Whether the mode of the socket's file lets this process in: looked at again, since some file systems know no modes."""
+        if self.uid in {0, os.geteuid()}:
+            return True
+        status = Path(path).stat()
+        if self.uid == status.st_uid:
+            return True
+        return bool(status.st_mode & stat.S_IWGRP and status.st_gid in self.groups) or bool(
+            status.st_mode & stat.S_IWOTH
+        )
+
+
+class ControlPort(LineOnlyReceiver):
+    """One connection: reads a question, answers it, and closes."""
+
+    delimiter = b"\n"
+    MAX_LENGTH = LONGEST
+    transport: Any
+
+    def __init__(self, owner: ControlFactory) -> None:
+        self._owner = owner
+        self._who: Peer | None = None
+        self._asking: Asking | None = None
+
+    def connectionMade(self) -> None:
+        """See who it is."""
+        who = Peer.of(self.transport.socket)
+        if who.may_ask(self._owner.path):
+            self._who = who
+        else:
+            log.warn("user {uid} may not ask the server", event="control.refused", uid=who.uid, pid=who.pid)
+            self._end({"error": "you may not ask this server: see the mode of its socket", "status": os.EX_NOPERM})
+
+    def lineReceived(self, line: bytes) -> None:
+        """Answer the first line."""
+        if self._who is None or self._asking is not None:
+            return
+        said = read(line)
+        question = None if said is None else self._owner.questions.get(str(said.get("question")))
+        if said is None or question is None:
+            text = "the server does not know this question: is it of another version than the command?"
+            self._end({"error": text, "status": os.EX_UNAVAILABLE})
+            return
+        self._asking = Asking(said, self._who, self._send)
+        if question.changes and not said.get("own"):
+            log.info(
+                "user {uid} asks for {question}",
+                event="control.asked",
+                question=said["question"],
+                uid=self._who.uid,
+                pid=self._who.pid,
+            )
+        Deferred.fromCoroutine(self._owner.answer(question, self._asking)).addCallbacks(self._end, self._failed)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 - Twisted's signature
+        """Let the answer know."""
+        if self._asking is not None and not self._asking.gone.called:
+            self._asking.gone.callback(None)
+
+    def lineLengthExceeded(self, line: bytes) -> None:  # noqa: ARG002 - Twisted's signature
+        """Close: no question is so long."""
+        self.transport.loseConnection()
+
+    def _send(self, said: Row) -> None:
+        self.transport.write(line(said))
+
+    def _end(self, said: Row) -> None:
+        self._send(said)
+        self.transport.loseConnection()
+
+    def _failed(self, failure: Failure) -> None:
+        if isinstance(failure.value, Impossible):
+            self._end({"error": str(failure.value), "status": failure.value.status})
+            return
+        log.failure("fault in the answer to an operator", failure, event="fault")
+        self._end({"error": "the server has a fault, which its log tells", "status": os.EX_SOFTWARE})
+
+
+class ControlFactory(ServerFactory):
+    """Builds the connections of the socket at `path`. `others` are the sockets of the other worker processes, by their numbers."""
+
+    noisy = False
+
+    def __init__(
+        self, questions: Mapping[str, Question], path: str, reactor: Any, others: Mapping[int, str] | None = None
+    ) -> None:
+        self.questions = questions
+        self.path = path
+        self._reactor = reactor
+        self._others = others or {}
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:  # noqa: ARG002 - Twisted's signature
+        """Build a connection."""
+        return ControlPort(self)
+
+    async def answer(self, question: Question, asking: Asking) -> Row:
+        """Answer for all processes; the last line. Errors: Impossible, faults."""
+        relays = {}
+        if question.everywhere and not asking.arguments.get("own"):
+            relays = {number: self._relay(path, question, asking) for number, path in self._others.items()}
+        try:
+            answered = question.answer(asking)
+            if answered is not None:
+                await answered
+            heard = await DeferredList(relays.values(), consumeErrors=True)
+        except BaseException:
+            for each in relays.values():
+                each.cancel()
+            raise
+        silent = [number for number, (_, whole) in zip(relays, heard, strict=True) if whole is not True]
+        return {"end": {"silent": silent} if silent else {}}
+
+    def _relay(self, path: str, question: Question, asking: Asking) -> Deferred[bool]:
+        """Ask another process for its part, and pass its rows on; whether it has answered whole."""
+        relay = Relay({**asking.arguments, "own": True}, asking.say)
+        asking.gone.addCallback(lambda _: relay.leave())
+        connected = UNIXClientEndpoint(self._reactor, path, timeout=WORKER_SECONDS).connect(_Once(relay))
+        answered: Deferred[bool] = connected.addCallback(lambda _: relay.whole)
+        return answered if question.lasting else answered.addTimeout(WORKER_SECONDS, self._reactor)
+
+
+class _Once(Factory):
+    """The factory of one relay, which says nothing in the log."""
+
+    noisy = False
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:  # noqa: ARG002 - Twisted's signature
+        """Answer the relay."""
+        return self._relay
+
+
+class Relay(LineOnlyReceiver):
+    """Asks another worker process, and passes its rows on as they come."""
+
+    delimiter = b"\n"
+    MAX_LENGTH = LONGEST
+    transport: Any
+
+    def __init__(self, question: Row, say: Callable[[Row], object]) -> None:
+        self.whole: Deferred[bool] = Deferred(lambda _: self.leave())
+        self._question = question
+        self._say = say
+        self._ended = False
+
+    def connectionMade(self) -> None:
+        """Ask."""
+        self.transport.write(line(self._question))
+
+    def lineReceived(self, line: bytes) -> None:
+        """Pass a row on."""
+        said = read(line) or {}
+        if "row" in said:
+            self._say(said["row"])
+        else:
+            self._ended = "end" in said
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 - Twisted's signature
+        """Tell whether the answer was whole."""
+        if not self.whole.called:
+            self.whole.callback(self._ended)
+
+    def leave(self) -> None:
+        """Hear no more."""
+        if self.transport is not None:
+            self.transport.abortConnection()

@@ -1,0 +1,80 @@
+"""The socket for the operators' commands: bound with the ports, and served by each process that serves them.
+
+All worker processes accept at the one path of `listen.control`; each has a socket of its own beside it, ``control.1``, where the others
+ask it for its part of an answer. Whoever starts the server makes them all, since only he may write there, and the files outlive a
+worker that dies.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Final
+
+from twisted.logger import Logger
+
+from mailserver.config.kinds import parts_of
+from mailserver.config.settings import Config
+from mailserver.control.lines import numbered
+from mailserver.control.port import ControlFactory, Question
+from mailserver.errors import ConfigError
+from mailserver.net.hub import loop_of
+from mailserver.service.binding import CannotBind, Socket, bind_one
+from mailserver.service.closing import close_ports
+
+KIND: Final = "control"
+"""Their name among the sockets."""
+
+SETTING: Final = "listen.control"
+
+log = Logger()
+
+
+async def bind_control(config: Config, reactor: Any, workers: int = 0) -> list[Socket]:
+    """Bind the socket of all, and after it that of each of so many worker processes.
+
+    None where there is nobody to write to its folder, unless the settings ask for it. Errors: ConfigError; then none is bound.
+    """
+    endpoint = config.listen.control
+    if not endpoint:
+        return []
+    loop = loop_of(reactor)
+    bound: list[Socket] = []
+    try:
+        for each in [endpoint, *(_private(endpoint, number) for number in range(1, workers + 1))]:
+            bound.append(await bind_one(KIND, _unix(each, config), reactor, loop, each))  # noqa: PERF401 - a failure leaves the others to close
+    except CannotBind as error:
+        await close_ports(each.port for each in bound)
+        if SETTING in config.places:
+            raise ConfigError([f"{SETTING}: {error}"]) from None
+        log.info("operators' commands have no socket: {reason}", event="control.none", reason=str(error))
+        return []
+    return bound
+
+
+def path_of(endpoint: str) -> str:
+    """The path in the setting."""
+    return parts_of(endpoint)[0].replace("\\:", ":")
+
+
+def control_factories(
+    questions: Mapping[str, Question], endpoint: str, reactor: Any, number: int = 0, workers: int = 0
+) -> list[ControlFactory]:
+    """What serves the socket of all, and, of worker `number`, then its own."""
+    path = path_of(endpoint)
+    others = {each: numbered(path, each) for each in range(1, workers + 1) if each != number}
+    own = [ControlFactory(questions, numbered(path, number), reactor)] if number else []
+    return [ControlFactory(questions, path, reactor, others), *own]
+
+
+def _private(endpoint: str, number: int) -> str:
+    """A worker's own socket, for nobody but the user that serves."""
+    return numbered(parts_of(endpoint)[0], number)
+
+
+def _unix(endpoint: str, config: Config) -> str:
+    given = parts_of(endpoint)
+    mode = "" if any(part.startswith("mode=") for part in given) else ":mode=600"
+    named = any(part.startswith("user=") for part in given)
+    owner = f":user={config.user}" if config.user and not named and os.geteuid() == 0 else ""
+    return f"unix:{endpoint}{mode}{owner}"

@@ -1,0 +1,95 @@
+"""What operators can ask the server, each question in one function; each worker process answers for itself."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from mailserver import __version__
+from mailserver.config.settings import Config
+from mailserver.control.port import Asking, Impossible, Question
+from mailserver.net.connection import Connection
+from mailserver.service.listeners import Listeners
+from mailserver.service.memories import Memories
+
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the answers are made from."""
+
+    config: Config
+    listeners: Listeners
+    memories: Memories
+    number: int
+    """The worker's number; 0: the server is one process."""
+
+
+def questions(facts: Facts) -> Mapping[str, Question]:
+    """The questions of one process, by their names."""
+
+    def with_facts(answer: Callable[[Facts, Asking], None]) -> Callable[[Asking], None]:
+        return lambda asking: answer(facts, asking)
+
+    return {
+        "status": Question(with_facts(_status), everywhere=True),
+        "who": Question(with_facts(_who), everywhere=True),
+        "kick": Question(with_facts(_kick), everywhere=True, changes=True),
+    }
+
+
+def _status(facts: Facts, asking: Asking) -> None:
+    """This process: its number, its age in seconds, its memory in octets, and its sessions by listener."""
+    sessions: Counter[str] = Counter({each.listener: 0 for each in facts.listeners.made})
+    sessions.update({each.listener: len(each.connections) for each in facts.listeners.made})
+    asking.say(
+        {
+            "worker": facts.number,
+            "pid": os.getpid(),
+            "version": __version__,
+            "seconds": round(_age(), 1),
+            "memory": _memory(),
+            "sessions": dict(sessions),
+        }
+    )
+
+
+def _who(facts: Facts, asking: Asking) -> None:
+    user = asking.text("user")
+    for connection in _connections(facts):
+        standing = connection.standing()
+        if not user or standing["user"] == user:
+            asking.say({"worker": facts.number, **standing})
+
+
+def _kick(facts: Facts, asking: Asking) -> None:
+    name = asking.text("name")
+    if not name:
+        raise Impossible("name a user or a session", os.EX_USAGE)
+    for connection in _connections(facts):
+        known = connection.facts()
+        if name in {known["user"], known["session"]}:
+            asking.say({"worker": facts.number, **connection.standing()})
+            connection.kick()
+
+
+def _connections(facts: Facts) -> Iterator[Connection]:
+    for listener in facts.listeners.made:
+        yield from tuple(listener.connections)
+
+
+def _memory() -> int:
+    """The resident memory of this process, in octets."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE
+
+
+def _age() -> float:
+    """The seconds since this process began."""
+    ticks = int(Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,122 @@
+"""The commands that ask a running server, as an operator uses them: status, who, kick."""
+
+import json
+import os
+import re
+import signal
+import stat
+from contextlib import ExitStack
+
+import pytest
+
+from tests.cli.running import run
+from tests.rawpop3 import RawPOP3
+from tests.servers import Server, Site
+from tests.waiting import eventually
+
+
+@pytest.fixture(scope="module")
+def site():
+    with Site() as made:
+        made.account("alice", messages=[b"one\n", b"two\n"])
+        made.account("bob")
+        yield made
+
+
+def socket_of(site):
+    return str(site.folder / "control")
+
+
+@pytest.fixture(scope="module", params=[1, 3], ids=["alone", "workers"])
+def server(request, site):
+    with Server(site, workers=request.param, listen={"control": socket_of(site)}) as running:
+        yield running
+
+
+def asked(site, *arguments):
+    return run(arguments[0], "--socket", socket_of(site), *arguments[1:])
+
+
+def rows(site, *arguments):
+    told = asked(site, *arguments, "--json")
+    assert told.stderr == b""
+    return [json.loads(line) for line in told.stdout.splitlines()]
+
+
+def test_status_tells_of_each_process(site, server):
+    with RawPOP3(server.pop3_port), RawPOP3(server.pop3_port):
+        found = rows(site, "status")
+        workers = server.settings.get("workers")
+        assert sorted(row["worker"] for row in found) == ([0] if workers == 1 else [1, 2, 3])
+        assert len({row["pid"] for row in found}) == workers
+        assert sum(row["sessions"]["pop3"] for row in found) == 2
+        assert all(10_000_000 < row["memory"] < 1_000_000_000 and 0 <= row["seconds"] < 600 for row in found)
+        table = asked(site, "status").stdout.decode().splitlines()
+    assert table[0].split() == ["WORKER", "PID", "VERSION", "RUNS", "FOR", "MEMORY", "POP3", "POP3S"]
+    assert len(table) == 1 + workers
+
+
+def test_who_tells_of_each_session(site, server):
+    with ExitStack() as stack:
+        alice, bob, _stranger = (stack.enter_context(RawPOP3(server.pop3_port)) for _ in range(3))
+        alice.login("alice", "sesame of alice")
+        alice.send(b"DELE 1\r\n")
+        alice.line()
+        bob.login("bob", "sesame of bob")
+        found = {row["user"]: row for row in rows(site, "who")}
+        assert found.keys() == {"alice", "bob", ""}
+        assert (found["alice"]["messages"], found["alice"]["marked"], found["alice"]["retrieved"]) == (2, 1, 0)
+        assert (found["bob"]["peer"], found["bob"]["listener"], found["bob"]["tls"]) == ("127.0.0.1", "pop3", False)
+        assert "messages" not in found[""]
+        assert [row["user"] for row in rows(site, "who", "bob")] == ["bob"]
+        assert asked(site, "who", "carol").returncode == 1
+
+
+@pytest.mark.parametrize("by", ["user", "session"])
+def test_kick_ends_the_sessions_that_it_names_and_deletes_nothing(site, server, by):
+    with RawPOP3(server.pop3_port) as alice, RawPOP3(server.pop3_port) as bob:
+        alice.login("alice", "sesame of alice")
+        bob.login("bob", "sesame of bob")
+        alice.send(b"DELE 1\r\n")
+        assert alice.line().startswith(b"+OK")
+        (row,) = rows(site, "who", "alice")
+        assert [each["session"] for each in rows(site, "kick", row[by])] == [row["session"]]
+        assert alice.rest() == b"-ERR [SYS/TEMP] an operator has ended this session\r\n"
+        bob.send(b"NOOP\r\n")
+        assert bob.line() == b"+OK\r\n"
+    eventually(lambda: any(each["session"] == row["session"] for each in server.told("pop3.session")), server.log)
+    (session,) = [each for each in server.told("pop3.session") if each["session"] == row["session"]]
+    assert (session["ended"], session["deleted"], session["marked"]) == ("operator", 0, 1)
+    assert server.told("control.asked")[-1]["question"] == "kick"
+    assert asked(site, "kick", row["session"]).returncode == 1
+
+
+def test_a_worker_that_hangs_is_named_and_the_others_answer(site, server):
+    if server.settings["workers"] == 1:
+        pytest.skip("there is no other process to answer")
+    found = {row["worker"]: row["pid"] for row in rows(site, "status")}
+    os.kill(found[2], signal.SIGSTOP)
+    try:
+        told = asked(site, "status", "--json")
+    finally:
+        os.kill(found[2], signal.SIGCONT)
+    assert told.returncode == os.EX_TEMPFAIL
+    assert told.stderr == b"mailserver: worker 2 does not answer: its part is missing\n"
+    assert {json.loads(line)["worker"] for line in told.stdout.splitlines()} == {1, 3}
+
+
+def test_the_socket_is_for_its_owner_alone(site, server):
+    for path in site.folder.glob("control*"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_socket_without_a_server_is_told_with_the_remedy(site, tmp_path):
+    told = run("status", "--socket", str(tmp_path / "control"))
+    assert told.returncode == os.EX_UNAVAILABLE
+    assert re.fullmatch(rb"mailserver: \S+/control: nobody serves there: is the server started, .*\n", told.stderr)
+
+
+def test_no_socket_is_left_behind(site):
+    with Server(site, workers=2, listen={"control": str(site.folder / "other")}):
+        assert len(list(site.folder.glob("other*"))) == 3
+    assert not list(site.folder.glob("other*"))
