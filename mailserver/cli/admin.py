@@ -97,7 +97,7 @@ def run(path: str, user: str | None, work: Work) -> int:
     outcome: list[int] = []
 
     async def whole(reactor: Any) -> None:
-        outcome.append(await _attempt(path, user, work, reactor))
+        outcome.append(await attempt(path, user, work, reactor))
 
     try:
         react(lambda reactor: Deferred.fromCoroutine(whole(reactor)))
@@ -148,7 +148,8 @@ async def about(name: str, maildrops: Maildrops, act: Callable[[User], Awaitable
     return status
 
 
-async def _attempt(path: str, user: str | None, work: Work, reactor: Any) -> int:
+async def attempt(path: str, user: str | None, work: Work, reactor: Any) -> int:
+    """As `run`, in a reactor that runs already."""
     try:
         return await _work(path, user, work, reactor)
     except Denied as error:
@@ -184,7 +185,9 @@ async def _work(path: str, user: str | None, work: Work, reactor: Any) -> int:
         problems.add("store.url: the maildrops are in the server's own memory, where no command sees them")
     if problems.sound("user"):
         with problems.collect("user"):
-            _take_rights(user or config.user, checkers, reactor)
+            for checker in filter(IPrivileged.providedBy, checkers):
+                IPrivileged(checker).begin(reactor)
+            take_rights(user or config.user)
     await parts.start(reactor)  # which also raises the problems so far
     try:
         assert naming is not None  # noqa: S101 - for mypy; without them there are problems
@@ -194,7 +197,7 @@ async def _work(path: str, user: str | None, work: Work, reactor: Any) -> int:
         await parts.stop()
 
 
-def _take_rights(name: str, checkers: Sequence[object], reactor: Any) -> None:
+def take_rights(name: str) -> None:
     """Become the user that serves. Errors: Denied; ConfigError where there is no such user."""
     root = os.geteuid() == 0
     if root and not name:
@@ -208,8 +211,6 @@ def _take_rights(name: str, checkers: Sequence[object], reactor: Any) -> None:
             own = True  # `become` says it better
         if not own:
             raise Denied(f"the maildrops are {name}'s: run this as root, or as {name}")
-    for checker in filter(IPrivileged.providedBy, checkers):
-        IPrivileged(checker).begin(reactor)
     become(name)
 
 

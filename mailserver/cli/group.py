@@ -14,7 +14,9 @@ from mailserver import __version__
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 COMMANDS: Final = {
+    "check": "mailserver.cli.check",
     "completion": "mailserver.cli.completion",
+    "config": "mailserver.cli.config",
     "deliver": "mailserver.cli.deliver",
     "export": "mailserver.cli.export",
     "import": "mailserver.cli.import_",

@@ -16,6 +16,7 @@ from twisted.internet.protocol import ServerFactory
 from twisted.internet.tcp import Port
 
 from mailserver.config.kinds import KINDS, Listen, parts_of
+from mailserver.config.problems import Problems
 from mailserver.errors import ConfigError
 from mailserver.net.hub import loop_of
 from mailserver.service.closing import close_ports
@@ -132,20 +133,7 @@ async def bind_one(kind: str, endpoint: str, reactor: Any, loop: Any, given: str
 
 async def _bind_one(kind: str, endpoint: str, reactor: Any, loop: Any) -> Socket:
     gate = Gate(kind)
-    direct, ownership = endpoint.removeprefix("haproxy:"), Ownership()
-    if direct.startswith("unix:"):
-        direct, ownership = owned(direct)
-        direct += _mode(kind, direct)
-    parts = parts_of(direct)  # a fourth is the backlog, with or without its name
-    queued = parts[0] in ("tcp", "tcp6", "unix") and len(parts) < 4 and ":backlog=" not in direct  # noqa: PLR2004
-    try:
-        server = serverFromString(
-            loop if parts[0] in _PLAIN else reactor, f"{direct}:backlog={BACKLOG}" if queued else direct
-        )
-    except LookupError:
-        if not direct.startswith("systemd:"):
-            raise
-        raise ValueError("systemd passed no such socket: the service must be started by its .socket unit") from None
+    server, ownership = _parsed(kind, endpoint, reactor, loop)
     port = await server.listen(gate)
     port.stopReading()
     try:
@@ -154,6 +142,40 @@ async def _bind_one(kind: str, endpoint: str, reactor: Any, loop: Any) -> Socket
         await close_ports([port])
         raise
     return Socket(kind, endpoint, port, gate)
+
+
+def check_endpoints(listen: Listen, reactor: Any, problems: Problems) -> None:
+    """Add what is wrong with the endpoint strings themselves, without binding; of systemd's sockets nothing is known here."""
+    for kind in filter(lambda each: problems.sound(f"listen.{each}"), KINDS):
+        for endpoint in listen.of(kind):
+            if not endpoint.removeprefix("haproxy:").startswith("systemd:"):
+                with problems.collect(f"listen.{kind}"):
+                    _check(kind, endpoint, reactor)
+
+
+def _check(kind: str, endpoint: str, reactor: Any) -> None:
+    try:
+        _parsed(kind, endpoint, reactor, reactor)
+    except (ValueError, TypeError, LookupError, OverflowError) as error:
+        raise ConfigError([f"listen.{kind}: {unfit(endpoint, error)}"]) from None
+
+
+def _parsed(kind: str, endpoint: str, reactor: Any, loop: Any) -> tuple[Any, Ownership]:
+    """Twisted's endpoint, and whose its Unix socket's file is to be. Errors: ValueError, TypeError, LookupError, OverflowError."""
+    direct, ownership = endpoint.removeprefix("haproxy:"), Ownership()
+    if direct.startswith("unix:"):
+        direct, ownership = owned(direct)
+        direct += _mode(kind, direct)
+    parts = parts_of(direct)  # a fourth is the backlog, with or without its name
+    queued = parts[0] in ("tcp", "tcp6", "unix") and len(parts) < 4 and ":backlog=" not in direct  # noqa: PLR2004
+    try:
+        return serverFromString(
+            loop if parts[0] in _PLAIN else reactor, f"{direct}:backlog={BACKLOG}" if queued else direct
+        ), ownership
+    except LookupError:
+        if not direct.startswith("systemd:"):
+            raise
+        raise ValueError("systemd passed no such socket: the service must be started by its .socket unit") from None
 
 
 def _mode(kind: str, endpoint: str) -> str:

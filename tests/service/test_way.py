@@ -25,6 +25,7 @@ from tests.net.sessions import Talk
 PACKAGE = Path(mailserver.__file__).parent
 
 HANDED_ALL = {
+    "cli/config.py": {"settings"},
     "service/control.py": {"bind_control", "_unix"},
     "service/deliveries.py": {"make_deliveries"},
     "service/kerberos.py": {"make_kerberos", "_gssapi"},

@@ -1,0 +1,118 @@
+"""What ``mailserver check`` does: a start of all parts as the user that serves, without ports, and what came of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import react
+from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogBeginner
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mailserver.cli import admin
+from mailserver.cli.main import INTERRUPTED
+from mailserver.config.problems import Problems
+from mailserver.config.reading import Misread, load
+from mailserver.errors import Refusal, StoreError, Unusable
+from mailserver.service.binding import check_endpoints
+from mailserver.service.failures import report
+from mailserver.service.reporting import sentence
+from mailserver.service.server import Server
+
+
+@implementer(ILogObserver)
+@dataclass(slots=True)
+class Findings:
+    """What was found, as an observer of the log, whose warnings are the parts' own."""
+
+    problems: list[str] = field(default_factory=list)
+    """What would keep the server from starting."""
+    users: list[str] = field(default_factory=list)
+    """What keeps single users from their mail."""
+    warnings: list[str] = field(default_factory=list)
+    status: int = os.EX_OK
+
+    def __call__(self, event: LogEvent) -> None:
+        """Note a warning."""
+        level = event.get("log_level")
+        if level is not None and level >= LogLevel.warn and (text := sentence(event)) not in self.warnings:
+            self.warnings.append(text)
+
+    def told(self) -> Iterator[tuple[str, Sequence[str]]]:
+        """All of it, by what it is."""
+        yield "problem", self.problems
+        yield "user", self.users
+        yield "warning", self.warnings
+
+
+def run(path: str, user: str | None, *, users: bool) -> Findings:
+    """Check the configuration at `path`, as `user` or else as its own; with `users`, also the maildrop of each."""
+    findings = Findings()
+    globalLogBeginner.beginLoggingTo([findings], redirectStandardIO=False, discardBuffer=True)
+    ended = False
+
+    async def whole(reactor: Any) -> None:
+        nonlocal ended
+        await _check(path, user, findings, reactor, users=users)
+        ended = True
+
+    try:
+        react(lambda reactor: Deferred.fromCoroutine(whole(reactor)))
+    except SystemExit as stopped:
+        if not ended:  # Ctrl-C stops the reactor
+            findings.status = int(stopped.code or INTERRUPTED)
+    return findings
+
+
+async def _check(path: str, user: str | None, findings: Findings, reactor: Any, *, users: bool) -> None:
+    try:
+        await _start(path, user, reactor)
+        if users:
+            findings.status = await admin.attempt(path, user, partial(_look_at_all, findings), reactor)
+    except admin.Denied as error:
+        findings.problems.append(str(error))
+        findings.status = os.EX_NOPERM
+    except Unusable as error:
+        findings.problems += error.problems
+        findings.status = os.EX_CONFIG
+    except Exception:  # noqa: BLE001 - a fault
+        findings.status = report(Failure())
+
+
+async def _start(path: str, user: str | None, reactor: Any) -> None:
+    """Start and stop a server without ports. Errors: Denied; ConfigError, with all problems; faults."""
+    misread = None
+    try:
+        config = load(path, {})
+    except Misread as error:
+        config, misread = error.config, error
+    problems = Problems(config.places) if misread is None else Problems.after(misread)
+    server = Server(config, reactor, problems, sweeps=False)
+    check_endpoints(config.listen, reactor, problems)
+    if problems.sound("user"):
+        with problems.collect("user"):
+            admin.take_rights(user or config.user)
+    await server.start()
+    await server.stop()
+
+
+async def _look_at_all(findings: Findings, maildrops: admin.Maildrops) -> int:
+    statuses = [await _look_at(name, findings, maildrops) async for name in maildrops.names()]
+    return admin.worst(statuses)
+
+
+async def _look_at(name: str, findings: Findings, maildrops: admin.Maildrops) -> int:
+    try:
+        found = await maildrops.find(name)
+        if found is not None:
+            await maildrops.usage(found)
+    except (StoreError, Refusal) as error:
+        text, status = admin.excuse(error)
+        findings.users.append(f"{name}: {text}")
+        return os.EX_TEMPFAIL if status == os.EX_TEMPFAIL and isinstance(error, Refusal) else 1
+    return os.EX_OK

@@ -1,0 +1,86 @@
+"""``mailserver check``: it tells what a start would, and more, and binds nothing."""
+
+import json
+import os
+import pwd
+
+import pytest
+
+from tests.cli.running import run
+from tests.servers import Server, Site, toml
+
+WHOEVER = pwd.getpwuid(os.geteuid()).pw_name
+"""Who runs the tests is the user that serves, root as well."""
+
+
+@pytest.fixture
+def site():
+    with Site() as made:
+        made.account("alice", messages=[b"one\n"])
+        yield made
+
+
+def settings(site, **more):
+    path = site.folder / "checked.toml"
+    given = {
+        "user": WHOEVER,
+        "listen": {"pop3": ["tcp:110"], "pop3s": ["tcp:995"]},
+        "tls": {"certificate": str(site.certificate), "key": str(site.key)},
+        "auth": {"checkers": [f"passwd-file:{site.users}"]},
+    }
+    path.write_text(toml({**given, **more}))
+    return str(path)
+
+
+def test_sound_settings_are_0(site):
+    told = run("check", "--config", settings(site), "--users")
+    assert (told.returncode, told.stderr) == (0, b"")
+    assert told.stdout.splitlines()[-1].startswith(b"no problem found")
+
+
+def test_it_binds_nothing_so_that_it_runs_beside_the_server(site):
+    with Server(site) as server:
+        listen = {"pop3": [f"tcp:{server.pop3_port}:interface=127.0.0.1"]}
+        assert run("check", "--config", settings(site, listen=listen)).returncode == 0
+
+
+def test_all_problems_are_told_in_one_run_with_their_lines(site):
+    site.key.unlink()
+    path = settings(
+        site,
+        listen={"pop3": ["tcp:110:interfce=x"], "pop3s": ["tcp:995"]},
+        auth={"checkers": ["passwd-file:/nowhere"]},
+        usr="x",
+    )
+    told = run("check", "--config", path)
+    assert told.returncode == os.EX_CONFIG
+    lines = told.stdout.decode().splitlines()
+    assert [line.partition(": ")[2].partition(":")[0] for line in lines] == [
+        'unknown setting "usr"; did you mean "user"?',
+        "listen.pop3",
+        "tls",
+        "auth.checkers",
+    ]
+    assert all(line.startswith(path) for line in lines)
+    objects = [json.loads(line) for line in run("check", "--config", path, "--json").stdout.splitlines()]
+    assert [each["problem"] for each in objects] == lines
+
+
+def test_a_line_of_the_users_that_cannot_be_read_is_a_warning(site):
+    with site.users.open("a") as file:
+        file.write("bob:{NO-SUCH-SCHEME}x::::/nowhere::\n")
+    told = run("check", "--config", settings(site))
+    assert told.returncode == 0
+    assert b"warning: " in told.stdout
+
+
+def test_a_maildrop_that_cannot_be_opened_is_told_of_its_user(site):
+    site.account("bob")
+    (site.folder / "mail/bob/Maildir").rename(site.folder / "mail/bob/elsewhere")
+    (site.folder / "mail/bob/Maildir").write_bytes(b"")
+    assert run("check", "--config", settings(site)).returncode == 0
+    told = run("check", "--config", settings(site), "--users")
+    assert told.returncode == 1
+    (line,) = [line for line in told.stdout.decode().splitlines() if line.startswith("user: ")]
+    assert line.startswith("user: bob: ")
+    assert "no problem" not in told.stdout.decode()
