@@ -47,11 +47,9 @@ MAY_IMPORT = {
     "migration": set(),
     "net": {"protocol", "sasl", "tls"},
     "config": {"store"},
-    "service": {"clock", "net", "tls", "auth", "store", "delivery", "config"},
-    "cli": {"", "auth", "clock", "config", "delivery", "migration", "service", "store"},
     "control": set(),
     "service": {"", "clock", "net", "tls", "auth", "store", "delivery", "config", "control"},
-    "cli": {"", "auth", "clock", "config", "control", "delivery", "migration", "service"},
+    "cli": {"", "auth", "clock", "config", "control", "delivery", "migration", "service", "store"},
     "__main__": {"cli"},
     "demo": {"auth", "tls", "config"},
 }

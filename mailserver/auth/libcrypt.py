@@ -48,5 +48,14 @@ def knows(stored: bytes, library: Any = None) -> bool:
 
 def verify(stored: bytes, password: bytes) -> bool:
     """Whether `password` matches a hash that the library `knows`. Takes milliseconds or more: not for the reactor thread."""
-    result = load().crypt_r(password, stored, ctypes.create_string_buffer(_DATA))
+    result = hashed(stored, password)
     return result is not None and hmac.compare_digest(result, stored)
+
+
+def hashed(setting: bytes, password: bytes) -> bytes | None:
+    """The hash of a password by a setting, or by another hash of it; None where the library is missing or cannot."""
+    library = load()
+    made: bytes | None = (
+        None if library is None else library.crypt_r(password, setting, ctypes.create_string_buffer(_DATA))
+    )
+    return None if made is None or made.startswith(b"*") else made

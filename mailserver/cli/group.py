@@ -23,9 +23,11 @@ COMMANDS: Final = {
     "kick": "mailserver.cli.kick",
     "maildrop": "mailserver.cli.maildrop",
     "migrate": "mailserver.cli.migrate",
+    "password": "mailserver.cli.password",
     "quota": "mailserver.cli.quota",
     "status": "mailserver.cli.status",
     "uidl": "mailserver.cli.uidl",
+    "user": "mailserver.cli.user",
     "who": "mailserver.cli.who",
 }
 """The module of each; the command has the same name in it."""
