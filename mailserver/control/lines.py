@@ -2,7 +2,7 @@
 
 The command asks one question, ``{"question": "who", "user": "alice"}``. The server answers with a line for each fact,
 ``{"row": {...}}``, and ends with ``{"end": {}}`` or with an error, ``{"error": "text", "status": 75}``. Where several worker processes
-serve, the one that was asked asks the others, with ``"own": true``, and its end names those that did not answer: ``{"end": {"silent": [2]}}``.
+serve, the one that was asked asks the others at sockets of their own, and its end names those that did not answer: ``{"end": {"silent": [2]}}``.
 """
 
 from __future__ import annotations

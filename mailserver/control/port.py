@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.endpoints import UNIXClientEndpoint
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.internet.protocol import Factory, ServerFactory, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
@@ -24,9 +24,13 @@ from mailserver.control.lines import LONGEST, Row, line, read
 WORKER_SECONDS: Final = 5.0
 """How long another worker process may take to answer: one that is busy for longer is worth to be named to the operator."""
 
+PEER_SECONDS: Final = 30.0
+"""How long a connection may last, from its beginning until its answer is read, unless it waits for what is still to happen."""
+
 _SO_PEERGROUPS: Final = 59
 """Linux's option with the groups of the other side; Python's socket module has no name for it."""
-_MOST_GROUPS: Final = 65_536
+_MOST_OCTETS: Final = 1024
+"""What Python lets an option have: 256 groups. Of a process with more, only its first group counts."""
 
 log = Logger()
 
@@ -88,8 +92,8 @@ class Peer(NamedTuple):
         credentials = struct.calcsize("3i")
         pid, uid, gid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials))
         try:
-            octets = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MOST_GROUPS * 4)
-        except OSError:  # a kernel before 4.13
+            octets = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MOST_OCTETS)
+        except OSError:  # a kernel before 4.13, or more groups than that
             octets = b""
         return cls(pid, uid, frozenset({gid, *memoryview(octets).cast("I")}))
 
@@ -97,7 +101,10 @@ class Peer(NamedTuple):
         """Whether the mode of the socket's file lets this process in: looked at again, since some file systems know no modes."""
         if self.uid in {0, os.geteuid()}:
             return True
-        status = Path(path).stat()
+        try:
+            status = Path(path).stat()
+        except OSError:  # it was removed, or its folder is not for the user that serves
+            return False
         if self.uid == status.st_uid:
             return True
         return bool(status.st_mode & stat.S_IWGRP and status.st_gid in self.groups) or bool(
@@ -116,9 +123,11 @@ class ControlPort(LineOnlyReceiver):
         self._owner = owner
         self._who: Peer | None = None
         self._asking: Asking | None = None
+        self._late: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
         """See who it is."""
+        self._late = self._owner.reactor.callLater(PEER_SECONDS, self.transport.abortConnection)
         who = Peer.of(self.transport.socket)
         if who.may_ask(self._owner.path):
             self._who = who
@@ -137,11 +146,14 @@ class ControlPort(LineOnlyReceiver):
             self._end({"error": text, "status": os.EX_UNAVAILABLE})
             return
         self._asking = Asking(said, self._who, self._send)
-        if question.changes and not said.get("own"):
+        if question.lasting:
+            self._in_time()
+        if question.changes and not self._owner.private:
             log.info(
-                "user {uid} asks for {question}",
+                "user {uid} asks for {question} {name}",
                 event="control.asked",
                 question=said["question"],
+                name=str(said.get("name", "")),
                 uid=self._who.uid,
                 pid=self._who.pid,
             )
@@ -149,12 +161,18 @@ class ControlPort(LineOnlyReceiver):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 - Twisted's signature
         """Let the answer know."""
+        self._in_time()
         if self._asking is not None and not self._asking.gone.called:
             self._asking.gone.callback(None)
 
     def lineLengthExceeded(self, line: bytes) -> None:  # noqa: ARG002 - Twisted's signature
         """Close: no question is so long."""
         self.transport.loseConnection()
+
+    def _in_time(self) -> None:
+        late, self._late = self._late, None
+        if late is not None and late.active():
+            late.cancel()
 
     def _send(self, said: Row) -> None:
         self.transport.write(line(said))
@@ -172,16 +190,27 @@ class ControlPort(LineOnlyReceiver):
 
 
 class ControlFactory(ServerFactory):
-    """Builds the connections of the socket at `path`. `others` are the sockets of the other worker processes, by their numbers."""
+    """Builds the connections of the socket at `path`.
+
+    `others` are the sockets of the other worker processes, by their numbers; with `private` this is such a socket, where they ask for
+    this process's part of an answer.
+    """
 
     noisy = False
 
     def __init__(
-        self, questions: Mapping[str, Question], path: str, reactor: Any, others: Mapping[int, str] | None = None
+        self,
+        questions: Mapping[str, Question],
+        path: str,
+        reactor: Any,
+        others: Mapping[int, str] | None = None,
+        *,
+        private: bool = False,
     ) -> None:
         self.questions = questions
         self.path = path
-        self._reactor = reactor
+        self.reactor = reactor
+        self.private = private
         self._others = others or {}
 
     def buildProtocol(self, addr: IAddress | None) -> Any:  # noqa: ARG002 - Twisted's signature
@@ -191,7 +220,7 @@ class ControlFactory(ServerFactory):
     async def answer(self, question: Question, asking: Asking) -> Row:
         """Answer for all processes; the last line. Errors: Impossible, faults."""
         relays = {}
-        if question.everywhere and not asking.arguments.get("own"):
+        if question.everywhere:
             relays = {number: self._relay(path, question, asking) for number, path in self._others.items()}
         try:
             answered = question.answer(asking)
@@ -200,6 +229,7 @@ class ControlFactory(ServerFactory):
             heard = await DeferredList(relays.values(), consumeErrors=True)
         except BaseException:
             for each in relays.values():
+                each.addErrback(lambda _: None)
                 each.cancel()
             raise
         silent = [number for number, (_, whole) in zip(relays, heard, strict=True) if whole is not True]
@@ -207,11 +237,11 @@ class ControlFactory(ServerFactory):
 
     def _relay(self, path: str, question: Question, asking: Asking) -> Deferred[bool]:
         """Ask another process for its part, and pass its rows on; whether it has answered whole."""
-        relay = Relay({**asking.arguments, "own": True}, asking.say)
-        asking.gone.addCallback(lambda _: relay.leave())
-        connected = UNIXClientEndpoint(self._reactor, path, timeout=WORKER_SECONDS).connect(_Once(relay))
+        relay = Relay(asking.arguments, asking.say)
+        connected = UNIXClientEndpoint(self.reactor, path, timeout=WORKER_SECONDS).connect(_Once(relay))
         answered: Deferred[bool] = connected.addCallback(lambda _: relay.whole)
-        return answered if question.lasting else answered.addTimeout(WORKER_SECONDS, self._reactor)
+        asking.gone.addCallback(lambda _: answered.cancel())
+        return answered if question.lasting else answered.addTimeout(WORKER_SECONDS, self.reactor)
 
 
 class _Once(Factory):
@@ -235,7 +265,7 @@ class Relay(LineOnlyReceiver):
     transport: Any
 
     def __init__(self, question: Row, say: Callable[[Row], object]) -> None:
-        self.whole: Deferred[bool] = Deferred(lambda _: self.leave())
+        self.whole: Deferred[bool] = Deferred(lambda _: self.transport.abortConnection())
         self._question = question
         self._say = say
         self._ended = False
@@ -256,8 +286,3 @@ class Relay(LineOnlyReceiver):
         """Tell whether the answer was whole."""
         if not self.whole.called:
             self.whole.callback(self._ended)
-
-    def leave(self) -> None:
-        """Hear no more."""
-        if self.transport is not None:
-            self.transport.abortConnection()

@@ -63,7 +63,7 @@ def control_factories(
     """What serves the socket of all, and, of worker `number`, then its own."""
     path = path_of(endpoint)
     others = {each: numbered(path, each) for each in range(1, workers + 1) if each != number}
-    own = [ControlFactory(questions, numbered(path, number), reactor)] if number else []
+    own = [ControlFactory(questions, numbered(path, number), reactor, private=True)] if number else []
     return [ControlFactory(questions, path, reactor, others), *own]
 
 
