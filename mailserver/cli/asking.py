@@ -29,10 +29,7 @@ def put(question: str, socket: str | None, config: str, show: Callable[[list[Row
     try:
         answer = ask(socket or _configured(config), question, **arguments)
         status = show(list(answer))
-    except NoServer as error:
-        tell(f"mailserver: {error}")
-        return os.EX_UNAVAILABLE
-    except Declined as error:
+    except (NoServer, Declined) as error:
         tell(f"mailserver: {error}")
         return error.status
     for number in answer.silent:

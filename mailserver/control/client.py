@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final
 
 from mailserver.control.lines import LONGEST, line, read
@@ -21,7 +22,11 @@ _REMEDIES: Final = {
 
 
 class NoServer(Exception):
-    """Nobody answers. The text tells the operator what to do."""
+    """Nobody answers. The text tells the operator what to do, `status` is the exit status that fits."""
+
+    def __init__(self, text: str, status: int = os.EX_UNAVAILABLE) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 class Declined(Exception):
@@ -42,7 +47,8 @@ class Answer:
         self._socket.settimeout(PATIENCE_SECONDS)
         try:
             self._socket.connect(os.fsencode(path))
-            self._socket.sendall(line({"question": question, **arguments}))
+            with suppress(BrokenPipeError):  # a server that turns this process away closes at once, and has said why
+                self._socket.sendall(line({"question": question, **arguments}))
         except OSError as error:
             self._socket.close()
             raise self._unanswered(error) from None
@@ -68,8 +74,11 @@ class Answer:
 
     def _unanswered(self, error: OSError) -> NoServer:
         late = isinstance(error, TimeoutError)
-        remedy = "it does not answer in time" if late else _REMEDIES.get(error.errno or 0) or error.strerror
-        return NoServer(f"{self._path}: {remedy}")
+        remedy = (
+            "it does not answer in time" if late else _REMEDIES.get(error.errno or 0) or error.strerror or str(error)
+        )
+        status = os.EX_NOPERM if isinstance(error, PermissionError) else os.EX_UNAVAILABLE
+        return NoServer(f"{self._path}: {remedy}", status)
 
 
 def ask(path: str, question: str, *, patience: float | None = PATIENCE_SECONDS, **arguments: Any) -> Answer:

@@ -1,0 +1,70 @@
+"""The asking side, beside servers that turn it away, end early, or are none."""
+
+import os
+import socket
+import threading
+
+import pytest
+
+from mailserver.control import client
+from mailserver.control.client import Declined, NoServer, ask
+from mailserver.control.lines import line
+
+
+@pytest.fixture
+def answering(tmp_path):
+    """A server that says these octets, before it reads or after it, and closes."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "control"))
+        server.listen()
+        threads = []
+
+        def answer(octets, *, reads):
+            with server.accept()[0] as connected:
+                if reads:
+                    connected.makefile("rb").readline()
+                connected.sendall(octets)
+
+        def made(octets, *, reads=True):
+            threads.append(threading.Thread(target=answer, args=(octets,), kwargs={"reads": reads}))
+            threads[-1].start()
+            return str(tmp_path / "control")
+
+        yield made
+        for each in threads:
+            each.join()
+
+
+def test_rows_come_as_they_are_and_the_end_names_the_silent(answering):
+    answer = ask(answering(line({"row": {"a": 1}}) + line({"row": {"a": 2}}) + line({"end": {"silent": [2]}})), "who")
+    assert [row["a"] for row in answer] == [1, 2]
+    assert answer.silent == [2]
+
+
+def test_who_is_turned_away_before_he_has_asked_hears_why(answering, monkeypatch):
+    path = answering(line({"error": "no", "status": os.EX_NOPERM}), reads=False)
+    monkeypatch.setattr(client, "line", lambda _: b"x" * 10_000_000)  # which is still on its way when the server closes
+    with pytest.raises(Declined, match="no") as raised:
+        list(ask(path, "who"))
+    assert raised.value.status == os.EX_NOPERM
+
+
+@pytest.mark.parametrize("octets", [b"", b"GET / HTTP/1.1\n", b'{"row": {}}\n{"ro'])
+def test_an_answer_without_an_end_is_no_answer(answering, octets):
+    with pytest.raises(NoServer, match="in the middle of its answer"):
+        list(ask(answering(octets), "who"))
+
+
+def test_a_path_that_no_socket_can_have_is_told(tmp_path):
+    with pytest.raises(NoServer, match="too long"):
+        ask(str(tmp_path / ("x" * 200)), "who")
+
+
+def test_a_socket_of_others_has_the_status_of_rights(tmp_path, monkeypatch):
+    def denied(_self, _address):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(client.socket.socket, "connect", denied)
+    with pytest.raises(NoServer, match="only root, the user that serves and the socket's group may ask") as raised:
+        ask(str(tmp_path / "control"), "who")
+    assert raised.value.status == os.EX_NOPERM
