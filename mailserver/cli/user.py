@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from mailserver.cli.group import config_option
 from mailserver.cli.main import tell
 from mailserver.cli.secrets import heard, scheme_option
+
+if TYPE_CHECKING:
+    from mailserver.names import Names
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -65,9 +68,9 @@ def add(  # noqa: PLR0913 - the options of a command
     """  # noqa: D301 - click's mark of a paragraph that stays as it is
     from mailserver.auth.passwd import editing
 
-    def change(path: str, domain: str) -> str:
+    def change(path: str, domain: str, names: Names) -> str:
         line = editing.Line(os.fsencode(name), _secret(scheme), b"", b"", b"", os.fsencode(home or ""), b"", b"")
-        return editing.add(path, line.with_extra(_read_fields(fields), frozenset()), domain)
+        return editing.add(path, line.with_extra(_read_fields(fields), frozenset()), domain, names)
 
     return _changed(config, file, change)
 
@@ -112,7 +115,7 @@ def set_(  # noqa: PLR0913 - the options of a command
         raise click.UsageError("say what to change: --password, --home, --field or --unset")
     from mailserver.auth.passwd import editing
 
-    def change(path: str, domain: str) -> str:
+    def change(path: str, domain: str, names: Names) -> str:
         given = _read_fields(fields)
         secret = _secret(scheme) if password or scheme else None
 
@@ -121,7 +124,7 @@ def set_(  # noqa: PLR0913 - the options of a command
             line = line if home is None else line._replace(home=os.fsencode(home))
             return line.with_extra(given, frozenset(unset))
 
-        return editing.edit(path, os.fsencode(name), changed, domain)
+        return editing.edit(path, os.fsencode(name), changed, domain, names)
 
     return _changed(config, file, change)
 
@@ -143,7 +146,11 @@ def remove(name: str, file: str | None, config: str) -> int:
     """  # noqa: D301 - click's mark of a paragraph that stays as it is
     from mailserver.auth.passwd import editing
 
-    return _changed(config, file, lambda path, _domain: editing.remove(path, os.fsencode(name)))
+    def change(path: str, domain: str, _names: Names) -> str:
+        editing.remove(path, os.fsencode(name), domain)
+        return ""
+
+    return _changed(config, file, change)
 
 
 def _secret(scheme: str | None) -> bytes:
@@ -161,16 +168,19 @@ def _read_fields(fields: tuple[str, ...]) -> dict[str, str]:
     return {name: value for name, _, value in (each.partition("=") for each in fields)}
 
 
-def _changed(config: str, file: str | None, change: Callable[[str, str], str]) -> int:
+def _changed(config: str, file: str | None, change: Callable[[str, str, Names], str]) -> int:
     """Change the file; the exit status."""
     from mailserver.auth.passwd import editing
     from mailserver.auth.secret import SchemeError
     from mailserver.errors import ConfigError
+    from mailserver.names import PLAIN
 
+    path = file or config
     problems: list[str] = []
     status = os.EX_CONFIG
     try:
-        denied = change(*(_configured(config) if file is None else (file, "")))
+        path, domain, names = _configured(config) if file is None else (file, "", PLAIN)
+        denied = change(path, domain, names)
     except editing.Unchanged as error:
         problems, status = [f"{error}; nothing was changed"], 1
     except ConfigError as error:
@@ -178,7 +188,7 @@ def _changed(config: str, file: str | None, change: Callable[[str, str], str]) -
     except SchemeError as error:
         problems = [str(error)]
     except OSError as error:
-        problems = [f"{error.filename or file}: {error.strerror}"]
+        problems = [f"{error.filename or path}: {error.strerror}"]
         status = os.EX_NOPERM if isinstance(error, PermissionError) else status
     else:
         problems = [f"done; with this line the user cannot log in: {denied}"] if denied else []
@@ -188,8 +198,8 @@ def _changed(config: str, file: str | None, change: Callable[[str, str], str]) -
     return status
 
 
-def _configured(config: str) -> tuple[str, str]:
-    """The passwd-file of the settings, and its domain. Errors: ConfigError."""
+def _configured(config: str) -> tuple[str, str, Names]:
+    """The passwd-file of the settings, its domain, and how names are read. Errors: ConfigError."""
     from mailserver.auth.passwd import editing
     from mailserver.config.reading import Misread, load
 
@@ -197,4 +207,4 @@ def _configured(config: str) -> tuple[str, str]:
         settings = load(config, {})
     except Misread as error:
         settings = error.config
-    return editing.place_of(settings.auth.checkers)
+    return (*editing.place_of(settings.auth.checkers), settings.naming())

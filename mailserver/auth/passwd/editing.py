@@ -12,11 +12,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from mailserver.auth.passwd.table import read_table
 from mailserver.errors import ConfigError
-from mailserver.names import user_name
+from mailserver.names import PLAIN, Names, user_name
+
+_ACCESS_LIST: Final = "system.posix_acl_access"
 
 
 class Unchanged(Exception):
@@ -41,8 +43,13 @@ class Line(NamedTuple):
         return cls(*(text.split(b":", 7) + [b""] * 7)[:8])
 
     def written(self) -> bytes:
-        """The line, without a line end, and without the empty fields at its end but the secret's."""
-        return self.name + b":" + b":".join(self[1:]).rstrip(b":")
+        """The line, without a line end, and without the empty fields at its end but the secret's. Errors: Unchanged."""
+        if any(b":" in each for each in self[1:7]) or any(end in each for each in self[1:] for end in b"\n\r\0"):
+            raise Unchanged("no field, nor a password that is stored as it is, may hold a colon or a line end")
+        fields = list(self)
+        while len(fields) > 2 and not fields[-1]:  # noqa: PLR2004 - the name and the secret
+            del fields[-1]
+        return b":".join(fields)
 
     def with_extra(self, given: dict[str, str], taken: frozenset[str]) -> Line:
         """With these extra fields, each in the place of one of the same name, and without those that are `taken`."""
@@ -52,42 +59,51 @@ class Line(NamedTuple):
         return self._replace(extra=b" ".join([*kept, *new]))
 
 
-def add(path: str, line: Line, domain: str = "") -> str:
+def add(path: str, line: Line, domain: str = "", names: Names = PLAIN) -> str:
     """Add a user at the end; why the user may not log in, if the line says so ("": he may). Errors: Unchanged, OSError."""
+    name = line.name
+    if user_name(name) is None or b":" in name or name.startswith(b"#") or name.strip() != name:
+        raise Unchanged(f"{_shown(name)} cannot be a user's name")
     with _changing(path) as change:
-        lines = change.lines
-        if any(_names(each, line.name) for each in lines):
-            raise Unchanged(f"{_shown(line.name)} is there already")
-        return change.write([*lines, line.written()], line.name, domain)
+        if _those_of(change.lines, name, domain):
+            raise Unchanged(f"{_shown(name)} is there already")
+        return change.write([*change.lines, line.written()], len(change.lines), domain, names)
 
 
-def edit(path: str, name: bytes, changed: Callable[[Line], Line], domain: str = "") -> str:
-    """Change a user's line; the answer is as of `add`. Errors: Unchanged, OSError."""
+def edit(path: str, name: bytes, changed: Callable[[Line], Line], domain: str = "", names: Names = PLAIN) -> str:
+    """Change a user's line, the first, which is the one that counts; the answer is as of `add`. Errors: Unchanged, OSError."""
     with _changing(path) as change:
-        at = _find(change.lines, name)
+        at = _find(change.lines, name, domain)[0]
         lines = [*change.lines]
         ending = b"\r" if lines[at].endswith(b"\r") else b""
         lines[at] = changed(Line.read(lines[at].rstrip(b"\r"))).written() + ending
-        return change.write(lines, name, domain)
+        return change.write(lines, at, domain, names)
 
 
-def remove(path: str, name: bytes) -> str:
-    """Take a user's line out. Errors: Unchanged, OSError."""
+def remove(path: str, name: bytes, domain: str = "") -> None:
+    """Take a user's lines out: all, since a second one would count when the first is gone. Errors: Unchanged, OSError."""
     with _changing(path) as change:
-        at = _find(change.lines, name)
-        return change.write([*change.lines[:at], *change.lines[at + 1 :]], b"", "")
+        gone = _find(change.lines, name, domain)
+        change.replace([line for at, line in enumerate(change.lines) if at not in gone])
 
 
-def _names(line: bytes, name: bytes) -> bool:
-    return not line.startswith(b"#") and line.rstrip(b"\r").partition(b":")[0] == name
+def _those_of(lines: list[bytes], name: bytes, domain: str) -> list[int]:
+    """Where the user's lines are; in the file of a domain, with or without it."""
+    wanted = _full(name, domain)
+    named = ((at, line.rstrip(b"\r").partition(b":")[0]) for at, line in enumerate(lines) if not line.startswith(b"#"))
+    return [at for at, each in named if _full(each, domain) == wanted]
 
 
-def _find(lines: list[bytes], name: bytes) -> int:
-    """The first line of the user, which is the one that counts. Errors: Unchanged."""
-    for at, line in enumerate(lines):
-        if _names(line, name):
-            return at
-    raise Unchanged(f"there is no {_shown(name)}")
+def _find(lines: list[bytes], name: bytes, domain: str) -> list[int]:
+    """As `_those_of`. Errors: Unchanged, where there is none."""
+    found = _those_of(lines, name, domain)
+    if not found:
+        raise Unchanged(f"there is no {_shown(name)}")
+    return found
+
+
+def _full(name: bytes, domain: str) -> bytes:
+    return name if b"@" in name or not domain else name + b"@" + domain.encode("utf-8")
 
 
 def _shown(name: bytes) -> str:
@@ -102,20 +118,19 @@ class _Change:
         self._status = status
         self.lines = data.removesuffix(b"\n").split(b"\n") if data else []
 
-    def write(self, lines: list[bytes], name: bytes, domain: str) -> str:
-        """Replace the file, if the line of `name` (b"": none is new) can be read as it is meant; the answer is as of `add`.
+    def write(self, lines: list[bytes], at: int, domain: str, names: Names) -> str:
+        """Replace the file, if the new line can be read as it is meant; the answer is as of `add`. Errors: Unchanged, OSError."""
+        denied = _read_back(self.lines, lines, at, domain, names)
+        self.replace(lines)
+        return denied
 
-        Errors: Unchanged, OSError.
-        """
-        data = b"".join(line + b"\n" for line in lines)
-        denied = _read_back(data, name, domain) if name else ""
+    def replace(self, lines: list[bytes]) -> None:
+        """Replace the file. Errors: OSError."""
         descriptor, made = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}-")
         try:
             with open(descriptor, "wb") as file:  # noqa: PTH123 - of a descriptor
-                os.fchmod(descriptor, self._status.st_mode & 0o7777)
-                if (self._status.st_uid, self._status.st_gid) != (os.geteuid(), os.getegid()):
-                    os.fchown(descriptor, self._status.st_uid, self._status.st_gid)
-                file.write(data)
+                self._liken(descriptor)
+                file.write(b"".join(line + b"\n" for line in lines))
                 file.flush()
                 os.fsync(descriptor)
             Path(made).rename(self._path)
@@ -128,7 +143,15 @@ class _Change:
             os.fsync(folder)
         finally:
             os.close(folder)
-        return denied
+
+    def _liken(self, descriptor: int) -> None:
+        """Give the new file the owner, the group, the mode and the access list of the old one. Errors: OSError."""
+        new = os.fstat(descriptor)
+        if (self._status.st_uid, self._status.st_gid) != (new.st_uid, new.st_gid):
+            os.fchown(descriptor, self._status.st_uid, self._status.st_gid)
+        os.fchmod(descriptor, self._status.st_mode & 0o7777)
+        if _ACCESS_LIST in os.listxattr(self._path):
+            os.setxattr(descriptor, _ACCESS_LIST, os.getxattr(self._path, _ACCESS_LIST))
 
 
 @contextmanager
@@ -144,19 +167,20 @@ def _changing(path: str) -> Iterator[_Change]:
                 return
 
 
-def _read_back(data: bytes, name: bytes, domain: str) -> str:
-    """See that the server would know this user; why it would not let him in, by his fields. Errors: Unchanged."""
-    if user_name(name) is None or b":" in name or name.startswith(b"#") or name.strip() != name:
-        raise Unchanged(f"{_shown(name)} cannot be a user's name")
-    full = name if b"@" in name or not domain else name + b"@" + domain.encode("utf-8")
-    entry = read_table(data, domain).entries.get(full)
-    if entry is None:
-        raise Unchanged(
-            f"the server would not read the line of {_shown(name)}: see that no field holds a colon or a line end"
-        )
-    if entry.trouble and not entry.user.denied:
+def _read_back(old: list[bytes], lines: list[bytes], at: int, domain: str, names: Names) -> str:
+    """See that the server would know the user of a changed line; why it would not let him in, by his fields. Errors: Unchanged."""
+    name = Line.read(lines[at]).name
+    alone = read_table(lines[at], domain, names)
+    if not alone.entries:
+        reason = "; ".join(note.partition(": ")[2] for note in alone.notes)
+        raise Unchanged(f"the server would not read the line of {_shown(name)}: {reason}")
+    ((key, entry),) = alone.entries.items()
+    before = read_table(b"\n".join(old), domain, names).entries.get(key)
+    if before is not None and at == len(old):
+        raise Unchanged(f"{_shown(name)} is there already, as {before.user.name!r}")
+    if entry.trouble and not entry.user.denied and (before is None or not before.trouble):
         raise Unchanged(f"{_shown(name)} could not log in: {entry.trouble}")
-    return entry.user.denied
+    return entry.user.denied or entry.trouble
 
 
 def place_of(checkers: tuple[str, ...]) -> tuple[str, str]:
