@@ -52,7 +52,10 @@ def _configured(path: str) -> str:
         raise NoServer(f"{error}; name the server's socket by --socket") from None
     if not config.listen.control:
         raise NoServer(f"{path}: listen.control is empty, so the server cannot be asked")
-    return path_of(config.listen.control)
+    try:
+        return path_of(config.listen.control)
+    except ConfigError as error:
+        raise NoServer(str(error)) from None
 
 
 def as_lines(rows: Iterable[Row]) -> None:

@@ -20,6 +20,7 @@ from mailserver.config.problems import Problems
 from mailserver.config.reading import Misread, load
 from mailserver.errors import Refusal, StoreError, Unusable
 from mailserver.service.binding import check_endpoints
+from mailserver.service.control import check_control
 from mailserver.service.failures import report
 from mailserver.service.reporting import sentence
 from mailserver.service.server import Server
@@ -94,6 +95,7 @@ async def _start(path: str, user: str | None, reactor: Any) -> None:
     problems = Problems(config.places) if misread is None else Problems.after(misread)
     server = Server(config, reactor, problems, sweeps=False)
     check_endpoints(config.listen, reactor, problems)
+    check_control(config, reactor, problems)
     if problems.sound("user"):
         with problems.collect("user"):
             admin.take_rights(user or config.user)

@@ -150,14 +150,15 @@ def check_endpoints(listen: Listen, reactor: Any, problems: Problems) -> None:
         for endpoint in listen.of(kind):
             if not endpoint.removeprefix("haproxy:").startswith("systemd:"):
                 with problems.collect(f"listen.{kind}"):
-                    _check(kind, endpoint, reactor)
+                    check_endpoint(kind, endpoint, reactor, f"listen.{kind}")
 
 
-def _check(kind: str, endpoint: str, reactor: Any) -> None:
+def check_endpoint(kind: str, endpoint: str, reactor: Any, setting: str) -> None:
+    """See that an endpoint can be read. Errors: ConfigError, which names the setting."""
     try:
         _parsed(kind, endpoint, reactor, reactor)
     except (ValueError, TypeError, LookupError, OverflowError) as error:
-        raise ConfigError([f"listen.{kind}: {unfit(endpoint, error)}"]) from None
+        raise ConfigError([f"{setting}: {unfit(endpoint, error)}"]) from None
 
 
 def _parsed(kind: str, endpoint: str, reactor: Any, loop: Any) -> tuple[Any, Ownership]:

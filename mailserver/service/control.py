@@ -14,12 +14,13 @@ from typing import Any, Final
 from twisted.logger import Logger
 
 from mailserver.config.kinds import parts_of
+from mailserver.config.problems import Problems
 from mailserver.config.settings import Config
 from mailserver.control.lines import numbered
 from mailserver.control.port import ControlFactory, Question
 from mailserver.errors import ConfigError
 from mailserver.net.hub import loop_of
-from mailserver.service.binding import CannotBind, Socket, bind_one
+from mailserver.service.binding import CannotBind, Socket, bind_one, check_endpoint
 from mailserver.service.closing import close_ports
 
 KIND: Final = "control"
@@ -35,14 +36,14 @@ async def bind_control(config: Config, reactor: Any, workers: int = 0) -> list[S
 
     None where there is nobody to write to its folder, unless the settings ask for it. Errors: ConfigError; then none is bound.
     """
-    endpoint = config.listen.control
+    endpoint = _endpoint(config.listen.control)
     if not endpoint:
         return []
     loop = loop_of(reactor)
     bound: list[Socket] = []
     try:
         for each in [endpoint, *(_private(endpoint, number) for number in range(1, workers + 1))]:
-            bound.append(await bind_one(KIND, _unix(each, config), reactor, loop, each))  # noqa: PERF401 - a failure leaves the others to close
+            bound.append(await bind_one(KIND, _unix(each, config), reactor, loop, f"unix:{each}"))  # noqa: PERF401 - a failure leaves the others to close
     except CannotBind as error:
         await close_ports(each.port for each in bound)
         if SETTING in config.places:
@@ -52,9 +53,16 @@ async def bind_control(config: Config, reactor: Any, workers: int = 0) -> list[S
     return bound
 
 
+def check_control(config: Config, reactor: Any, problems: Problems) -> None:
+    """Add what is wrong with the setting itself, without binding."""
+    if config.listen.control and SETTING in config.places and problems.sound("user"):
+        with problems.collect(SETTING):
+            check_endpoint(KIND, _unix(_endpoint(config.listen.control), config), reactor, SETTING)
+
+
 def path_of(endpoint: str) -> str:
     """The path in the setting."""
-    return parts_of(endpoint)[0].replace("\\:", ":")
+    return parts_of(_endpoint(endpoint))[0].replace("\\:", ":")
 
 
 def control_factories(
@@ -67,6 +75,16 @@ def control_factories(
     return [ControlFactory(questions, path, reactor, others), *own]
 
 
+def _endpoint(given: str) -> str:
+    """The setting as other kinds of ports have it, or without their ``unix:``. Errors: ConfigError."""
+    endpoint = given.removeprefix("unix:")
+    if endpoint and not endpoint.startswith("/"):
+        raise ConfigError(
+            [f'{SETTING}: "{given}" must begin with "/": the commands run in other folders than the server']
+        )
+    return endpoint
+
+
 def _private(endpoint: str, number: int) -> str:
     """A worker's own socket, for nobody but the user that serves."""
     return numbered(parts_of(endpoint)[0], number)
@@ -74,7 +92,7 @@ def _private(endpoint: str, number: int) -> str:
 
 def _unix(endpoint: str, config: Config) -> str:
     given = parts_of(endpoint)
-    mode = "" if any(part.startswith("mode=") for part in given) else ":mode=600"
+    mode = "" if any(part.startswith("mode=") or "=" not in part for part in given[1:]) else ":mode=600"
     named = any(part.startswith("user=") for part in given)
     owner = f":user={config.user}" if config.user and not named and os.geteuid() == 0 else ""
     return f"unix:{endpoint}{mode}{owner}"

@@ -44,6 +44,23 @@ def test_it_binds_nothing_so_that_it_runs_beside_the_server(site):
         assert run("check", "--config", settings(site, listen=listen)).returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("control", "why"),
+    [
+        ("/run/x:group=nosuch", 'there is no group "nosuch" on this machine'),
+        ("unix:/run/x:mode=abc", '"abc" is no number'),
+        ("control", 'listen.control: "control" must begin with "/"'),
+    ],
+)
+def test_a_socket_for_operators_that_cannot_be_is_told(site, control, why):
+    listen = {"pop3": ["tcp:110"], "control": control}
+    told = run("check", "--config", settings(site, listen=listen))
+    assert told.returncode == os.EX_CONFIG
+    (line,) = told.stdout.decode().splitlines()
+    assert why in line
+    assert "listen.control" in line
+
+
 def test_all_problems_are_told_in_one_run_with_their_lines(site):
     site.key.unlink()
     path = settings(
