@@ -4,8 +4,9 @@ import json
 import os
 import re
 import signal
+import ssl
 import stat
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -14,12 +15,16 @@ from tests.rawpop3 import RawPOP3
 from tests.servers import Server, Site
 from tests.waiting import eventually
 
+LARGE = 64 << 20
+"""Octets of a message of which a client that does not read leaves most with the server."""
+
 
 @pytest.fixture(scope="module")
 def site():
     with Site() as made:
         made.account("alice", messages=[b"one\n", b"two\n"])
         made.account("bob")
+        made.account("carl", messages=[b"0123456789abcde\n" * (LARGE // 16)])
         yield made
 
 
@@ -87,8 +92,39 @@ def test_kick_ends_the_sessions_that_it_names_and_deletes_nothing(site, server, 
     eventually(lambda: any(each["session"] == row["session"] for each in server.told("pop3.session")), server.log)
     (session,) = [each for each in server.told("pop3.session") if each["session"] == row["session"]]
     assert (session["ended"], session["deleted"], session["marked"]) == ("operator", 0, 1)
-    assert server.told("control.asked")[-1]["question"] == "kick"
+    asked_for = server.told("control.asked")[-1]
+    assert (asked_for["question"], asked_for["name"], asked_for["uid"]) == ("kick", row[by], os.geteuid())
     assert asked(site, "kick", row["session"]).returncode == 1
+
+
+def test_a_session_in_tls_is_told_why_it_ends(site, server):
+    with RawPOP3(server.pop3s_port, tls=site.client_tls()) as alice:
+        alice.login("alice", "sesame of alice")
+        (row,) = rows(site, "kick", "alice")
+        assert (row["listener"], row["tls"]) == ("pop3s", True)
+        assert alice.rest() == b"-ERR [SYS/TEMP] an operator has ended this session\r\n"
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["sendfile", "tls"])
+def test_a_session_that_is_sent_a_message_ends_within_it(site, server, tls):
+    """A reply in the midst of a message would be a part of it."""
+    port, context = (server.pop3s_port, site.client_tls()) if tls else (server.pop3_port, None)
+    with RawPOP3(port, tls=context) as carl:
+        carl.login("carl", "sesame of carl")
+        carl.send(b"RETR 1\r\n")
+        assert carl.line().startswith(b"+OK")
+        (row,) = rows(site, "kick", "carl")
+        received = bytearray()
+        with suppress(ConnectionError, ssl.SSLError):
+            while octets := carl.socket.recv(1 << 20):
+                received += octets
+        assert len(received) < LARGE
+        assert b"operator" not in received
+    eventually(lambda: any(each["session"] == row["session"] for each in server.told("pop3.session")), server.log)
+    (session,) = [each for each in server.told("pop3.session") if each["session"] == row["session"]]
+    assert (session["ended"], session["retrieved"]) == ("operator", 0)
+    with RawPOP3(server.pop3_port) as carl:  # and the maildrop is free
+        carl.login("carl", "sesame of carl")
 
 
 def test_a_worker_that_hangs_is_named_and_the_others_answer(site, server):
