@@ -152,6 +152,38 @@ def test_once_quit_was_read_the_commit_is_done_though_the_client_has_gone(events
     assert [event["deleted"] for event in named(events, "pop3.session")] == [1]
 
 
+def test_a_kick_within_the_commit_leaves_it_whole_and_in_the_log(events: list[dict[str, Any]]) -> None:
+    committing: Deferred[int] = Deferred()
+    maildrop = Maildrop([b"a", b"b"])
+    maildrop.commits = lambda: committing
+    talk = Talk(make_factory(maildrop))
+    talk.say(b"DELE 1\r\nDELE 2\r\nQUIT\r\n")
+    talk.heard()
+    talk.server.kick()
+    talk.lose()
+    assert talk.heard() == b""
+    committing.callback(0)
+    assert maildrop.told == [("commit", [1, 2]), "release"]
+    (event,) = named(events, "pop3.session")
+    assert (event["ended"], event["deleted"]) == ("QUIT", 2)
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_a_kick_at_rest_deletes_nothing_and_says_why(twice: bool, events: list[dict[str, Any]]) -> None:
+    maildrop = Maildrop([b"a"])
+    talk = Talk(make_factory(maildrop))
+    talk.say(b"DELE 1\r\n")
+    talk.heard()
+    talk.server.kick()
+    if twice:
+        talk.server.kick()
+    assert talk.heard() == b"-ERR [SYS/TEMP] an operator has ended this session\r\n"
+    assert talk.closed
+    talk.lose()
+    assert maildrop.told == ["release"]
+    assert [(each["ended"], each["marked"]) for each in named(events, "pop3.session")] == [("operator", 1)]
+
+
 @pytest.mark.parametrize("gone", [False, True])
 def test_a_commit_that_fails_is_told_and_ends_the_session(gone: bool, events: list[dict[str, Any]]) -> None:
     committing: Deferred[int] = Deferred()
