@@ -35,7 +35,9 @@ react(lambda reactor: Deferred.fromCoroutine(bind(reactor)))
 
 def bound(folder, control, *before, user=""):
     settings = folder / "settings.toml"
-    settings.write_text(f'user = "{user}"\n[auth]\ncheckers = ["passwd-file:/users"]\n[listen]\npop3 = ["tcp:110"]\npop3s = []\ncontrol = "{control}"\n')
+    settings.write_text(
+        f'user = "{user}"\n[auth]\ncheckers = ["passwd-file:/users"]\n[listen]\npop3 = ["tcp:110"]\npop3s = []\ncontrol = "{control}"\n'
+    )
     command = [*before, sys.executable, "-P", "-c", PROGRAM, str(settings)]
     told = subprocess.run(command, env=environment(), capture_output=True, check=False, timeout=60)
     assert told.returncode == 0, told.stderr
