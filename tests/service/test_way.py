@@ -26,7 +26,7 @@ PACKAGE = Path(mailserver.__file__).parent
 
 HANDED_ALL = {
     "cli/config.py": {"settings"},
-    "service/control.py": {"bind_control", "_unix"},
+    "service/control.py": {"bind_control", "check_control", "_unix"},
     "service/deliveries.py": {"make_deliveries"},
     "service/kerberos.py": {"make_kerberos", "_gssapi"},
     "service/listeners.py": {"Listeners.__init__"},
