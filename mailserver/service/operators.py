@@ -15,7 +15,6 @@ from mailserver.config.settings import Config
 from mailserver.control.port import Asking, Impossible, Question
 from mailserver.net.connection import Connection
 from mailserver.service.listeners import Listeners
-from mailserver.service.memories import Memories
 
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
@@ -26,7 +25,6 @@ class Facts:
 
     config: Config
     listeners: Listeners
-    memories: Memories
     number: int
     """The worker's number; 0: the server is one process."""
 

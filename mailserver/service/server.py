@@ -74,7 +74,7 @@ class Server:
         store = make_store(config, naming, checkers, problems, reactor, expiry)
         kerberos = make_kerberos(config, problems)
         certificates = Certificates(config.tls, problems, tickets)
-        self._memories = memories = Memories.made(config.limits, config.retention, reactor, common)
+        memories = Memories.made(config.limits, config.retention, reactor, common)
         self._listeners = Listeners(config, certificates, problems, reactor, memories)
         self.parts = Parts(problems)
         """The parts; each comes after those that it needs."""
@@ -125,7 +125,7 @@ class Server:
 
     def controls(self, number: int = 0, workers: int = 0) -> Sequence[IProtocolFactory]:
         """The factories of the operators' socket, and of the own one of a worker process with this number."""
-        facts = Facts(self._config, self._listeners, self._memories, number)
+        facts = Facts(self._config, self._listeners, number)
         return control_factories(questions(facts), self._config.listen.control, self._reactor, number, workers)
 
     def reload(self) -> Deferred[None]:
