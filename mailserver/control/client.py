@@ -44,15 +44,22 @@ class Answer:
         self.silent: list[int] = []
         self._path = path
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(PATIENCE_SECONDS)
         try:
-            self._socket.connect(os.fsencode(path))
-            with suppress(BrokenPipeError):  # a server that turns this process away closes at once, and has said why
-                self._socket.sendall(line({"question": question, **arguments}))
-        except OSError as error:
+            self._put(line({"question": question, **arguments}))
+            self._socket.settimeout(patience)
+        except BaseException:
             self._socket.close()
+            raise
+
+    def _put(self, question: bytes) -> None:
+        """Connect, and ask. Errors: NoServer."""
+        try:
+            self._socket.settimeout(PATIENCE_SECONDS)
+            self._socket.connect(os.fsencode(self._path))
+            with suppress(BrokenPipeError):  # a server that turns this process away closes at once, and has said why
+                self._socket.sendall(question)
+        except OSError as error:
             raise self._unanswered(error) from None
-        self._socket.settimeout(patience)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Errors: NoServer, Declined."""

@@ -58,8 +58,11 @@ def convert(kind: str, path: str, realms: Collection[str] = (), scheme: str = ""
 
 def _text(path: str) -> str:
     try:
-        with sys.stdin.buffer if path == "-" else Path(path).open("rb") as file:
-            data = file.read(MAX_OCTETS + 1)
+        if path == "-":
+            data = sys.stdin.buffer.read(MAX_OCTETS + 1)
+        else:
+            with Path(path).open("rb") as file:
+                data = file.read(MAX_OCTETS + 1)
     except OSError as error:
         raise Unconvertible(f"{path}: cannot be read: {error.strerror}") from None
     if len(data) > MAX_OCTETS or b"\0" in data:
