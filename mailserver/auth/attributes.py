@@ -85,9 +85,14 @@ def _secret(stored: bytes | None, scheme: str) -> Secret:
     """A stored secret. Errors: SchemeError."""
     if not stored:
         raise SchemeError("there is no password")
-    if not PREFIX.fullmatch(stored) and not PWDFILE.fullmatch(stored):
-        stored = b"{%b}%b" % (scheme.encode("ascii"), stored)
-    return read_secret(stored)
+    return read_secret(with_scheme(stored, scheme))
+
+
+def with_scheme(stored: bytes, scheme: str) -> bytes:
+    """A stored secret with this scheme, unless it names one itself."""
+    if PREFIX.fullmatch(stored) or PWDFILE.fullmatch(stored):
+        return stored
+    return b"{%b}%b" % (scheme.encode("ascii"), stored)
 
 
 # Values; errors: ValueError, with the rest of a sentence that begins with the column's name.

@@ -7,14 +7,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Final
 
-from mailserver.auth.attributes import Row, read_user
-from mailserver.auth.schemes import PREFIX, PWDFILE
+from mailserver.auth.attributes import Row, read_user, with_scheme
 from mailserver.auth.sql.drivers import DriverMissing, driver
 from mailserver.auth.sql.links import Link, Trouble
-from mailserver.auth.sql.listing import Listing
-from mailserver.auth.sql.rows import OF_APP_PASSWORDS, OF_USERS, check_columns, one, rows, spelling
+from mailserver.auth.sql.questions import Questions
+from mailserver.auth.sql.rows import spelling
 from mailserver.auth.sql.settings import SqlSettings, read_settings
-from mailserver.auth.sql.statements import given
 from mailserver.errors import Unusable
 from mailserver.interfaces import User
 from mailserver.migration.users.accounts import Account, in_line, passwd_file
@@ -23,9 +21,6 @@ from mailserver.migration.users.programs import NoProgram
 
 PAGE: Final = 500
 """Names that are asked for at once."""
-
-MOST: Final = 50
-"""Rows of one user, as at a login."""
 
 
 def read_rows(path: str) -> Converted:
@@ -48,14 +43,14 @@ def read_rows(path: str) -> Converted:
 
 def _accounts(settings: SqlSettings, link: Link, remarks: list[Remark]) -> Iterator[Account]:
     """Errors: Trouble."""
-    asking = _Asking(settings, link)
-    for name in asking.names():
-        row = asking.user(name)
+    ask = Questions(settings)
+    for name in _names(ask, link):
+        row = ask.user(link, name)
         if row is None or spelling(name, row) is not None:
             remarks.append(Remark(name, "left out: it is listed, and queries.user does not know it by this name"))
             continue
         apps = []
-        for app in asking.apps(name):
+        for app in ask.apps(link, name):
             word = _app(app, settings.password_scheme)
             apps += [word] * bool(word)
             if not word:
@@ -70,43 +65,16 @@ def _accounts(settings: SqlSettings, link: Link, remarks: list[Remark]) -> Itera
         yield Account(name, secret, user.home or "", _fields(user), apps)
 
 
-class _Asking:
-    """The questions."""
-
-    def __init__(self, settings: SqlSettings, link: Link) -> None:
-        self._settings, self._link = settings, link
-        self._statements = settings.statements()
-
-    def names(self) -> Iterator[str]:
-        """Page after page. Errors: Trouble."""
-        users = Listing(self._statements["iterate"], self._settings.kind or "sqlite", lambda _: True)
-        after = ""
-        while page := users.page(self._link, after, PAGE):
-            yield from page
-            after = page[-1]
-
-    def user(self, name: str) -> Row | None:
-        """The user's row. Errors: Trouble."""
-        statement = self._statements["user"]
-        answer = self._link.ask(statement, statement.values(given(name)), MOST)
-        check_columns("user", answer.columns, OF_USERS, ("password",))
-        return one(answer)
-
-    def apps(self, name: str) -> Sequence[Row]:
-        """Those of the app passwords. Errors: Trouble."""
-        statement = self._statements.get("app_passwords")
-        if statement is None:
-            return ()
-        answer = self._link.ask(statement, statement.values(given(name)), MOST)
-        check_columns("app_passwords", answer.columns, OF_APP_PASSWORDS, ("name", "password"))
-        return rows(answer)
+def _names(ask: Questions, link: Link) -> Iterator[str]:
+    """Page after page. Errors: Trouble."""
+    after = ""
+    while page := ask.names(link, after, PAGE, lambda _: True):
+        yield from page
+        after = page[-1]
 
 
 def _secret(stored: bytes | None, scheme: str) -> str:
-    if not stored:
-        return ""
-    text = stored.decode("utf-8", "surrogateescape")
-    return text if PREFIX.fullmatch(stored) or PWDFILE.fullmatch(stored) else f"{{{scheme}}}{text}"
+    return with_scheme(stored, scheme).decode("utf-8", "surrogateescape") if stored else ""
 
 
 def _app(row: Row, scheme: str) -> str:

@@ -62,6 +62,13 @@ class Contract:
         dave = await made.requestAvatarId(Password(b"dave", b"of the phone"))
         assert (dave.user.secret, dave.user.listeners) == ("phone", frozenset({"pop3s"}))
 
+    def test_who_has_app_passwords_alone_needs_no_column_with_another(self):
+        self.site.add("dave", None)
+        self.site.app("dave", "phone", "{PLAIN}x")
+        user = f"SELECT username AS {self.site.quote}user{self.site.quote} FROM users WHERE username = {{user}}"
+        converted = sql_rows.read_rows(self.site.write(queries={"user": user}))
+        assert converted.text.endswith("\ndave:::::::app_password=phone:::{PLAIN}x\n")
+
     def test_what_is_shown_has_no_secret(self):
         self.fill()
         self.site.write(password_scheme="PLAIN")
