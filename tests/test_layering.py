@@ -32,6 +32,7 @@ BASE = {
     "watched",
     "toml_text",
     "uidl_format",
+    "sizes",
 }
 """The ground: whoever stands on it may import all of it. A file of it imports no folder."""
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from mailserver.auth.entry import read_listeners
 from mailserver.interfaces import Quota
+from mailserver.sizes import octets
 
 FALSE: Final = frozenset({"0", "f", "false", "n", "no", "off"})
 TRUE: Final = frozenset({"", "1", "t", "true", "y", "yes", "on"})
@@ -18,9 +19,6 @@ TRUE: Final = frozenset({"", "1", "t", "true", "y", "yes", "on"})
 
 QUOTA: Final = re.compile(r"userdb_quota_(?:rule\d*|storage_size|message_count)")
 """Dovecot 2.3's and 2.4's names of the fields with a quota."""
-
-_UNITS: Final = {"b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
-_SIZE: Final = re.compile(r"(\d{1,15})(?:([bkmgt])(?:i?b)?)?", re.IGNORECASE | re.ASCII)
 
 
 def read_attributes(given: Mapping[str, str]) -> tuple[dict[str, Any], str, tuple[str, ...]]:
@@ -110,7 +108,7 @@ def _plain(key: str, text: str) -> dict[str, int]:
 
 
 def _size(text: str, unit: int) -> int:
-    match = _SIZE.fullmatch(text)
-    if match is None:
+    found = octets(text, unit)
+    if found is None:
         raise ValueError
-    return int(match[1]) * (_UNITS[match[2].lower()] if match[2] else unit)
+    return found

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from mailserver.migration.users.converted import Converted, Remark, Setting, Unconvertible, settings_file
-from mailserver.migration.users.sizes import octets
+from mailserver.sizes import octets
 
 SASLDB: Final = "/etc/sasldb2"
 

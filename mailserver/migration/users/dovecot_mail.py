@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from mailserver.migration.users.sizes import octets
 from mailserver.migration.users.taking import Taking, words
 from mailserver.migration.users.variables import as_fields
+from mailserver.sizes import octets
 
 UIDL_DEFAULTS: Final = frozenset({"", "%08Xu%08Xv", "%{uid | hex(8)}%{uidvalidity | hex(8)}"})
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from mailserver.migration.users.queries import Column, Kind, Made, joined
+from mailserver.sizes import octets
 
 SAME: Final = {
     "password": "password",
@@ -46,8 +47,6 @@ _CONCAT: Final = re.compile(
 )
 _BARS: Final = re.compile(rf"{_STRING}\s*\|\|\s*(.+?)\s*(?:\|\|\s*{_STRING})?", re.DOTALL)
 _RULE: Final = re.compile(r"\*:(storage|bytes|messages)=")
-_UNITS: Final = {"": 1024, "B": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
-"""Of ``storage=``, whose own unit is the kilobyte."""
 
 
 def translate(columns: Sequence[Column], kind: Kind, *, userdb: bool) -> Made:
@@ -114,10 +113,9 @@ def _quota(column: Column) -> tuple[str, str] | None:
     rule = _RULE.fullmatch(match[1]) if match else None
     if match is None or rule is None:
         return None
-    unit = (match[3] or "").upper().removesuffix("B") if rule[1] == "storage" else ("B" if not match[3] else "?")
     if rule[1] == "messages":
         return ("quota_messages", match[2]) if not match[3] else None
-    factor = _UNITS.get(unit if match[3] or rule[1] == "bytes" else "")
+    factor = octets(f"1 {match[3] or ''}", 1024 if rule[1] == "storage" else 1)
     if factor is None:
         return None
     return "quota", match[2] if factor == 1 else f"{_grouped(match[2])} * {factor}"

@@ -316,6 +316,8 @@ def test_a_file_with_a_password_shows_none():
         ("concat('*:storage=', q + 1, 'G') AS quota_rule", "(q + 1) * 1073741824"),
         ("'*:bytes=' || q AS quota_rule", "q"),
         ("'*:storage=' || q || 'MB' AS quota_rule", "q * 1048576"),
+        ("CONCAT('*:storage=', q, 'B') AS quota_rule", "q"),
+        ("CONCAT('*:bytes=', q, 'k') AS quota_rule", "q * 1024"),
         ("q AS quota_storage_size", "q"),
     ],
 )
@@ -333,6 +335,7 @@ def test_quotas_become_octets(columns, becomes):
         ("quota_rule", "quota_rule is not understood"),
         ("CONCAT('Trash:storage=', q) AS quota_rule", "quota_rule is not understood"),
         ("CONCAT('*:storage=', q, 'X') AS quota_rule", "quota_rule is not understood"),
+        ("CONCAT('*:storage=', q, '0G') AS quota_rule", "quota_rule is not understood"),
         ("CONCAT('*:messages=', q, 'M') AS quota_rule", "quota_rule is not understood"),
         ("q AS quota_rule2", "single folders"),
         ("x AS mail_crypt_key", "may restrict users"),

@@ -1,11 +1,11 @@
-"""Sizes as other servers' settings have them: ``500M``, ``1 GiB``, or a number of some unit."""
+"""Sizes as other servers write them, and as ours lets them be written: ``500M``, ``1 GiB``, or a number of some unit."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-_SIZE: Final = re.compile(r"(\d{1,15})\s*([bkmgt]?)(?:i?b)?", re.IGNORECASE)
+_SIZE: Final = re.compile(r"(\d{1,15})\s*(?:([bkmgt])(?:i?b)?)?", re.IGNORECASE | re.ASCII)
 _UNITS: Final = {"b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 
 
