@@ -84,7 +84,7 @@ class TheList(FormerCase):
 
         for name in ("there", "read"):
             self.patch(uidls, name, unread)
-        for store in (self.store, self.make(former=self.former)):
+        for store in (self.store, self.make(former=self.former), self.make(former=self.former, io="threads")):
             self.store = store
             assert [uidl for uidl, _ in await self.reopen()] == [uidl for _, uidl in self.expected]
 
