@@ -28,7 +28,7 @@ def put(question: str, socket: str | None, config: str, show: Callable[[list[Row
 
     try:
         answer = ask(socket or _configured(config), question, **arguments)
-        status = show(list(answer))
+        status = show(answer.rows)
     except (NoServer, Declined) as error:
         tell(f"mailserver: {error}")
         return error.status

@@ -5,9 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 
 from mailserver.control.lines import LONGEST, line, read
 
@@ -37,60 +36,37 @@ class Declined(Exception):
         self.status = status
 
 
-class Answer:
-    """The rows of an answer, in an iteration that waits for each; after it, `silent` has the worker processes that did not answer."""
+class Answer(NamedTuple):
+    """What the server has said."""
 
-    def __init__(self, path: str, question: str, arguments: dict[str, Any], patience: float | None) -> None:
-        self.silent: list[int] = []
-        self._path = path
-        self._socket = socket.socket(socket.AF_UNIX)
-        try:
-            self._put(line({"question": question, **arguments}))
-            self._socket.settimeout(patience)
-        except BaseException:
-            self._socket.close()
-            raise
+    rows: list[dict[str, Any]]
+    silent: list[int]
+    """The worker processes that did not answer."""
 
-    def _put(self, question: bytes) -> None:
-        """Connect, and ask. Errors: NoServer."""
-        try:
-            self._socket.settimeout(PATIENCE_SECONDS)
-            self._socket.connect(os.fsencode(self._path))
+
+def ask(path: str, question: str, **arguments: Any) -> Answer:
+    """Ask the server at `path`, and wait for its whole answer. Errors: NoServer, Declined."""
+    try:
+        with socket.socket(socket.AF_UNIX) as asking, asking.makefile("rb") as lines:
+            asking.settimeout(PATIENCE_SECONDS)
+            asking.connect(os.fsencode(path))
             with suppress(BrokenPipeError):  # a server that turns this process away closes at once, and has said why
-                self._socket.sendall(question)
-        except OSError as error:
-            raise self._unanswered(error) from None
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Errors: NoServer, Declined."""
-        with self._socket, self._socket.makefile("rb") as lines:
-            while True:
-                try:
-                    said = read(lines.readline(LONGEST))
-                except OSError as error:
-                    raise self._unanswered(error) from None
-                if said is None:
-                    raise NoServer(f"{self._path}: the server has ended in the middle of its answer")
-                if "row" in said:
-                    yield said["row"]
-                elif "error" in said:
-                    raise Declined(str(said["error"]), int(said.get("status", os.EX_SOFTWARE)))
-                else:
-                    self.silent = list(said.get("end", {}).get("silent", []))
-                    return
-
-    def _unanswered(self, error: OSError) -> NoServer:
+                asking.sendall(line({"question": question, **arguments}))
+            return _heard(path, lines)
+    except OSError as error:
         late = isinstance(error, TimeoutError)
-        remedy = (
-            "it does not answer in time" if late else _REMEDIES.get(error.errno or 0) or error.strerror or str(error)
-        )
+        remedy = "it does not answer in time" if late else _REMEDIES.get(error.errno or 0) or error.strerror or error
         status = os.EX_NOPERM if isinstance(error, PermissionError) else os.EX_UNAVAILABLE
-        return NoServer(f"{self._path}: {remedy}", status)
+        raise NoServer(f"{path}: {remedy}", status) from None
 
 
-def ask(path: str, question: str, *, patience: float | None = PATIENCE_SECONDS, **arguments: Any) -> Answer:
-    """Ask the server at `path`; `patience` are the seconds that a line may take, None: for ever, as for what is still to happen.
-
-    Errors: NoServer.
-    """
-    return Answer(path, question, arguments, patience)
+def _heard(path: str, lines: BinaryIO) -> Answer:
+    rows = []
+    while said := read(lines.readline(LONGEST)):
+        if "row" in said:
+            rows.append(said["row"])
+        elif "error" in said:
+            raise Declined(str(said["error"]), int(said.get("status", os.EX_SOFTWARE)))
+        else:
+            return Answer(rows, said.get("end", {}).get("silent", []))
+    raise NoServer(f"{path}: the server has ended in the middle of its answer")

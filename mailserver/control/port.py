@@ -6,7 +6,7 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -25,7 +25,7 @@ WORKER_SECONDS: Final = 5.0
 """How long another worker process may take to answer: one that is busy for longer is worth to be named to the operator."""
 
 PEER_SECONDS: Final = 30.0
-"""How long a connection may last, from its beginning until its answer is read, unless it waits for what is still to happen."""
+"""How long a connection may last, from its beginning until its answer is read."""
 
 _SO_PEERGROUPS: Final = 59
 """Linux's option with the groups of the other side; Python's socket module has no name for it."""
@@ -46,11 +46,8 @@ class Impossible(Exception):
 class Asking:
     """One question on its way to its answer."""
 
-    def __init__(self, arguments: Mapping[str, Any], who: Peer, send: Callable[[Row], object]) -> None:
+    def __init__(self, arguments: Mapping[str, Any], send: Callable[[Row], object]) -> None:
         self.arguments = arguments
-        self.who = who
-        self.gone = Deferred[None]()
-        """Fires when the asking side has left, or has its whole answer."""
         self._send = send
 
     def say(self, row: Row) -> None:
@@ -69,14 +66,12 @@ class Asking:
 class Question:
     """What can be asked."""
 
-    answer: Callable[[Asking], Awaitable[None] | None]
-    """Says the rows. Errors: Impossible; any other is a fault."""
+    answer: Callable[[Asking], None]
+    """Says the rows, at once. Errors: Impossible; any other is a fault."""
     everywhere: bool = False
     """Whether each worker process has its own part of the answer."""
     changes: bool = False
     """Whether it changes something, so that the log tells who asked."""
-    lasting: bool = False
-    """Whether it tells what happens from now on, until the asking side leaves."""
 
 
 class Peer(NamedTuple):
@@ -122,7 +117,7 @@ class ControlPort(LineOnlyReceiver):
     def __init__(self, owner: ControlFactory) -> None:
         self._owner = owner
         self._who: Peer | None = None
-        self._asking: Asking | None = None
+        """Whose question is waited for; None: nobody's, or no more."""
         self._late: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
@@ -137,7 +132,8 @@ class ControlPort(LineOnlyReceiver):
 
     def lineReceived(self, line: bytes) -> None:
         """Answer the first line."""
-        if self._who is None or self._asking is not None:
+        who, self._who = self._who, None
+        if who is None:
             return
         said = read(line)
         question = None if said is None else self._owner.questions.get(str(said.get("question")))
@@ -145,34 +141,26 @@ class ControlPort(LineOnlyReceiver):
             text = "the server does not know this question: is it of another version than the command?"
             self._end({"error": text, "status": os.EX_UNAVAILABLE})
             return
-        self._asking = Asking(said, self._who, self._send)
-        if question.lasting:
-            self._in_time()
         if question.changes and not self._owner.private:
             log.info(
                 "user {uid} asks for {question} {name}",
                 event="control.asked",
                 question=said["question"],
                 name=str(said.get("name", "")),
-                uid=self._who.uid,
-                pid=self._who.pid,
+                uid=who.uid,
+                pid=who.pid,
             )
-        Deferred.fromCoroutine(self._owner.answer(question, self._asking)).addCallbacks(self._end, self._failed)
+        answered = Deferred.fromCoroutine(self._owner.answer(question, Asking(said, self._send)))
+        answered.addCallbacks(self._end, self._failed)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 - Twisted's signature
-        """Let the answer know."""
-        self._in_time()
-        if self._asking is not None and not self._asking.gone.called:
-            self._asking.gone.callback(None)
+        """Forget the time. What is still answered goes nowhere, and is over soon."""
+        if self._late is not None and self._late.active():
+            self._late.cancel()
 
     def lineLengthExceeded(self, line: bytes) -> None:  # noqa: ARG002 - Twisted's signature
         """Close: no question is so long."""
         self.transport.loseConnection()
-
-    def _in_time(self) -> None:
-        late, self._late = self._late, None
-        if late is not None and late.active():
-            late.cancel()
 
     def _send(self, said: Row) -> None:
         self.transport.write(line(said))
@@ -219,29 +207,18 @@ class ControlFactory(ServerFactory):
 
     async def answer(self, question: Question, asking: Asking) -> Row:
         """Answer for all processes; the last line. Errors: Impossible, faults."""
-        relays = {}
-        if question.everywhere:
-            relays = {number: self._relay(path, question, asking) for number, path in self._others.items()}
-        try:
-            answered = question.answer(asking)
-            if answered is not None:
-                await answered
-            heard = await DeferredList(relays.values(), consumeErrors=True)
-        except BaseException:
-            for each in relays.values():
-                each.addErrback(lambda _: None)
-                each.cancel()
-            raise
-        silent = [number for number, (_, whole) in zip(relays, heard, strict=True) if whole is not True]
+        question.answer(asking)
+        others = self._others if question.everywhere else {}
+        heard = await DeferredList([self._relay(path, asking) for path in others.values()], consumeErrors=True)
+        silent = [number for number, (_, whole) in zip(others, heard, strict=True) if whole is not True]
         return {"end": {"silent": silent} if silent else {}}
 
-    def _relay(self, path: str, question: Question, asking: Asking) -> Deferred[bool]:
+    def _relay(self, path: str, asking: Asking) -> Deferred[bool]:
         """Ask another process for its part, and pass its rows on; whether it has answered whole."""
         relay = Relay(asking.arguments, asking.say)
         connected = UNIXClientEndpoint(self.reactor, path, timeout=WORKER_SECONDS).connect(_Once(relay))
         answered: Deferred[bool] = connected.addCallback(lambda _: relay.whole)
-        asking.gone.addCallback(lambda _: answered.cancel())
-        return answered if question.lasting else answered.addTimeout(WORKER_SECONDS, self.reactor)
+        return answered.addTimeout(WORKER_SECONDS, self.reactor)
 
 
 class _Once(Factory):

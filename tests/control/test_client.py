@@ -37,7 +37,7 @@ def answering(tmp_path):
 
 def test_rows_come_as_they_are_and_the_end_names_the_silent(answering):
     answer = ask(answering(line({"row": {"a": 1}}) + line({"row": {"a": 2}}) + line({"end": {"silent": [2]}})), "who")
-    assert [row["a"] for row in answer] == [1, 2]
+    assert [row["a"] for row in answer.rows] == [1, 2]
     assert answer.silent == [2]
 
 
@@ -45,14 +45,14 @@ def test_who_is_turned_away_before_he_has_asked_hears_why(answering, monkeypatch
     path = answering(line({"error": "no", "status": os.EX_NOPERM}), reads=False)
     monkeypatch.setattr(client, "line", lambda _: b"x" * 10_000_000)  # which is still on its way when the server closes
     with pytest.raises(Declined, match="no") as raised:
-        list(ask(path, "who"))
+        ask(path, "who")
     assert raised.value.status == os.EX_NOPERM
 
 
 @pytest.mark.parametrize("octets", [b"", b"GET / HTTP/1.1\n", b'{"row": {}}\n{"ro'])
 def test_an_answer_without_an_end_is_no_answer(answering, octets):
     with pytest.raises(NoServer, match="in the middle of its answer"):
-        list(ask(answering(octets), "who"))
+        ask(answering(octets), "who")
 
 
 def test_a_path_that_no_socket_can_have_is_told(tmp_path):
