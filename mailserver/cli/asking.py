@@ -68,7 +68,8 @@ def as_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """For people: columns under their heads; numbers on the right."""
     lines = [list(heads), *([_visible(cell) for cell in row] for row in rows)]
     numeric = [
-        all(line[at].replace(".", "").replace(",", "").isdecimal() for line in lines[1:]) for at in range(len(heads))
+        all(line[at].replace(".", "").replace(",", "").isdecimal() for line in lines[1:] if line[at] != "-")
+        for at in range(len(heads))
     ]
     widths = [max(len(line[at]) for line in lines) for at in range(len(heads))]
     for line in lines:

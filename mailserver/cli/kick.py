@@ -15,7 +15,7 @@ from mailserver.cli.who import show
 @socket_option
 @config_option
 def kick(name: str, as_json: bool, socket: str | None, config: str) -> int:
-    """End all sessions of USER, or the one SESSION that `mailserver who` names, and show them.
+    """End all sessions that `mailserver who` shows of USER, or the one SESSION, and show them.
 
     What they have marked as deleted is not deleted, as with any session that ends without QUIT. The client may come back at once:
     to keep a user out, deny him in the users' database.

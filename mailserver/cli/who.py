@@ -11,14 +11,14 @@ from mailserver.cli.group import config_option, json_option
 
 
 @click.command(short_help="Show whose sessions are open.")
-@click.argument("user", required=False, default="")
+@click.argument("name", metavar="[USER|SESSION]", required=False, default="")
 @json_option
 @socket_option
 @config_option
-def who(user: str, as_json: bool, socket: str | None, config: str) -> int:
-    """Show the sessions that are open now, or those of USER alone.
+def who(name: str, as_json: bool, socket: str | None, config: str) -> int:
+    """Show the sessions that are open now, or only those of USER, or the one SESSION.
 
-    USER is the name as the log has it. A session without a user has not logged in yet, or takes mail.
+    USER is the name as the log has it, also that of a master user who has opened another's maildrop. A session without a user has not logged in yet, or takes mail.
 
     \b
     Exit status:
@@ -28,7 +28,7 @@ def who(user: str, as_json: bool, socket: str | None, config: str) -> int:
       75  a worker process does not answer
       77  only root, the user that serves and the socket's group may ask
     """  # noqa: D301 - click's mark of a paragraph that stays as it is
-    return put("who", socket, config, lambda rows: show(rows, as_json), user=user)
+    return put("who", socket, config, lambda rows: show(rows, as_json), name=name)
 
 
 def show(rows: list[Row], as_json: bool) -> int:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final
 
 from mailserver import __version__
-from mailserver.config.settings import Config
 from mailserver.control.port import Asking, Impossible, Question
 from mailserver.net.connection import Connection
 from mailserver.service.listeners import Listeners
@@ -23,7 +22,6 @@ _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 class Facts:
     """What the answers are made from."""
 
-    config: Config
     listeners: Listeners
     number: int
     """The worker's number; 0: the server is one process."""
@@ -44,8 +42,9 @@ def questions(facts: Facts) -> Mapping[str, Question]:
 
 def _status(facts: Facts, asking: Asking) -> None:
     """This process: its number, its age in seconds, its memory in octets, and its sessions by listener."""
-    sessions: Counter[str] = Counter({each.listener: 0 for each in facts.listeners.made})
-    sessions.update({each.listener: len(each.connections) for each in facts.listeners.made})
+    sessions: Counter[str] = Counter()
+    for each in facts.listeners.made:
+        sessions[each.listener] += len(each.connections)
     asking.say(
         {
             "worker": facts.number,
@@ -59,27 +58,26 @@ def _status(facts: Facts, asking: Asking) -> None:
 
 
 def _who(facts: Facts, asking: Asking) -> None:
-    user = asking.text("user")
-    for connection in _connections(facts):
-        standing = connection.standing()
-        if not user or standing["user"] == user:
-            asking.say({"worker": facts.number, **standing})
+    for connection in _named(facts, asking.text("name")):
+        asking.say({"worker": facts.number, **connection.standing()})
 
 
 def _kick(facts: Facts, asking: Asking) -> None:
     name = asking.text("name")
     if not name:
         raise Impossible("name a user or a session", os.EX_USAGE)
-    for connection in _connections(facts):
-        known = connection.facts()
-        if name in {known["user"], known["session"]}:
-            asking.say({"worker": facts.number, **connection.standing()})
-            connection.kick()
+    for connection in _named(facts, name):
+        asking.say({"worker": facts.number, **connection.standing()})
+        connection.kick()
 
 
-def _connections(facts: Facts) -> Iterator[Connection]:
+def _named(facts: Facts, name: str) -> Iterator[Connection]:
+    """The connections of a session, or of a user, also as a master user or a principal who has opened another's maildrop; "": all."""
     for listener in facts.listeners.made:
-        yield from tuple(listener.connections)
+        for connection in tuple(listener.connections):
+            known = connection.facts()
+            if not name or name in {known["session"], known["who"], known["user"], known["principal"]}:
+                yield connection
 
 
 def _memory() -> int:

@@ -64,7 +64,7 @@ class Server:
     ) -> None:
         load_all()
         self._reactor = reactor
-        self._config = config
+        self._control = config.listen.control
         naming = config.naming() if problems.sound("names", "sdps") else None
         checkers = make_checkers(config.auth.checkers, naming, problems)
         for checker in filter(IPrivileged.providedBy, checkers):
@@ -125,8 +125,8 @@ class Server:
 
     def controls(self, number: int = 0, workers: int = 0) -> Sequence[IProtocolFactory]:
         """The factories of the operators' socket, and of the own one of a worker process with this number."""
-        facts = Facts(self._config, self._listeners, number)
-        return control_factories(questions(facts), self._config.listen.control, self._reactor, number, workers)
+        facts = Facts(self._listeners, number)
+        return control_factories(questions(facts), self._control, self._reactor, number, workers)
 
     def reload(self) -> Deferred[None]:
         """At SIGHUP: read certificates and users again. Errors are logged, and the old state stays. Never fails."""
