@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -20,8 +21,7 @@ from zope.interface import provider
 
 from mailserver.auth import Users
 from mailserver.cli.main import INTERRUPTED, tell
-from mailserver.config.problems import Problems
-from mailserver.config.reading import Misread, load
+from mailserver.config.problems import load_usable
 from mailserver.config.settings import Config
 from mailserver.delivery.quota import Quotas
 from mailserver.errors import ConfigError, NoMaildrop, Refusal, StoreError
@@ -93,11 +93,16 @@ Work = Callable[[Maildrops], Coroutine[Any, Any, int]]
 
 def run(path: str, user: str | None, work: Work) -> int:
     """Do the work with the maildrops of the configuration at `path`, as `user` or else as its own; the exit status."""
-    globalLogBeginner.beginLoggingTo([_told], redirectStandardIO=False, discardBuffer=True)
+    return in_reactor(partial(attempt, path, user, work), _told)
+
+
+def in_reactor(work: Callable[[Any], Coroutine[Any, Any, int]], observer: ILogObserver) -> int:
+    """Do the work, which is handed the reactor, and let the observer have the log; the exit status."""
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False, discardBuffer=True)
     outcome: list[int] = []
 
     async def whole(reactor: Any) -> None:
-        outcome.append(await attempt(path, user, work, reactor))
+        outcome.append(await work(reactor))
 
     try:
         react(lambda reactor: Deferred.fromCoroutine(whole(reactor)))
@@ -168,12 +173,7 @@ async def attempt(path: str, user: str | None, work: Work, reactor: Any) -> int:
 
 async def _work(path: str, user: str | None, work: Work, reactor: Any) -> int:
     load_all()
-    misread = None
-    try:
-        config = load(path, {})
-    except Misread as error:
-        config, misread = error.config, error
-    problems = Problems(config.places) if misread is None else Problems.after(misread)
+    config, problems = load_usable(path)
     naming = config.naming() if problems.sound("names", "sdps") else None
     checkers = make_checkers(config.auth.checkers, naming, problems)
     store = make_store(config, naming, checkers, problems, reactor)

@@ -39,15 +39,13 @@ def put(question: str, socket: str | None, config: str, show: Callable[[list[Row
 
 def _configured(path: str) -> str:
     """The socket of the settings. Errors: NoServer."""
-    from mailserver.config.reading import Misread, load
+    from mailserver.config.problems import load_usable
     from mailserver.control.client import NoServer
     from mailserver.errors import ConfigError
     from mailserver.service.control import path_of
 
     try:
-        config = load(path, {})
-    except Misread as error:
-        config = error.config  # the server may run by the file as it was
+        config, _ = load_usable(path)  # the server may run by the file as it was
     except ConfigError as error:
         raise NoServer(f"{error}; name the server's socket by --socket") from None
     if not config.listen.control:

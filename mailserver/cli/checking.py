@@ -8,16 +8,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.task import react
-from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogBeginner
+from twisted.logger import ILogObserver, LogEvent, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailserver.cli import admin
-from mailserver.cli.main import INTERRUPTED
-from mailserver.config.problems import Problems
-from mailserver.config.reading import Misread, load
+from mailserver.config.problems import load_usable
 from mailserver.errors import Refusal, StoreError, Unusable
 from mailserver.service.binding import check_endpoints
 from mailserver.service.control import check_control
@@ -54,45 +50,27 @@ class Findings:
 def run(path: str, user: str | None, *, users: bool) -> Findings:
     """Check the configuration at `path`, as `user` or else as its own; with `users`, also the maildrop of each."""
     findings = Findings()
-    globalLogBeginner.beginLoggingTo([findings], redirectStandardIO=False, discardBuffer=True)
-    ended = False
-
-    async def whole(reactor: Any) -> None:
-        nonlocal ended
-        await _check(path, user, findings, reactor, users=users)
-        ended = True
-
-    try:
-        react(lambda reactor: Deferred.fromCoroutine(whole(reactor)))
-    except SystemExit as stopped:
-        if not ended:  # Ctrl-C stops the reactor
-            findings.status = int(stopped.code or INTERRUPTED)
+    findings.status = admin.in_reactor(partial(_check, path, user, findings, users=users), findings)
     return findings
 
 
-async def _check(path: str, user: str | None, findings: Findings, reactor: Any, *, users: bool) -> None:
+async def _check(path: str, user: str | None, findings: Findings, reactor: Any, *, users: bool) -> int:
     try:
         await _start(path, user, reactor)
-        if users:
-            findings.status = await admin.attempt(path, user, partial(_look_at_all, findings), reactor)
     except admin.Denied as error:
         findings.problems.append(str(error))
-        findings.status = os.EX_NOPERM
+        return os.EX_NOPERM
     except Unusable as error:
         findings.problems += error.problems
-        findings.status = os.EX_CONFIG
+        return os.EX_CONFIG
     except Exception:  # noqa: BLE001 - a fault
-        findings.status = report(Failure())
+        return report(Failure())
+    return await admin.attempt(path, user, partial(_look_at_all, findings), reactor) if users else os.EX_OK
 
 
 async def _start(path: str, user: str | None, reactor: Any) -> None:
     """Start and stop a server without ports. Errors: Denied; ConfigError, with all problems; faults."""
-    misread = None
-    try:
-        config = load(path, {})
-    except Misread as error:
-        config, misread = error.config, error
-    problems = Problems(config.places) if misread is None else Problems.after(misread)
+    config, problems = load_usable(path)
     server = Server(config, reactor, problems, sweeps=False)
     check_endpoints(config.listen, reactor, problems)
     check_control(config, reactor, problems)

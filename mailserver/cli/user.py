@@ -201,10 +201,7 @@ def _changed(config: str, file: str | None, change: Callable[[str, str, Names], 
 def _configured(config: str) -> tuple[str, str, Names]:
     """The passwd-file of the settings, its domain, and how names are read. Errors: ConfigError."""
     from mailserver.auth.passwd import editing
-    from mailserver.config.reading import Misread, load
+    from mailserver.config.problems import load_usable
 
-    try:
-        settings = load(config, {})
-    except Misread as error:
-        settings = error.config
+    settings, _ = load_usable(config)
     return (*editing.place_of(settings.auth.checkers), settings.naming())

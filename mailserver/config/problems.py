@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Self
 
-from mailserver.config.reading import Misread
+from mailserver.config.reading import Misread, load
+from mailserver.config.settings import Config
 from mailserver.errors import ConfigError, unusable_for
 
 
@@ -63,6 +64,15 @@ class Problems:
         while setting and setting not in self._places:
             setting = setting.rpartition(".")[0]
         return self._places.get(setting, "")
+
+
+def load_usable(path: str) -> tuple[Config, Problems]:
+    """What can be used of the settings in a file, and what is wrong with the others. Errors: ConfigError, where nothing can."""
+    try:
+        config = load(path, {})
+    except Misread as error:
+        return error.config, Problems.after(error)
+    return config, Problems(config.places)
 
 
 def _overlap(one: str, other: str) -> bool:
