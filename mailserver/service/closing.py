@@ -24,8 +24,8 @@ async def close_ports(ports: Iterable[Any]) -> None:
         except OSError as error:  # a Unix socket in a folder that only root can write to
             address = port.getHost()
             path = os.fsdecode(address.name or b"") if isinstance(address, UNIXAddress) else str(address)
-            log.warn(
-                "{path} stays behind: it cannot be removed ({reason}, errno {errno})",
+            log.info(
+                "{path} stays behind, for the next start to remove: this user cannot ({reason}, errno {errno})",
                 event="service.left_behind",
                 path=path,
                 reason=error.strerror,

@@ -11,7 +11,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.protocol import Factory
-from twisted.logger import capturedLogs
+from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import TestCase
 
 from mailserver.service.closing import close_ports, stop_all
@@ -34,6 +34,7 @@ class ClosingTests(TestCase):
         (told,) = [event for event in events if event.get("event") == "service.left_behind"]
         assert told["path"] == str(path)
         assert told["errno"] == 21
+        assert told["log_level"] is LogLevel.info  # the next start removes it
         assert not first.connected
         assert not second.connected
 
