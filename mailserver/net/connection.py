@@ -192,11 +192,8 @@ class Connection(Waiting):
         self.end("operator")
         if self.core.busy or self._closing:
             self.abort()
-            return
-        self._batch += self.core.last_words(TemporaryFailure(b"an operator has ended this session"))
-        self.close()
-        if self.tls:
-            self.after(FAREWELL_SECONDS, self.abandon)
+        else:
+            self._part(b"an operator has ended this session")
 
     def at_rest(self) -> bool:
         """Whether a drain may close the connection when no effect is open."""
@@ -207,10 +204,14 @@ class Connection(Waiting):
         self.draining = True
         if self.at_rest() and not (self.core.busy or self._closing):
             self.end("server stop")
-            self._batch += self.core.last_words(TemporaryFailure(b"the server is stopping"))
-            self.close()
-            if self.tls:
-                self.after(FAREWELL_SECONDS, self.abandon)
+            self._part(b"the server is stopping")
+
+    def _part(self, why: bytes) -> None:
+        """Tell the client why, and close."""
+        self._batch += self.core.last_words(TemporaryFailure(why))
+        self.close()
+        if self.tls:
+            self.after(FAREWELL_SECONDS, self.abandon)
 
     # The pump.
 
