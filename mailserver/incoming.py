@@ -107,6 +107,13 @@ class IExpunges(Interface):
         """As `IMaildrop.commit`, but these messages are removed for good, whatever the store keeps of other deletions."""
 
 
+class IMarks(Interface):
+    """Provided by maildrops that know which messages were seen, be it here or at another server."""
+
+    def seen(number: int) -> bool:
+        """Whether message-number `number` was marked as seen when the snapshot was taken."""
+
+
 class Given(NamedTuple):
     """How the unique-ids of a maildrop went back to another server."""
 

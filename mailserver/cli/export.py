@@ -31,8 +31,8 @@ def export(  # noqa: PLR0913, PLR0917 - click's way to give them
     """Write the mail of USER into DIR, as a Maildir with its unique-ids.
 
     DIR must not exist, or be empty. It appears whole or not at all. `mailserver import maildir:DIR` reads it back; Dovecot finds
-    the unique-ids in the dovecot-uidlist that is in it. Nothing of the user's changes; what was seen is not written, since POP3
-    does not know it.
+    the unique-ids in the dovecot-uidlist that is in it. Nothing of the user's changes. Times of arrival stay, and what was seen; other
+    flags are not written.
 
     \b
     Example:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Final
 
 from mailserver.answers import is_later
 from mailserver.errors import MessageGone
-from mailserver.incoming import Usage
+from mailserver.incoming import IMarks, Usage
 from mailserver.interfaces import IMaildrop
 from mailserver.snapshot import MICROSECONDS, UIDL
 from mailserver.store.maildir.filenames import field_for
@@ -69,7 +69,7 @@ class Export:
             self._file = (self._within("tmp") / "message").open("xb")
         self._file.write(data)
 
-    def end(self, uidl: bytes, octets: int, arrival: float | None) -> None:
+    def end(self, uidl: bytes, octets: int, arrival: float | None, *, seen: bool) -> None:
         """End the message, which is in canonical form. Errors: OSError."""
         self.write(b"")
         with self._file as file:  # type: ignore[union-attr]  # it is open now
@@ -83,7 +83,7 @@ class Export:
         self._records.append(uidlist.Record(len(self._records) + 1, name, b"P" + uidl))
         message = self._within("tmp") / "message"
         os.utime(message, (time, time))  # Dovecot takes a message's arrival from there
-        message.rename(self._within("cur") / os.fsdecode(name + b":2,"))
+        message.rename(self._within("cur") / os.fsdecode(name + (b":2,S" if seen else b":2,")))
 
     def finish(self) -> None:
         """Let the Maildir appear, durably. Errors: OSError."""
@@ -112,7 +112,7 @@ async def export(maildrop: IMaildrop, made: Export, in_thread: InThread) -> Usag
     """Write all messages of the maildrop, and answer what was written. Errors: OSError, StoreError."""
     messages = octets = 0
     await in_thread(made.begin)
-    arrivals = maildrop.messages.arrivals
+    arrivals, marks = maildrop.messages.arrivals, IMarks(maildrop, None)
     for number, uidl in enumerate(maildrop.messages.uidls, 1):
         try:
             body = await _answer(maildrop.fetch(number))
@@ -126,7 +126,8 @@ async def export(maildrop: IMaildrop, made: Export, in_thread: InThread) -> Usag
             body.close()
         await in_thread(made.write, canonical.end())
         arrival = arrivals[number - 1] / MICROSECONDS if arrivals else None
-        await in_thread(made.end, uidl, canonical.octets, arrival)
+        seen = marks is not None and marks.seen(number)
+        await in_thread(made.end, uidl, canonical.octets, arrival, seen=seen)
         messages, octets = messages + 1, octets + canonical.octets
     await in_thread(made.finish)
     return Usage(messages, octets)

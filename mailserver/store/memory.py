@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from mailserver.envelope import HEAD_OCTETS, Envelope, EnvelopeHeaders
 from mailserver.errors import MaildropInUse, MaildropUnavailable, MessageGone, NoMaildrop, QuotaExceeded, StoreError
-from mailserver.incoming import IDeposit, IDeposits, IExpunges, IKeeps, Kept, Usage
+from mailserver.incoming import IDeposit, IDeposits, IExpunges, IKeeps, IMarks, Kept, Usage
 from mailserver.interfaces import BytesBody, IMaildrop, IStore, User
 from mailserver.snapshot import MICROSECONDS, NO_UIDL, UIDL, Message, Snapshot
 from mailserver.store.deleting import EXPUNGE, Deleting
@@ -45,6 +45,7 @@ class MemoryStore:
         self._serial = 0
         self._maildrops: dict[str, dict[bytes, bytes]] = {}
         self._arrivals: dict[str, dict[bytes, int]] = {}
+        self._seen: dict[str, set[bytes]] = {}
         self._holders: dict[str, str] = {}
         for name, messages in (maildrops or {}).items():
             for message in messages:
@@ -60,11 +61,13 @@ class MemoryStore:
         return uidl
 
     def take_over(self, name: str, message: bytes, kept: Kept) -> None:
-        """Deliver an imported message to its place by its arrival, with its unique-id, unless another message has that."""
+        """Deliver an imported message to its place by its arrival, seen or not, with its unique-id, unless another message has that."""
         stored = self.maildrop(name)
         uidl = kept.uidl if kept.uidl and kept.uidl not in stored else self._unused(name)
         stored[uidl] = message
         self._arrivals.setdefault(name, {})[uidl] = max(0, int(kept.received * MICROSECONDS))
+        if kept.seen:
+            self._marked(name).add(uidl)
         self._sort(name)
 
     def _unused(self, name: str) -> bytes:
@@ -80,6 +83,10 @@ class MemoryStore:
         for uidl in sorted(stored, key=lambda uidl: (arrivals.get(uidl, 0), uidl)):
             stored[uidl] = stored.pop(uidl)
             arrivals[uidl] = arrivals.pop(uidl, 0)
+
+    def _marked(self, name: str) -> set[bytes]:
+        """The unique-ids of the messages that are marked as seen."""
+        return self._seen.setdefault(name, set())
 
     def maildrop(self, name: str) -> dict[bytes, bytes]:
         """The stored messages in their order, by unique-id; the caller may remove some."""
@@ -108,10 +115,10 @@ class MemoryStore:
         except StoreError as error:
             return fail(error)
         self._holders[user.name] = owner
-        arrivals = self._arrivals.setdefault(user.name, {})
+        arrivals, seen = self._arrivals.setdefault(user.name, {}), frozenset(self._marked(user.name))
         remove = partial(self._remove, user.name)
         stored = self.maildrop(user.name)
-        return succeed(_MemoryMaildrop(user.name, stored, arrivals, remove, self._holders, self._headers))
+        return succeed(_MemoryMaildrop(user.name, stored, arrivals, seen, remove, self._holders, self._headers))
 
     def undelete(self, user: User) -> Deferred[int]:
         """As IKeeps; answers at once."""
@@ -123,6 +130,7 @@ class MemoryStore:
         stored, arrivals = self.maildrop(user.name), self._arrivals.setdefault(user.name, {})
         stored.update((each.uidl, each.message) for each in back)
         arrivals.update((each.uidl, each.arrival) for each in back)
+        self._marked(user.name).update(each.uidl for each in back if each.seen)
         self._sort(user.name)
         return succeed(len(back))
 
@@ -148,13 +156,14 @@ class MemoryStore:
             raise MaildropInUse(f"the maildrop of {user.name!r} is held by {holder}")
 
     def _remove(self, name: str, uidls: Iterable[bytes], *, for_good: bool) -> None:
-        stored, arrivals = self.maildrop(name), self._arrivals.setdefault(name, {})
+        stored, arrivals, seen = self.maildrop(name), self._arrivals.setdefault(name, {}), self._marked(name)
         there = [uidl for uidl in uidls if uidl in stored]
-        deleted = [Deleted(uidl, arrivals.pop(uidl, 0), stored.pop(uidl)) for uidl in there]
+        deleted = [Deleted(uidl, arrivals.pop(uidl, 0), stored.pop(uidl), uidl in seen) for uidl in there]
+        seen.difference_update(there)
         self._deleted.put(name, deleted, EXPUNGE if for_good else self._deleting, self._clock())
 
     def deposit(self, users: Sequence[User], size: int | None, kept: Kept | None = None) -> Deferred[IDeposit]:  # noqa: ARG002
-        """At once. Of `kept`, the flag is lost: there are none."""
+        """At once."""
         if kept is not None and kept.uidl and not UIDL.fullmatch(kept.uidl):
             return fail(ValueError(NO_UIDL))
         return succeed(_MemoryDeposit(self, users, kept))
@@ -221,21 +230,23 @@ def _row(uidl: bytes, message: bytes) -> Message:
     return Message(uidl, measured.octets, measured.wire)
 
 
-@implementer(IMaildrop, IEnvelopes, IExpunges)
+@implementer(IMaildrop, IEnvelopes, IExpunges, IMarks)
 class _MemoryMaildrop:
     """A locked maildrop; its name among the holders is the lock."""
 
-    __slots__ = ("_headers", "_holders", "_locked", "_name", "_remove", "_stored", "messages")
+    __slots__ = ("_headers", "_holders", "_locked", "_name", "_remove", "_seen", "_stored", "messages")
 
     def __init__(  # noqa: PLR0913, PLR0917 - made by the store alone
         self,
         name: str,
         stored: dict[bytes, bytes],
         arrivals: dict[bytes, int],
+        seen: frozenset[bytes],
         remove: Callable[..., None],
         holders: dict[str, str],
         headers: EnvelopeHeaders,
     ) -> None:
+        self._seen = seen
         self._remove = remove
         self._headers = headers
         self._name = name
@@ -262,7 +273,10 @@ class _MemoryMaildrop:
         return found
 
     def sent(self, number: int, octets: int) -> None:
-        """Do nothing: rows in memory are never wrong, and there are no flags."""
+        """Do nothing: rows in memory are never wrong, and only imports mark messages as seen."""
+
+    def seen(self, number: int) -> bool:
+        return self.messages.uidls[number - 1] in self._seen
 
     def commit(self, numbers: Sequence[int]) -> Deferred[int]:
         return self._end(numbers, for_good=False)

@@ -17,6 +17,7 @@ class Deleted(NamedTuple):
     arrival: int
     """In microseconds of the epoch."""
     message: bytes
+    seen: bool
 
 
 class _Session(NamedTuple):

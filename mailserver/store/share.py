@@ -17,6 +17,7 @@ from zope.interface import implementer
 from mailserver.answers import Answer, ask, prompt, then
 from mailserver.envelope import Envelope, has_domain, local_part
 from mailserver.forwarding import Forwarding
+from mailserver.incoming import IMarks
 from mailserver.interfaces import Account, IBody, IMaildrop, IStore, User
 from mailserver.names import Names
 from mailserver.store.envelopes import NOTHING, Envelopes, IEnvelopes, Share
@@ -62,7 +63,7 @@ def _release(failure: Failure, maildrop: IMaildrop) -> Failure:
     return failure
 
 
-@implementer(IMaildrop)
+@implementer(IMaildrop, IMarks)
 class SharedMaildrop:
     """A share of the account's maildrop: translates its message-numbers to the account's."""
 
@@ -106,6 +107,11 @@ class SharedMaildrop:
     def sent(self, number: int, octets: int) -> None:
         """As the account's."""
         self._maildrop.sent(self._indexes[number - 1] + 1, octets)
+
+    def seen(self, number: int) -> bool:
+        """As the account's; nothing was, if that does not know it."""
+        marks = IMarks(self._maildrop, None)
+        return marks is not None and marks.seen(self._indexes[number - 1] + 1)
 
     @prompt
     def commit(self, numbers: Sequence[int]) -> Answer[int]:

@@ -52,6 +52,22 @@ def test_the_maildir_has_the_messages_in_their_order_with_their_unique_ids(site,
         assert shown(server.pop3_port, alice) == shown(server.pop3_port, bob)
 
 
+def test_the_names_have_what_was_seen_and_when_it_came(site, tmp_path):
+    _, bob = site.accounts
+    for name in ("1600000003.M000007.x:2,RS", "1600000001.M999999.x:2,F", "1600000002.x:2,S"):
+        (bob.maildir / "cur" / name).write_bytes(b"Subject: 1\n\n")
+    (bob.maildir / "new" / "1600000004.x").write_bytes(b"Subject: 1\n\n")
+    assert run("export", *settings(site), "bob", str(tmp_path / "out")).returncode == 0
+    made = names(tmp_path / "out/cur")
+    assert [name.partition("P")[0] for name in made] == [
+        "1600000001.M999999",
+        "1600000002.M000000",
+        "1600000003.M000007",
+        "1600000004.M000000",
+    ]
+    assert [name.partition(":")[2] for name in made] == ["2,", "2,S", "2,S", "2,"]
+
+
 def test_a_dry_run_writes_nothing_and_programs_get_an_object(site, tmp_path):
     told = run("export", *settings(site), "--dry-run", "--json", "alice", str(tmp_path / "out"))
     assert (told.returncode, told.stderr) == (0, b"")

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from mailserver.store.maildir import filenames
 from tests.cli.running import run
 from tests.cli.test_export import names, shown
 from tests.cli.test_quota import WHOEVER, settings
@@ -20,6 +21,11 @@ def site():
         made.account("alice")
         made.account("bob")
         yield made
+
+
+def arrivals(account):
+    """When the messages came, as their files' names say."""
+    return sorted(filenames.arrival(os.fsencode(path.name)) for path in account.maildir.glob("[cn]*/*"))
 
 
 def read_in(site, *arguments, **more):
@@ -70,6 +76,8 @@ def test_what_was_exported_comes_back_as_it_was(site, tmp_path):
     for message in SMALL.values():
         alice.deliver(message)
     (alice.maildir / "new" / ("1600000000.with more octets than POP3 allows" * 3)).write_bytes(b"Subject: hashed\n\n")
+    (alice.maildir / "cur" / "1600000001.M000123.x:2,S").write_bytes(b"Subject: seen\n\n")
+    (alice.maildir / "cur" / "1600000002.x:2,F").write_bytes(b"Subject: flagged\n\n")
     out = tmp_path / "out"
     assert run("export", *settings(site), "alice", str(out)).returncode == 0
     for other in ("", "?former=dovecot"):
@@ -79,6 +87,8 @@ def test_what_was_exported_comes_back_as_it_was(site, tmp_path):
         assert (told.returncode, told.stderr) == (0, b"")
         with Server(site, user=WHOEVER) as server:
             assert shown(server.pop3_port, bob) == shown(server.pop3_port, alice)
+        assert arrivals(bob) == arrivals(alice)
+        assert [name.partition(".M000123P")[0] for name in names(bob.maildir / "cur")] == ["1600000001"]  # seen
 
 
 def test_a_dry_run_reads_and_writes_nothing(site, tmp_path):

@@ -12,7 +12,7 @@ from twisted.internet.defer import CancelledError, gatherResults, maybeDeferred
 from zope.interface.verify import verifyObject
 
 from mailserver.errors import NoMaildrop, QuotaExceeded
-from mailserver.incoming import IDeposit, IDeposits, Kept, Usage
+from mailserver.incoming import IDeposit, IDeposits, IMarks, Kept, Usage
 from mailserver.interfaces import Quota, User
 from mailserver.wireform import Canonical
 from tests.store.contract import BARE, ONE, THREE, TWO, StoreContract, contents
@@ -159,6 +159,34 @@ class DepositContract(StoreContract):
             assert list(maildrop.messages.arrivals)[:-1] == [int(kept[uidl] * 1_000_000) for uidl in order]
             maildrop.release()
         assert await self.listed("bob") == {uidl: b"%b\r\n" % uidl for uidl in order}
+
+    async def marks(self) -> list[bool]:
+        """Which of the messages are marked as seen."""
+        maildrop = await self.open()
+        try:
+            assert verifyObject(IMarks, maildrop)
+            return [IMarks(maildrop).seen(number) for number in range(1, len(maildrop.messages) + 1)]
+        finally:
+            maildrop.release()
+
+    async def test_an_import_keeps_whether_it_was_seen(self) -> None:
+        await self.imported(ONE, Kept(b"X", 1_600_000_001.0, seen=True))
+        await self.imported(TWO, Kept(b"Y", 1_600_000_002.0, seen=False))
+        await self.imported(TWO, Kept(b"Y", 1_600_000_003.0, seen=True))
+        await self.deposit(ONE)
+        assert await self.marks() == [True, False, True, False]
+        maildrop = await self.open()
+        assert await maildrop.commit([1]) == 0
+        await self.imported(ONE, Kept(b"X", 1_600_000_001.0, seen=False))
+        assert await self.marks() == [False, False, True, False]
+
+    async def test_what_was_kept_comes_back_as_seen_as_it_was(self) -> None:
+        self.store = self.make_deleting("keep 7 days")
+        await self.imported(ONE, Kept(b"X", 1_600_000_001.0, seen=True))
+        await self.imported(TWO, Kept(b"Y", 1_600_000_002.0, seen=False))
+        assert await (await self.open()).commit([1, 2]) == 0
+        assert await self.store.undelete(self.user("alice")) == 2
+        assert await self.marks() == [True, False]
 
     async def test_an_import_without_a_unique_id_gets_its_own(self) -> None:
         for message in (ONE, TWO):

@@ -66,6 +66,12 @@ def seen(name: bytes) -> bytes | None:
     return name[: info.end()] + bytes(sorted(flags + b"S"))
 
 
+def is_seen(name: bytes) -> bool:
+    """Whether the name has the S flag."""
+    info = _INFO.search(name)
+    return info is not None and info[0][1:] == b"2," and b"S" in name[info.end() :]
+
+
 def field_for(uidl: bytes) -> bytes:
     """The field of a name that gives its message this unique-id. Errors: ValueError, if POP3 does not allow it as one."""
     if not UIDL.fullmatch(uidl):

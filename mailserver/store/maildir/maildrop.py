@@ -16,7 +16,7 @@ from zope.interface import implementer
 from mailserver.answers import Answer, prompt
 from mailserver.envelope import Envelope, EnvelopeHeaders, read_envelope
 from mailserver.errors import MaildropUnavailable, MessageGone, MessageSealed
-from mailserver.incoming import Given, IExpunges, IGivesBack
+from mailserver.incoming import Given, IExpunges, IGivesBack, IMarks
 from mailserver.interfaces import IBody, IMaildrop
 from mailserver.store.body import FileBody, ThreadedBody
 from mailserver.store.deleting import EXPUNGE, Deleting
@@ -59,7 +59,7 @@ class Context:
     """What becomes of the messages that a session deletes."""
 
 
-@implementer(IMaildrop, IEnvelopes, IExpunges, IGivesBack)
+@implementer(IMaildrop, IEnvelopes, IExpunges, IGivesBack, IMarks)
 class Maildrop:
     """A maildrop whose lock, a descriptor, is held until `commit` or `release`."""
 
@@ -120,6 +120,10 @@ class Maildrop:
     def expunge(self, numbers: Sequence[int]) -> Answer[int]:
         """As `commit`, but the messages are removed for good."""
         return self._commit(numbers, EXPUNGE)
+
+    def seen(self, number: int) -> bool:
+        """As the name of its file says."""
+        return names.is_seen(self._index.names[number - 1][PREFIX:])
 
     def give_back(self, server: str, dry_run: bool) -> Deferred[Given]:
         """As IGivesBack, in a thread."""

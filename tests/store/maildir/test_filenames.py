@@ -82,6 +82,13 @@ def test_the_seen_flag_goes_to_its_place(name: bytes, seen: bytes | None) -> Non
     assert names.seen(name) == seen
 
 
+def test_only_the_flags_of_an_info_tell_what_was_seen() -> None:
+    marked = [b"1.a:2,S", b"1.a:2,FS", b"1.a;2,ST", b"1.a,S=9:2,aS"]
+    plain = [b"1.S", b"1.a:2,", b"1.a:2,FT", b"1.a:1,S", b"1.a,S=9", b"1.a,S=9:2,", b"1.a:3,S"]
+    assert [names.is_seen(name) for name in marked] == [True] * len(marked)
+    assert [names.is_seen(name) for name in plain] == [False] * len(plain)
+
+
 @pytest.mark.parametrize(
     ("name", "unique", "base"),
     [
