@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ class Pop3:
     """Answers to the next passwords, instead of +OK."""
     said: list[list[bytes]] = field(default_factory=list)
     """The commands of each session."""
+    response: bytes = b""
+    """What a client must say after AUTH."""
 
     def __call__(self, talk: Talk) -> None:
         """A session."""
@@ -44,6 +47,10 @@ class Pop3:
             command, _, rest = line.partition(b" ")
             if command == b"TOP" and not self.top:
                 talk.send(b"-ERR\r\n")
+            elif command == b"AUTH":
+                talk.send(b"+ \r\n")
+                assert b64decode(talk.line()) == self.response
+                talk.send(b"+OK\r\n")
             elif command in {b"TOP", b"RETR"}:
                 self._message(talk, mail, command, rest)
             else:
@@ -92,6 +99,8 @@ class Imap:
     said: list[list[bytes]] = field(default_factory=list)
     extra: bytes = b""
     """What it says before each answer."""
+    response: bytes = b""
+    """What a client must say after AUTHENTICATE; b"": anything."""
 
     def __call__(self, talk: Talk) -> None:
         """A session."""
@@ -112,7 +121,7 @@ class Imap:
             yield b"* CAPABILITY " + self.capability.encode() + b"\r\n"
         elif command.startswith(b"AUTHENTICATE"):
             talk.send(b"+ \r\n")
-            talk.line()
+            assert b64decode(talk.line()) == self.response or not self.response
         elif command == b"EXAMINE INBOX":
             yield b"* FLAGS (\\Seen \\Deleted)\r\n* %d EXISTS\r\n* OK [UIDVALIDITY 1] ok\r\n" % len(self.mail)
         elif command.startswith(b"UID FETCH 1:*"):

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from mailserver.migration.table import read_table
+from tests.migration.old_servers import Imap, Pop3
+from tests.migration.scripted import Scripted, Talk
 from tests.old.couriers import Courier
 from tests.old.cyruses import HOST, Cyrus
 from tests.old.dovecots import Dovecot, DovecotUser
@@ -22,6 +24,10 @@ from tests.old.readers import Keeper
 from tests.servers import Server, Site
 
 NAMES = ("alice", "bob")
+
+SECRET = b"client_id=it&client_secret=of-the-application"
+
+TOKEN = b"eyJ0eXAiOi-_.sesame"
 
 UW = (
     "From MAILER-DAEMON Fri Jul  3 10:00:00 2026\nFrom: Mail System Internal Data <MAILER-DAEMON@localhost>\n"
@@ -188,6 +194,51 @@ def test_from_uw(front: Front, site: Site, shell: Shell) -> None:
         client = Keeper(front, account)
         assert [message.partition(b"\r\n")[0] for message in client()] == [b"Subject: one", b"Subject: two"]
         assert len(client.uidls) == 2
+
+
+def posted(talk: Talk) -> None:
+    """Where tokens come from."""
+    header = list(iter(talk.line, b""))
+    assert header[0].startswith(b"POST / ")
+    while talk.unread != SECRET:
+        talk.unread += talk.connection.recv(len(SECRET))
+    answer = b'{"token_type":"Bearer","expires_in":3599,"access_token":"%b"}' % TOKEN
+    talk.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(answer), answer)
+
+
+def test_from_exchange(front: Front, site: Site, shell: Shell) -> None:
+    account = site.account("alice")
+    mail = [b"Subject: %d\r\n\r\ntext\r\n" % number for number in range(3)]
+    response = b"user=alice@example.org\1auth=Bearer %b\1\1" % TOKEN
+    pop3 = Pop3([(b"AAMk%d" % number, message) for number, message in enumerate(mail)], response=response)
+    dates = [(message, f"0{number}-Jul-2026 10:00:00 +0000", r"\Seen") for number, message in enumerate(mail, 1)]
+    imap = Imap(dates, "IMAP4rev1 AUTH=XOAUTH2", response=response)
+    files = {f"/root/{name}": site.folder / name for name in ("exchange", "token", "addresses", "moving")}
+    files["/root/exchange"].write_bytes(SECRET + b"\n")
+    files["/root/addresses"].write_text("alice:alice@example.org\n")
+    log = site.folder / "log"
+    with Scripted(posted) as entra, Scripted(many=pop3) as old, Scripted(many=imap) as beside:
+        token = {"https://login.microsoftonline.com/example.org/oauth2/v2.0/token": f"http://{entra.where}"}
+        shell("Exchange: the table", {**token, **files})
+        assert files["/root/moving"].stat().st_mode & 0o777 == 0o600
+        places = {
+            "pop3s://outlook.office365.com?imap=imaps://outlook.office365.com": f"pop3://{old.where}?imap={beside.where}",
+            "/root/moving.log": log,
+            "/root/moving": files["/root/moving"],
+        }
+        said = shell("Exchange: a dry run, then the move", places)
+        assert TOKEN.decode() not in said + log.read_text()
+        where = {
+            "pop3s://outlook.office365.com": f"pop3://{old.where}",
+            "/home/{user}": site.folder / "mail/{user}",
+        }
+        shell("Exchange: the proof", {**where, "/root/moving": files["/root/moving"]})
+    with Server(site) as server:
+        front.behind = server.pop3_port
+        client = Keeper(front, account)
+        assert client() == mail
+        assert client.uidls == [uidl for uidl, _ in pop3.mail]
+    assert [path.name.partition(":")[2] for path in account.files()] == ["2,S"] * 3
 
 
 def test_from_any_server_with_pop3(dovecot: Dovecot, front: Front, site: Site, shell: Shell) -> None:
