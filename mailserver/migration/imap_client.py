@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
 from mailserver.migration.imap_response import Value, number, pairs, seconds, values
 from mailserver.migration.likeness import ENOUGH
-from mailserver.migration.logins import bearer, check, no_tls, plain, refusal
-from mailserver.migration.server import Address, Trust
+from mailserver.migration.session import Session
 from mailserver.migration.source import SourceError
-from mailserver.migration.wire import LISTED, PATIENCE, Patience, Refused, TryAgain, Wire
+from mailserver.migration.wire import LISTED, Refused, TryAgain, Wire
 from mailserver.migration.words import quoted, shown
 
 _TOGETHER: Final = 50
@@ -32,55 +31,14 @@ class Item(NamedTuple):
     seen: bool
 
 
-class Client:
-    """A session, from the greeting on. All methods but `close` may raise SourceError; a NO or BAD is `Refused`."""
+class Client(Session):
+    """A session, in which a NO or BAD is `Refused`."""
+
+    start_tls = "STARTTLS"
 
     def __init__(self, wire: Wire) -> None:
-        self._wire = wire
+        super().__init__(wire)
         self._tag = 0
-        self.capabilities: frozenset[bytes] = frozenset()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def greet(self, trust: Trust) -> None:
-        """Wait for the greeting, and begin TLS where there is some to be had."""
-        address = self._wire.address
-        if address.begins_with_tls:
-            self._wire.start_tls(trust)
-        greeting = self._wire.line()
-        words = greeting.upper().split(b" ", 2)[:2]
-        if words == [b"*", b"BYE"]:
-            raise TryAgain(f"{address} refuses the connection: {shown(greeting)}")
-        if words != [b"*", b"OK"]:  # PREAUTH would be somebody else's mail
-            raise SourceError(f"{address} does not speak IMAP: it does not begin with * OK")
-        self._wire.greeted()
-        self._capability()
-        if address.begins_with_tls or trust.tls == "none":
-            return
-        if b"STARTTLS" in self.capabilities:
-            self._run(b"STARTTLS", "STARTTLS")
-            self._wire.start_tls(trust)
-            self._capability()
-        elif not address.here:
-            raise no_tls(address, "STARTTLS")
-
-    def login(self, name: str, secret: str, master: str = "", *, token: bool = False) -> None:
-        """Log in, as `pop3_client.Client.login` does."""
-        check(name, secret, master)
-        try:
-            if token:
-                self._authenticate(b"XOAUTH2", bearer(name, secret))
-            elif b"AUTH=PLAIN" in self.capabilities:
-                self._authenticate(b"PLAIN", plain(name, secret, master))
-            else:
-                whose = quoted(f"{name}*{master}" if master else name)
-                self._run(b'LOGIN "%b" "%b"' % (whose, quoted(secret)), "LOGIN")
-        except Refused as error:
-            raise refusal(self._wire.address, name, secret, master, error) from None
 
     def examine(self) -> int:
         """Open INBOX to read; the number of its messages."""
@@ -121,18 +79,28 @@ class Client:
     def logout(self) -> None:
         """End the session. It also closes."""
         try:
-            self._run(b"LOGOUT", "LOGOUT")
+            self._ask(b"LOGOUT", "LOGOUT")
         finally:
             self.close()
 
-    def close(self) -> None:
-        """End it without a word; idempotent, and it does not raise."""
-        self._wire.close()
+    def _greeting(self) -> None:
+        address, greeting = self._wire.address, self._wire.line()
+        words = greeting.upper().split(b" ", 2)[:2]
+        if words == [b"*", b"BYE"]:
+            raise TryAgain(f"{address} refuses the connection: {shown(greeting)}")
+        if words != [b"*", b"OK"]:  # PREAUTH would be somebody else's mail
+            raise SourceError(f"{address} does not speak IMAP: it does not begin with * OK")
 
     def _capability(self) -> None:
         for response in self._command(b"CAPABILITY", "CAPABILITY"):
             if response[:1] == [b"CAPABILITY"]:
                 self.capabilities = frozenset(each.upper() for each in response if isinstance(each, bytes))
+
+    def _has_plain(self) -> bool:
+        return b"AUTH=PLAIN" in self.capabilities
+
+    def _log_in(self, name: str, secret: str) -> None:
+        self._ask(b'LOGIN "%b" "%b"' % (quoted(name), quoted(secret)), "LOGIN")
 
     def _authenticate(self, mechanism: bytes, response: bytes) -> None:
         tag = self._send(b"AUTHENTICATE " + mechanism)
@@ -148,7 +116,7 @@ class Client:
             if len(response) == 3 and response[1] == b"FETCH":  # noqa: PLR2004 - "n FETCH (...)"
                 yield dict(pairs(response[2]))
 
-    def _run(self, command: bytes, what: str) -> None:
+    def _ask(self, command: bytes, what: str) -> None:
         for _ in self._command(command, what):
             pass
 
@@ -191,14 +159,3 @@ class Client:
             raise SourceError(f"{self._wire.address} does not speak IMAP: its answer to {what} has no tag")
         if word.upper() != b"OK":
             raise Refused(f"{self._wire.address} refuses {what}: {shown(words)}", words)
-
-
-def connect(address: Address, trust: Trust, patience: Patience = PATIENCE) -> Client:
-    """A session that is ready for the login. Errors: SourceError."""
-    client = Client(Wire(address, patience))
-    try:
-        client.greet(trust)
-    except BaseException:
-        client.close()
-        raise
-    return client

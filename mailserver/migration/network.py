@@ -103,7 +103,7 @@ class Network:
     # Sessions.
 
     def _opened(self) -> pop3_client.Client:
-        client = pop3_client.connect(self._reach.pop3, self._reach.trust, self._reach.patience)
+        client = pop3_client.Client.connect(self._reach.pop3, self._reach.trust, self._reach.patience)
         try:
             client.login(self._login.name, self._login.secret, self._login.master, token=self._reach.token)
         except BaseException:
@@ -144,7 +144,7 @@ class Network:
 
     def _by_imap(self, client: pop3_client.Client, listed: Sequence[Listed]) -> list[Fact]:
         reach, login = self._reach, self._login
-        with imap_client.connect(reach.imap or reach.pop3, reach.trust, reach.patience) as imap:
+        with imap_client.Client.connect(reach.imap or reach.pop3, reach.trust, reach.patience) as imap:
             imap.login(login.name, login.secret, login.master, token=reach.token)
             facts, lost = by_imap(client, listed, imap)
             imap.logout()

@@ -5,13 +5,12 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
-from typing import Final, Self
+from typing import Final
 
 from mailserver.migration.likeness import ENOUGH
-from mailserver.migration.logins import bearer, check, no_tls, plain, refusal
-from mailserver.migration.server import Address, Trust
+from mailserver.migration.session import Session
 from mailserver.migration.source import SourceError, Unreadable
-from mailserver.migration.wire import LISTED, PATIENCE, Patience, Refused, TryAgain, Wire
+from mailserver.migration.wire import LISTED, Refused, TryAgain, Wire
 from mailserver.migration.words import shown
 
 WHOLE: Final = 99_999_999
@@ -27,59 +26,21 @@ _A_LINE: Final = 100
 """Octets of a line of a list, if it has as many lines as are believed; single ones may be longer."""
 
 
-class Client:
-    """A session, from the greeting on. A server's error in it is `Refused`; all methods but `close` may raise SourceError."""
+class Client(Session):
+    """A session. Its `capabilities` are CAPA's lines; none from a server that has no CAPA."""
+
+    start_tls = "STLS"
 
     def __init__(self, wire: Wire) -> None:
-        self._wire = wire
+        super().__init__(wire)
         self.closed = False
         """Whether the session is over, on our side."""
-        self.capabilities: frozenset[bytes] = frozenset()
-        """CAPA's lines, in capitals; none from a server that has no CAPA."""
         self._has_top: bool | None = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def greet(self, trust: Trust) -> None:
-        """Wait for the greeting, and begin TLS where there is some to be had."""
-        if self._wire.address.begins_with_tls:
-            self._wire.start_tls(trust)
-        try:
-            self._reply("the connection")
-        except Refused as error:
-            raise TryAgain(str(error)) from None
-        self._wire.greeted()
-        self._capa()
-        if self._wire.address.begins_with_tls or trust.tls == "none":
-            return
-        if b"STLS" in self.capabilities:
-            self._ask(b"STLS", "STLS")
-            self._wire.start_tls(trust)
-            self._capa()
-        elif not self._wire.address.here:
-            raise no_tls(self._wire.address, "STLS")
-
     def login(self, name: str, secret: str, master: str = "", *, token: bool = False) -> None:
-        """Log in; with a `master`, by that user's password into the mail of `name`; with a `token`, by it (OAuth).
-
-        A master uses AUTH PLAIN (RFC 4616), or where the server has none the name ``NAME*MASTER``, as Dovecot has it.
-        """
-        check(name, secret, master)
-        try:
-            if token:
-                self._authenticate(b"XOAUTH2", bearer(name, secret))
-            elif self._has_plain() and (master or b"USER" not in self.capabilities):
-                self._authenticate(b"PLAIN", plain(name, secret, master))
-            else:
-                self._ask(f"USER {name}*{master}" if master else f"USER {name}", "USER")
-                self._ask(f"PASS {secret}", "PASS")
-        except Refused as error:
-            raise refusal(self._wire.address, name, secret, master, error) from None
-        self._capa()
+        """Log in, and ask anew what it can."""
+        super().login(name, secret, master, token=token)
+        self._capability()
 
     def uidl(self) -> list[tuple[int, bytes]]:
         """Message-numbers and unique-ids, as the server says them. Errors: `Refused` by one that has no unique-ids."""
@@ -138,12 +99,25 @@ class Client:
             self.close()
 
     def close(self) -> None:
-        """End it without a word, so that the server changes nothing; idempotent, and it does not raise."""
+        """As of any session; `closed` tells of it."""
         self.closed = True
-        self._wire.close()
+        super().close()
+
+    def _greeting(self) -> None:
+        try:
+            self._reply("the connection")
+        except Refused as error:
+            raise TryAgain(str(error)) from None
 
     def _has_plain(self) -> bool:
         return any(line.startswith(b"SASL ") and b"PLAIN" in line.split(b" ") for line in self.capabilities)
+
+    def _prefers_its_own(self) -> bool:
+        return b"USER" in self.capabilities
+
+    def _log_in(self, name: str, secret: str) -> None:
+        self._ask(f"USER {name}", "USER")
+        self._ask(f"PASS {secret}", "PASS")
 
     def _authenticate(self, mechanism: bytes, response: bytes) -> None:
         """The response goes on a line of its own, which all servers know, and where it may be long (RFC 2449 section 4)."""
@@ -168,7 +142,7 @@ class Client:
             self.close()
             raise
 
-    def _capa(self) -> None:
+    def _capability(self) -> None:
         """Ask what it can; after the login and after TLS that is more than before, or less."""
         try:
             self._ask(b"CAPA", "CAPA")
@@ -200,7 +174,6 @@ class Client:
         raise SourceError(f"{self._wire.address} lists more than {limit} lines, or {limit * _A_LINE} octets")
 
     def _ask(self, command: bytes | str, what: str) -> None:
-        """`what` names the command in errors, without its secrets."""
         self._wire.send((command if isinstance(command, bytes) else command.encode()) + b"\r\n")
         self._reply(what)
 
@@ -216,17 +189,6 @@ class Client:
 
     def _nonsense(self, command: bytes, line: bytes) -> SourceError:
         return SourceError(f"{self._wire.address} answers {command.decode()} with what is none: {shown(line)}")
-
-
-def connect(address: Address, trust: Trust, patience: Patience = PATIENCE) -> Client:
-    """A session that is ready for the login. Errors: SourceError."""
-    client = Client(Wire(address, patience))
-    try:
-        client.greet(trust)
-    except BaseException:
-        client.close()
-        raise
-    return client
 
 
 def _beginning(pieces: Iterator[bytes]) -> bytes:

@@ -9,7 +9,7 @@ from mailserver.migration.compare import Listed, Side
 from mailserver.migration.likeness import ENOUGH, likeness
 from mailserver.migration.network import Reach, reach
 from mailserver.migration.places import KINDS, Formers, Login, Place, open_source, read_place
-from mailserver.migration.pop3_client import Client, connect
+from mailserver.migration.pop3_client import Client
 from mailserver.migration.source import Original, Source, SourceError, Unreadable
 from mailserver.wireform import Measure
 
@@ -33,7 +33,7 @@ def _open_source(place: Place, login: Login, formers: Formers) -> Side:
 def _open_pop3(server: Reach, login: Login, _: Formers) -> Side:
     if not login.secret:
         raise SourceError(f"{server.pop3} needs a password: the table has none, and there is no master user")
-    client = connect(server.pop3, server.trust)
+    client = Client.connect(server.pop3, server.trust)
     try:
         client.login(login.name, login.secret, login.master, token=server.token)
     except BaseException:

@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from mailserver.migration import imap_client
-from mailserver.migration.imap_client import Item, connect
+from mailserver.migration.imap_client import Client, Item
 from mailserver.migration.likeness import ENOUGH
 from mailserver.migration.server import Address, Trust
 from mailserver.migration.source import SourceError
@@ -29,7 +29,7 @@ def _closed():
 
 def client_of(server, trust=None, protocol="imap", patience=None):
     CLIENTS.append(
-        connect(Address(protocol, "127.0.0.1", server.port), trust or Trust(), patience or Patience(silence=30))
+        Client.connect(Address(protocol, "127.0.0.1", server.port), trust or Trust(), patience or Patience(silence=30))
     )
     return CLIENTS[-1]
 

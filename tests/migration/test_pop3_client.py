@@ -9,7 +9,7 @@ import pytest
 
 from mailserver.migration import pop3_client, wire
 from mailserver.migration.likeness import ENOUGH
-from mailserver.migration.pop3_client import connect
+from mailserver.migration.pop3_client import Client
 from mailserver.migration.server import Address, Trust
 from mailserver.migration.source import SourceError, Unreadable
 from mailserver.migration.wire import Patience, TryAgain, Wire
@@ -53,7 +53,7 @@ def scripted(*steps, start=logged_in):
 
 
 def client_of(server, trust=None, patience=wire.PATIENCE, host="127.0.0.1", protocol="pop3"):
-    CLIENTS.append(connect(Address(protocol, host, server.port), trust or Trust(), patience))
+    CLIENTS.append(Client.connect(Address(protocol, host, server.port), trust or Trust(), patience))
     return CLIENTS[-1]
 
 
@@ -305,7 +305,7 @@ def test_a_server_that_cannot_be_reached_is_told():
     with pytest.raises(TryAgain, match="cannot be reached"):
         client_of(server)
     with pytest.raises(TryAgain, match="cannot be reached"):
-        connect(Address("pop3", "a." * 200, 1), Trust())
+        Client.connect(Address("pop3", "a." * 200, 1), Trust())
 
 
 @pytest.mark.parametrize("command", ["uidl", "listing"])
@@ -467,7 +467,7 @@ def test_a_certificate_for_another_name_is_refused(certificate):
             assert not talk.line()
 
     with Scripted(quietly) as server, pytest.raises(SourceError, match="not valid"):
-        connect(Address("pop3s", "localhost", server.port), Trust("verify", certificate[1]))
+        Client.connect(Address("pop3s", "localhost", server.port), Trust("verify", certificate[1]))
 
 
 def test_octets_before_tls_are_not_taken_for_what_came_inside(certificate):
