@@ -4,18 +4,19 @@ A `Recorder` writes down each change of a name, each new contents of a file, and
 hold when the power goes after some of these: of the names in a directory that were changed since its last fsync, any may be
 as before (weak), or those after a point in time (ordered); a file that was written since its last fsync may have its old
 contents, its new ones, a piece of both, or zeros. A directory that was made may be missing, with all that is in it.
+`wrongs` judges all of that.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations, product
 from pathlib import Path
 from threading import RLock
-from typing import Any
+from typing import Any, TypeVar
 
 File = int
 """Which file a name means, whatever its names are."""
@@ -25,6 +26,8 @@ DIRECTORY: File = -1
 
 State = tuple[tuple[str, bytes | File], ...]
 """By name below the root: the contents of a file that may have been written, or which message it is, or `DIRECTORY`."""
+
+Relied = TypeVar("Relied", bound=Hashable)
 
 ALL_SUBSETS = 6
 """Changes whose every combination is tried; of more, those that lack two or have two. A commit has less under way."""
@@ -233,6 +236,29 @@ class Recorder:
 
     def _rmdir(self, name: str, _: None) -> None:
         self.steps.append(Name(name, "", DIRECTORY))
+
+
+def wrongs(
+    recorder: Recorder,
+    steps: Sequence[Step],
+    relied: Callable[[Sequence[Step]], Relied],
+    verdict: Callable[[Recorder, State, Relied], str],
+    verdicts: dict[tuple[State, Relied], str],
+) -> list[str]:
+    """What goes wrong wherever the power goes: the `verdict` on each state, with what is `relied` on after the steps so far.
+
+    A state is judged once for as long as the `verdicts` are kept; "" is the good one.
+    """
+    found = []
+    for end in range(len(steps) + 1):
+        before = relied(steps[:end])
+        for weak in (False, True):
+            for state in states(recorder, steps[:end], weak=weak):
+                if (state, before) not in verdicts:
+                    verdicts[state, before] = verdict(recorder, state, before)
+                if verdicts[state, before]:
+                    found.append(f"after {steps[max(0, end - 3) : end]}: {verdicts[state, before]}")
+    return found
 
 
 def states(recorder: Recorder, steps: Sequence[Step], *, weak: bool) -> Iterator[State]:

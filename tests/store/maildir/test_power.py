@@ -15,7 +15,7 @@ from mailserver.errors import MaildropUnavailable, OutcomeUnknown
 from mailserver.store.maildir import journal, opening, promise
 from mailserver.store.maildir.index import Index
 from tests.store.maildir.crash import ALL, KEPT, NAMES, clock, task
-from tests.store.maildir.power import DIRECTORY, Killed, Recorder, State, Step, Sync, Told, states
+from tests.store.maildir.power import DIRECTORY, Killed, Recorder, State, Step, Sync, Told, wrongs
 
 ROOMY, FULL, FULL_WITHOUT_INDEX = "a disk with room", "a full disk", "a full disk without an index"
 TRASHING, KEEPING = "a disk with room and a trash", "a disk with room that keeps what is deleted"
@@ -128,18 +128,7 @@ class Power:
 
     def wrongs(self, recorder: Recorder, steps: Sequence[Step]) -> list[str]:
         """What goes wrong wherever the power goes."""
-        found = []
-        for end in range(len(steps) + 1):
-            promises = [step.deleted for step in steps[:end] if isinstance(step, Told)]
-            promise = promises[-1] if promises else None
-            for weak in (False, True):
-                for state in states(recorder, steps[:end], weak=weak):
-                    key = state, promise
-                    if key not in self.verdicts:
-                        self.verdicts[key] = self.verdict(recorder, state, promise)
-                    if self.verdicts[key]:
-                        found.append(f"after {steps[max(0, end - 3) : end]}: {self.verdicts[key]}")
-        return found
+        return wrongs(recorder, steps, promise_of, self.verdict, self.verdicts)
 
     def verdict(self, recorder: Recorder, state: State, deleted: bool | None) -> str:
         """What is wrong with this state, by the logins to it; nothing, as it should be."""
@@ -164,6 +153,12 @@ class Power:
         if lost:
             return f"{sorted(lost)} is lost, and was to be kept"
         return "" if again == found else "the second login differs"
+
+
+def promise_of(steps: Sequence[Step]) -> bool | None:
+    """What was said last of the deletion; None: nothing."""
+    told = [step.deleted for step in steps if isinstance(step, Told)]
+    return told[-1] if told else None
 
 
 def octets(root: Path) -> bytes:

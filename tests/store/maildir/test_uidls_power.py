@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -17,7 +17,8 @@ from mailserver.store.maildir import filenames, opening
 from mailserver.store.maildir.naming import Naming
 from tests.store.maildir.crash import clock
 from tests.store.maildir.listed import Listed
-from tests.store.maildir.power import DIRECTORY, Killed, Recorder, State, Step, Sync, Told, states
+from tests.store.maildir.power import DIRECTORY, Killed, Recorder, State, Step, Sync, Told, wrongs
+from tests.store.maildir.test_power import Fault, killed, no_fault
 
 LIST = {"3.c": "uid-7", "1.a": "uid-9", "0.gone": "2.b", "4.d": "uid-7"}
 X = filenames.field_for(b"X").decode()
@@ -27,16 +28,6 @@ IDS = {
     "3.c": b"uid-7", "1.a": b"uid-9", "2.b": filenames.unique_id_of_base(b"2.b"), "4.d": b"4.d", "5.e": b"X", "6.f": b"6.f"
 }  # fmt: skip
 """For good; 4.d's own, since 3.c comes first."""
-
-Fault = Callable[[int, str, str], BaseException | None]
-
-
-def no_fault(_number: int, _call: str, _name: str) -> None:
-    return None
-
-
-def killed(at: int) -> Fault:
-    return lambda number, _call, _name: Killed() if number == at else None
 
 
 def failing(at: int) -> Fault:
@@ -89,18 +80,14 @@ class Power:
             (root / name).hardlink_to(self.vault / name)
 
     def wrongs(self, recorder: Recorder, steps: Sequence[Step], *, later: bool) -> list[str]:
-        found = []
-        for end in range(len(steps) + 1):
-            told = later or any(isinstance(step, Told) for step in steps[:end])
-            for weak in (False, True):
-                for state in states(recorder, steps[:end], weak=weak):
-                    if (state, told) not in self.verdicts:
-                        self.verdicts[state, told] = self.verdict(recorder, state, told=told)
-                    if self.verdicts[state, told]:
-                        found.append(f"after {steps[max(0, end - 3) : end]}: {self.verdicts[state, told]}")
-        return found
+        """What goes wrong wherever the power goes; `later` the list is gone from the beginning."""
 
-    def verdict(self, recorder: Recorder, state: State, *, told: bool) -> str:
+        def told(begun: Sequence[Step]) -> bool:
+            return later or any(isinstance(step, Told) for step in begun)
+
+        return wrongs(recorder, steps, told, self.verdict, self.verdicts)
+
+    def verdict(self, recorder: Recorder, state: State, told: bool) -> str:
         """What is wrong with this state; once told, the list is not there any more."""
         original = {file: name for name, file in recorder.base[0].items()}
         root = self.directory / "trials" / str(next(self.serial))

@@ -14,7 +14,7 @@ import pytest
 
 from mailserver.store.maildir import keeping
 from tests.store.maildir.crash import ALL, NAMES, TARGETS, login
-from tests.store.maildir.power import DIRECTORY, Answered, Killed, Name, Recorder, State, Step, Sync, states
+from tests.store.maildir.power import DIRECTORY, Answered, Killed, Name, Recorder, State, Step, Sync, wrongs
 from tests.store.maildir.test_power import Fault, killed, no_fault, octets
 
 PLACE = "mailserver-kept/1800000000000000000-7"
@@ -32,7 +32,7 @@ class Power:
     def __init__(self, directory: Path) -> None:
         self.root = directory / "Maildir"
         self.trial = directory / "trial"
-        self.verdicts: dict[tuple[State, bool, str], str] = {}
+        self.verdicts: dict[tuple[State, tuple[bool, str]], str] = {}
 
     def play(self, fault: Fault = no_fault) -> Recorder:
         fill(self.root, {name: name.rpartition("/")[2].encode() for name in (*THERE, EARLIER, *KEPT)})
@@ -45,22 +45,11 @@ class Power:
 
     def wrongs(self, recorder: Recorder, steps: Sequence[Step]) -> list[str]:
         """What goes wrong wherever the power goes."""
-        found = []
-        for end in range(len(steps) + 1):
-            told = any(isinstance(step, Answered) for step in steps[:end])
-            folders = [step for step in steps[:end] if isinstance(step, Name) and step.file == DIRECTORY]
-            folder = folders[-1].new if folders else PLACE  # "": it is gone
-            for weak in (False, True):
-                for state in states(recorder, steps[:end], weak=weak):
-                    key = state, told, folder
-                    if key not in self.verdicts:
-                        self.verdicts[key] = self.verdict(recorder, *key)
-                    if self.verdicts[key]:
-                        found.append(f"after {steps[max(0, end - 3) : end]}: {self.verdicts[key]}")
-        return found
+        return wrongs(recorder, steps, answer_and_folder, self.verdict, self.verdicts)
 
-    def verdict(self, recorder: Recorder, state: State, told: bool, folder: str) -> str:
+    def verdict(self, recorder: Recorder, state: State, relied: tuple[bool, str]) -> str:
         """What is wrong with this state; nothing, as it should be. Once the `folder` is gone, another undelete is of the session before."""
+        told, folder = relied
         fill(self.trial, {})
         for name, it in state:
             path = self.trial / name
@@ -76,6 +65,12 @@ class Power:
             keeping.undelete(octets(self.trial))
         found = login(octets(self.trial))
         return "" if sorted(found) == sorted(ALL) else f"{found} is all that comes back"
+
+
+def answer_and_folder(steps: Sequence[Step]) -> tuple[bool, str]:
+    """Whether the undelete was answered, and the name of the folder of what is kept; "": it is gone."""
+    folders = [step for step in steps if isinstance(step, Name) and step.file == DIRECTORY]
+    return any(isinstance(step, Answered) for step in steps), folders[-1].new if folders else PLACE
 
 
 def failing(at: int) -> Fault:

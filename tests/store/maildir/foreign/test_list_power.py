@@ -14,7 +14,7 @@ import pytest
 
 from mailserver.store.maildir.foreign import read_former, read_giving
 from mailserver.store.maildir.former import Entry
-from tests.store.maildir.power import Answered, Killed, Recorder, State, Step, Sync, states
+from tests.store.maildir.power import Answered, Killed, Recorder, State, Step, Sync, wrongs
 from tests.store.maildir.test_power import Fault, killed, no_fault, octets
 
 NEW = (b"7.c", b"8.d:2,S")
@@ -86,16 +86,7 @@ class Power:
 
     def wrongs(self, recorder: Recorder, steps: Sequence[Step]) -> list[str]:
         """What goes wrong wherever the power goes."""
-        found = []
-        for end in range(len(steps) + 1):
-            told = any(isinstance(step, Answered) for step in steps[:end])
-            for weak in (False, True):
-                for state in states(recorder, steps[:end], weak=weak):
-                    if (state, told) not in self.verdicts:
-                        self.verdicts[state, told] = self.verdict(recorder, state, told)
-                    if self.verdicts[state, told]:
-                        found.append(f"after {steps[max(0, end - 3) : end]}: {self.verdicts[state, told]}")
-        return found
+        return wrongs(recorder, steps, answered, self.verdict, self.verdicts)
 
     def verdict(self, recorder: Recorder, state: State, told: bool) -> str:
         """What is wrong with this state; nothing, as it should be."""
@@ -120,6 +111,10 @@ class Power:
         if told and again != self.told:
             return f"once more there are {again}"
         return "" if set(again) | set(self.before) == set(listed(self.kind, self.trial)) else "the next try loses some"
+
+
+def answered(steps: Sequence[Step]) -> bool:
+    return any(isinstance(step, Answered) for step in steps)
 
 
 @pytest.mark.parametrize("work", [extend, give_back])
