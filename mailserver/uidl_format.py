@@ -34,7 +34,7 @@ class Format:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._pieces = list(_merged(_read_long(text) if "%{" in text else _read_short(text)))
+        self._pieces = list(_merged(_read(text, _long if "%{" in text else _short)))
         self.keys = frozenset(key for key, _ in self._pieces if key)
         """What `expand` must be given, by its names: of uid, uidvalidity, md5, filename, guid."""
         if not self.keys:
@@ -67,27 +67,29 @@ def _merged(pieces: Iterator[Piece | str]) -> Iterator[Piece]:
             yield piece
 
 
-def _read_short(text: str) -> Iterator[Piece | str]:
+def _read(text: str, variable: Callable[[str, int], tuple[Piece | str, int]]) -> Iterator[Piece | str]:
+    """Its parts, where `variable` reads the one that begins here, and says where it ends."""
     at = 0
     while at < len(text):
-        if text[at] != "%":
-            end = text.find("%", at) if "%" in text[at:] else len(text)
-            yield text[at:end]
-            at = end
-            continue
-        found = _SHORT.match(text, at)
-        if found is None:
-            raise ValueError(f"the format {text!r} ends within a variable")
-        at = found.end()
-        letter = found[8]
-        if letter == "%":
-            yield "%"
-        elif letter in KEYS:
-            yield KEYS[letter], tuple(_changes(found, text))
+        if text[at] == "%":
+            piece, at = variable(text, at)
+            yield piece
         else:
-            raise ValueError(
-                f"the format {text!r} has the unknown variable {found[0]!r}; known are %{', %'.join(KEYS)}"
-            )
+            fixed = text[at:].partition("%")[0]
+            yield fixed
+            at += len(fixed)
+
+
+def _short(text: str, at: int) -> tuple[Piece | str, int]:
+    found = _SHORT.match(text, at)
+    if found is None:
+        raise ValueError(f"the format {text!r} ends within a variable")
+    letter = found[8]
+    if letter == "%":
+        return "%", found.end()
+    if letter not in KEYS:
+        raise ValueError(f"the format {text!r} has the unknown variable {found[0]!r}; known are %{', %'.join(KEYS)}")
+    return (KEYS[letter], tuple(_changes(found, text))), found.end()
 
 
 def _changes(found: re.Match[str], text: str) -> Iterator[Change]:
@@ -108,21 +110,13 @@ def _changes(found: re.Match[str], text: str) -> Iterator[Change]:
         yield _cut(-width if dot and minus_after else width)
 
 
-def _read_long(text: str) -> Iterator[Piece | str]:
-    at = 0
-    while at < len(text):
-        if text[at] != "%":
-            end = text.find("%", at) if "%" in text[at:] else len(text)
-            yield text[at:end]
-            at = end
-            continue
-        found = _LONG.match(text, at)
-        if found is None or found[1] not in KEYS.values():
-            raise ValueError(
-                f"the format {text!r} is not understood at {text[at:]!r}; known are {', '.join(KEYS.values())}"
-            )
-        at = found.end()
-        yield found[1], tuple(_filters(found[2], text))
+def _long(text: str, at: int) -> tuple[Piece | str, int]:
+    found = _LONG.match(text, at)
+    if found is None or found[1] not in KEYS.values():
+        raise ValueError(
+            f"the format {text!r} is not understood at {text[at:]!r}; known are {', '.join(KEYS.values())}"
+        )
+    return (found[1], tuple(_filters(found[2], text))), found.end()
 
 
 def _filters(filters: str, text: str) -> Iterator[Change]:
