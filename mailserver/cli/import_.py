@@ -7,7 +7,16 @@ from pathlib import Path
 import click
 
 from mailserver.cli.group import config_option, json_option, user_option
-from mailserver.cli.migrate_mail import FILE, dry_run_option, log_option, logins, place_of, readable, state_option
+from mailserver.cli.migrate_mail import (
+    FILE,
+    dry_run_option,
+    log_option,
+    logins,
+    master_option,
+    place_of,
+    readable,
+    state_option,
+)
 
 
 @click.command(short_help="Read one user's mail from somewhere else.")
@@ -15,7 +24,7 @@ from mailserver.cli.migrate_mail import FILE, dry_run_option, log_option, logins
 @click.argument("name", metavar="USER")
 @click.option("--old-name", metavar="NAME", help="The user's name at the old server. Default: USER.")
 @click.option("--password", metavar="FILE", type=FILE, help="The user's password there: one line. Files need none.")
-@click.option("--master", metavar="FILE", type=FILE, help="The old server's master user: one line NAME:PASSWORD.")
+@master_option
 @state_option
 @log_option
 @dry_run_option

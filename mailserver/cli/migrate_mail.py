@@ -21,6 +21,9 @@ STATE: Final = "/var/lib/mailserver/moves"
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
+master_option = click.option(
+    "--master", metavar="FILE", type=FILE, help="The old server's master user: one line NAME:PASSWORD."
+)
 state_option = click.option(
     "--state",
     metavar="DIR",
@@ -43,7 +46,7 @@ dry_run_option = click.option("-n", "--dry-run", is_flag=True, help="Only say wh
 @click.argument("names", metavar="[USER]...", nargs=-1)
 @click.option("--users", "table", metavar="FILE", type=FILE, help="The users who move: name[:old name[:password]].")
 @click.option("--all", "everybody", is_flag=True, help="All users that the databases can list.")
-@click.option("--master", metavar="FILE", type=FILE, help="The old server's master user: one line NAME:PASSWORD.")
+@master_option
 @click.option(
     "--parallel", metavar="N", type=click.IntRange(1, 100), default=8, show_default=True, help="Users at a time."
 )
