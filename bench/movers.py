@@ -18,12 +18,9 @@ from typing import Final
 
 from bench.accounting import kind
 from bench.maildrops import USER
-from bench.root import ROOT
+from bench.root import BESIDE, ROOT
 from bench.running import Running
 from bench.servers import free_ports
-
-BESIDE: Final = Path(__file__).resolve().parents[1]
-"""The package that is measured is the one beside this file."""
 
 KEY: Final = "x"
 """Everybody's password."""
@@ -119,6 +116,8 @@ class Place:
 class Dovecot(Running):
     """A Dovecot that serves such a place by IMAP and POP3; `source`: the port of IMAP that doveadm fetches from."""
 
+    greeting = b"* OK"
+
     def __init__(self, place: Place, source: int = 0) -> None:
         name = place.root.name
         super().__init__(name, f"moving-{os.getpid()}-{name}")
@@ -131,13 +130,9 @@ class Dovecot(Running):
         self.configuration.write_text(DOVECOT.format(**values))
         self.launch(["dovecot", "-F", "-c", str(self.configuration)], place.root / "out", BESIDE)
 
-    def greets(self) -> bool:
-        """By a line of IMAP."""
-        try:
-            with socket.create_connection(("127.0.0.1", self.imap), 5) as client:
-                return client.recv(4) == b"* OK"
-        except OSError:
-            return False
+    def connected(self) -> socket.socket:
+        """By IMAP."""
+        return socket.create_connection(("127.0.0.1", self.imap), 5)
 
 
 def index(old: Dovecot, users: Sequence[str]) -> None:

@@ -13,11 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from bench.maildrops import USER
-from bench.root import ROOT
+from bench.root import BESIDE, ROOT
 from bench.running import Running
-
-BESIDE: Final = Path(__file__).resolve().parents[1]
-"""The package that is measured is the one beside this file."""
 
 USERS: Final = 200
 """Enough for 100 connections with a user each, and for twenty with ten."""
@@ -85,6 +82,8 @@ COMMANDS: Final = {
 class Server(Running):
     """One server, with its maildrops."""
 
+    greeting = b"220"
+
     def __init__(self, name: str, reserve: int) -> None:
         super().__init__(name, f"deliveries-{os.getpid()}-{name}")
         self.root = ROOT / "deliveries" / name
@@ -108,16 +107,8 @@ class Server(Running):
         command = shlex.split(COMMANDS[name].format(root=self.root, twist=twist))
         self.launch(command, self.root / "out", BESIDE, {**os.environ, "PYTHONPATH": str(BESIDE)})
 
-    def greets(self) -> bool:
-        """By a line of LMTP."""
-        try:
-            with self.connected() as client:
-                return client.recv(3) == b"220"
-        except OSError:
-            return False
-
     def connected(self) -> socket.socket:
-        """A connection."""
+        """By its Unix socket."""
         client = socket.socket(socket.AF_UNIX)
         client.settimeout(REPLY_SECONDS)
         try:

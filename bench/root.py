@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+BESIDE = HERE.parent
+"""Where the package is that is measured: beside this folder."""
 ROOT = Path(os.environ.get("BENCH_ROOT") or Path(tempfile.gettempdir()) / "mailserver-bench")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
@@ -24,13 +25,24 @@ STOP_SECONDS = 10
 class Running(ABC):
     """One server with an account of its own, which the kernel knows as `account`. A subclass says how it greets."""
 
+    greeting: bytes
+    """How what it says first begins."""
+
     def __init__(self, name: str, account: str) -> None:
         self.name = name
         self.account = kind()(account)
 
     @abstractmethod
+    def connected(self) -> socket.socket:
+        """A connection. Errors: OSError."""
+
     def greets(self) -> bool:
         """Whether it serves."""
+        try:
+            with self.connected() as client:
+                return client.recv(len(self.greeting)) == self.greeting
+        except OSError:
+            return False
 
     def enter(self) -> None:
         """Become its first process; called in the process that will be."""

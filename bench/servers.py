@@ -105,6 +105,8 @@ DESCRIPTORS = 65_536
 class Server(Running):
     """One server with an account of its own."""
 
+    greeting = b"+OK"
+
     def __init__(self, name: str, command: str) -> None:
         super().__init__(name, f"popbench-{os.getpid()}-{name}")
         self.template = command
@@ -148,13 +150,9 @@ class Server(Running):
             resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
         super().enter()
 
-    def greets(self) -> bool:
-        """By a line of POP3."""
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), 5) as client:
-                return client.recv(3) == b"+OK"
-        except OSError:
-            return False
+    def connected(self) -> socket.socket:
+        """By POP3."""
+        return socket.create_connection(("127.0.0.1", self.port), 5)
 
     def refuse_errors(self, figures: dict[str, Any], told: str) -> None:
         """Tell of sessions that failed, and remember them: a server is not quick by refusing."""
