@@ -11,11 +11,11 @@ import socketserver
 import struct
 import subprocess
 import sys
-import threading
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from tests.servers import ROOT
+from tests.threaded import Threaded
 
 SECONDS: Final = 60
 
@@ -39,7 +39,7 @@ exit(length $answer ? ord($answer) : 75);
 """
 
 
-class Relay(socketserver.ThreadingUnixStreamServer):
+class Relay(Threaded, socketserver.ThreadingUnixStreamServer):
     """`folder` gets a program ``mailserver``, which finds the server at `socket` by a configuration."""
 
     def __init__(self, folder: Path, socket: Path) -> None:
@@ -52,20 +52,10 @@ class Relay(socketserver.ThreadingUnixStreamServer):
         program = folder / "mailserver"
         program.write_text(PROGRAM % (folder / "relay"))
         program.chmod(0o755)
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.01,))
 
     def lead_to(self, socket: Path) -> None:
         """Let the configuration name this socket."""
         self.config.write_text(f'[listen]\nlmtp = ["unix:{socket}"]\n')
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self._thread.join()
-        self.server_close()
 
 
 class _Call(socketserver.StreamRequestHandler):

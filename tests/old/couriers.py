@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import socketserver
 import subprocess
-import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final, Self
+from typing import Final
 
 from tests.interop.unpacked import FOLDER, unpacked
 from tests.servers import Account
+from tests.threaded import Threaded
 
 SECONDS: Final = 60
 
 
-class Courier(socketserver.ThreadingTCPServer):
+class Courier(Threaded, socketserver.ThreadingTCPServer):
     """Serves the Maildirs of its users, who are added by `user`."""
 
     daemon_threads = False
@@ -28,16 +28,9 @@ class Courier(socketserver.ThreadingTCPServer):
         self._temporary = TemporaryDirectory(prefix="mailserver-courier-")
         self.folder = Path(self._temporary.name)
         self.users: dict[bytes, Account] = {}
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.01,))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
 
     def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self._thread.join()
-        self.server_close()
+        super().__exit__()
         self._temporary.cleanup()
 
     @property

@@ -5,14 +5,15 @@ from __future__ import annotations
 import selectors
 import socket
 import socketserver
-import threading
 from contextlib import suppress
-from typing import Final, Self
+from typing import Final
+
+from tests.threaded import Threaded
 
 CHUNK: Final = 1 << 18
 
 
-class Front(socketserver.ThreadingTCPServer):
+class Front(Threaded, socketserver.ThreadingTCPServer):
     """Leads each connection to the port `behind` of the moment."""
 
     daemon_threads = False
@@ -21,22 +22,12 @@ class Front(socketserver.ThreadingTCPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Call)
         self.behind = 0
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.01,))
 
     @property
     def pop3_port(self) -> int:
         """As of a server."""
         port: int = self.server_address[1]
         return port
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self._thread.join()
-        self.server_close()
 
 
 class _Call(socketserver.BaseRequestHandler):
