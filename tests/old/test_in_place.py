@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -32,15 +32,10 @@ LATER: Final = body(1_000_004)
 
 
 @pytest.fixture(scope="module")
-def users() -> dict[str, DovecotUser]:
-    return {}
-
-
-@pytest.fixture(scope="module")
-def dovecot(users: dict[str, DovecotUser]) -> Iterator[Dovecot]:
+def dovecot() -> Iterator[Dovecot]:
     dovecot = Dovecot()
     for name, uidl_format in {**FORMATS, "clients": FORMATS["default"], "given": FORMATS["default"]}.items():
-        users[name] = dovecot.user(name, uidl_format)
+        dovecot.user(name, uidl_format)
     dovecot.start()
     yield dovecot
     dovecot.close()
@@ -54,9 +49,9 @@ def ours(site: Site, user: DovecotUser | Account, **store: str) -> Server:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_dovecots_unique_ids_stay_whatever_their_format_and_the_way_back_is_open(
-    dovecot: Dovecot, users: dict[str, DovecotUser], front: Front, site: Site, name: str
+    dovecot: Dovecot, front: Front, site: Site, name: str
 ) -> None:
-    user = users[name]
+    user = dovecot.users[name]
     put(user.maildir, [*SERVED[:6], *map(body, range(14))])
     dovecot.take(user.home)
     client = Keeper(front, user)
@@ -78,62 +73,45 @@ def test_dovecots_unique_ids_stay_whatever_their_format_and_the_way_back_is_open
     assert client.uidls == new
 
 
-def test_every_client_of_a_dovecot_fetches_nothing_then_what_is_new_and_nothing_when_it_is_back(
-    dovecot: Dovecot, users: dict[str, DovecotUser], front: Front, site: Site, tmp_path: Path
+@pytest.mark.parametrize("kind", ["dovecot", "courier"])
+def test_every_client_fetches_nothing_then_what_is_new_and_nothing_when_it_is_back(
+    request: pytest.FixtureRequest, kind: str, front: Front, site: Site, tmp_path: Path
 ) -> None:
-    user = users["clients"]
+    old: Dovecot | Courier = request.getfixturevalue(kind)
+    user: Any = old.users["clients"] if isinstance(old, Dovecot) else old.user("clients")
     put(user.maildir, [*SERVED, *map(body, range(MESSAGES - len(SERVED)))])
-    dovecot.take(user.home)
-    front.behind = dovecot.port
+    taken(old, user)
+    front.behind = old.port
     delete(front, user, every=5)
     vanish(user.maildir, every=7)
     clients = readers(front, user, tmp_path)
     there = count(user.maildir)
     assert {name: len(client()) for name, client in clients.items()} == dict.fromkeys(clients, there)
-    with ours(site, user, former="dovecot", unique_ids="dovecot") as server:
+    with ours(site, user, former=kind, unique_ids=kind) as server:
         front.behind = server.pop3_port
         assert fetched(clients) == []
         put(user.maildir, NEW, since=1_700_000_000)
         assert fetched(clients) == NEW
-    dovecot.take(user.home)
-    front.behind = dovecot.port
+    taken(old, user)
+    front.behind = old.port
     assert fetched(clients) == []
-    dovecot.deliver(user, LATER)
+    old.deliver(user, LATER)
     assert fetched(clients) == [LATER]
-    with Server(site, store={"former": "dovecot", "unique_ids": "dovecot"}) as server:
+    with Server(site, store={"former": kind, "unique_ids": kind}) as server:
         front.behind = server.pop3_port
         assert fetched(clients) == []
 
 
-def test_every_client_of_a_courier_fetches_nothing_then_what_is_new_and_nothing_when_it_is_back(
-    courier: Courier, front: Front, site: Site, tmp_path: Path
-) -> None:
-    user = courier.user("clients")
-    put(user.maildir, [*SERVED, *map(body, range(MESSAGES - len(SERVED)))])
-    front.behind = courier.port
-    delete(front, user, every=5)
-    vanish(user.maildir, every=7)
-    clients = readers(front, user, tmp_path)
-    there = count(user.maildir)
-    assert {name: len(client()) for name, client in clients.items()} == dict.fromkeys(clients, there)
-    with ours(site, user, former="courier", unique_ids="courier") as server:
-        front.behind = server.pop3_port
-        assert fetched(clients) == []
-        put(user.maildir, NEW, since=1_700_000_000)
-        assert fetched(clients) == NEW
-    front.behind = courier.port
-    assert fetched(clients) == []
-    user.deliver(LATER)
-    assert fetched(clients) == [LATER]
-    with Server(site, store={"former": "courier", "unique_ids": "courier"}) as server:
-        front.behind = server.pop3_port
-        assert fetched(clients) == []
+def taken(old: Dovecot | Courier, user: Any) -> None:
+    """Give the server of before its files; Courier's is the tests' own user, as ours may be."""
+    if isinstance(old, Dovecot):
+        old.take(user.home)
 
 
 def test_with_ids_of_our_own_too_what_dovecot_lists_and_serves_meanwhile_keeps_its_ids(
-    dovecot: Dovecot, users: dict[str, DovecotUser], front: Front, site: Site
+    dovecot: Dovecot, front: Front, site: Site
 ) -> None:
-    user = users["given"]
+    user = dovecot.users["given"]
     put(user.maildir, [body(number) for number in range(10)])
     dovecot.take(user.home)
     client = Keeper(front, user)
