@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
-import shutil
 import socket
 import subprocess
 from collections.abc import Sequence
@@ -13,17 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tests.databases import Database, absent, free_port
+from tests import dovecots
+from tests.databases import absent, free_port
 
 CONFIGURATION: Final = """
-base_dir = {folder}/run
-state_dir = {folder}/run
-log_path = /dev/stderr
-default_internal_user = {user}
-default_internal_group = {group}
-default_login_user = {user}
 protocols = pop3 imap
-ssl = no
 listen = 127.0.0.1
 first_valid_uid = 1
 disable_plaintext_auth = no
@@ -32,7 +23,6 @@ mail_location = maildir:~/Maildir
 mail_max_userip_connections = 1000
 
 auth_mechanisms = plain login
-auth_failure_delay = 0
 auth_master_user_separator = *
 passdb {{
   driver = passwd-file
@@ -65,9 +55,6 @@ service imap-login {{
     port = 0
   }}
 }}
-service anvil {{
-  chroot =
-}}
 """
 
 MASTER: Final = "master"
@@ -88,35 +75,26 @@ class DovecotUser:
         return self.home / "Maildir"
 
 
-class Dovecot(Database):
+class Dovecot(dovecots.Dovecot):
     """A Dovecot whose users may each have their own format of unique-ids, and of mail.
 
     They are added before the start, because it looks at its file of users once in a second.
     """
 
     def __init__(self) -> None:
-        program = shutil.which("dovecot", path=os.environ["PATH"] + ":/usr/sbin")
-        if program is None or not Path("/usr/lib/dovecot/pop3").exists():
+        if not Path("/usr/lib/dovecot/pop3").exists():
             absent("Dovecot's POP3 server is missing: apt-get install dovecot-pop3d dovecot-imapd")
-        self._program = str(program)
         super().__init__()
+        self.users: dict[str, DovecotUser] = {}
+        """By their names."""
         self.imap_port = 0
         self._write(self.folder / "users", b"", 0o600)
         self._write(self.folder / "masters", f"{MASTER}:{{PLAIN}}{MASTER_PASSWORD}\n".encode(), 0o600)
 
-    @property
-    def configuration(self) -> Path:
-        """What its commands are told by ``-c``."""
-        return self.folder / "dovecot.conf"
-
     def command(self) -> Sequence[str]:
         self.imap_port = free_port()
-        user = pwd.getpwuid(self.identity.get("user", os.geteuid()))
-        group = grp.getgrgid(user.pw_gid).gr_name
-        values = {"folder": self.folder, "user": user.pw_name, "group": group}
-        text = CONFIGURATION.format(port=self.port, imap_port=self.imap_port, **values)
-        self._write(self.configuration, text.encode(), 0o644)
-        return (self._program, "-F", "-c", str(self.configuration))
+        self.configure(CONFIGURATION.format(folder=self.folder, port=self.port, imap_port=self.imap_port))
+        return super().command()
 
     def connect(self, database: str) -> Any:
         connection = socket.create_connection(("127.0.0.1", self.port), 60)
@@ -127,7 +105,7 @@ class Dovecot(Database):
 
     def user(self, name: str, uidl_format: str = "", mail: str = "", **more: str) -> DovecotUser:
         """Add one with a format of unique-ids, and a place of mail, that are not the default; `more` are further settings of Dovecot's for this user."""
-        found = DovecotUser(name, f"sesame of {name}", self.folder / "mail" / name)
+        found = self.users[name] = DovecotUser(name, f"sesame of {name}", self.folder / "mail" / name)
         found.home.mkdir(parents=True)
         settings = {"mail_location": mail, "pop3_uidl_format": uidl_format, **more}
         fields = " ".join(f"userdb_{key}={value.replace('%', '%%')}" for key, value in settings.items() if value)

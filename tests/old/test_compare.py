@@ -19,7 +19,8 @@ from tests.servers import Server, Site
 @pytest.fixture(scope="module")
 def dovecot() -> Iterator[Dovecot]:
     dovecot = Dovecot()
-    dovecot.compared = {name: dovecot.user(name) for name in ("moved", "another")}  # type: ignore[attr-defined]  # for this module alone
+    for name in ("moved", "another"):
+        dovecot.user(name)
     dovecot.start()
     yield dovecot
     dovecot.close()
@@ -27,7 +28,7 @@ def dovecot() -> Iterator[Dovecot]:
 
 def filled(dovecot: Dovecot, front: Front, name: str) -> DovecotUser:
     """A maildrop with holes, deletions and the corpus, which Dovecot has served."""
-    user: DovecotUser = dovecot.compared[name]  # type: ignore[attr-defined]  # as above
+    user = dovecot.users[name]
     put(user.maildir, [*SERVED, *map(body, range(20))])
     dovecot.take(user.home)
     front.behind = dovecot.port

@@ -10,7 +10,7 @@ import pytest
 
 from tests.corpus import canonical
 from tests.old.cyruses import FORMATS, Cyrus
-from tests.old.dovecots import MASTER, MASTER_PASSWORD, Dovecot, DovecotUser
+from tests.old.dovecots import MASTER, MASTER_PASSWORD, Dovecot
 from tests.old.front import Front
 from tests.old.maildrops import MESSAGES, SERVED, body, delete
 from tests.old.moves import command, configured, moved
@@ -29,15 +29,10 @@ PLACES = {
 
 
 @pytest.fixture(scope="module")
-def users() -> dict[str, DovecotUser]:
-    return {}
-
-
-@pytest.fixture(scope="module")
-def dovecot(users: dict[str, DovecotUser]) -> Iterator[Dovecot]:
+def dovecot() -> Iterator[Dovecot]:
     dovecot = Dovecot()
     for name, (uidl_format, mail) in PLACES.items():
-        users[name] = dovecot.user(name, uidl_format, mail)
+        dovecot.user(name, uidl_format, mail)
     dovecot.start()
     yield dovecot
     dovecot.close()
@@ -45,9 +40,9 @@ def dovecot(users: dict[str, DovecotUser]) -> Iterator[Dovecot]:
 
 @pytest.mark.parametrize("name", PLACES)
 def test_a_running_dovecot_gives_its_mail_whatever_its_format(
-    dovecot: Dovecot, users: dict[str, DovecotUser], front: Front, site: Site, name: str
+    dovecot: Dovecot, front: Front, site: Site, name: str
 ) -> None:
-    user = users[name]
+    user = dovecot.users[name]
     for message in [*SERVED[:6], *map(body, range(14))]:
         dovecot.deliver(user, message)
     client = Keeper(front, user)
@@ -70,10 +65,8 @@ def test_a_running_dovecot_gives_its_mail_whatever_its_format(
         assert client() == []
 
 
-def test_a_master_user_moves_everybody_without_their_passwords(
-    dovecot: Dovecot, users: dict[str, DovecotUser], front: Front, site: Site
-) -> None:
-    user = users["mdbox"]
+def test_a_master_user_moves_everybody_without_their_passwords(dovecot: Dovecot, front: Front, site: Site) -> None:
+    user = dovecot.users["mdbox"]
     client = Keeper(front, user)
     front.behind = dovecot.port
     client()

@@ -9,7 +9,7 @@ import pytest
 from tests.cli.running import run
 from tests.cli.test_quota import settings
 from tests.corpus import canonical
-from tests.old.dovecots import Dovecot, DovecotUser
+from tests.old.dovecots import Dovecot
 from tests.old.front import Front
 from tests.old.maildrops import SERVED, body, delete, put, vanish
 from tests.old.readers import Keeper
@@ -20,23 +20,18 @@ LATER = body(1_000_004)
 
 
 @pytest.fixture(scope="module")
-def user() -> list[DovecotUser]:
-    return []
-
-
-@pytest.fixture(scope="module")
-def dovecot(user: list[DovecotUser]) -> Iterator[Dovecot]:
+def dovecot() -> Iterator[Dovecot]:
     dovecot = Dovecot()
-    user.append(dovecot.user("back"))
+    dovecot.user("back")
     dovecot.start()
     yield dovecot
     dovecot.close()
 
 
 def test_after_giving_back_no_client_of_dovecot_fetches_anything_again(
-    dovecot: Dovecot, user: list[DovecotUser], front: Front, site: Site
+    dovecot: Dovecot, front: Front, site: Site
 ) -> None:
-    [back] = user
+    back = dovecot.users["back"]
     put(back.maildir, [*SERVED[:6], *map(body, range(14))])
     dovecot.take(back.home)
     client = Keeper(front, back)

@@ -47,30 +47,18 @@ NAMES: Final = tuple(
 )
 
 
-class Users:
-    """The users of the one Dovecot, all made before it starts."""
-
-    def __init__(self, dovecot: Dovecot) -> None:
-        self.formats = {text: dovecot.user(f"u{number}", text) for number, text in enumerate(FORMATS)}
-        self.renamed = dovecot.user("renamed", "%g", pop3_uidl_duplicates="rename")
-        self.reused = dovecot.user("reused", pop3_reuse_xuidl="yes")
-        self.keys, self.beside, self.raced, self.given, self.new = map(
-            dovecot.user, ("keys", "beside", "raced", "given", "new")
-        )
-
-
 @pytest.fixture(scope="module")
 def dovecot() -> Iterator[Dovecot]:
     dovecot = Dovecot()
-    dovecot.users = Users(dovecot)  # type: ignore[attr-defined]  # for this module alone
+    for number, text in enumerate(FORMATS):
+        dovecot.user(f"u{number}", text)
+    dovecot.user("renamed", "%g", pop3_uidl_duplicates="rename")
+    dovecot.user("reused", pop3_reuse_xuidl="yes")
+    for name in ("keys", "beside", "raced", "given", "new"):
+        dovecot.user(name)
     dovecot.start()
     yield dovecot
     dovecot.close()
-
-
-@pytest.fixture
-def users(dovecot: Dovecot) -> Users:
-    return dovecot.users  # type: ignore[attr-defined,no-any-return]  # as above
 
 
 def put(maildir: Path, names: tuple[bytes, ...] = NAMES, message: bytes = b"Subject: x\n\n") -> None:
@@ -118,8 +106,8 @@ def entries(user: DovecotUser | Account, uidls: list[bytes]) -> list[Entry]:
 
 
 @pytest.mark.parametrize("text", FORMATS)
-def test_each_format_is_read_as_dovecot_shows_it(dovecot: Dovecot, users: Users, text: str) -> None:
-    user = users.formats[text]
+def test_each_format_is_read_as_dovecot_shows_it(dovecot: Dovecot, text: str) -> None:
+    user = dovecot.users[f"u{FORMATS.index(text)}"]
     put(user.maildir)
     dovecot.take(user.home)
     first = shown(dovecot.port, user, delete=4)
@@ -131,8 +119,8 @@ def test_each_format_is_read_as_dovecot_shows_it(dovecot: Dovecot, users: Users,
     assert len(files(user)) == len(NAMES) - 2 - 2
 
 
-def test_unique_ids_and_places_of_their_own_are_read_as_dovecot_shows_them(dovecot: Dovecot, users: Users) -> None:
-    user = users.keys
+def test_unique_ids_and_places_of_their_own_are_read_as_dovecot_shows_them(dovecot: Dovecot) -> None:
+    user = dovecot.users["keys"]
     put(user.maildir)
     records = [
         f"{uid} {keys} :{name.decode()}"
@@ -148,8 +136,8 @@ def test_unique_ids_and_places_of_their_own_are_read_as_dovecot_shows_them(dovec
     assert read("dovecot", user) == shown(dovecot.port, user)
 
 
-def test_duplicates_that_dovecot_renames_are_read_as_it_shows_them(dovecot: Dovecot, users: Users) -> None:
-    user = users.renamed
+def test_duplicates_that_dovecot_renames_are_read_as_it_shows_them(dovecot: Dovecot) -> None:
+    user = dovecot.users["renamed"]
     put(user.maildir)
     guids = ("Gx", "Gx O9", "Px-2", "Gy", "Gx", "Gy O1", "Px", "Gz", "Px-2", "Gx")
     lines = [f"{uid} {keys} :{name.decode()}" for uid, (name, keys) in enumerate(zip(NAMES, guids, strict=True), 7)]
@@ -161,8 +149,8 @@ def test_duplicates_that_dovecot_renames_are_read_as_it_shows_them(dovecot: Dove
     assert read("dovecot:%g", user) != found
 
 
-def test_x_uidl_that_dovecot_reuses_is_read_as_it_shows_it(dovecot: Dovecot, users: Users) -> None:
-    user = users.reused
+def test_x_uidl_that_dovecot_reuses_is_read_as_it_shows_it(dovecot: Dovecot) -> None:
+    user = dovecot.users["reused"]
     headers = (
         b"X-UIDL: one",
         b"x-uidl:\ttwo\r",
@@ -178,8 +166,8 @@ def test_x_uidl_that_dovecot_reuses_is_read_as_it_shows_it(dovecot: Dovecot, use
     assert read("dovecot", user) != theirs
 
 
-def test_version_1_is_read_as_dovecot_shows_it(dovecot: Dovecot, users: Users) -> None:
-    user = users.new
+def test_version_1_is_read_as_dovecot_shows_it(dovecot: Dovecot) -> None:
+    user = dovecot.users["new"]
     put(user.maildir)
     lines = [f"{uid} {name.decode()}" for uid, name in enumerate(NAMES, 7)]
     (user.maildir / "dovecot-uidlist").write_text("\n".join(["1 1600000000 50", *lines]) + "\n")
@@ -189,8 +177,8 @@ def test_version_1_is_read_as_dovecot_shows_it(dovecot: Dovecot, users: Users) -
     assert (user.maildir / "dovecot-uidlist").read_bytes()[:1] == b"3", "Dovecot has written it anew"
 
 
-def test_messages_that_we_enter_have_the_same_unique_ids_at_dovecot(dovecot: Dovecot, users: Users) -> None:
-    user = users.beside
+def test_messages_that_we_enter_have_the_same_unique_ids_at_dovecot(dovecot: Dovecot) -> None:
+    user = dovecot.users["beside"]
     put(user.maildir, NAMES[:4])
     dovecot.take(user.home)
     old = shown(dovecot.port, user)
@@ -203,8 +191,8 @@ def test_messages_that_we_enter_have_the_same_unique_ids_at_dovecot(dovecot: Dov
     assert shown(dovecot.port, user) == read("dovecot", user)
 
 
-def test_dovecot_and_we_enter_messages_at_the_same_time(dovecot: Dovecot, users: Users) -> None:
-    user = users.raced
+def test_dovecot_and_we_enter_messages_at_the_same_time(dovecot: Dovecot) -> None:
+    user = dovecot.users["raced"]
     put(user.maildir, NAMES[:2])
     dovecot.take(user.home)
     shown(dovecot.port, user)
@@ -229,8 +217,8 @@ def test_dovecot_and_we_enter_messages_at_the_same_time(dovecot: Dovecot, users:
     assert read("dovecot", user) == seen
 
 
-def test_after_giving_back_dovecot_shows_our_unique_ids_in_our_order(dovecot: Dovecot, users: Users) -> None:
-    user = users.given
+def test_after_giving_back_dovecot_shows_our_unique_ids_in_our_order(dovecot: Dovecot) -> None:
+    user = dovecot.users["given"]
     put(user.maildir)
     dovecot.take(user.home)
     theirs = shown(dovecot.port, user)

@@ -29,11 +29,12 @@ DATED: Final = 1_600_000_000
 
 
 @pytest.fixture(scope="module")
-def dovecot() -> Iterator[tuple[Dovecot, dict[str, DovecotUser]]]:
+def dovecot() -> Iterator[Dovecot]:
     dovecot = Dovecot()
-    users = {kind: dovecot.user(kind, FORMATS[kind], mail) for kind, mail in MAILS.items()}
+    for kind, mail in MAILS.items():
+        dovecot.user(kind, FORMATS[kind], mail)
     dovecot.start()
-    yield dovecot, users
+    yield dovecot
     dovecot.close()
 
 
@@ -59,29 +60,29 @@ def as_stored(message: bytes) -> bytes:
 
 @pytest.mark.parametrize("kind", MAILS)
 def test_dovecot_s_mail_comes_whole_with_unique_ids_dates_and_flags_and_nothing_changes_there(
-    dovecot: tuple[Dovecot, dict[str, DovecotUser]], kind: str
+    dovecot: Dovecot, kind: str
 ) -> None:
-    server, user = dovecot[0], dovecot[1][kind]
+    user = dovecot.users[kind]
     for message in SERVED:
-        server.deliver(user, message)
+        dovecot.deliver(user, message)
     for hole in (3, 7, len(SERVED)):
-        server.doveadm("expunge", "-u", user.name, "mailbox", "INBOX", "uid", str(hole))
+        dovecot.doveadm("expunge", "-u", user.name, "mailbox", "INBOX", "uid", str(hole))
     expected = [as_stored(message) for uid, message in enumerate(SERVED, 1) if uid not in {3, 7, len(SERVED)}]
-    with imap(server, user) as client:
+    with imap(dovecot, user) as client:
         for number in range(3):  # of one size, with dates in another order
             date = f'"{formatdate(DATED - number * 86400)[5:-6].replace(" ", "-", 2)} +0000"'
             flags = r"(\Seen \Flagged)" if number == 1 else "()"
             client.append("INBOX", flags, date, b"Subject: %d\r\n\r\ntext\r\n" % number)
             expected.append(b"Subject: %d\r\n\r\ntext\r\n" % number)
         client.store("2,5", "+FLAGS", r"(\Seen)")
-    place = f"pop3://127.0.0.1:{server.port}?imap=127.0.0.1:{server.imap_port}"
+    place = f"pop3://127.0.0.1:{dovecot.port}?imap=127.0.0.1:{dovecot.imap_port}"
     source, found, contents = reading(place, Login(user.name, MASTER_PASSWORD, MASTER))
     assert contents == expected
     assert source.notes == []
     count = len(expected)
     assert [number for number, each in enumerate(found, 1) if each.seen] == [2, 5, count - 1]
     assert [each.received for each in found[-3:]] == [DATED, DATED - 86400, DATED - 2 * 86400]
-    with RawPOP3(server.port).login(user.name, user.password) as raw:
+    with RawPOP3(dovecot.port).login(user.name, user.password) as raw:
         assert [each.uidl for each in found] == [uidl for _, uidl in raw.listing(b"UIDL")]
         raw.quit()
     assert [each.seen for each in reading(place, Login(user.name, user.password))[1]] == [each.seen for each in found]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pwd
 import subprocess
 import tomllib
 from collections.abc import Sequence
@@ -23,8 +22,7 @@ class OfOneFormat(Dovecot):
 
     def command(self) -> Sequence[str]:
         words = super().command()
-        owner = pwd.getpwuid(self.folder.stat().st_uid).pw_name
-        more = f"mail_location = maildir:~/Maildir\npop3_uidl_format = {FORMAT}\nmail_uid = {owner}\n"
+        more = f"mail_location = maildir:~/Maildir\npop3_uidl_format = {FORMAT}\nmail_uid = {self.owner}\n"
         self._write(self.configuration, (self.configuration.read_text() + more).encode(), 0o644)
         return words
 
@@ -52,7 +50,7 @@ def test_the_command_s_settings_and_users_serve_what_dovecot_served(site: Site, 
         told = run("migrate", "users", "dovecot", "-", "--output", str(tmp_path / "made.toml"), stdin=printed)
         assert b"the new file" not in told.stderr
         made = tomllib.loads((tmp_path / "made.toml").read_text())
-        assert made.pop("user") == pwd.getpwuid(dovecot.folder.stat().st_uid).pw_name
+        assert made.pop("user") == dovecot.owner
         assert made["store"] == {"url": "maildir:{home}/Maildir", "former": f"dovecot:{FORMAT}", "seen": "retr"}
         assert made["listen"] == {"pop3": [f"tcp:{dovecot.port}:interface=127.0.0.1"]}
         del made["listen"]

@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-import grp
-import os
-import pwd
 import re
-import shutil
-import socket
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests import dovecots
 from tests.auth.contract import USERS
 from tests.auth.outages import password
-from tests.databases import Database, absent
 
 CONFIGURATION = """
-base_dir = {folder}/run
-state_dir = {folder}/run
-log_path = /dev/stderr
-default_internal_user = {user}
-default_internal_group = {group}
-default_login_user = {user}
 protocols = none
-ssl = no
 listen = 127.0.0.1
-
 auth_mechanisms = {mechanisms}
-auth_failure_delay = 0
 auth_username_chars =
 auth_username_format = %u
 passdb {{
@@ -41,9 +26,6 @@ passdb {{
 userdb {{
   driver = passwd-file
   args = {folder}/users
-}}
-service anvil {{
-  chroot =
 }}
 """
 
@@ -70,20 +52,13 @@ LINES = {
 because Dovecot looks at its file once in a second."""
 
 
-class Dovecot(Database):
+class Dovecot(dovecots.Dovecot):
     """A Dovecot with the users of `LINES`, and those of the contract."""
 
     def __init__(self, mechanisms: str = "plain") -> None:
-        program = shutil.which("dovecot") or shutil.which("dovecot", path="/usr/sbin")
-        if program is None:
-            absent("Dovecot is missing: apt-get install dovecot-core")
-        self._program = str(program)
         super().__init__()
-        user = pwd.getpwuid(self.identity.get("user", os.geteuid()))
-        group = grp.getgrgid(user.pw_gid).gr_name
-        text = CONFIGURATION.format(folder=self.folder, user=user.pw_name, group=group, mechanisms=mechanisms)
-        text += SOCKETS.replace("vmail", user.pw_name)
-        self._write(self.folder / "dovecot.conf", text.encode(), 0o644)
+        text = CONFIGURATION.format(folder=self.folder, mechanisms=mechanisms)
+        self.configure(text + SOCKETS.replace("vmail", self.owner))
         (self.folder / "mail/homely").mkdir(parents=True)
         lines = [_line(name, secret, "") for name, secret in USERS.items()]
         lines += [
@@ -92,21 +67,6 @@ class Dovecot(Database):
         ]
         self._write(self.folder / "users", b"".join(lines), 0o600)
         self.start()
-
-    def command(self) -> Sequence[str]:
-        return (self._program, "-F", "-c", str(self.folder / "dovecot.conf"))
-
-    def connect(self, database: str) -> Any:
-        connection = socket.socket(socket.AF_UNIX)
-        try:
-            connection.settimeout(60)
-            connection.connect(str(self.folder / "run" / (database or "auth-client")))
-            if not connection.recv(1):
-                raise ConnectionResetError
-        except OSError:
-            connection.close()
-            raise
-        return connection
 
     @property
     def client(self) -> str:
