@@ -11,9 +11,12 @@ from zlib import crc32
 from mailserver.migration.arrival import arrival
 from mailserver.migration.files import Octets, explain
 from mailserver.migration.from_line import received
+from mailserver.migration.mbox_dovecot import Dovecot
 from mailserver.migration.mbox_fields import is_pseudo, is_seen, shown
 from mailserver.migration.mbox_layout import HEADER, Rule, Span, split_mbox, split_mmdf
-from mailserver.migration.mbox_uidls import Dovecot, Numbering, Qpopper, QpopperOld, QpopperSum, Unnumbered, Uw
+from mailserver.migration.mbox_qpopper import Qpopper, QpopperOld, QpopperSum
+from mailserver.migration.mbox_uidls import Numbering, Unnumbered
+from mailserver.migration.mbox_uw import Uw
 from mailserver.migration.places import Formers, Login, Place
 from mailserver.migration.source import Original, Source, SourceError, Unreadable
 from mailserver.uidl_format import DEFAULT, Format
@@ -26,7 +29,6 @@ NUMBERINGS: Final[Mapping[str, Callable[[], Numbering]]] = {
     "qpopper-2": QpopperOld,
 }
 """What `uidl=` says, but for Dovecot's, which have a format."""
-
 
 _BEGINNING: Final = 256
 """Octets of a message by which a file is noticed that was written anew meanwhile."""

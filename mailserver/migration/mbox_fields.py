@@ -16,6 +16,15 @@ _FIELD: Final = re.compile(rb"[^\n]*(?:\n[ \t][^\n]*)*\n?")
 _NAME: Final = re.compile(rb"([!-9;-~]+)[ \t]*:[ \t]*")
 _PSEUDO: Final = re.compile(rb"X-IMAP:[ \t]*[1-9]\d* +\d", re.IGNORECASE)
 
+BASE: Final = re.compile(rb"[ \t]*([0-9]{1,10}) +([0-9]{1,10})(?![0-9])")
+"""What X-IMAP and X-IMAPbase say: UIDVALIDITY, and the last UID."""
+
+UID: Final = re.compile(rb"[ \t]*([0-9]{1,10})(?![0-9])\s*")
+"""What X-UID says."""
+
+HIGHEST: Final = 0xFFFFFFFF
+"""UID and UIDVALIDITY (RFC 3501)."""
+
 
 class Field(NamedTuple):
     """A field of a header."""
@@ -31,6 +40,11 @@ class Field(NamedTuple):
         line = self.whole.partition(b"\n")[0]
         start = _NAME.match(line)
         return b"" if start is None else line[start.end() :].rstrip(b"\r \t")
+
+    @property
+    def rest(self) -> bytes:
+        """All that stands after the colon, as it is."""
+        return self.whole.partition(b":")[2]
 
 
 def read_fields(header: bytes) -> list[Field]:

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from mailserver.migration.mbox_uidls import base80
+from mailserver.migration.mbox_qpopper import base80
 from tests.migration.spools import FROM, mbox, mmdf, opened
 
 RECEIVED = b"Received: from a by b;\n\tWed, 2 Dec 1992 05:53:22 +0000\n"
