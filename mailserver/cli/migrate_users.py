@@ -77,9 +77,8 @@ def users(kind: str, file: str, output: str | None, as_json: bool, **reading: An
       73  PATH exists, or cannot be written
     """  # noqa: D301 - click's mark of a paragraph that stays as it is
     from mailserver.cli.main import tell
-    from mailserver.migration.users.converted import Unconvertible
+    from mailserver.migration.users.converted import NoProgram, Unconvertible
     from mailserver.migration.users.kinds import convert
-    from mailserver.migration.users.programs import NoProgram
 
     try:
         converted = _rows(file) if kind == "sql" else convert(kind, file, **reading)

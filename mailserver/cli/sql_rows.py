@@ -16,8 +16,7 @@ from mailserver.auth.sql.settings import SqlSettings, read_settings
 from mailserver.errors import Unusable
 from mailserver.interfaces import User
 from mailserver.migration.users.accounts import Account, in_line, passwd_file
-from mailserver.migration.users.converted import Converted, Remark, Unconvertible
-from mailserver.migration.users.programs import NoProgram
+from mailserver.migration.users.converted import Converted, NoProgram, Remark, Unconvertible
 
 PAGE: Final = 500
 """Names that are asked for at once."""

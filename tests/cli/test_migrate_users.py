@@ -6,7 +6,8 @@ import subprocess
 
 import pytest
 
-from mailserver.cli import new_file
+from mailserver.cli import migrate_users, new_file, reading_back
+from mailserver.migration.users import kinds
 from tests.cli.running import run
 from tests.rawpop3 import RawPOP3
 from tests.servers import Server, Site
@@ -42,6 +43,12 @@ def test_a_dry_run_shows_the_file_without_secrets_and_says_what_is_lost(userdb, 
     assert lines[2] == "mailserver: the new file: line 3: carol cannot log in: there is no password"
     assert not any(secret in told.stdout + told.stderr for secret in SECRETS)
     assert names(tmp_path) == ["userdb"]
+
+
+def test_each_kind_has_a_converter_and_what_it_becomes_a_reader():
+    read = {*kinds.TEXTS, "courier-userdb", "dovecot-users", "sasldb", "sql"}
+    assert set(migrate_users.KINDS) == set(kinds.BECOMES) == read
+    assert set(kinds.BECOMES.values()) == set(reading_back.READERS)
 
 
 def test_programs_get_one_object_without_secrets(userdb):

@@ -17,6 +17,10 @@ class Unconvertible(Exception):
     """The source is not what it was said to be, or cannot be read. The text says what to do, and has no secret."""
 
 
+class NoProgram(Exception):
+    """What reads the source for us is missing. The text says where it is from."""
+
+
 class Remark(NamedTuple):
     """What the operator should know, about a user or a setting; no secret is among it."""
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from mailserver.migration.users.accounts import Account, passwd_file
-from mailserver.migration.users.converted import Converted, Remark, Unconvertible
+from mailserver.migration.users.converted import Converted, Remark
 from mailserver.migration.users.courier_secrets import courier_secret, no_pop3, quota_rule
+from mailserver.migration.users.texts import read_text
 
 SECRETS: Final = ("pop3pw", "systempw", "hmac-md5pw")
 """In Courier's order: that of the service, that of all, and last what only CRAM-MD5 uses there, while here it serves all."""
@@ -21,8 +22,10 @@ KNOWN: Final = frozenset(
 OTHER_SECRETS: Final = re.compile(r"(?:imap|esmtp|webmail|hmac-\w+)pw")
 """Those of other services and digests, which POP3 never asked."""
 
-MAX_OCTETS: Final = 1 << 28
-"""A million users are 100 MB."""
+NO_TEXT: Final = (
+    "it is too big, or no text; of a userdb.dat or userdbshadow.dat, give the text that makeuserdb made it of: "
+    "/etc/courier/userdb"
+)
 
 
 def read_userdb(path: str) -> Converted:
@@ -50,15 +53,7 @@ def _hidden(path: Path) -> bool:
 
 def _entries(file: Path) -> Iterator[tuple[int, str, Mapping[str, str]]]:
     """The users of a file, with their lines. Errors: Unconvertible."""
-    try:
-        data = file.read_bytes() if file.stat().st_size <= MAX_OCTETS else b"\0"
-    except OSError as error:
-        raise Unconvertible(f"{file}: cannot be read: {error.strerror}") from None
-    if b"\0" in data:
-        raise Unconvertible(
-            f"{file}: it is no text; of a userdb.dat or userdbshadow.dat, give the text that makeuserdb made it of: /etc/courier/userdb"
-        )
-    for number, line in enumerate(data.decode("utf-8", "surrogateescape").split("\n"), 1):
+    for number, line in enumerate(read_text(str(file), NO_TEXT).split("\n"), 1):
         name, tab, rest = line.partition("\t")
         if not tab or line.startswith("#") or name.endswith("="):  # "1000=<tab>alice" is the way back from a uid
             continue

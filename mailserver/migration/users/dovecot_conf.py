@@ -37,12 +37,16 @@ class Block:
 
     def yes(self, *names: str, default: bool = False) -> bool:
         """Whether a setting says yes."""
-        value = self.get(*names).lower()
-        return value[:1] in ("y", "t", "1") if value else default
+        return is_yes(self.get(*names), default)
 
     def within(self, name: str, label: str = "") -> Iterator[Block]:
         """The blocks of this name directly in it and, if there is one, with this label."""
         return (each for each in self.blocks if each.name == name and label in ("", each.label))
+
+
+def is_yes(value: str, default: bool) -> bool:
+    """Whether a value says yes; `default`: there is none."""
+    return value[:1].lower() in ("y", "t", "1") if value else default
 
 
 def parse(text: str, path: str) -> Block:

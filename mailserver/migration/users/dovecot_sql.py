@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 
 from mailserver.migration.users.converted import Converted, Remark, Setting, Unconvertible, settings_file
 from mailserver.migration.users.dovecot_conf import Block, parse
+from mailserver.migration.users.dovecot_database import KINDS, connect, kind_of, reached, servers
 from mailserver.migration.users.queries import (
-    MYSQL_SOCKET,
     Kind,
     Made,
     Select,
@@ -22,8 +22,6 @@ from mailserver.migration.users.queries import (
     write_select,
 )
 from mailserver.migration.users.sql_columns import translate
-
-KINDS: Final[dict[str, Kind]] = {"mysql": "mysql", "pgsql": "postgresql", "sqlite": "sqlite"}
 
 DEFAULTS: Final = {
     "password_query": "SELECT username, domain, password FROM users WHERE username = '%n' AND domain = '%d'",
@@ -53,7 +51,7 @@ def read_sql(text: str, path: str) -> Converted:
     root = parse(text, path)
     remarks = [Remark(each, "its value is hidden: give what `doveconf -nP` prints, as root") for each in _hidden(root)]
     if "driver" in root.values or "connect" in root.values:
-        kind, way = _kind(root.get("driver"), path), _connect(root, path, remarks)
+        kind, way = kind_of(root.get("driver"), path), connect(root, path, remarks)
         known = (
             DEFAULTS
             if "password_query" not in root.values
@@ -61,12 +59,12 @@ def read_sql(text: str, path: str) -> Converted:
         )
         asked = Asked(*(root.get(name, default=known.get(name, "")) for name in DEFAULTS))
     else:
-        kind, asked = _kind(root.get("sql_driver"), path), _asked(root)
-        way = _servers(root, kind, remarks)
+        driver, asked = root.get("sql_driver"), _asked(root)
+        kind, way = kind_of(driver, path), servers(root, driver, remarks)
     if not asked.password:
         raise Unconvertible(f"{path}: there is no query for passwords: nobody can log in by it")
     settings = [
-        *_way(way, kind, remarks),
+        *reached(way, kind, remarks),
         Setting("", "password_scheme", asked.scheme.upper(), "of stored passwords that do not begin with {SCHEME}"),
     ]
     settings += _queries(asked, kind, remarks)
@@ -80,39 +78,6 @@ def _hidden(block: Block) -> Iterator[str]:
     for inner in block.blocks:
         if inner.name in KINDS or inner.name in ("passdb", "userdb"):
             yield from _hidden(inner)
-
-
-def _kind(driver: str, path: str) -> Kind:
-    if driver not in KINDS:
-        said = (
-            f"the driver {driver[:40]} is none of mysql, pgsql and sqlite"
-            if driver
-            else "it names no driver of a database"
-        )
-        raise Unconvertible(f"{path}: {said}: docs/users-sql.md has what is possible")
-    return KINDS[driver]
-
-
-def _connect(root: Block, path: str, remarks: list[Remark]) -> dict[str, str]:
-    """2.3's ``host=... dbname=...``, where a value may stand in quotes; of SQLite a path."""
-    text = root.get("connect")
-    if root.get("driver") == "sqlite":
-        return {"dbname": text.split()[0] if text else ""}
-    found: dict[str, str] = {}
-    for match in re.finditer(r"(\w+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|(\S*))", text):
-        value = re.sub(r"\\(.)", r"\1", match[2]) if match[2] is not None else match[3]
-        if match[1] == "host" and "host" in found:
-            remarks.append(
-                Remark(
-                    "connect",
-                    f"only the first of several hosts is taken over, not {value}: the checker asks one database",
-                )
-            )
-            continue
-        found[match[1]] = value
-    if not found and "connect" not in root.hidden:
-        raise Unconvertible(f"{path}: `connect` has no host=... or dbname=...")
-    return found
 
 
 def _asked(root: Block) -> Asked:
@@ -137,69 +102,6 @@ def _sql(root: Block, name: str) -> Block | None:
     return next(
         (each for each in root.within(name) if "sql" in (each.label, each.get("driver", f"{name}_driver"))), None
     )
-
-
-def _servers(root: Block, kind: Kind, remarks: list[Remark]) -> dict[str, str]:
-    """2.4's blocks, such as ``mysql localhost { ... }``; or settings with their names in front."""
-    prefix = {"mysql": "mysql", "postgresql": "pgsql", "sqlite": "sqlite"}[kind]
-    blocks = list(root.within(prefix))
-    remarks += [
-        Remark(prefix, f"only the first of several hosts is taken over, not {each.label}") for each in blocks[1:]
-    ]
-    values = {**root.values, **(blocks[0].values if blocks else {})}
-    found = {name.removeprefix(f"{prefix}_"): value for name, value in values.items()}
-    host = found.get("host") or (blocks[0].label if blocks and kind != "sqlite" else "")
-    names = ("port", "user", "password", "dbname", "connection_limit", "ssl_ca")
-    taken = {each: found[each] for each in names if each in found}
-    if kind == "sqlite":
-        taken["dbname"] = found.get("path", "")
-    return {**taken, "host": host} if host else taken
-
-
-def _way(way: dict[str, str], kind: Kind, remarks: list[Remark]) -> Iterator[Setting]:
-    """How the database is reached."""
-    yield Setting("", "kind", kind)
-    host = way.get("host", way.get("hostaddr", ""))
-    if kind != "sqlite":
-        if host.startswith("/"):
-            yield Setting("", "socket", host)
-        elif kind == "mysql" and host in ("", "localhost"):
-            yield Setting(
-                "", "socket", MYSQL_SOCKET, "Dovecot's localhost is MariaDB's Unix socket; this is where Debian has it"
-            )
-        else:
-            yield Setting("", "host", host or "localhost")
-            if port := way.get("port", ""):
-                yield Setting("", "port", int(port) if port.isdecimal() else 0)
-    yield Setting("", "database", way.get("dbname", ""))
-    if user := way.get("user"):
-        yield Setting("", "user", user)
-    if password := way.get("password"):
-        yield Setting("", "password", password, secret=True)
-    if authority := way.get("ssl_ca", way.get("sslrootcert", "")):
-        yield Setting("", "tls_ca", authority)
-    if count := way.get("maxconns", way.get("connection_limit", "")):
-        yield Setting("", "connections", min(max(int(count), 1), 100) if count.isdecimal() else 4)
-    remarks += [Remark("connect", f"{name} has no place here") for name in sorted(way) if name not in _TAKEN]
-
-
-_TAKEN: Final = frozenset(
-    {
-        "host",
-        "hostaddr",
-        "port",
-        "dbname",
-        "user",
-        "password",
-        "ssl_ca",
-        "sslrootcert",
-        "maxconns",
-        "connection_limit",
-        "sslmode",
-    }
-    | {"connect_timeout", "read_timeout", "write_timeout", "ssl_verify_server_cert"}
-)
-"""What has its place, or a default that is as good."""
 
 
 def _queries(asked: Asked, kind: Kind, remarks: list[Remark]) -> Iterator[Setting]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from mailserver.migration.users.accounts import hidden
 from mailserver.migration.users.converted import MASK, Converted, Remark
 
 SAME_AS: Final = {"HMAC-MD5": "CRAM-MD5"}
@@ -34,7 +35,7 @@ def read_dovecot_users(text: str, scheme: str = "") -> Converted:
             remarks.append(Remark(name, OWN_FORMAT))
         secret = _secret(stored, scheme)
         lines.append(":".join([name, secret, *more]))
-        shown.append(":".join([name, _hidden(secret), *(_without_apps(each) for each in more)]))
+        shown.append(":".join([name, hidden(secret), *(_without_apps(each) for each in more)]))
     return Converted("\n".join(lines), "\n".join(shown), remarks)
 
 
@@ -53,11 +54,6 @@ def _secret(stored: str, scheme: str) -> str:
     if stored and scheme and scheme.upper() != "CRYPT" and not _PWDFILE.fullmatch(stored):
         return f"{{{scheme}}}{stored}"
     return stored
-
-
-def _hidden(secret: str) -> str:
-    match = _SECRET.fullmatch(secret)
-    return f"{{{match[1]}{match[2] or ''}}}{MASK}" if match else MASK * bool(secret)
 
 
 def _without_apps(text: str) -> str:

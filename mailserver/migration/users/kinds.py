@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
 from typing import Final
 
-from mailserver.migration.users.converted import Converted, Unconvertible
+from mailserver.migration.users.converted import Converted
 from mailserver.migration.users.courier_ldap import read_courier_ldap
 from mailserver.migration.users.courier_sql import read_courier_sql
 from mailserver.migration.users.courier_userdb import read_userdb
@@ -16,9 +14,7 @@ from mailserver.migration.users.dovecot import read_dovecot
 from mailserver.migration.users.dovecot_sql import read_sql
 from mailserver.migration.users.dovecot_users import read_dovecot_users
 from mailserver.migration.users.sasldb import read_sasldb
-
-MAX_OCTETS: Final = 1 << 28
-"""A passwd-file of a million users is a third of it."""
+from mailserver.migration.users.texts import read_text
 
 BECOMES: Final[Mapping[str, str]] = {
     "courier-ldap": "ldap",
@@ -52,19 +48,5 @@ def convert(kind: str, path: str, realms: Collection[str] = (), scheme: str = ""
     if kind == "courier-userdb":
         return read_userdb(path)
     if kind == "dovecot-users":
-        return read_dovecot_users(_text(path), scheme)
-    return TEXTS[kind](_text(path), "standard input" if path == "-" else path)
-
-
-def _text(path: str) -> str:
-    try:
-        if path == "-":
-            data = sys.stdin.buffer.read(MAX_OCTETS + 1)
-        else:
-            with Path(path).open("rb") as file:
-                data = file.read(MAX_OCTETS + 1)
-    except OSError as error:
-        raise Unconvertible(f"{path}: cannot be read: {error.strerror}") from None
-    if len(data) > MAX_OCTETS or b"\0" in data:
-        raise Unconvertible(f"{path}: it is no such file: it is too big, or no text")
-    return data.decode("utf-8", "surrogateescape")
+        return read_dovecot_users(read_text(path), scheme)
+    return TEXTS[kind](read_text(path), "standard input" if path == "-" else path)

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from mailserver.migration.users.accounts import Account, passwd_file, plain
-from mailserver.migration.users.converted import Converted, Remark, Unconvertible
-from mailserver.migration.users.programs import NoProgram
+from mailserver.migration.users.converted import Converted, NoProgram, Remark, Unconvertible
 
 DUMPS: Final = ("db_dump", "db5.3_dump")
 """Debian's names of the program."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from mailserver.migration.users.converted import Remark, Setting
-from mailserver.migration.users.dovecot_conf import Block
+from mailserver.migration.users.dovecot_conf import Block, is_yes
 
 
 @dataclass(slots=True)
@@ -28,7 +28,7 @@ class Taking:
 
     def yes(self, *names: str, default: bool = False) -> bool:
         """Whether a setting says yes."""
-        return Block(values={names[0]: self.get(*names)}).yes(names[0], default=default)
+        return is_yes(self.get(*names), default)
 
     def within(self, name: str, label: str = "") -> Iterator[Block]:
         """The blocks of this name."""

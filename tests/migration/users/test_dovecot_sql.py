@@ -300,6 +300,11 @@ def test_a_database_s_localhost_is_where_its_library_finds_it():
     assert settings["socket"] == "/run/mysqld/mysqld.sock"
 
 
+def test_a_path_of_blanks_is_none():
+    settings, _ = made('driver = sqlite\nconnect = " "\n')
+    assert settings["database"] == ""
+
+
 def test_a_file_with_a_password_shows_none():
     text = "driver = pgsql\nconnect = \"host=a dbname=mail password='wonder land'\"\n"
     converted = read_sql(text, "x")

@@ -7,8 +7,7 @@ from base64 import b64encode
 import pytest
 
 from mailserver.migration.users import sasldb
-from mailserver.migration.users.converted import Unconvertible
-from mailserver.migration.users.programs import NoProgram
+from mailserver.migration.users.converted import NoProgram, Unconvertible
 from tests.interop.unpacked import unpacked
 from tests.migration.users.verified import opens, table
 
