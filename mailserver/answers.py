@@ -53,6 +53,11 @@ def then(answer: Answer[T], act: Callable[..., Answer[U]], *args: Any) -> Answer
     return answer.addCallback(act, *args) if is_later(answer) else act(answer, *args)
 
 
+async def awaited(answer: Answer[T]) -> T:
+    """The answer in a coroutine, which goes on at once where it is there."""
+    return await answer if is_later(answer) else answer
+
+
 def unstoppable(work: Deferred[T]) -> Deferred[T]:
     """The same answer. A cancel does not reach `work`, which goes on though nobody waits for it."""
     answer: Deferred[T] = Deferred()

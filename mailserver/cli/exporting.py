@@ -13,12 +13,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from mailserver.answers import is_later
+from mailserver.answers import awaited
 from mailserver.errors import MessageGone
 from mailserver.incoming import IMarks, Usage
 from mailserver.interfaces import IMaildrop
 from mailserver.snapshot import MICROSECONDS, UIDL
 from mailserver.store.maildir.filenames import field_for
+from mailserver.store.maildir.files import sync_directory
 from mailserver.store.maildir.foreign import uidlist
 from mailserver.store.maildir.unique import UniqueNames
 from mailserver.wireform import Canonical
@@ -91,10 +92,10 @@ class Export:
         found = uidlist.Uidlist(3, int(self._now), len(records) + 1, uidlist.guid(), records)
         uidlist.write(os.fsencode(made) + b"/", found)
         for each in (made / "cur", made):
-            _sync(each)
+            sync_directory(os.fsencode(each))
         made.rename(self._place)  # in the place of an empty directory, or of nothing
         self._made = None
-        _sync(self._place.parent)
+        sync_directory(os.fsencode(self._place.parent))
 
     def abort(self) -> None:
         """Leave nothing; harmless after `finish`."""
@@ -115,12 +116,12 @@ async def export(maildrop: IMaildrop, made: Export, in_thread: InThread) -> Usag
     arrivals, marks = maildrop.messages.arrivals, IMarks(maildrop, None)
     for number, uidl in enumerate(maildrop.messages.uidls, 1):
         try:
-            body = await _answer(maildrop.fetch(number))
+            body = await awaited(maildrop.fetch(number))
         except MessageGone:
             continue  # as a session that asks for it would be told; others deleted it meanwhile
         canonical = Canonical()
         try:
-            while data := await _answer(body.read(CHUNK)):
+            while data := await awaited(body.read(CHUNK)):
                 await in_thread(made.write, canonical.feed(data))
         finally:
             body.close()
@@ -131,15 +132,3 @@ async def export(maildrop: IMaildrop, made: Export, in_thread: InThread) -> Usag
         messages, octets = messages + 1, octets + canonical.octets
     await in_thread(made.finish)
     return Usage(messages, octets)
-
-
-async def _answer(answer: Any) -> Any:
-    return await answer if is_later(answer) else answer
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,6 +7,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from mailserver.store.maildir.files import sync_directory
+
 
 def write_new(path: str, data: bytes) -> None:
     """Write a file that outlives a power cut. Errors: FileExistsError, in which case nothing is changed; OSError."""
@@ -21,8 +23,4 @@ def write_new(path: str, data: bytes) -> None:
     finally:
         with suppress(FileNotFoundError):
             Path(made).unlink()
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_directory(os.fsencode(folder))

@@ -15,7 +15,7 @@ from typing import Final
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from mailserver.answers import Answer, ask, is_later, prompt, then, unstoppable
+from mailserver.answers import Answer, ask, awaited, prompt, then, unstoppable
 from mailserver.delivery.expiry import DAY, Expiry
 from mailserver.errors import StoreError
 from mailserver.forwarding import Forwarding
@@ -83,8 +83,7 @@ class Retention(Forwarding):
     async def _tidied_and_opened(self, user: User, owner: str, now: float) -> IMaildrop:
         with suppress(StoreError):  # the opening meets and tells it as well
             await self.tidy(user, now, self._expiry.days(user))
-        opened = self._opened(user, owner)
-        return await opened if is_later(opened) else opened
+        return await awaited(self._opened(user, owner))
 
     def _without_old(self, maildrop: IMaildrop, user: User, owner: str) -> Answer[IMaildrop]:
         messages = maildrop.messages

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from mailserver.answers import is_later
+from mailserver.answers import awaited
 from mailserver.errors import StoreError
 from mailserver.interfaces import IMaildrop
 from mailserver.migration.contents import CHUNK, Digest
@@ -57,15 +57,11 @@ async def _equal(maildrop: IMaildrop, number: int, original: Original, digest_of
 
 
 async def _digest(maildrop: IMaildrop, number: int) -> bytes:
-    body = await _answer(maildrop.fetch(number))
+    body = await awaited(maildrop.fetch(number))
     digest = Digest()
     try:
-        while data := await _answer(body.read(CHUNK)):
+        while data := await awaited(body.read(CHUNK)):
             digest.feed(data)
     finally:
         body.close()
     return digest.end()
-
-
-async def _answer(answer: Any) -> Any:
-    return await answer if is_later(answer) else answer

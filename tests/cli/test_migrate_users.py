@@ -1,13 +1,16 @@
 """``mailserver migrate users``: what it shows, what it writes, and what it never does."""
 
+import errno
 import json
 import os
+import stat
 import subprocess
 
 import pytest
 
 from mailserver.cli import migrate_users, new_file, reading_back
 from mailserver.migration.users import kinds
+from mailserver.store.maildir import files
 from tests.cli.running import run
 from tests.rawpop3 import RawPOP3
 from tests.servers import Server, Site
@@ -107,6 +110,22 @@ def test_a_kill_at_any_call_leaves_the_whole_file_or_none(userdb, tmp_path, monk
         assert names(tmp_path) == ["userdb"]
     new_file.write_new(str(tmp_path / "users"), b"data")
     assert (tmp_path / "users").read_bytes() == b"data"
+
+
+def test_a_folder_that_cannot_be_made_durable_has_the_file_all_the_same(tmp_path, monkeypatch):
+    """CIFS and FUSE do not know fsync of a directory."""
+    fsync = os.fsync
+
+    def unable(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", unable)
+    monkeypatch.setattr(files, "_unable", {})
+    new_file.write_new(str(tmp_path / "users"), b"data")
+    assert (tmp_path / "users").read_bytes() == b"data"
+    assert len(files.unsynced()) == 1
 
 
 def _full(*_):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from mailserver.answers import is_later
+from mailserver.answers import awaited
 from mailserver.auth.decoys import Decoys
 from mailserver.auth.entry import Entry
 from mailserver.auth.hashing import Hashing
@@ -30,8 +30,7 @@ class Hashes:
         for each in entry.secrets()[:1] if entry else ():
             self._decoys.note(each)
         given, others = Password(name.encode("utf-8"), password), Others(decoy=self._decoys.commonest)
-        answer = self._verifying.password(given, entry or UNKNOWN, others)
-        return await answer if is_later(answer) else answer
+        return await awaited(self._verifying.password(given, entry or UNKNOWN, others))
 
 
 def _why(name: bytes, mechanism: bytes) -> LoginRefused:  # noqa: ARG001 - the checker knows better, if it is not this
