@@ -49,6 +49,7 @@ def test_every_flag_is_its_setting():
         "--hostname=mail.example.org",
         "--workers=3",
         "--user=vmail",
+        "--control=/run/control",
         "--pop3=tcp:1",
         "--pop3s=tcp:2",
         "--kpop=tcp:3",
@@ -67,6 +68,7 @@ def test_every_flag_is_its_setting():
     assert config.log == "json"
     assert (config.hostname, config.workers, config.user) == ("mail.example.org", 3, "vmail")
     assert (config.listen.pop3, config.listen.pop3s) == (("tcp:0", "tcp:1"), ("tcp:2",))
+    assert config.listen.control == "/run/control"
     assert (config.listen.kpop, config.kerberos.keytab) == (("tcp:3", "tcp:4"), "pop.keytab")
     assert (config.tls.certificate, config.tls.key, config.tls.profile) == ("c", "k", "old")
     assert (config.auth.checkers, config.auth.cleartext) == (("memory:alice:wonderland", "unix"), "always")

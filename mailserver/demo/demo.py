@@ -23,12 +23,16 @@ from mailserver.demo import realm as demo_realm
 from mailserver.demo import sending
 from mailserver.demo.realm import DemoRealm, make_realm
 from mailserver.demo.sending import Intake
+from mailserver.demo.sockets import command, escaped, socket_in
 from mailserver.demo.user import as_user, give, reachable, serving_user
 from mailserver.tls.certificates import self_signed
 
 ACCOUNT: Final = "demo"
 PORTS: Final = {kind.name: (kind.port, kind.demo_port) for kind in KINDS.values()}
 """The ports of each kind, the first that can be bound is taken: those below 1024 are root's."""
+
+CONTROL: Final = "control"
+"""The file of the operators' socket."""
 
 MESSAGES: Final = (
     ("Welcome", "This message lies in a Maildir, as your own mail server would deliver it.\n"),
@@ -68,10 +72,10 @@ def main(ports: Mapping[str, Sequence[int]] = PORTS, *, kerberos: bool = False) 
         realm.start(owner)
     sys.stdout.write(instructions(chosen, lmtp, password, var, owner.pw_name, realm))
     sys.stdout.flush()
-    command = [sys.executable, "-P", "-m", "twisted", "--log-format=text", "mailserver"]
+    server = [sys.executable, "-P", "-m", "twisted", "--log-format=text", "mailserver"]
     environment = {**os.environ, **(realm.environment if realm else {})}
     # Replace this process, so that Ctrl-C goes to the server and the exit status is the server's.
-    os.execve(sys.executable, [*command, *flags(chosen, lmtp, var, owner, realm)], environment)  # noqa: S606
+    os.execve(sys.executable, [*server, *flags(chosen, lmtp, var, owner, realm)], environment)  # noqa: S606
 
 
 def flags(
@@ -83,6 +87,7 @@ def flags(
         "pop3": f"tcp:{ports['pop3']}:interface=127.0.0.1",
         "pop3s": f"tcp:{ports['pop3s']}:interface=127.0.0.1",
         "lmtp": lmtp.endpoint,
+        "control": "" if (control := socket_in(var, CONTROL)) is None else escaped(control),
         "tls-certificate": f"{var}/cert.pem",
         "tls-key": f"{var}/key.pem",
         "auth": f"passwd-file:{var}/users",
@@ -161,6 +166,8 @@ def instructions(  # noqa: PLR0913, PLR0917 - all that it tells
         else f"left out: {without_kpop()}"
     )
     tickets = with_a_ticket(ports, password, var, realm) if realm else ""
+    control = socket_in(var, CONTROL)
+    asking = f"\n  Ask the server what runs:\n\n    {command('status', '--socket', str(control))}\n" if control else ""
     return f"""
   Account    {ACCOUNT}
   Password   {password}
@@ -177,7 +184,7 @@ def instructions(  # noqa: PLR0913, PLR0917 - all that it tells
   Fetch the newest message:
 
     {sending.newest(url)}
-{tickets}
+{asking}{tickets}
   It serves as user {user}, from {var}. Ctrl-C stops it.
 
 """

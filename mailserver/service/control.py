@@ -8,6 +8,7 @@ worker that dies.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -48,7 +49,7 @@ async def bind_control(config: Config, reactor: Any, workers: int = 0) -> list[S
         await close_ports(each.port for each in bound)
         if SETTING in config.places:
             raise ConfigError([f"{SETTING}: {error}"]) from None
-        log.info("operators' commands have no socket: {reason}", event="control.none", reason=str(error))
+        log.debug("operators' commands have no socket: {reason}", event="control.none", reason=str(error))
         return []
     return bound
 
@@ -62,7 +63,7 @@ def check_control(config: Config, reactor: Any, problems: Problems) -> None:
 
 def path_of(endpoint: str) -> str:
     """The path in the setting."""
-    return parts_of(_endpoint(endpoint))[0].replace("\\:", ":")
+    return re.sub(r"\\(.)", r"\1", parts_of(_endpoint(endpoint))[0])
 
 
 def control_factories(

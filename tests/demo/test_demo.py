@@ -21,6 +21,7 @@ from mailserver.auth.kerberos import libkrb5
 from mailserver.demo import demo
 from mailserver.demo import realm as demo_realm
 from mailserver.demo import user as demo_user
+from mailserver.demo.sending import Intake
 from tests import gss
 from tests.interop.clients import path_of
 from tests.servers import START_SECONDS, STOP_SECONDS
@@ -90,11 +91,11 @@ def fetch(said):
 
 
 def copied(said):
-    """The lines that it gives to copy, run one after the other; what the last one shows."""
+    """The lines that it gives to copy, run one after the other; what each shows."""
     path_of("curl")
     lines = re.findall(r"(?m)^    (\S.*)\n", said.partition("It serves")[0])
-    for line in lines:
-        shown = subprocess.run(
+    return [
+        subprocess.run(
             ["sh", "-c", line],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             cwd="/",
@@ -102,17 +103,31 @@ def copied(said):
             text=True,
             check=True,
             timeout=120,
-        )
-    return len(lines), shown.stdout
+        ).stdout
+        for line in lines
+    ]
 
 
 def test_the_message_that_one_line_sends_is_the_one_that_the_other_fetches():
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         with running(folder, last="lmtp") as said:
-            lines, shown = copied(said)
-    assert lines == 2
-    assert "Subject: Hello\n\nThis message came in by LMTP.\n" in shown
+            _sent, fetched, *asked = copied(said)
+            assert "operators" not in said, "of a socket that is missing nobody needs to hear"
+    assert "Subject: Hello\n\nThis message came in by LMTP.\n" in fetched
+    assert [shown.split()[:2] for shown in asked] == ([["WORKER", "PID"]] if os.geteuid() else [])
+
+
+def test_whoever_is_not_root_can_ask_the_server(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    var, ports, owner = Path("/srv/a:b"), {"pop3": 1, "pop3s": 2}, pwd.getpwnam("nobody")
+    assert "--control=/srv/a\\:b/control" in demo.flags(ports, Intake("tcp:3", (), ""), var, owner, None)
+    assert "status --socket /srv/a:b/control\n" in demo.instructions(
+        ports, Intake("", (), ""), "x", var, "nobody", None
+    )
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert "--control=" in demo.flags(ports, Intake("tcp:3", (), ""), var, owner, None)
+    assert "status" not in demo.instructions(ports, Intake("", (), ""), "x", var, "nobody", None)
 
 
 def test_what_it_prints_fetches_a_message_and_a_second_run_reuses_the_first():

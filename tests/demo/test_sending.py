@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from mailserver.cli.places import Place, first
-from mailserver.demo.sending import LONGEST_PATH, Intake, intake, line
+from mailserver.demo.sending import Intake, intake, line
+from mailserver.demo.sockets import LONGEST_PATH
 
 
 def never():

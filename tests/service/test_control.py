@@ -63,5 +63,6 @@ def test_a_mode_is_for_the_socket_of_all_alone(tmp_path, options):
 
 def test_the_path_is_that_of_the_setting():
     assert path_of("/run/x:mode=660") == path_of("unix:/run/x") == "/run/x"
+    assert path_of("/run/a\\:b\\=c\\\\d:mode=660") == "/run/a:b=c\\d"
     with pytest.raises(ConfigError, match='must begin with "/"'):
         path_of("run/x")
