@@ -48,6 +48,8 @@ class Naming:
         self._mark = formers.mark(former)
         self.renames = former is not None and basis.former != self._mark
         """Whether the former server was not asked yet, or for other unique-ids."""
+        self._list_time = 0
+        """When the former server's list had changed, in nanoseconds, if it was read once more; 0: it was not."""
         self._entering: Entering | None = None
         """None: nothing had to be read, and the map lacks nothing."""
 
@@ -109,9 +111,12 @@ class Naming:
         recorded = entering.recorded
         if recorded.lost:
             self._set_aside()
-        if entering.needed:
+        now = clock() if entering.needed or self._list_time else 0
+        # The map is of this list: where that is quiet by now, a newer map saves the next login from reading it once more.
+        settled = not recorded.asked and 0 < self._list_time < now - _LONGEST
+        if entering.needed or settled:
             former = recorded.map.former if recorded.listed is None else self._mark
-            return uidls.write(self._root, Uidls(former, entering.entries(self._root, rows, clock() // _DAY)))
+            return uidls.write(self._root, Uidls(former, entering.entries(self._root, rows, now // _DAY)))
         if self.there not in {NO_MAP, self._basis.uidls}:
             sync_directory(self._root)  # who wrote it may have been killed before
         return self.there
@@ -139,8 +144,12 @@ class Naming:
     def _by_now(self, claims: list[Claim]) -> list[Claim]:
         """The claims, those of new messages by the former server's list, to which they are added, or which has them by now."""
         fresh = [claim for claim in claims if is_own(claim)]
-        if self._former is None or not fresh or not (self._extends or self._goes_on(self._former)):
+        if self._former is None or not fresh:
             return claims
+        if not self._extends:
+            self._list_time = self._changed_since(self._former)
+            if not self._list_time:
+                return claims
         fresh.sort(key=lambda claim: (names.arrival(claim.stem) or 0, claim.stem))
         files = [claim.path[PREFIX:] for claim in fresh]
         listed = List(listed_by_now(self._root, self._former, files, extends=self._extends))
@@ -150,17 +159,18 @@ class Naming:
         }
         return [found.get(claim.path) or claim for claim in claims]
 
-    def _goes_on(self, former: Former) -> bool:
-        """Whether its list may have changed since it was read: it serves still, or again, and its clients know new messages by it.
+    def _changed_since(self, former: Former) -> int:
+        """When its list changed, if it may not have been read since: it serves still, or again, and its clients know new messages by it.
 
-        Without an index nobody knows which messages are new: those with ids of our own keep them.
+        0: it has not changed. Without an index nobody knows which messages are new: those with ids of our own keep them.
         """
         if self.renames or not former.list_name:
-            return False
+            return 0
         try:
-            return os.lstat(self._root + former.list_name).st_mtime_ns >= self.there[1] - _LONGEST
+            changed = os.lstat(self._root + former.list_name).st_mtime_ns
         except FileNotFoundError:
-            return False
+            return 0
+        return changed if changed >= self.there[1] - _LONGEST else 0
 
 
 def _is_settled(message: Found) -> bool:

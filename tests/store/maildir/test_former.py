@@ -11,7 +11,7 @@ from mailserver.incoming import Kept
 from mailserver.interfaces import User
 from mailserver.store import MaildirStore
 from mailserver.store.maildir import filenames as names
-from mailserver.store.maildir import index, uidls
+from mailserver.store.maildir import index, naming, uidls
 from mailserver.store.maildir.former import Former
 from tests.store.contract import ONE
 from tests.store.maildir.listed import Listed
@@ -239,6 +239,20 @@ class StillServing(FormerCase):
         self.put("6.f")
         await self.uidls()
         assert self.former.asked == 1
+
+    async def test_one_that_changed_as_the_map_was_written_is_read_again_but_not_for_ever(self) -> None:
+        self.patch(naming, "_LONGEST", 3 * 10**9)
+        await self.uidls()
+        for path, age in ((self.file, 5), (self.root() / MAP, 6)):
+            then = path.stat().st_mtime - age
+            os.utime(path, (then, then))
+        for name in ("5.e", "6.f", "7.g"):
+            self.put(name)
+            assert (await self.uidls())[name] == name.encode()
+            assert self.former.asked == 2
+        self.lists("8.h", "uid-31")
+        self.put("8.h")
+        assert (await self.uidls())["8.h"] == b"uid-31"
 
     async def test_a_list_that_cannot_be_understood_by_now_closes_the_maildrop(self) -> None:
         await self.uidls()
