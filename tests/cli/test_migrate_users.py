@@ -54,6 +54,12 @@ def test_each_kind_has_a_converter_and_what_it_becomes_a_reader():
     assert set(kinds.BECOMES.values()) == set(reading_back.READERS)
 
 
+def test_a_text_may_come_by_standard_input():
+    told = run("migrate", "users", "courier-userdb", "-", stdin=USERDB)
+    assert told.stdout.startswith(b"# Users of standard input.\nalice:")
+    assert told.stderr.startswith(b"mailserver: standard input:3: carol: there is no password")
+
+
 def test_programs_get_one_object_without_secrets(userdb):
     told = run("migrate", "users", "courier-userdb", str(userdb), "--json")
     assert (told.returncode, told.stderr) == (1, b"")

@@ -10,7 +10,7 @@ from typing import Final
 from mailserver.migration.users.accounts import Account, passwd_file
 from mailserver.migration.users.converted import Converted, Remark
 from mailserver.migration.users.courier_secrets import courier_secret, no_pop3, quota_rule
-from mailserver.migration.users.texts import read_text
+from mailserver.migration.users.texts import named, read_text
 
 SECRETS: Final = ("pop3pw", "systempw", "hmac-md5pw")
 """In Courier's order: that of the service, that of all, and last what only CRAM-MD5 uses there, while here it serves all."""
@@ -34,10 +34,10 @@ def read_userdb(path: str) -> Converted:
     remarks: list[Remark] = []
     for file in _files(Path(path)):
         for number, name, fields in _entries(file):
-            told = f"{file}:{number}: {name}"
+            told = f"{named(str(file))}:{number}: {name}"
             remarks += [Remark(told, text) for text in _told(fields)]
             accounts.append(_account(name, fields))
-    return passwd_file(accounts, f"Users of {path}.", remarks)
+    return passwd_file(accounts, f"Users of {named(path)}.", remarks)
 
 
 def _files(place: Path) -> list[Path]:

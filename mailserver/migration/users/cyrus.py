@@ -139,8 +139,8 @@ def _about_pop3(given: Mapping[str, str]) -> Iterator[Setting]:
     yield Setting("store", "url", "maildir:/srv/mail/{user}", "where the mail is moved to")
     if _on(given.get("popuseimapflags", "")):
         yield Setting("store", "seen", "retr", "as popuseimapflags")
-    if minutes := _seconds(given.get("poptimeout", "")):
-        yield Setting("limits", "idle_seconds", max(minutes, 600))
+    if idle := _seconds(given.get("poptimeout", "")):
+        yield Setting("limits", "idle_seconds", max(idle, 600))
     if delay := _seconds(given.get("popminpoll", "")):
         yield Setting("retention", "login_delay_seconds", delay)
     if quota := octets(given.get("autocreate_quota", given.get("autocreatequota", "")), 1024):

@@ -12,6 +12,9 @@ from mailserver.migration.users.queries import MYSQL_SOCKET, Kind
 
 KINDS: Final[dict[str, Kind]] = {"mysql": "mysql", "pgsql": "postgresql", "sqlite": "sqlite"}
 
+PARAMETERS: Final = ("parameters", "pgsql_parameters")
+"""The blocks in which 2.4 has the words of PostgreSQL's own library."""
+
 _TAKEN: Final = frozenset(
     {
         "host",
@@ -71,11 +74,15 @@ def servers(root: Block, driver: str, remarks: list[Remark]) -> dict[str, str]:
     remarks += [
         Remark(driver, f"only the first of several hosts is taken over, not {each.label}") for each in blocks[1:]
     ]
-    values = {**root.values, **(blocks[0].values if blocks else {})}
-    found = {name.removeprefix(f"{driver}_"): value for name, value in values.items()}
-    host = found.get("host") or (blocks[0].label if blocks and driver != "sqlite" else "")
+    first = blocks[0] if blocks else Block()
+    found = {name.removeprefix(f"{driver}_"): value for name, value in {**root.values, **first.values}.items()}
+    host = found.get("host") or (first.label if driver != "sqlite" else "")
     names = ("port", "user", "password", "dbname", "connection_limit", "ssl_ca")
     taken = {each: found[each] for each in names if each in found}
+    for block in (root, first):
+        for name in PARAMETERS:
+            for inner in block.within(name):
+                taken |= inner.values
     if driver == "sqlite":
         taken["dbname"] = found.get("path", "")
     return {**taken, "host": host} if host else taken

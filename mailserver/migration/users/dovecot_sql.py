@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from mailserver.migration.users.converted import Converted, Remark, Setting, Unconvertible, settings_file
 from mailserver.migration.users.dovecot_conf import Block, parse
-from mailserver.migration.users.dovecot_database import KINDS, connect, kind_of, reached, servers
+from mailserver.migration.users.dovecot_database import KINDS, PARAMETERS, connect, kind_of, reached, servers
 from mailserver.migration.users.queries import (
     Kind,
     Made,
@@ -76,7 +76,7 @@ def read_sql(text: str, path: str) -> Converted:
 def _hidden(block: Block) -> Iterator[str]:
     yield from (each for each in block.hidden if re.search("pass|connect", each))
     for inner in block.blocks:
-        if inner.name in KINDS or inner.name in ("passdb", "userdb"):
+        if inner.name in (*KINDS, *PARAMETERS, "passdb", "userdb"):
             yield from _hidden(inner)
 
 

@@ -14,7 +14,7 @@ from mailserver.migration.users.dovecot import read_dovecot
 from mailserver.migration.users.dovecot_sql import read_sql
 from mailserver.migration.users.dovecot_users import read_dovecot_users
 from mailserver.migration.users.sasldb import read_sasldb
-from mailserver.migration.users.texts import read_text
+from mailserver.migration.users.texts import named, read_text
 
 BECOMES: Final[Mapping[str, str]] = {
     "courier-ldap": "ldap",
@@ -49,4 +49,4 @@ def convert(kind: str, path: str, realms: Collection[str] = (), scheme: str = ""
         return read_userdb(path)
     if kind == "dovecot-users":
         return read_dovecot_users(read_text(path), scheme)
-    return TEXTS[kind](read_text(path), "standard input" if path == "-" else path)
+    return TEXTS[kind](read_text(path), named(path))

@@ -21,7 +21,12 @@ def read_text(path: str, odd: str = "it is no such file: it is too big, or no te
             with Path(path).open("rb") as file:
                 data = file.read(MAX_OCTETS + 1)
     except OSError as error:
-        raise Unconvertible(f"{path}: cannot be read: {error.strerror}") from None
+        raise Unconvertible(f"{named(path)}: cannot be read: {error.strerror}") from None
     if len(data) > MAX_OCTETS or b"\0" in data:
-        raise Unconvertible(f"{path}: {odd}")
+        raise Unconvertible(f"{named(path)}: {odd}")
     return data.decode("utf-8", "surrogateescape")
+
+
+def named(path: str) -> str:
+    """The file, as people read it."""
+    return "standard input" if path == "-" else path

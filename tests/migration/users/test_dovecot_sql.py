@@ -220,6 +220,31 @@ userdb sql {
     }
 
 
+@pytest.mark.parametrize(
+    "place", ["pgsql {0} {{\n  parameters {{\n{1}  }}\n}}\n", "pgsql_host = {0}\npgsql_parameters {{\n{1}}}\n"]
+)
+def test_version_2_4_has_the_parameters_of_postgresql_s_own_library_in_a_block(place):
+    statement = "passdb sql {\n  query = SELECT password FROM u WHERE n = '%{user}'\n}\n"
+    given = (
+        "dbname = mail\nuser = dovecot\npassword = wonderland\nport = 5433\nsslrootcert = /etc/ca.pem\nkeepalives = 1\n"
+    )
+    settings, told = made(f"sql_driver = pgsql\n{place.format('sql.example.org', given)}{statement}")
+    assert told == ["keepalives has no place here"]
+    assert {name: value for name, value in settings.items() if name not in ("password_scheme", "queries")} == {
+        "kind": "postgresql",
+        "host": "sql.example.org",
+        "port": 5433,
+        "database": "mail",
+        "user": "dovecot",
+        "password": "wonderland",
+        "tls_ca": "/etc/ca.pem",
+    }
+    _, told = made(
+        f"sql_driver = pgsql\n{place.format('a', 'password = # hidden, use -P to show it' + chr(10))}{statement}"
+    )
+    assert "as root" in told[0]
+
+
 def test_two_tables_are_asked_as_one_and_who_is_in_one_alone_is_unknown():
     settings, told = made(
         query("SELECT pw AS password FROM u WHERE a = '%u'", user_query="SELECT home FROM v WHERE b = '%u'")
