@@ -43,32 +43,32 @@ def make_secret(scheme: str, password: bytes) -> bytes:
     return b"{%b}%b" % (name.encode("ascii"), maker(password))
 
 
-def _crypt(prefix: bytes, octets: int) -> Callable[[bytes], bytes]:
+def _crypt(prefix: bytes, count: int) -> Callable[[bytes], bytes]:
     """A maker by the system's crypt(3): `prefix` with the salt's digits behind it."""
+    return lambda password: _hashed(prefix + _digits(count), password)
 
-    def make(password: bytes) -> bytes:
-        setting = prefix + bytes(_DIGITS[each & 63] for each in token_bytes(octets))
-        made = libcrypt.hashed(setting, password)
-        if made is None:
-            raise SchemeError("this machine's libcrypt does not make this scheme; choose another")
-        return made
 
-    return make
+def _digits(count: int) -> bytes:
+    return bytes(_DIGITS[each & 63] for each in token_bytes(count))
 
 
 _DIGITS: Final = b"./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 """Of crypt's base 64."""
 
 
+def _hashed(setting: bytes, password: bytes) -> bytes:
+    made = libcrypt.hashed(setting, password)
+    if made is None:
+        raise SchemeError("this machine's libcrypt does not make this scheme; choose another")
+    return made
+
+
 def _bcrypt(password: bytes) -> bytes:
     if len(password) > 72:  # noqa: PLR2004 - bcrypt's own limit
         raise SchemeError("bcrypt ignores what is behind 72 octets; choose another scheme, or a shorter password")
     # The last of the 22 digits holds two bits only: others would be another spelling of the same salt.
-    salt = bytes(_DIGITS[each & 63] for each in token_bytes(21)) + bytes([_DIGITS[token_bytes(1)[0] & 48]])
-    made = libcrypt.hashed(b"$2y$%02d$" % BCRYPT_COST + salt, password)
-    if made is None:
-        raise SchemeError("this machine's libcrypt makes no bcrypt; choose another scheme")
-    return made
+    last = bytes([_DIGITS[token_bytes(1)[0] & 48]])
+    return _hashed(b"$2y$%02d$" % BCRYPT_COST + _digits(21) + last, password)
 
 
 def _argon2id(password: bytes) -> bytes:
