@@ -10,10 +10,12 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from tests.interop.unpacked import FOLDER, unpacked
+from tests.old.maildrops import MESSAGES
 from tests.servers import Account
 from tests.threaded import Threaded
 
-SECONDS: Final = 60
+SECONDS: Final = 60 + MESSAGES / 5
+"""Of a session, in which a client may start a program for each message."""
 
 
 class Courier(Threaded, socketserver.ThreadingTCPServer):
