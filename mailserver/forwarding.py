@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from mailserver.answers import Answer, ask, prompt
-from mailserver.incoming import IDeposit, IDeposits, IKeeps, Kept, Usage
+from mailserver.incoming import IDeposit, IDeposits, IKeeps, IReserves, Kept, Usage
 from mailserver.interfaces import IMaildrop, IStore, User
 
 
-@implementer(IStore, IDeposits, IKeeps)
+@implementer(IStore, IDeposits, IKeeps, IReserves)
 class Forwarding(ABC):
     """Does as `store` does, but for the opening, which is a subclass's. It takes messages and keeps some if `store` does."""
 
@@ -50,6 +50,11 @@ class Forwarding(ABC):
     def usage(self, user: User) -> Answer[Usage]:
         """As the store."""
         return ask(cast("IDeposits", self._store).usage, user)
+
+    @prompt
+    def reserve(self, user: User, owner: str, dry_run: bool = False) -> Answer[Callable[[], object]]:
+        """As the store."""
+        return ask(cast("IReserves", self._store).reserve, user, owner, dry_run)
 
     @prompt
     def undelete(self, user: User) -> Answer[int]:

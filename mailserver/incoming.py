@@ -6,7 +6,7 @@ Everything that may wait returns a Deferred; only `write` may answer at once, be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
@@ -58,6 +58,17 @@ class IDeposits(Interface):
 
     def usage(user: User) -> Deferred[Usage]:
         """What the user's maildrop holds, all shares of an account together. Errors: as of `IStore.open`, but never MaildropInUse."""
+
+
+class IReserves(Interface):
+    """Provided by a store into which mail may be moved from elsewhere, by several processes."""
+
+    def reserve(user: User, owner: str, dry_run: bool = False) -> Deferred[Callable[[], object]]:
+        """Keep every other move out of the user's maildrop, which is made if it is not there, until the answer is called, once.
+
+        Sessions and deposits go on. A move of this process waits for its turn. With `dry_run` nothing is made or reserved, and it
+        is only seen whether the maildrop could be made. Errors: as of `IStore.open`, MaildropInUse for a move of another process.
+        """
 
 
 class IDeposit(Interface):

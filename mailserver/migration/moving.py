@@ -45,11 +45,11 @@ BUSY_PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds until another look at a maildrop whose session is open: most POP3 clients are gone within the minute."""
 
 OWNER: Final = "migrate"
-"""What a move calls itself in a maildrop's lock, which it holds for a look at what is there, and not while it moves."""
+"""What a move calls itself in a maildrop's locks: that of moves it holds to its end, that of sessions for a look at what is there."""
 
 
 class Mover:
-    """Moves users' mail into `store`, which provides IStore and IDeposits, of so many `users` at a time.
+    """Moves users' mail into `store`, which provides IStore, IDeposits and IReserves, of so many `users` at a time.
 
     `directory` has the states; `tell` hears of each message that could not be moved as it is. In a dry run nothing is written
     anywhere. `start` it first, and `stop` it at the end.
@@ -86,10 +86,20 @@ class Mover:
         """Move one user's mail from the source that `opener` opens, in a thread, and that is closed in the end.
 
         `origin` names the source, in the same words in each run, and without a secret. The `tally` counts; some of it is left
-        (`Tally.left`) where the mover `ends`. The user's quota does not count. Errors: SourceError; StoreError; StateError, of
-        which InUse means another run; faults.
+        (`Tally.left`) where the mover `ends`. The user's quota does not count. A further move of this mover into the same maildrop
+        waits for its turn. Errors: SourceError; StoreError; StateError, of which InUse means another run; faults.
         """
         tally = Tally() if tally is None else tally
+        end = await self.store.reserve(user, OWNER, self.dry_run)
+        try:
+            await self._move(user, opener, origin, tally, changed)
+        finally:
+            end()
+        return tally
+
+    async def _move(
+        self, user: User, opener: Callable[[], Source], origin: str, tally: Tally, changed: Changed
+    ) -> None:
         reads, writes = (partial(self._run, f"{user.name}: {what} {origin}") for what in ("from", "state of"))
         state = await writes(State.glance if self.dry_run else State.open, self.directory, user.name, origin)
         try:
@@ -106,7 +116,6 @@ class Mover:
                 await reads(source.close)
         finally:
             await writes(state.close)
-        return tally
 
     def _run(self, key: str, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
         return self._threads.run(function, *arguments, key=key, mandatory=True)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from array import array
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from time import time
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, DeferredLock, fail, succeed
 from zope.interface import implementer
 
 from mailserver.envelope import HEAD_OCTETS, Envelope, EnvelopeHeaders
 from mailserver.errors import MaildropInUse, MaildropUnavailable, MessageGone, NoMaildrop, QuotaExceeded, StoreError
-from mailserver.incoming import IDeposit, IDeposits, IExpunges, IKeeps, IMarks, Kept, Usage
+from mailserver.incoming import IDeposit, IDeposits, IExpunges, IKeeps, IMarks, IReserves, Kept, Usage
 from mailserver.interfaces import BytesBody, IMaildrop, IStore, User
 from mailserver.snapshot import MICROSECONDS, NO_UIDL, UIDL, Message, Snapshot
 from mailserver.store.deleting import EXPUNGE, Deleting
@@ -21,7 +22,7 @@ from mailserver.store.memory_kept import Deleted, DeletedMail
 from mailserver.wireform import Canonical, measure
 
 
-@implementer(IStore, IDeposits, IKeeps)
+@implementer(IStore, IDeposits, IKeeps, IReserves)
 class MemoryStore:
     """Messages by user name; an unknown name has an empty maildrop.
 
@@ -47,6 +48,7 @@ class MemoryStore:
         self._arrivals: dict[str, dict[bytes, int]] = {}
         self._seen: dict[str, set[bytes]] = {}
         self._holders: dict[str, str] = {}
+        self._turns: defaultdict[str, DeferredLock] = defaultdict(DeferredLock)
         for name, messages in (maildrops or {}).items():
             for message in messages:
                 self.add(name, message)
@@ -173,6 +175,14 @@ class MemoryStore:
         if (elsewhere := _elsewhere(user)) is not None:
             return fail(elsewhere)
         return succeed(self.held(user.name))
+
+    def reserve(self, user: User, owner: str, dry_run: bool = False) -> Deferred[Callable[[], object]]:  # noqa: ARG002
+        """A turn in this process, which alone has the store. Errors: NoMaildrop."""
+        if (elsewhere := _elsewhere(user)) is not None:
+            return fail(elsewhere)
+        if dry_run:
+            return succeed(lambda: None)
+        return self._turns[user.name].acquire().addCallback(lambda turn: turn.release)
 
     def held(self, name: str) -> Usage:
         """What the user's maildrop holds."""

@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 from mailserver.answers import Answer, ask, prompt
 from mailserver.errors import MaildropUnavailable, NoMaildrop, StoreError, unusable_for
-from mailserver.incoming import IDeposit, IDeposits, IKeeps, Kept, Usage
+from mailserver.incoming import IDeposit, IDeposits, IKeeps, IReserves, Kept, Usage
 from mailserver.interfaces import IMaildrop, IStore, User
 from mailserver.store.joined import joined
 
@@ -19,7 +19,7 @@ SHOWN: Final = 80
 """Characters of a mail location that the log shows: a path's beginning tells enough."""
 
 
-@implementer(IStore, IDeposits, IKeeps)
+@implementer(IStore, IDeposits, IKeeps, IReserves)
 class Router:
     """Opens a maildrop in the store that the user's `mail` names, or else in `configured`, which is of `scheme`.
 
@@ -72,6 +72,10 @@ class Router:
     def usage(self, user: User) -> Deferred[Usage]:
         """As the user's store. Errors: also NoMaildrop, of a scheme that is not known, or a store that takes no messages."""
         return self._store_of(user).addCallback(lambda store: _deposits(store, user).usage(user))
+
+    def reserve(self, user: User, owner: str, dry_run: bool = False) -> Deferred[Callable[[], object]]:
+        """As the user's store. Errors: also as of `open`."""
+        return self._store_of(user).addCallback(lambda store: cast("IReserves", store).reserve(user, owner, dry_run))
 
     def undelete(self, user: User) -> Deferred[int]:
         """As the user's store. Errors: as of `open`."""

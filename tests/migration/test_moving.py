@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
-from mailserver.errors import MaildropInUse, StoreFull
+from mailserver.errors import MaildropInUse, MaildropUnavailable, StoreFull
 from mailserver.interfaces import Account, Quota, User
 from mailserver.migration import moving
 from mailserver.migration.contents import CHUNK
@@ -23,6 +24,8 @@ from mailserver.migration.source import SourceError
 from mailserver.migration.state import InUse, State
 from mailserver.migration.troubles import Trouble
 from mailserver.store import MaildirStore, MemoryStore
+from mailserver.store.maildir.locking import lock
+from mailserver.store.maildir.reserving import NAME
 from mailserver.wireform import Canonical
 from tests.migration.fakes import BEGIN, FakeSource, Mail, mails
 from tests.store.contract import contents
@@ -368,6 +371,19 @@ class Moving(TestCase):
         state.close()
         assert await self.move(source) == (2, 0, 0)
 
+    async def test_moves_of_one_run_into_one_maildrop_take_turns(self) -> None:
+        mover, first, second = self.mover(), FakeSource(mails(3)), FakeSource(mails(5))
+        closed: list[bool] = []
+        second.before = lambda _: closed.append(first.closed)
+        moves = [
+            Deferred.fromCoroutine(mover.move(ALICE, lambda each=each: each, origin))  # type: ignore[misc]
+            for each, origin in ((first, ORIGIN), (second, "elsewhere"))
+        ]
+        tallies = [await each for each in moves]
+        assert [(each.moved, each.there) for each in tallies] == [(3, 0), (2, 3)]
+        assert set(closed) == {True}
+        assert await self.rows() == rows(*mails(5))
+
     async def test_a_move_that_is_to_end_does_so_after_the_messages_under_way(self) -> None:
         mover = self.mover()
         tally, source = Tally(), FakeSource(mails(20))
@@ -437,6 +453,20 @@ class MovingIntoMaildirs(Moving):
             root = self.folder / "mail" / "alice"
             await self.until(lambda: not list((root / "tmp").iterdir()))  # noqa: B023 - called in this turn
             assert not [path for path in descriptors() if path.is_relative_to(root)]
+
+    async def test_two_runs_at_once_are_refused_whatever_their_states(self) -> None:
+        (self.folder / "mail" / "alice").mkdir()
+        other = lock(os.fsencode(self.folder) + b"/mail/alice/", "pid 7 migrate", NAME)
+        for states in (self.states, self.folder / "new"):
+            with pytest.raises(MaildropInUse, match="another run moves mail there"):
+                await self.move(FakeSource(mails(2)), states=states)
+        os.close(other)
+        assert await self.move(FakeSource(mails(2))) == (2, 0, 0)
+
+    async def test_a_dry_run_notices_that_a_home_is_missing(self) -> None:
+        (self.folder / "mail").rmdir()
+        with pytest.raises(MaildropUnavailable, match="create the directory"):
+            await self.move(FakeSource(mails(2)), dry_run=True)
 
     async def test_a_dry_run_makes_no_maildir(self) -> None:
         assert await self.move(FakeSource(mails(3)), dry_run=True) == (3, 0, 0)

@@ -12,7 +12,7 @@ from twisted.internet.defer import CancelledError, gatherResults, maybeDeferred
 from zope.interface.verify import verifyObject
 
 from mailserver.errors import NoMaildrop, QuotaExceeded
-from mailserver.incoming import IDeposit, IDeposits, IMarks, Kept, Usage
+from mailserver.incoming import IDeposit, IDeposits, IMarks, IReserves, Kept, Usage
 from mailserver.interfaces import Quota, User
 from mailserver.wireform import Canonical
 from tests.store.contract import BARE, ONE, THREE, TWO, StoreContract, contents
@@ -63,6 +63,7 @@ class DepositContract(StoreContract):
 
     async def test_it_provides_the_interfaces_of_deposits(self) -> None:
         assert verifyObject(IDeposits, self.store)
+        assert verifyObject(IReserves, self.store)
         deposit = await self.begin("alice")
         assert verifyObject(IDeposit, deposit)
         deposit.abort()
@@ -278,6 +279,23 @@ class DepositContract(StoreContract):
         maildrop = await self.open("alice", ONE)
         assert await self.used() == Usage(1, len(ONE))
         maildrop.release()
+
+    async def test_moves_into_a_maildrop_wait_for_each_other_and_nothing_else_does(self) -> None:
+        end = await self.store.reserve(self.user("alice"), "me")
+        begun: list[Any] = []
+        second = self.store.reserve(self.user("alice"), "me").addCallback(begun.append)
+        assert await self.deposit(ONE) == [None]
+        assert await self.messages() == [ONE]
+        (await self.store.reserve(self.user("bob"), "me"))()
+        (await self.store.reserve(self.user("alice"), "me", True))()
+        assert begun == []
+        end()
+        await second
+        begun.pop()()
+
+    async def test_a_move_for_a_user_of_another_store_is_refused(self) -> None:
+        for dry_run in (False, True):
+            await self.refused(NoMaildrop, self.store.reserve, User("bob", mail="none:of ours"), "me", dry_run)
 
     async def test_what_fits_the_quota_exactly_comes_in(self) -> None:
         for quota in (Quota(octets=len(ONE + TWO)), Quota(messages=2), Quota(len(ONE + TWO), 2)):

@@ -18,12 +18,12 @@ _RECORD = 128
 """Octets of the line that names the holder: one call overwrites the last line, so all have the same length."""
 
 
-def lock(root: bytes, owner: str) -> int:
+def lock(root: bytes, owner: str, name: bytes = NAME) -> int:
     """Take the lock of the maildrop at `root`, or raise MaildropInUse; never waits. The descriptor is the lock.
 
-    `owner` is written into it, from `signature`.
+    `owner` is written into it, from `signature`. Another `name` is that of another lock.
     """
-    path = root + NAME
+    path = root + name
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     try:
         try:

@@ -14,7 +14,7 @@ from mailserver.store.maildir.cache import IndexCache, Kept
 from mailserver.store.maildir.files import Identity, identity, make_below, read_whole, shown, unsynced
 from mailserver.store.maildir.index import UNTRUSTED, Basis, Index
 from mailserver.store.maildir.listing import DIRECTORIES, Clock, directory_times
-from mailserver.store.maildir.locking import lock
+from mailserver.store.maildir.locking import NAME, lock
 from mailserver.store.maildir.naming import Naming
 from mailserver.store.maildir.renewal import renewal
 from mailserver.store.maildir.scan import Scan, scan
@@ -143,11 +143,11 @@ def unavailable(error: OSError) -> MaildropUnavailable:
     return MaildropUnavailable(f"{where}: {error.strerror}; {remedy.format(uid=os.geteuid())}")
 
 
-def make(root: bytes, anchor: bytes, owner: str) -> int:
-    """Make the missing directories of the Maildir below `anchor`, which must exist, and lock it."""
+def make(root: bytes, anchor: bytes, owner: str, name: bytes = NAME) -> int:
+    """Make the missing directories of the Maildir below `anchor`, which must exist, and take the lock of this name."""
     try:
         make_below(anchor, root)
-        return lock(root, owner)
+        return lock(root, owner, name)
     except OSError as error:
         raise unavailable(error) from error
 

@@ -16,7 +16,7 @@ from zope.interface import implementer
 from mailserver.answers import Answer, prompt
 from mailserver.envelope import EnvelopeHeaders
 from mailserver.errors import NoMaildrop, StoreError
-from mailserver.incoming import IDeposit, IDeposits, IKeeps, Kept, Usage
+from mailserver.incoming import IDeposit, IDeposits, IKeeps, IReserves, Kept, Usage
 from mailserver.interfaces import IMaildrop, IStore, User
 from mailserver.store.deleting import EXPUNGE, Deleting
 from mailserver.store.disk import Disk
@@ -31,6 +31,7 @@ from mailserver.store.maildir.locking import lock, now, signature
 from mailserver.store.maildir.maildrop import Context, Maildrop
 from mailserver.store.maildir.making import Making
 from mailserver.store.maildir.naming import Naming
+from mailserver.store.maildir.reserving import Reserving
 from mailserver.store.maildir.spool import Place, Spool, trouble
 from mailserver.store.maildir.template import Template, own_path
 from mailserver.store.maildir.unique import UniqueNames
@@ -44,7 +45,7 @@ _REPORTS = 10_000
 """Notes that are remembered, so that each is logged only once."""
 
 
-@implementer(IStore, IDeposits, IKeeps)
+@implementer(IStore, IDeposits, IKeeps, IReserves)
 class MaildirStore:
     """Maildrops at `template`, such as ``{home}/Maildir``, with the user's ``{home} {user} {local} {domain}``.
 
@@ -79,6 +80,7 @@ class MaildirStore:
         self._cache = IndexCache()
         self._names = UniqueNames()
         self._making = Making()
+        self._reserving = Reserving(self._disk)
         self._former = None if former is None else mark(former)
         self._namings = partial(Naming, former=former, extends=extends)
         self._reported: OrderedDict[tuple[bytes, str], None] = OrderedDict()
@@ -159,6 +161,16 @@ class MaildirStore:
         if found is not None:
             return found
         return self._disk.deposit([root], maildirsize.usage, root, user.quota).addErrback(_unavailable, root)
+
+    @prompt
+    def reserve(self, user: User, owner: str, dry_run: bool = False) -> Answer[Callable[[], object]]:
+        """Lock a file of its own, in a thread."""
+        root = self._root(user)
+        anchor, owner = self._anchor(user, root), self._signature + owner
+        reserving = self._reserving
+        return Deferred.fromCoroutine(
+            reserving.look(root, anchor) if dry_run else reserving.reserve(root, anchor, owner)
+        )
 
     def _tell_unsynced(self, root: bytes) -> None:
         for note in unsynced():
