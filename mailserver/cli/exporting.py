@@ -73,18 +73,19 @@ class Export:
     def end(self, uidl: bytes, octets: int, arrival: float | None, *, seen: bool) -> None:
         """End the message, which is in canonical form. Errors: OSError."""
         self.write(b"")
+        time = self._now if arrival is None else arrival
         with self._file as file:  # type: ignore[union-attr]  # it is open now
             file.flush()
+            os.utime(file.fileno(), (time, time))  # Dovecot takes a message's arrival from there
             os.fsync(file.fileno())
         self._file = None
-        time = self._now if arrival is None else arrival
         name = self._names.name(time) + b",S=%d,W=%d" % (octets, octets)
         if UIDL.fullmatch(uidl):
             name += field_for(uidl)
         self._records.append(uidlist.Record(len(self._records) + 1, name, b"P" + uidl))
-        message = self._within("tmp") / "message"
-        os.utime(message, (time, time))  # Dovecot takes a message's arrival from there
-        message.rename(self._within("cur") / os.fsdecode(name + (b":2,S" if seen else b":2,")))
+        (self._within("tmp") / "message").rename(
+            self._within("cur") / os.fsdecode(name + (b":2,S" if seen else b":2,"))
+        )
 
     def finish(self) -> None:
         """Let the Maildir appear, durably. Errors: OSError."""

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from mailserver.cli.exporting import Export
 from tests.cli.running import COMMAND, run
 from tests.cli.test_quota import settings
 from tests.corpus import SMALL, canonical
@@ -120,3 +121,16 @@ def test_a_full_disk_leaves_nothing(site, tmp_path):
     assert (told.returncode, told.stdout) == (os.EX_IOERR, b"")
     assert b"File too large" in told.stderr
     assert names(tmp_path) == []
+
+
+def test_a_message_s_arrival_is_as_durable_as_the_message(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_mtime))
+    made = Export(tmp_path / "out", 9.0)
+    made.begin()
+    for uidl, arrival in ((b"1", 5.0), (b"2", None)):
+        made.write(b"a line\r\n")
+        made.end(uidl, 8, arrival, seen=False)
+    assert synced == [5.0, 9.0]
+    made.finish()
+    assert sorted(path.stat().st_mtime for path in (tmp_path / "out/cur").iterdir()) == [5.0, 9.0]
