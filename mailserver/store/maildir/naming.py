@@ -88,8 +88,9 @@ class Naming:
         taken = set(known.uidls)
         taken.difference_update(known.uidls[at] for at in changed)
         beside = _beside(known, changed) if recorded.listed else {}
-        asking = Asking(recorded, mapped, self._former, Stems([*(message.path for message in messages), *beside]))
-        claims = self._by_now([self._claim(asking, recorded, message) for message in one_by_one(messages)])
+        stems = Stems([*(message.path for message in messages), *beside])
+        asking = Asking(recorded, mapped, self._former, stems)
+        claims = self._by_now([self._claim(asking, recorded, message) for message in one_by_one(messages)], stems)
         decided, contested = decide(self._root, claims, taken, {entry.uidl for entry in one_by_one(recorded.entries())})
         others = list(asking.others(beside | {message.path: message.uidl for message in decided}))
         entering.decided(decided, contested.union(uidl for uidl, _ in others), {other for _, other in others})
@@ -141,7 +142,7 @@ class Naming:
             return asking.renewed(message)
         return asking.known(message, doubts_index=self.doubts_all)
 
-    def _by_now(self, claims: list[Claim]) -> list[Claim]:
+    def _by_now(self, claims: list[Claim], stems: Stems) -> list[Claim]:
         """The claims, those of new messages by the former server's list, to which they are added, or which has them by now."""
         fresh = [claim for claim in claims if is_own(claim)]
         if self._former is None or not fresh:
@@ -153,7 +154,6 @@ class Naming:
         fresh.sort(key=lambda claim: (names.arrival(claim.stem) or 0, claim.stem))
         files = [claim.path[PREFIX:] for claim in fresh]
         listed = List(listed_by_now(self._root, self._former, files, extends=self._extends))
-        stems = Stems([claim.path for claim in fresh])
         found = {
             claim.path: listed_as(Strength.LISTED, claim.message, listed.find(claim.stem, stems)) for claim in fresh
         }

@@ -230,6 +230,13 @@ class StillServing(FormerCase):
         self.put("5.e")
         await self.same(*self.expected, ("5.e", b"5.e"))
 
+    async def test_a_new_twin_does_not_get_what_the_list_has_by_now_for_the_other(self) -> None:
+        await self.uidls()
+        self.lists("4.d", "uid-31")
+        self.deliver("alice", b"twin", "new/4.d,S=7")
+        twin = names.unique_id_of_base(b"4.d,S=7")
+        assert await self.uidls() == {**dict(self.expected), "twin": twin}
+
     async def test_a_list_that_stays_is_not_read_again_nor_one_that_is_gone(self) -> None:
         os.utime(self.file, (1, 1))
         await self.uidls()
