@@ -1,9 +1,12 @@
-"""Starts the servers of `make quick`: by a fork of one process that has imported all but the reactor.
+"""Starts the servers of `make quick`, and operators' commands: by a fork of one process that has imported what they need.
 
-A start of Python and its imports takes half a second of CPU, a fork takes a hundredth, and the tests start some 200 servers. Run
-as a program this is the process that forks, told by its standard input; imported it is the tests' side. What a server does
-from its first line on is the same. What comes before it is not, so the whole suite starts each server as its user would, and here
+A start of Python and its imports takes half a second of CPU, a fork takes a hundredth, and the tests start some 200 servers and as
+many commands. Run as a program this is the process that forks, told by its standard input; imported it is the tests' side. What a
+server does from its first line on is the same. What comes before it is not, so the whole suite starts each server as its user would, and here
 a server that depends on what its interpreter finds at its start (`Forks.fits`) is started so, too.
+
+A command that gives up rights and imports something afterwards would find it here, and perhaps not in an operator's shell: such
+tests start it themselves.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
@@ -28,13 +32,28 @@ from typing import IO, Any, Final
 PROGRAMS: Final[Mapping[tuple[str, ...], Callable[[], object]]] = {
     ("-m", "twisted"): lambda: runpy.run_module("twisted", run_name="__main__", alter_sys=True),
     ("-c", "from twisted.scripts.twistd import run; run()"): lambda: import_module("twisted.scripts.twistd").run(),
+    ("-m", "mailserver"): lambda: runpy.run_module("mailserver", run_name="__main__", alter_sys=True),
 }
 """What stands behind ``python -P``, and what it comes to."""
 
-IMPORTED: Final = (
+SERVERS: Final = (
     *("twisted.application.twist._twist", "twisted.scripts.twistd", "twisted.cred.strcred"),
     *("mailserver.cli.launch", "mailserver.service.server", "mailserver.service.workers", "mailserver.auth.plugins"),
+    "mailserver.service.preload",
 )
+COMMANDS: Final = (
+    *("mailserver.cli.group", "mailserver.cli.checking", "mailserver.cli.exporting", "mailserver.cli.moves"),
+    *(
+        "mailserver.auth.plugins",
+        "mailserver.control.client",
+        "mailserver.migration.compare",
+        "mailserver.service.preload",
+    ),
+)
+"""What is imported before the fork."""
+
+AT_START: Final = ("LD_", "LC_", "LANG", "PYTHON")
+"""Variables that begin so are read before the first line of a program."""
 LONGEST: Final = 1 << 17
 """Octets of a request: arguments and environment."""
 
@@ -42,9 +61,11 @@ LONGEST: Final = 1 << 17
 class Forked:
     """A process as `subprocess.Popen` shows it."""
 
-    def __init__(self, pid: int, stdout: IO[bytes], ended: IO[bytes]) -> None:
+    def __init__(self, pid: int, stdout: IO[bytes], stderr: IO[bytes] | None, ended: IO[bytes]) -> None:
         self.pid = pid
         self.stdout = stdout
+        self.stderr = stderr
+        """None: it is in `stdout`."""
         self.returncode: int | None = None
         self._ended = ended
 
@@ -65,6 +86,28 @@ class Forked:
                 self.returncode = int(self._ended.read())
         return self.returncode
 
+    def communicate(self, timeout: float) -> tuple[bytes, bytes]:
+        """Read all that it says, on standard output and error, and wait for its end. What does not end is killed: TimeoutExpired."""
+        assert self.stderr is not None
+        said: dict[IO[bytes], list[bytes]] = {self.stdout: [], self.stderr: []}
+        until = time.monotonic() + timeout
+        with selectors.DefaultSelector() as selector, self.stdout, self.stderr:
+            for each in said:
+                selector.register(each, selectors.EVENT_READ)
+            while selector.get_map():
+                ready = selector.select(max(0.0, until - time.monotonic()))
+                if not ready:
+                    self.kill()
+                    raise subprocess.TimeoutExpired(str(self.pid), timeout)
+                for key, _events in ready:
+                    data = os.read(key.fd, LONGEST)
+                    said[key.fileobj].append(data)  # type: ignore[index]  # it is one of them
+                    if not data:
+                        selector.unregister(key.fileobj)
+        self.wait(max(0.0, until - time.monotonic()))
+        stdout, stderr = map(b"".join, said.values())
+        return stdout, stderr
+
     def send_signal(self, number: int) -> None:
         """Send a signal, if it has not ended."""
         if self.poll() is None:
@@ -80,17 +123,14 @@ class Forked:
 
 
 class Forks:
-    """The process that forks, and how to ask it."""
+    """The process that forks, and how to ask it. It imports these modules first."""
 
-    def __init__(self, path: Sequence[str]) -> None:
+    def __init__(self, path: Sequence[str], imported: Sequence[str], **more: str) -> None:
         self._path = list(path)
+        self._env = {**os.environ, "PYTHONPATH": os.pathsep.join(path), **more}
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", __file__],
-                stdin=theirs,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"},
-            )
+            self._process = subprocess.Popen([sys.executable, "-P", __file__, *imported], stdin=theirs, env=self._env)
 
         atexit.register(self.close)
 
@@ -100,30 +140,52 @@ class Forks:
         self._process.wait()
 
     def fits(self, command: Sequence[str], env: Mapping[str, str]) -> bool:
-        """Whether a fork is the same: a program of ours, no library of the test's own, no module that hides another."""
+        """Whether a fork is the same: a program of ours, nothing of the test's own at its start, no module that hides another."""
         path = env["PYTHONPATH"].split(os.pathsep)
         return (
             tuple(command[:2]) == (sys.executable, "-P")
             and tuple(command[2:4]) in PROGRAMS
-            and not any(name.startswith("LD_") for name in env)
+            and _at_start(env) == _at_start(self._env)
             and not any(next(Path(each).glob("*.py"), None) for each in path if each not in self._path)
         )
 
-    def start(self, command: Sequence[str], env: Mapping[str, str], cwd: Path) -> Forked:
-        """As `subprocess.Popen`, with standard output and error in one pipe and nothing to read."""
+    def start(self, command: Sequence[str], env: Mapping[str, str], cwd: Path, given: bytes | None = None) -> Forked:
+        """As `subprocess.Popen`, with standard output and error in one pipe and nothing to read; with what is `given`, in one each."""
         output, their_output = os.pipe()
+        errors, their_errors = (None, os.dup(their_output)) if given is None else os.pipe()
         ended, their_ended = os.pipe()
+        theirs = [_readable(given or b""), their_output, their_errors, their_ended]
         request = {"command": command, "env": dict(env), "cwd": str(cwd), "known": self._path}
-        socket.send_fds(self._socket, [json.dumps(request).encode()], [their_output, their_ended])
-        os.close(their_output)
-        os.close(their_ended)
-        return Forked(int(self._socket.recv(LONGEST)), os.fdopen(output, "rb"), os.fdopen(ended, "rb"))
+        socket.send_fds(self._socket, [json.dumps(request).encode()], theirs)
+        for each in theirs:
+            os.close(each)
+        stderr = None if errors is None else os.fdopen(errors, "rb")
+        return Forked(int(self._socket.recv(LONGEST)), os.fdopen(output, "rb"), stderr, os.fdopen(ended, "rb"))
+
+
+def _at_start(env: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in env.items() if name.startswith(AT_START) and name != "PYTHONPATH"}
+
+
+def _readable(data: bytes) -> int:
+    """The descriptor of a pipe with these octets, which it must have room for."""
+    readable, writable = os.pipe()
+    os.set_blocking(writable, False)
+    assert os.write(writable, data) == len(data)
+    os.close(writable)
+    return readable
 
 
 @cache
 def forks(path: tuple[str, ...]) -> Forks:
-    """The one process of a run, which has these folders on its path."""
-    return Forks(path)
+    """The one process of a run that forks servers, and has these folders on its path."""
+    return Forks(path, SERVERS, PYTHONUNBUFFERED="1")
+
+
+@cache
+def commands(path: tuple[str, ...]) -> Forks:
+    """The one that forks operators' commands."""
+    return Forks(path, COMMANDS)
 
 
 def requests(asked: socket.socket) -> dict[str, Any] | None:
@@ -139,17 +201,18 @@ def requests(asked: socket.socket) -> dict[str, Any] | None:
                 os.write(ended, b"%d" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
                 os.close(ended)
                 continue
-            data, descriptors, *_ = socket.recv_fds(asked, LONGEST, 2)
+            data, descriptors, *_ = socket.recv_fds(asked, LONGEST, 4)
             if not data:
                 return None
-            output, ended = descriptors
+            *standard, ended = descriptors
             pid = os.fork()
             if not pid:
                 selector.close()
-                os.dup2(output, 1)
-                os.dup2(output, 2)
+                for number, descriptor in enumerate(standard):
+                    os.dup2(descriptor, number)
                 return json.loads(data)
-            os.close(output)
+            for descriptor in standard:
+                os.close(descriptor)
             selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, ended))
             asked.send(b"%d" % pid)
 
@@ -157,8 +220,6 @@ def requests(asked: socket.socket) -> dict[str, Any] | None:
 def become(request: dict[str, Any]) -> Callable[[], object]:
     """Make this the process that the command would have started; answers its program."""
     os.closerange(3, 1 << 16)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.closerange(3, 4)
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
@@ -173,9 +234,10 @@ def become(request: dict[str, Any]) -> Callable[[], object]:
 
 def main() -> None:
     """Import, fork until there is nobody who asks, and be the program in what is forked."""
-    for name in IMPORTED:
+    for name in sys.argv[1:]:
         import_module(name)
-    import_module("mailserver.service.preload").load_all()
+    if preload := sys.modules.get("mailserver.service.preload"):
+        preload.load_all()
     assert "twisted.internet.reactor" not in sys.modules, "each process makes its own"
     gc.freeze()
     asked = socket.socket(fileno=os.dup(0))

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.forking import forks
+from tests.cli.running import COMMAND
+from tests.forking import commands, forks
 from tests.servers import PATH, TWIST, TWISTD, Server, Site
 
 PROGRAMS = pytest.mark.parametrize("program", [TWIST, TWISTD], ids=["twist", "twistd"])
@@ -47,6 +48,45 @@ def test_it_says_the_same_and_ends_as_the_command(
     )
     assert TIME.sub(b"", said) == TIME.sub(b"", ended.stdout)
     assert (forked.wait(30), ended.returncode) == (status, status)
+
+
+@pytest.mark.parametrize(
+    ("words", "given", "status"),
+    [
+        (["password", "--scheme", "PLAIN"], b"sesame\nnot this\n", 0),
+        (["password", "--scheme", "ROT13"], b"sesame\n", os.EX_CONFIG),
+        (["quota", "--config", "nowhere", "alice"], b"", os.EX_CONFIG),
+        (["nonsense"], b"", os.EX_USAGE),
+    ],
+)
+def test_a_command_says_the_same_and_ends_as_one_that_is_started(
+    tmp_path: Path, words: list[str], given: bytes, status: int
+) -> None:
+    forking, command, env = commands(PATH), [*COMMAND, *words], {**os.environ, "PYTHONPATH": os.pathsep.join(PATH)}
+    assert forking.fits(command, env)
+    forked = forking.start(command, env, tmp_path, given)
+    said = forked.communicate(30)
+    ended = subprocess.run(command, env=env, cwd=tmp_path, input=given, capture_output=True, check=False)
+    assert said == (ended.stdout, ended.stderr)
+    assert said != (b"", b"")
+    assert (forked.wait(0), ended.returncode) == (status, status)
+
+
+def test_a_command_that_does_not_end_is_killed(tmp_path: Path) -> None:
+    silent = tmp_path / "config"
+    os.mkfifo(silent)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(PATH)}
+    forked = commands(PATH).start([*COMMAND, "config", "--config", str(silent)], env, tmp_path, b"")
+    with pytest.raises(subprocess.TimeoutExpired):
+        forked.communicate(0.1)
+    assert forked.wait(30) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("name", ["LD_PRELOAD", "LC_ALL", "PYTHONIOENCODING"])
+def test_what_its_start_reads_makes_a_start_of_its_own(name: str) -> None:
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(PATH)}
+    assert commands(PATH).fits(COMMAND, env)
+    assert not commands(PATH).fits(COMMAND, {**env, name: "x"})
 
 
 @PROGRAMS

@@ -136,11 +136,11 @@ def test_root_s_log_stays_root_s_and_a_file_that_the_serving_user_may_not_read_i
     site.folder.chmod(0o755)
     for each in {site.folder, *site.folder.rglob("*")} - {private, path}:
         os.chown(each, nobody.pw_uid, nobody.pw_gid)
-    told = migrate(site, "alice", "--user", "nobody", "--log", str(private / "log"))
+    told = migrate(site, "alice", "--user", "nobody", "--log", str(private / "log"), started=True)
     assert told.returncode == os.EX_TEMPFAIL
     assert f"{path}: Permission denied for uid {nobody.pw_uid}: let it read this".encode() in told.stderr
     path.chmod(0o644)
-    told = migrate(site, "alice", "--user", "nobody", "--log", str(private / "log"))
+    told = migrate(site, "alice", "--user", "nobody", "--log", str(private / "log"), started=True)
     assert (told.returncode, told.stderr) == (0, b"")
     assert (private / "log").stat().st_uid == 0
 

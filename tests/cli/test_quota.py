@@ -130,7 +130,8 @@ def test_root_leaves_nothing_of_root_s_in_a_maildrop(site):
     site.folder.chmod(0o755)
     for path in [site.folder, *site.folder.rglob("*")]:
         os.chown(path, nobody.pw_uid, nobody.pw_gid)
-    assert run("quota", *settings(site, user=""), "--user", "nobody", "alice").returncode == 0
+    told = run("quota", *settings(site, user=""), "--user", "nobody", "alice", started=True)
+    assert (told.returncode, told.stderr) == (0, b"")
     maildir = site.accounts[0].maildir
     assert {path.stat().st_uid for path in (maildir, *maildir.rglob("*"))} == {nobody.pw_uid}
 
