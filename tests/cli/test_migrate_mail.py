@@ -121,8 +121,8 @@ def test_what_is_odd_about_a_message_is_in_the_log(site):
     told = migrate(site, "alice", "--log", str(site.folder / "no" / "where"))
     assert told.returncode == os.EX_USAGE
     assert b"--log: " in told.stderr
-    for each in map(json.loads, log.read_bytes().splitlines()):
-        assert each["user"] == "alice"
+    (line,) = map(json.loads, log.read_bytes().splitlines())
+    assert (line["user"], line["what"], line["uidl"]) == ("alice", "renamed", "alice-000001")
 
 
 @ROOT_ALONE
