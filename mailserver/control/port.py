@@ -6,7 +6,7 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -66,8 +66,8 @@ class Asking:
 class Question:
     """What can be asked."""
 
-    answer: Callable[[Asking], None]
-    """Says the rows, at once. Errors: Impossible; any other is a fault."""
+    answer: Callable[[Asking], Awaitable[None] | None]
+    """Says the rows, at once or while it is awaited. Errors: Impossible; any other is a fault."""
     everywhere: bool = False
     """Whether each worker process has its own part of the answer."""
     changes: bool = False
@@ -207,7 +207,9 @@ class ControlFactory(ServerFactory):
 
     async def answer(self, question: Question, asking: Asking) -> Row:
         """Answer for all processes; the last line. Errors: Impossible, faults."""
-        question.answer(asking)
+        own = question.answer(asking)
+        if own is not None:
+            await own
         others = self._others if question.everywhere else {}
         heard = await DeferredList([self._relay(path, asking) for path in others.values()], consumeErrors=True)
         silent = [number for number, (_, whole) in zip(others, heard, strict=True) if whole is not True]

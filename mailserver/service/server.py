@@ -29,10 +29,11 @@ from mailserver.service.deliveries import make_deliveries
 from mailserver.service.kerberos import Kerberos, make_kerberos
 from mailserver.service.listeners import Entrance, Listeners
 from mailserver.service.memories import Memories
-from mailserver.service.operators import Facts, questions
 from mailserver.service.parts import Parts
 from mailserver.service.pauses import ShortPauses
 from mailserver.service.preload import load_all
+from mailserver.service.questions import questions
+from mailserver.service.questions.facts import Facts
 from mailserver.service.retention import make_expiry, make_sweep
 from mailserver.service.stores import make_store
 from mailserver.tls.tickets import MemoryTickets

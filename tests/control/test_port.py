@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.logger import globalLogPublisher
@@ -163,6 +164,19 @@ def test_a_fault_is_told_and_logged_and_ends_the_answer(call, events):
     assert port.transport.said()[-1]["status"] == os.EX_SOFTWARE
     assert [each["log_failure"].type for each in named(events, "fault")] == [ZeroDivisionError]
     assert port.transport.disconnecting
+
+
+def test_an_answer_may_wait_for_what_it_says(call):
+    found: Deferred[str] = Deferred()
+
+    async def answer(asking):
+        asking.say({"found": await found})
+
+    port = call({"who": Question(answer)})
+    port.dataReceived(line({"question": "who"}))
+    assert port.transport.said() == []
+    found.callback("alice")
+    assert port.transport.said() == [{"row": {"found": "alice"}}, {"end": {}}]
 
 
 def test_a_text_that_is_none_is_declined(call):

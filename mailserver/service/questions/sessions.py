@@ -1,46 +1,23 @@
-"""What operators can ask the server, each question in one function; each worker process answers for itself."""
+"""Questions about sessions and the processes that have them; each process answers for itself."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from mailserver import __version__
-from mailserver.control.port import Asking, Impossible, Question
+from mailserver.control.port import Asking, Impossible
 from mailserver.net.connection import Connection
-from mailserver.service.listeners import Listeners
+from mailserver.service.questions.facts import Facts
 
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What the answers are made from."""
-
-    listeners: Listeners
-    number: int
-    """The worker's number; 0: the server is one process."""
-
-
-def questions(facts: Facts) -> Mapping[str, Question]:
-    """The questions of one process, by their names."""
-
-    def with_facts(answer: Callable[[Facts, Asking], None]) -> Callable[[Asking], None]:
-        return lambda asking: answer(facts, asking)
-
-    return {
-        "status": Question(with_facts(_status), everywhere=True),
-        "who": Question(with_facts(_who), everywhere=True),
-        "kick": Question(with_facts(_kick), everywhere=True, changes=True),
-    }
-
-
-def _status(facts: Facts, asking: Asking) -> None:
+def status(facts: Facts, asking: Asking) -> None:
     """This process: its number, its age in seconds, its memory in octets, and its sessions by listener."""
     sessions: Counter[str] = Counter()
     for each in facts.listeners.made:
@@ -57,12 +34,14 @@ def _status(facts: Facts, asking: Asking) -> None:
     )
 
 
-def _who(facts: Facts, asking: Asking) -> None:
+def who(facts: Facts, asking: Asking) -> None:
+    """The sessions: all, or those of a name."""
     for connection in _named(facts, asking.text("name")):
         asking.say({"worker": facts.number, **connection.standing()})
 
 
-def _kick(facts: Facts, asking: Asking) -> None:
+def kick(facts: Facts, asking: Asking) -> None:
+    """End the sessions of a name, and tell which. Errors: Impossible."""
     name = asking.text("name")
     if not name:
         raise Impossible("name a user or a session", os.EX_USAGE)

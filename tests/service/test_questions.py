@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from mailserver.control.port import Asking
-from mailserver.service.operators import Facts, questions
+from mailserver.service.questions import questions
+from mailserver.service.questions.facts import Facts
 
 
 class Session:

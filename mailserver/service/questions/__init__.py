@@ -1,0 +1,19 @@
+"""What operators can ask the server: a module for each field, a function for each question."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from mailserver.control.port import Question
+from mailserver.service.questions import sessions
+from mailserver.service.questions.facts import Facts
+
+
+def questions(facts: Facts) -> Mapping[str, Question]:
+    """The questions of one process, by their names."""
+    return {
+        "status": Question(partial(sessions.status, facts), everywhere=True),
+        "who": Question(partial(sessions.who, facts), everywhere=True),
+        "kick": Question(partial(sessions.kick, facts), everywhere=True, changes=True),
+    }

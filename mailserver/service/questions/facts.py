@@ -1,0 +1,16 @@
+"""What the answers to operators are made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mailserver.service.listeners import Listeners
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The parts of one process that questions look at."""
+
+    listeners: Listeners
+    number: int
+    """The worker's number; 0: the server is one process."""
