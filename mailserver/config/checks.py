@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from ipaddress import ip_address
 from typing import Any
 
 from twisted.cred.strcred import InvalidAuthType, findCheckerFactories, findCheckerFactory
 
 from mailserver.config.cores import too_many
-from mailserver.config.kinds import KINDS, Kind, parts_of
+from mailserver.config.kinds import KINDS, Kind, interface_of
 from mailserver.config.settings import Config, Kerberos
 from mailserver.names import Names, user_name
 from mailserver.store import needs_of
@@ -23,7 +24,7 @@ def contradictions(config: Config) -> list[tuple[Key, str]]:
     """Settings that are well-formed and cannot stand, alone or together: where, and what to do."""
     listen = config.listen
     found: list[tuple[Key, str]] = [(("workers",), text) for text in [too_many(config.workers)] if text]
-    if not listen.endpoints:
+    if not any(listen.of(kind.name) for kind in KINDS.values() if not kind.pages):
         found.append((("listen",), "nothing to listen on: give --pop3 tcp:110, or pop3 = [...] in [listen]"))
     for kind in KINDS:
         found.extend(
@@ -58,7 +59,7 @@ def _tls_contradictions(config: Config) -> Iterator[tuple[Key, str]]:
 
 def _about_users(config: Config) -> Iterator[tuple[Key, str]]:
     checkers, remedy = config.auth.checkers, "give --auth passwd-file:FILE, or auth.checkers"
-    if any(config.listen.of(kind.name) for kind in KINDS.values() if not kind.login):
+    if any(config.listen.of(kind.name) for kind in KINDS.values() if not (kind.login or kind.pages)):
         if not checkers:
             yield ("auth", "checkers"), f"mail would be for nobody: {remedy}"
     elif not (checkers or config.kerberos.keytab):
@@ -167,18 +168,29 @@ def _against(endpoint: str, kind: Kind, config: Config) -> Iterator[str]:
     if endpoint.startswith("haproxy:") and not config.limits.proxies:
         yield f'"{endpoint}": no proxy is believed: name their networks in limits.proxies'
     if form in ("ssl", "tls"):
-        remedy = (
-            "made by pop3s itself: use listen.pop3s" if kind.login else f"begun by STARTTLS: use listen.{kind.name}"
-        )
+        remedy = f"begun by STARTTLS: use listen.{kind.name}"
+        if kind.login or kind.pages:
+            remedy = (
+                "made by https itself: use listen.https" if kind.pages else "made by pop3s itself: use listen.pop3s"
+            )
         yield f'"{endpoint}": TLS is {remedy} with a tcp: endpoint'
-    if form in ("tcp", "tcp6") and not kind.login and not _names_interface(direct):
+    if kind.pages:
+        yield from _against_pages(endpoint, config)
+    elif form in ("tcp", "tcp6") and not kind.login and not interface_of(direct):
         yield f'"{endpoint}": {kind.protocol} has no login: name an interface, as in {direct}:interface=127.0.0.1, or use unix:'
 
 
-def _names_interface(endpoint: str) -> bool:
-    """Whether the operator has said where to listen; without that, Twisted listens everywhere."""
-    form, *parts = parts_of(endpoint)
-    named = [part.partition("=")[2] for part in parts if part.startswith("interface=")]
-    nameless = [part for part in parts if "=" not in part]
-    place = 1 if form == "tcp" else 2  # behind the port; of tcp6, Twisted takes the backlog before it
-    return any([*named, *nameless[place : place + 1]])
+def _against_pages(endpoint: str, config: Config) -> Iterator[str]:
+    form = endpoint.partition(":")[0]
+    if form == "haproxy":
+        yield f'"{endpoint}": a PROXY header would hide that a client is elsewhere: give the endpoint without haproxy:'
+    elif form in ("tcp", "tcp6") and not config.web.token_file and not _is_here(interface_of(endpoint)):
+        yield f'"{endpoint}": other machines could read the pages: name a token in web.token_file, or use 127.0.0.1 or unix:'
+
+
+def _is_here(interface: str) -> bool:
+    """Whether only this machine reaches an interface; none is one that does."""
+    try:
+        return interface in ("", "localhost") or ip_address(interface).is_loopback
+    except ValueError:
+        return False

@@ -31,6 +31,8 @@ class Kind:
     """A Kerberos ticket comes before all else, and stands for a login, so that it needs a keytab."""
     login: bool = True
     """Clients log in; else whoever can connect is served, so that a port must not be open to everybody by a slip."""
+    pages: bool = False
+    """Operators see pages about the server here, and nobody gets mail."""
     example: str = ""
     """An endpoint; "": `port`'s."""
 
@@ -44,6 +46,15 @@ class Kind:
 def parts_of(endpoint: str) -> list[str]:
     """The parts of an endpoint string, its kind first. A backslash before a colon keeps it within a part, and stays there."""
     return re.split(r"(?<!\\):", endpoint)
+
+
+def interface_of(endpoint: str) -> str:
+    """The address at which an endpoint of TCP listens; "": none is named, and Twisted listens everywhere."""
+    form, *parts = parts_of(endpoint)
+    named = [part.partition("=")[2] for part in parts if part.startswith("interface=")]
+    nameless = [part for part in parts if "=" not in part]
+    place = 1 if form == "tcp" else 2  # behind the port; of tcp6, Twisted takes the backlog before it
+    return next(filter(None, [*named, *nameless[place : place + 1]]), "").replace("\\", "")
 
 
 def _kind(protocol: str, *, port: int, demo_port: int, **needs: bool | str) -> Any:
@@ -65,6 +76,11 @@ class Listen:
     )
     """Where mail servers deliver: "unix:/run/mailserver/lmtp:mode=660:group=postfix"; no login. Port 24 by Dovecot's custom."""
 
+    http: tuple[str, ...] = _kind("HTTP", port=8110, demo_port=18110, login=False, pages=True)
+    """Where the server's health and metrics are told, on this machine alone if no interface is given. Port 8110 is ours. Empty: nowhere."""
+    https: tuple[str, ...] = _kind("HTTP", port=8111, demo_port=18111, tls=True, login=False, pages=True)
+    """The same in TLS, with `tls.certificate`. Port 8111 is ours. Empty: nowhere."""
+
     control: str = "/run/mailserver/control"
     """The Unix socket for the operators' commands, such as "/run/mailserver/control:mode=660:group=adm"; else 600 and `user`'s. "": none."""
 
@@ -72,6 +88,11 @@ class Listen:
         """The endpoints of one kind, by its name."""
         endpoints: tuple[str, ...] = getattr(self, kind)
         return endpoints
+
+    @property
+    def shows_pages(self) -> bool:
+        """Whether a port is for operators' pages."""
+        return any(self.of(kind.name) for kind in KINDS.values() if kind.pages)
 
     @property
     def endpoints(self) -> tuple[str, ...]:

@@ -156,6 +156,14 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Web:
+    """``[web]``: who may see the pages of `listen.http` and `listen.https`."""
+
+    token_file: str = ""
+    """A file with the token for the pages, readable by `user` alone; empty: none, and then nobody on other machines may see them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Everything that can be set."""
 
@@ -178,6 +186,7 @@ class Config:
     delivery: Delivery = field(default_factory=Delivery)
     quota: QuotaRules = field(default_factory=QuotaRules)
     retention: Retention = field(default_factory=Retention)
+    web: Web = field(default_factory=Web)
     places: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False, metadata={"setting": False})
     """Where settings were given, by their dotted names: for messages, and no setting itself."""
 

@@ -28,7 +28,7 @@ from mailserver.demo.user import as_user, give, reachable, serving_user
 from mailserver.tls.certificates import self_signed
 
 ACCOUNT: Final = "demo"
-PORTS: Final = {kind.name: (kind.port, kind.demo_port) for kind in KINDS.values()}
+PORTS: Final = {kind.name: (kind.port, kind.demo_port) for kind in KINDS.values() if not kind.pages}
 """The ports of each kind, the first that can be bound is taken: those below 1024 are root's."""
 
 CONTROL: Final = "control"

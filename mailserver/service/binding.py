@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
 from twisted.internet.protocol import ServerFactory
 from twisted.internet.tcp import Port
 
-from mailserver.config.kinds import KINDS, Listen, parts_of
+from mailserver.config.kinds import KINDS, Listen, interface_of, parts_of
 from mailserver.config.problems import Problems
 from mailserver.errors import ConfigError
 from mailserver.net.hub import loop_of
@@ -87,6 +87,11 @@ class Socket:
     def address(self) -> str:
         """The address that it is bound to, in readable form."""
         return written(self.port.getHost())
+
+    @property
+    def pages(self) -> bool:
+        """Whether it is for operators' pages, which say until the end how the server is."""
+        return self.kind in KINDS and KINDS[self.kind].pages
 
     def accept(self, factory: IProtocolFactory) -> None:
         """Begin to accept connections, for `factory` to serve."""
@@ -167,6 +172,7 @@ def _parsed(kind: str, endpoint: str, reactor: Any, loop: Any) -> tuple[Any, Own
     if direct.startswith("unix:"):
         direct, ownership = owned(direct)
         direct += _mode(kind, direct)
+    direct += _interface(kind, direct)
     parts = parts_of(direct)  # a fourth is the backlog, with or without its name
     queued = parts[0] in ("tcp", "tcp6", "unix") and len(parts) < 4 and ":backlog=" not in direct  # noqa: PLR2004
     try:
@@ -185,6 +191,13 @@ def _mode(kind: str, endpoint: str) -> str:
     named = any(part.startswith("mode=") for part in (path, *options))
     given = named or any("=" not in option for option in options)
     return "" if given or KINDS[kind].login else ":mode=660"
+
+
+def _interface(kind: str, endpoint: str) -> str:
+    """The interface of pages whose endpoint names none: they are for this machine, unless the operator says otherwise."""
+    home = {"tcp": "127.0.0.1", "tcp6": "\\:\\:1"}.get(endpoint.partition(":")[0])
+    paged = kind in KINDS and KINDS[kind].pages and home and not interface_of(endpoint)
+    return f":interface={home}" if paged else ""
 
 
 def _remedy(error: object) -> str:

@@ -52,7 +52,9 @@ def make_kerberos(config: Config, problems: Problems) -> Kerberos | None:
 def _gssapi(config: Config, problems: Problems) -> GssapiAcceptor | None:
     """GSSAPI, where a listener could offer it. Its missing extra is an error only if the settings name GSSAPI."""
     named = any("GSSAPI" in mechanisms for mechanisms in config.auth.mechanism_lists.values())
-    offering = [kind.name for kind in KINDS.values() if not kind.keytab]  # behind a ticket there is no SASL
+    offering = [
+        kind.name for kind in KINDS.values() if not (kind.keytab or kind.pages)
+    ]  # behind a ticket there is no SASL
     chosen = [config.mechanisms(endpoint) for kind in offering for endpoint in config.listen.of(kind)]
     if not (named or () in chosen):
         return None

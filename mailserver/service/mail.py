@@ -143,9 +143,10 @@ class MailService(Service):
         async with self._stopping:  # a cancelled start stops as well, and stopService must wait for it
             sockets, self._sockets, self._controls = [*self._sockets, *self._controls], [], []
             server, self._server = self._server, None
-            await close_ports(each.port for each in sockets)
+            await close_ports(each.port for each in sockets if not each.pages)
             if server is not None:
                 await server.stop()
+            await close_ports(each.port for each in sockets if each.pages)
 
 
 def _log_listening(bound: Socket) -> None:

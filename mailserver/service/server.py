@@ -8,24 +8,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
 
 from mailserver.auth import MailboxRealm, Users, make_oracle, make_portal
+from mailserver.config.kinds import KINDS
 from mailserver.config.problems import Problems
 from mailserver.config.settings import Config
 from mailserver.errors import Unusable
 from mailserver.interfaces import IDelays, IPrivileged, IStore
 from mailserver.modules import why_not
 from mailserver.net.common.memory import CommonMemory
+from mailserver.service import health
 from mailserver.service.census import CensusLog
 from mailserver.service.certificates import Certificates
 from mailserver.service.checkers import make_checkers, make_users
 from mailserver.service.control import control_factories
 from mailserver.service.deliveries import make_deliveries
+from mailserver.service.health import Readiness
 from mailserver.service.kerberos import Kerberos, make_kerberos
 from mailserver.service.listeners import Entrance, Listeners
 from mailserver.service.memories import Memories
@@ -37,6 +40,10 @@ from mailserver.service.questions.facts import Facts
 from mailserver.service.retention import make_expiry, make_sweep
 from mailserver.service.stores import make_store
 from mailserver.tls.tickets import MemoryTickets
+from mailserver.web.pages import Page
+
+if TYPE_CHECKING:
+    from mailserver.service.web import Web
 
 log = Logger()
 
@@ -65,6 +72,7 @@ class Server:
     ) -> None:
         load_all()
         self._reactor = reactor
+        self.readiness = Readiness()
         self._control = config.listen.control
         naming = config.naming() if problems.sound("names", "sdps") else None
         checkers = make_checkers(config.auth.checkers, naming, problems)
@@ -85,6 +93,8 @@ class Server:
         for checker in checkers:
             self.parts.add(checker, "auth.checkers")
         self.parts.add(store, "store.url")
+        self._web = self._make_web(config.web.token_file, certificates) if config.listen.shows_pages else None
+        self.parts.add(self._web, "web.token_file")
         if store is not None and naming is not None and not problems:  # else `start` raises them, and nothing is served
             users = make_users(naming, [*checkers, kerberos.checker] if kerberos else checkers)
             self._entrance = make_entrance(config.auth.masters, users, store, kerberos, delays=memories.delays)
@@ -101,6 +111,12 @@ class Server:
             self.parts.add(self._census, "auth.mechanisms")
         self.parts.add(self._listeners, "listen")
         self.parts.add(ShortPauses(), "listen")
+
+    def _make_web(self, token_file: str, certificates: Certificates) -> Web:
+        from mailserver.service.web import Web  # it imports an HTTP server, which few servers need
+
+        pages = {"/healthz": Page(health.alive, public=True), "/readyz": Page(self.readiness.page, public=True)}
+        return Web(pages, token_file, certificates)
 
     def _guard(self, policy_url: str) -> None:
         """Put a policy server in front of the portal, where one is configured. Errors: Unusable."""
@@ -119,9 +135,12 @@ class Server:
     async def start(self) -> None:
         """Read and check everything. Errors: ConfigError with all problems; faults. Then nothing is left running."""
         await self.parts.start(self._reactor)
+        self.readiness.draining = False
 
     def factory(self, kind: str, endpoint: str) -> IProtocolFactory:
         """The factory for a port of this kind, such as "pop3", bound by this endpoint string."""
+        if KINDS[kind].pages and self._web is not None:
+            return self._web.factory(kind)
         return self._listeners.factory(kind, endpoint, self._entrance)
 
     def controls(self, number: int = 0, workers: int = 0) -> Sequence[IProtocolFactory]:
@@ -136,6 +155,7 @@ class Server:
 
     async def stop(self) -> None:
         """End idle sessions, wait some time for the others, and release everything."""
+        self.readiness.draining = True
         await self.parts.stop()
 
 

@@ -30,6 +30,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailserver.clock import steady
+from mailserver.config.kinds import KINDS
 from mailserver.config.problems import Problems
 from mailserver.config.reading import revive
 from mailserver.net.common.memory import CommonMemory
@@ -100,8 +101,10 @@ async def serve(spec: dict[str, Any], reactor: Any) -> None:
             ports.append(loop.adoptStreamPort(adopted.fileno(), adopted.family, factory))
 
     async def stop() -> None:
-        await close_ports(ports)
+        paged = {port for port, (kind, _) in zip(ports, spec["sockets"], strict=False) if KINDS[kind].pages}
+        await close_ports(port for port in ports if port not in paged)
         await server.stop()
+        await close_ports(paged)
 
     reactor.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(stop()))
 

@@ -50,6 +50,8 @@ def test_the_table_is_what_clients_expect():
         "pop3s": ("POP3", 995, True, False),
         "kpop": ("KPOP", 1109, False, True),
         "lmtp": ("LMTP", 24, False, False),
+        "http": ("HTTP", 8110, False, False),
+        "https": ("HTTP", 8111, True, False),
     }
 
 
@@ -85,16 +87,18 @@ def test_a_line_in_the_table_says_what_the_kind_needs(tmp_path):
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_the_table_and_what_is_made_of_it_agree(kind):
     assert KINDS[kind.name] is kind
-    assert PORTS[kind.name] == (kind.port, kind.demo_port)
+    assert PORTS.get(kind.name) == (None if kind.pages else (kind.port, kind.demo_port))
     assert kind.demo_port > 1023
     assert Options().docs[kind.name] == kind.help
     assert f"`listen.{kind.name}`" in (row := row_of(kind.name))
     assert f"Port {kind.port} " in row
-    config = decode({"listen": {kind.name: [LOCAL]}, **ENOUGH})
-    assert config.listen.endpoints == config.listen.of(kind.name) == (LOCAL,)
+    config = decode({"listen": {**MAIL, kind.name: [LOCAL]}, **ENOUGH})
+    assert config.listen.of(kind.name) == (LOCAL,)
+    assert set(config.listen.endpoints) == {LOCAL, *config.listen.pop3}
 
 
 LOCAL = "tcp:1:interface=127.0.0.1"
+MAIL = {"pop3": ["tcp:2:interface=127.0.0.1"]}
 ENOUGH = {
     "auth": {"checkers": ["memory:alice:wonderland"]},
     "tls": {"certificate": "c", "key": "k"},
@@ -111,7 +115,7 @@ def row_of(name):
 def test_what_a_kind_needs_is_wanted_of_it_alone(kind):
     told = ""
     try:
-        decode({"listen": {kind.name: [LOCAL]}, "auth": ENOUGH["auth"]})
+        decode({"listen": {**MAIL, kind.name: [LOCAL]}, "auth": ENOUGH["auth"]})
     except ConfigError as error:
         told = str(error)
     assert ("TLS needs a certificate" in told) == kind.tls
@@ -143,8 +147,42 @@ def test_who_serves_without_a_login_says_where(kind, endpoint):
         decode({"listen": {kind.name: [endpoint]}, "limits": {"proxies": ["127.0.0.1"]}, **ENOUGH})
     except ConfigError as error:
         told = str(error)
-    wanted = not kind.login and endpoint in EVERYWHERE
+    wanted = not (kind.login or kind.pages) and endpoint in EVERYWHERE
     assert ("LMTP has no login: name an interface" in told) == wanted, told
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS.values() if kind.pages], ids=lambda kind: kind.name)
+@pytest.mark.parametrize(
+    ("endpoint", "told"),
+    [
+        *[
+            (each, "")
+            for each in ("tcp:0", "tcp6:0", "tcp:0:backlog=5", "tcp:0:interface=127.0.0.2", "tcp:0:localhost")
+        ],
+        *[(each, "") for each in ("tcp6:0:interface=\\:\\:1", "unix:/run/http", "systemd:domain=INET:index=0")],
+        *[
+            (f"tcp:0:{each}", "name a token in web.token_file")
+            for each in ("interface=0.0.0.0", "192.0.2.1", "interface=host")
+        ],
+        ("tcp6:0:interface=\\:\\:", "name a token in web.token_file"),
+        ("haproxy:tcp:0", "a PROXY header would hide"),
+        ("ssl:0", "TLS is made by https itself: use listen.https"),
+    ],
+)
+def test_pages_for_other_machines_need_a_token(kind, endpoint, told):
+    settings = {"listen": {**MAIL, kind.name: [endpoint]}, "limits": {"proxies": ["127.0.0.1"]}, **ENOUGH}
+    if not told:
+        decode(settings)
+        return
+    with pytest.raises(ConfigError, match=told):
+        decode(settings)
+    if "token" in told:
+        decode({**settings, "web": {"token_file": "/etc/mailserver/token"}})
+
+
+def test_pages_alone_are_no_mail_server():
+    with pytest.raises(ConfigError, match="nothing to listen on"):
+        decode({"listen": {"http": [LOCAL]}, **ENOUGH})
 
 
 @pytest.mark.parametrize(

@@ -90,10 +90,10 @@ def test_what_capa_says_of_delays_comes_from_the_settings() -> None:
     assert b"\r\nLOGIN-DELAY 900 USER\r\n" in talk.heard()
 
 
-@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS.values() if not kind.pages], ids=lambda kind: kind.name)
 def test_each_protocol_of_the_table_can_be_served(kind: Any) -> None:
     assert kind.protocol in Listeners._makers
 
 
 def test_nothing_is_made_for_a_protocol_that_no_kind_speaks() -> None:
-    assert Listeners._makers.keys() == {kind.protocol for kind in KINDS.values()}
+    assert Listeners._makers.keys() == {kind.protocol for kind in KINDS.values() if not kind.pages}
