@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 from twisted.application.service import IServiceMaker
+from twisted.copyright import version as twisted_version
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError
 from twisted.plugin import getPlugins
 from twisted.python.failure import Failure
 
+from mailserver import __version__
 from mailserver.cli.launch import Options, Program, makeService, raise_descriptor_limit
 from mailserver.errors import ConfigError
 from mailserver.service.failures import report
@@ -118,6 +120,14 @@ def test_as_many_descriptors_as_the_kernel_allows():
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_the_version_is_ours_with_twisted_s_and_python_s(capsys):
+    with pytest.raises(SystemExit) as ended:
+        Options().parseOptions(["--version"])
+    python = ".".join(map(str, sys.version_info[:3]))
+    assert capsys.readouterr().out == f"mailserver {__version__} (Twisted {twisted_version}, Python {python})\n"
+    assert ended.value.code == os.EX_OK
 
 
 def test_every_kind_of_checker_of_ours_is_in_the_help(capsys, monkeypatch):

@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "password": "mailserver.cli.password",
     "quota": "mailserver.cli.quota",
     "status": "mailserver.cli.status",
+    "throttle": "mailserver.cli.throttle",
     "uidl": "mailserver.cli.uidl",
     "user": "mailserver.cli.user",
     "who": "mailserver.cli.who",

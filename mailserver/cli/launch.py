@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.application.service import Service
+from twisted.copyright import version as twisted_version
 from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from twisted.cred.strcred import AuthOptionMixin
 from twisted.internet.defer import CancelledError, Deferred
@@ -16,6 +18,7 @@ from twisted.logger import LogLevel
 from twisted.python import usage
 from twisted.python.failure import Failure
 
+from mailserver import __version__
 from mailserver.cli.changes import Changes
 from mailserver.cli.logs import Logs
 from mailserver.cli.signals import attend
@@ -94,6 +97,12 @@ class Options(usage.Options, AuthOptionMixin):
             key, _help = _REPEATABLE[name]
             flags[key] = Flag(f"--{name}", values)
         return flags
+
+    def opt_version(self) -> None:
+        """Show the versions of the server, of Twisted and of Python."""
+        python = ".".join(map(str, sys.version_info[:3]))
+        sys.stdout.write(f"mailserver {__version__} (Twisted {twisted_version}, Python {python})\n")
+        raise SystemExit(os.EX_OK)
 
     def settings(self) -> Config:
         """The settings of the file and the flags. Errors: ConfigError."""

@@ -36,17 +36,36 @@ class Delays:
 
     def give_back(self, user: User) -> None:
         """Forget the login: it came to nothing."""
-        self._over.pop(drop_of(user), None)
+        self.forget(drop_of(user))
+
+    # What operators see and change.
+
+    @property
+    def names(self) -> list[str]:
+        """Whose delays this process knows, as `drop_of` names them; some may be over."""
+        return list(self._over)
+
+    def left(self, name: str) -> float:
+        """The seconds that are left of a delay; 0: none."""
+        return max(0.0, self._over.get(name, 0.0) - self._clock.seconds())
+
+    def forget(self, name: str) -> None:
+        """End a delay."""
+        self._over.pop(name, None)
 
     def _begin(self, name: str, delay: int, now: float) -> float:
         left = self._over.pop(name, now) - now
         if 0 < left <= delay:  # a shorter delay, since the user's entry has changed, counts from now on
             self._over[name] = now + left
             return left
-        self._over[name] = now + delay
+        self._remember(name, now + delay)
+        return 0
+
+    def _remember(self, name: str, over: float) -> None:
+        self._over.pop(name, None)  # else it would stay where it was in their order
+        self._over[name] = over
         if len(self._over) > REMEMBERED_LOGINS:
             del self._over[next(iter(self._over))]
-        return 0
 
 
 def drop_of(user: User) -> str:

@@ -34,8 +34,9 @@ from mailserver.errors import (
 from mailserver.exchange import VerifierOf
 from mailserver.interfaces import IOracle, IRevocable, Mind
 from mailserver.names import Names
+from mailserver.net.attempts import Attempt
 from mailserver.net.failures import printable, tell_early_login, tell_failed_login, tell_held_login, translate
-from mailserver.net.throttle import Attempt, Throttle, network
+from mailserver.net.throttle import Throttle, network
 
 Avatar = tuple[type[Interface], object, Callable[[], None]]
 Adapt = Callable[[type[Interface], Any], Any]

@@ -52,19 +52,21 @@ class Places:
         self.tally = Tally(tell or tell_turned_away)
         """The tally of clients that got no place."""
         self.by_address: Counter[str] = Counter()
-        self._connections = connections
-        self._per_address = per_address
+        self.most = connections
+        """The most connections of all."""
+        self.per_address = per_address
+        """The most connections of an address."""
         self._changes = 0
         self._tidy = tidy
         self._setting = setting
 
     def take(self, peer: str | None) -> str:
         """Take a place for a client (None: a proxy has not named it yet); answers "", or the limit that is exceeded."""
-        if self.taken >= self._connections:
+        if self.taken >= self.most:
             return self._setting
         if peer is not None:
             address = network(peer)
-            if self.by_address.get(address, 0) >= self._per_address:
+            if self.by_address.get(address, 0) >= self.per_address:
                 return "limits.connections_per_address"
             self.by_address[address] += 1
         self.taken += 1
@@ -80,6 +82,15 @@ class Places:
             self.by_address[address] -= 1
             if not self.by_address[address]:
                 del self.by_address[address]
+
+    @property
+    def all_taken(self) -> int:
+        """The connections that count against `most`."""
+        return self.taken
+
+    def connections_of(self, address: str) -> int:
+        """The connections of an address, as `network` names it."""
+        return self.by_address.get(address, 0)
 
     def swept(self) -> None:
         """All connections of a listener were looked at."""

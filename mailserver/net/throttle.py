@@ -9,17 +9,16 @@ A user at a network of an earlier login has a separate lane there, which only fa
 
 from __future__ import annotations
 
-import enum
 from collections import OrderedDict
 from collections.abc import Iterable
 from ipaddress import ip_address
 from itertools import islice
 from typing import Final
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from mailserver.errors import HeldTooLong
+from mailserver.net.attempts import Attempt, Held, Key, Lane, State
 from mailserver.net.regulars import Regulars, Visitor
 
 REMEMBERED_SECONDS: Final = 900
@@ -39,90 +38,8 @@ PATIENCE_SECONDS: Final = 20.0
 """An attempt without a turn for so long is refused with HeldTooLong. Clients give up after 30 seconds or more; and it is
 longer than `LONGEST_SECONDS`, so that a single waiting attempt always gets its turn."""
 
-AT_ONCE: Final = 4
-"""Simultaneous attempts of one address while none has failed: the users of an office may log in at the same time, and each
-may take the time of a slow hash."""
-
 IPV6_PREFIX: Final = 64
 """The bits of an IPv6 address that count: providers assign the rest to one customer."""
-
-
-class State(enum.Enum):
-    """What has become of an attempt."""
-
-    WAITING = enum.auto()
-    UNDER_WAY = enum.auto()
-    OVER = enum.auto()
-
-
-class Lane:
-    """The attempts of one address, or at one user, which hold back one another."""
-
-    __slots__ = ("failures", "key", "last", "timer", "under_way", "until", "waiting")
-
-    def __init__(self, key: tuple[str, ...]) -> None:
-        self.key = key
-        self.failures = 0
-        self.last = 0.0  # when the last one failed
-        self.until = 0.0  # until when the next one is held back
-        self.under_way = 0
-        self.waiting: dict[Attempt, None] = {}  # in order of arrival
-        self.timer: IDelayedCall | None = None
-
-    @property
-    def doubtful(self) -> int:
-        """The number of failures, with the attempts that count as such until they succeed."""
-        spared = AT_ONCE - 1 if self.key[0] == "address" and not self.failures else 0
-        return self.failures + max(0, self.under_way - spared)
-
-    @property
-    def crowd(self) -> int:
-        """The number of failures and of waiting attempts."""
-        return self.failures + len(self.waiting)
-
-
-class Attempt:
-    """One attempt at a secret, which may be verified when it is its `turn`; after that, the first outcome counts."""
-
-    __slots__ = ("_throttle", "lanes", "since", "state", "turn", "visitor", "waited")
-
-    def __init__(self, throttle: Throttle, lanes: tuple[Lane, ...], visitor: Visitor, since: float) -> None:
-        self.visitor = visitor
-        self.waited = 0.0
-        """The seconds that the attempt was held back."""
-        self.lanes = lanes
-        self.since = since
-        self.state = State.WAITING
-        self._throttle = throttle
-        self.turn: Deferred[None] | None = None
-        """For an attempt that has to wait; None: it may be verified at once."""
-
-    @property
-    def granted(self) -> Deferred[None]:
-        """Fires when it may be verified, or fails with HeldTooLong if the turn does not come, unless the client has left."""
-        return succeed(None) if self.turn is None else self.turn
-
-    def succeeded(self) -> None:
-        """Settle: the secret was right."""
-        self._throttle.settle(self, good=True)
-
-    def failed(self) -> None:
-        """Settle: the secret was wrong."""
-        self._throttle.settle(self, good=False)
-
-    def withdrawn(self) -> None:
-        """Settle: nothing was verified, because of a fault of the server."""
-        self._throttle.settle(self, good=None)
-
-    def abandoned(self) -> None:
-        """Settle: the client has left. During a verification that is a failure, since otherwise it would be a free guess."""
-        if not self._throttle.leave(self):
-            self.failed()
-
-    def refuse(self) -> None:
-        """Refuse the attempt if it waits; nothing is verified."""
-        if self._throttle.leave(self):
-            self.granted.errback(HeldTooLong())
 
 
 class Throttle:
@@ -132,9 +49,7 @@ class Throttle:
         self._clock = clock
         self._first = first_seconds
         self._regulars: Regulars = Regulars()
-        self._lanes: OrderedDict[tuple[str, ...], Lane] = (
-            OrderedDict()
-        )  # in order of the last failure, the oldest first
+        self._lanes: OrderedDict[Key, Lane] = OrderedDict()  # in order of the last failure, the oldest first
         self._queue: OrderedDict[Attempt, float] = OrderedDict()  # the waiting attempts, and until when they wait
         self._lapsing: IDelayedCall | None = None
 
@@ -294,9 +209,36 @@ class Throttle:
         """The seconds that this number of failures holds back the next attempt."""
         return min(LONGEST_SECONDS, self._first * 2.0 ** min(failures - 1, 10)) if failures else 0.0
 
+    # What operators see and change.
+
+    @property
+    def names(self) -> list[Key]:
+        """The lanes that this process knows by their names."""
+        return list(self._lanes)
+
+    @property
+    def lanes(self) -> int:
+        """The lanes with failures that count, with or without a name."""
+        now = self._clock.seconds()
+        return sum(lane.failures > 0 and now - lane.last < REMEMBERED_SECONDS for lane in self._lanes.values())
+
+    def held(self, key: Key) -> Held:
+        """What is remembered of a lane."""
+        lane, now = self._lanes.get(key), self._clock.seconds()
+        if lane is None:
+            return Held(0, 0.0, 0.0, 0)
+        return recent(lane.failures, lane.last, lane.until, now, len(lane.waiting))
+
+    def forgive(self, key: Key) -> None:
+        """Forget the failures of a lane, so that those who wait have their turn. An attempt under way may still fail."""
+        lane = self._lanes.get(key)
+        if lane is not None:
+            lane.failures, lane.until = 0, 0.0
+            self._arrange(lane, self._clock.seconds())
+
     # Memory.
 
-    def _lane(self, key: tuple[str, ...], now: float) -> Lane:
+    def _lane(self, key: Key, now: float) -> Lane:
         lane = self._lanes.get(key)
         if lane is None:
             self._make_room()
@@ -317,6 +259,13 @@ class Throttle:
                     )  # else lanes in use at the front would keep all others from being forgotten
                 return
             del self._lanes[min(empty, key=lambda lane: lane.failures).key]
+
+
+def recent(failures: int, last: float, until: float, now: float, waiting: int) -> Held:
+    """A lane by its figures, of which old failures do not count."""
+    if now - last >= REMEMBERED_SECONDS:
+        failures = 0
+    return Held(failures, now - last if failures else 0.0, max(0.0, until - now), waiting)
 
 
 def is_open(attempt: Attempt, now: float) -> bool:

@@ -83,8 +83,8 @@ class Server:
         store = make_store(config, naming, checkers, problems, reactor, expiry)
         kerberos = make_kerberos(config, problems)
         certificates = Certificates(config.tls, problems, tickets)
-        memories = Memories.made(config.limits, config.retention, reactor, common)
-        self._listeners = Listeners(config, certificates, problems, reactor, memories)
+        self._memories = Memories.made(config.limits, config.retention, reactor, common)
+        self._listeners = Listeners(config, certificates, problems, reactor, self._memories)
         self.parts = Parts(problems)
         """The parts; each comes after those that it needs."""
         self.parts.add(certificates, "tls")
@@ -97,7 +97,7 @@ class Server:
         self.parts.add(self._web, "web.token_file")
         if store is not None and naming is not None and not problems:  # else `start` raises them, and nothing is served
             users = make_users(naming, [*checkers, kerberos.checker] if kerberos else checkers)
-            self._entrance = make_entrance(config.auth.masters, users, store, kerberos, delays=memories.delays)
+            self._entrance = make_entrance(config.auth.masters, users, store, kerberos, delays=self._memories.delays)
             if config.listen.lmtp:
                 deliveries = make_deliveries(config, users, store, problems, self.parts)
                 self._entrance = replace(self._entrance, deliveries=deliveries)
@@ -145,7 +145,7 @@ class Server:
 
     def controls(self, number: int = 0, workers: int = 0) -> Sequence[IProtocolFactory]:
         """The factories of the operators' socket, and of the own one of a worker process with this number."""
-        facts = Facts(self._listeners, number)
+        facts = Facts(self._listeners, self._memories, self._reactor, number)
         return control_factories(questions(facts), self._control, self._reactor, number, workers)
 
     def reload(self) -> Deferred[None]:

@@ -39,7 +39,7 @@ def server(request, site):
 
 
 def asked(site, *arguments):
-    return run(arguments[0], "--socket", socket_of(site), *arguments[1:])
+    return run(*arguments, "--socket", socket_of(site))
 
 
 def rows(site, *arguments):
@@ -128,6 +128,33 @@ def test_a_session_that_is_sent_a_message_ends_within_it(site, server, tls):
     assert (session["ended"], session["retrieved"]) == ("operator", 0)
     with RawPOP3(server.pop3_port) as carl:  # and the maildrop is free
         carl.login("carl", "sesame of carl")
+
+
+def refused(server, name):
+    with RawPOP3(server.pop3_port) as client:
+        client.send(b"USER %b\r\nPASS wrong\r\n" % name.encode())
+        assert client.line().startswith(b"+OK")
+        assert client.line() == b"-ERR [AUTH] authentication failed\r\n"
+
+
+def test_failed_logins_are_told_and_forgotten_in_all_processes(site, server):
+    for _ in range(4):  # in whichever process
+        refused(server, "mallory")
+    (told,) = rows(site, "throttle", "list", "mallory")
+    assert (told["kind"], told["user"], told["failures"], told["waiting"]) == ("user", "mallory", 4, 0)
+    table = asked(site, "throttle", "list").stdout.decode()
+    assert re.search(r"(?m)^ *- +mallory +4 +\d+ s ago +- +- +failed logins as this user, from anywhere$", table)
+    assert [row["failures"] for row in rows(site, "throttle", "forget", "mallory")] == [4]
+    assert asked(site, "throttle", "list", "mallory").returncode == 1
+    assert asked(site, "throttle", "forget", "mallory").returncode == 1
+    refused(server, "mallory")
+    assert [row["failures"] for row in rows(site, "throttle", "list", "mallory")] == [1]
+    assert rows(site, "throttle", "forget", "127.0.0.0/8")
+    expected = ("throttle forget", "127.0.0.0/8", os.geteuid())
+    names = "question", "name", "uid"
+    eventually(
+        lambda: any(tuple(map(each.get, names)) == expected for each in server.told("control.asked")), server.log
+    )
 
 
 def test_a_worker_that_hangs_is_named_and_the_others_answer():

@@ -11,16 +11,15 @@ from twisted.python.failure import Failure
 
 from mailserver.errors import HeldTooLong
 from mailserver.net import throttle as module
+from mailserver.net.attempts import AT_ONCE, Attempt
 from mailserver.net.common.memory import CommonMemory
 from mailserver.net.common.throttle import LOOK_AGAIN_SECONDS, CommonThrottle
 from mailserver.net.regulars import KNOWN_NETWORKS
 from mailserver.net.throttle import (
-    AT_ONCE,
     LONGEST_SECONDS,
     LOOKED_AT,
     PATIENCE_SECONDS,
     REMEMBERED_SECONDS,
-    Attempt,
     Throttle,
     network,
 )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from twisted.internet.task import Clock
 
 from mailserver.control.port import Asking
 from mailserver.service.questions import questions
@@ -38,7 +39,7 @@ def asked(question: str, **arguments: str) -> list[dict[str, Any]]:
         SimpleNamespace(listener="pop3s", connections=[]),
     ]
     ports.append(SimpleNamespace(listener="pop3", connections=SESSIONS[2:]))
-    facts = Facts(SimpleNamespace(made=ports), 0)  # type: ignore[arg-type]  # of listeners, what is counted
+    facts = Facts(SimpleNamespace(made=ports), cast(Any, None), Clock(), 0)  # type: ignore[arg-type]  # of listeners, what is counted
     questions(facts)[question].answer(Asking(arguments, said.append))
     return [each["row"] for each in said]
 

@@ -7,9 +7,8 @@ from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 
-from mailserver.interfaces import User
 from mailserver.net.common.memory import CommonMemory
-from mailserver.net.delays import Delays, drop_of
+from mailserver.net.delays import Delays
 
 _OVER: Final = struct.Struct("=d")
 """When the delay is over."""
@@ -23,9 +22,16 @@ class CommonDelays(Delays):
         self._table = memory.delays
         self._hash = memory.hash
 
-    def give_back(self, user: User) -> None:
-        """Forget the login: it came to nothing."""
-        key = self._hash(drop_of(user))
+    def left(self, name: str) -> float:
+        """As for one process, of a login in any."""
+        key = self._hash(name)
+        slot = self._table.find(key, self._table.bucket(key))
+        return max(0.0, self._until(slot) - self._clock.seconds()) if slot >= 0 else 0.0
+
+    def forget(self, name: str) -> None:
+        """As for one process, for all."""
+        super().forget(name)
+        key = self._hash(name)
         bucket = self._table.bucket(key)
         self._table.hold(bucket)
         try:
@@ -46,6 +52,7 @@ class CommonDelays(Delays):
                 return left
             if slot < 0:
                 slot = self._table.claim(key, bucket, self._until)  # instead of the one that is over next
+            self._remember(name, now + delay)  # for the name: the memory has only its hash
             _OVER.pack_into(self._table.octets, self._table.record(slot), now + delay)
             return 0
         finally:

@@ -32,7 +32,7 @@ class CommonPlaces(Places):
 
         An address never has more than its limit. All together may have as many more as processes accept in the same microsecond.
         """
-        if self._memory.taken >= self._connections:
+        if self.all_taken >= self.most:
             return "limits.connections"
         if peer is None:
             reason = super().take(peer)
@@ -50,13 +50,24 @@ class CommonPlaces(Places):
         slot = self._table.find(key, bucket)
         if slot < 0:
             slot = self._table.claim(key, bucket, _nothing)
-        elif self._table.count(slot) >= self._per_address:
+        elif self._table.count(slot) >= self.per_address:
             return "limits.connections_per_address"
         reason = super().take(peer)
         self._memory.set_taken(self.taken)
         if slot >= 0:  # else its bucket is full of others' addresses: it counts for this process alone
             self._table.set_own(slot, self.by_address[network(peer)])
         return reason
+
+    @property
+    def all_taken(self) -> int:
+        """As for one process, of all."""
+        return self._memory.taken
+
+    def connections_of(self, address: str) -> int:
+        """As for one process, of all."""
+        key = self._hash(address)
+        slot = self._table.find(key, self._table.bucket(key))
+        return self._table.count(slot) if slot >= 0 else super().connections_of(address)
 
     def give_back(self, peer: str | None) -> None:
         """Release a place. It takes no lock: the cell is this process's own, and keeps its slot from others as long as it counts."""

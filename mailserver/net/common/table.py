@@ -6,11 +6,12 @@ middle of a change leaves at worst one record that is half old. The caller holds
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_UN, lockf
 from mmap import mmap
-from typing import Final
+from struct import Struct
+from typing import Any, Final
 
 KEY: Final = 8
 """Octets of a key, which is a keyed hash: of 65,536 keys, two are the same once in 8,000 million starts."""
@@ -25,6 +26,7 @@ COUNT: Final = 4
 """Octets of a count."""
 
 _EMPTY: Final = bytes(KEY)
+_ONE_KEY: Final = Struct(f"{KEY}s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,13 @@ class Table:
     def record(self, slot: int) -> int:
         """The offset of a slot's record."""
         return self._records + slot * self._size
+
+    def records(self, form: Struct) -> Iterator[tuple[Any, ...]]:
+        """The records of all keys, as `form` has them: its octets are the shape's."""
+        octets, end = memoryview(self.octets), self._records + self.slots * self._size
+        keys = _ONE_KEY.iter_unpack(octets[self._keys : self._records])
+        records = form.iter_unpack(octets[self._records : end])
+        return (record for (key,), record in zip(keys, records, strict=True) if key != _EMPTY)
 
     def count(self, slot: int, which: int = 0) -> int:
         """The sum of all processes' counts of a kind."""

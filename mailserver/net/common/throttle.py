@@ -8,15 +8,17 @@ its time comes; the others know the number of those who wait in a lane. A proces
 from __future__ import annotations
 
 import struct
+from collections import OrderedDict
 from typing import Final, cast
 
 from twisted.internet.interfaces import IReactorTime
 
+from mailserver.net.attempts import Attempt, Held, Key, Lane, State
 from mailserver.net.common.memory import CommonMemory
 from mailserver.net.common.regulars import CommonRegulars
 from mailserver.net.common.table import WAYS
 from mailserver.net.regulars import Visitor
-from mailserver.net.throttle import REMEMBERED_SECONDS, Attempt, Lane, State, Throttle, is_open
+from mailserver.net.throttle import REMEMBERED_LANES, REMEMBERED_SECONDS, Throttle, is_open, recent
 
 LOOK_AGAIN_SECONDS: Final = 0.25
 """How long an attempt may still wait when another process has settled the one that held it back: an office notices no more."""
@@ -66,6 +68,8 @@ class CommonThrottle(Throttle):
         self._regulars = CommonRegulars(memory, clock)
         self._alone = memory.processes == 1
         self._held: tuple[CommonLane, ...] = ()
+        self._known: OrderedDict[Key, None] = OrderedDict()
+        """The names of lanes in which an attempt of this process has failed, the latest last: the memory has only hashes of them."""
         if memory.inherits:
             self._fail_abandoned(clock.seconds())
 
@@ -192,6 +196,49 @@ class CommonThrottle(Throttle):
         if common.others:
             seconds = min(seconds, LOOK_AGAIN_SECONDS)
         return seconds + self._grace(common)
+
+    # What operators see and change.
+
+    @property
+    def names(self) -> list[Key]:
+        """Those of which an attempt waits here or has failed here."""
+        return list({**self._known, **self._lanes})
+
+    @property
+    def lanes(self) -> int:
+        """As for one process."""
+        now = self._clock.seconds()
+        figures = self._table.records(_FIGURES)
+        return sum(failures > 0 and now - last < REMEMBERED_SECONDS for last, _until, failures in figures)
+
+    def held(self, key: Key) -> Held:
+        """As for one process. It takes no lock: figures that change at this moment are old or new ones."""
+        slot = self._slot(self._hash(*key))
+        if slot < 0:
+            return Held(0, 0.0, 0.0, 0)
+        last, until, failures = _FIGURES.unpack_from(self._table.octets, self._table.record(slot))
+        return recent(failures, last, until, self._clock.seconds(), self._table.count(slot, WAITING))
+
+    def forgive(self, key: Key) -> None:
+        """As for one process, for all: but each must be asked, that those who wait in it look again."""
+        lane = self._lane(key, self._clock.seconds())
+        try:
+            self._hold((lane,))
+            super().forgive(key)
+            self._write()
+        finally:
+            self._let_go()
+        self._tidy((lane,))
+
+    def _fail(self, lane: Lane, now: float) -> None:
+        super()._fail(lane, now)
+        self._known[lane.key] = None
+        self._known.move_to_end(lane.key)
+        if len(self._known) > REMEMBERED_LANES:
+            self._known.popitem(last=False)
+
+    def _slot(self, hashed: bytes) -> int:
+        return self._table.find(hashed, self._table.bucket(hashed))
 
     # The memory.
 

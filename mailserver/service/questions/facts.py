@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from mailserver.service.listeners import Listeners
+from mailserver.service.memories import Memories
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,5 +14,7 @@ class Facts:
     """The parts of one process that questions look at."""
 
     listeners: Listeners
+    memories: Memories
+    reactor: Any
     number: int
     """The worker's number; 0: the server is one process."""

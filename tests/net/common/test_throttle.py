@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from mailserver.net import throttle as model
+from mailserver.net.attempts import AT_ONCE, Attempt
 from mailserver.net.common import memory as memory_module
 from mailserver.net.common.memory import CommonMemory, make
 from mailserver.net.common.table import WAYS, Shape
 from mailserver.net.common.throttle import LOOK_AGAIN_SECONDS, LOOKS, STEP_SECONDS, WAITING, CommonThrottle
-from mailserver.net.throttle import AT_ONCE, LONGEST_SECONDS, PATIENCE_SECONDS, REMEMBERED_SECONDS, Attempt, Throttle
+from mailserver.net.throttle import LONGEST_SECONDS, PATIENCE_SECONDS, REMEMBERED_SECONDS, Throttle
 from tests.net.common.views import view, views
 
 
