@@ -269,7 +269,7 @@ class Connection(Waiting):
     def encrypt(self, creator: IOpenSSLServerConnectionCreator) -> None:
         """Write the batch, the last one in plain text, then begin TLS."""
         self.flush()
-        self.transport = start_tls(self.transport, self, creator, untouched=self._direct)
+        self.transport = start_tls(self.transport, self, creator, untouched=self._direct, clock=self.clock)
         self.tls, self.plain, self._direct = True, False, False
 
     def _limit_reading(self) -> None:

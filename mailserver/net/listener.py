@@ -75,7 +75,7 @@ class Listener(ServerFactory):
         self, *, tls: IOpenSSLServerConnectionCreator | None = None, proxies: Collection[Network] | None = None
     ) -> IProtocolFactory:
         """Return the factory for a port: this one, with TLS from the first octet, and with PROXY headers from `proxies`."""
-        factory: IProtocolFactory = self if tls is None else TLSFactory(tls, self)
+        factory: IProtocolFactory = self if tls is None else TLSFactory(tls, self, self.clock)
         return factory if proxies is None else ProxyFactory(factory, proxies, self.clock, places=self.places)
 
     # What Twisted calls.

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import (
     IHandshakeListener,
     IOpenSSLServerConnectionCreator,
     IPushProducer,
+    IReactorTime,
 )
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -195,10 +196,12 @@ class TLSTransport(TLSOctets):
 
 
 class TLSFactory(TLSMemoryBIOFactory):
-    """TLS from the first octet, in front of a factory."""
+    """TLS from the first octet, in front of a factory. Without a `clock`, Twisted takes the installed reactor's, or installs one."""
 
-    def __init__(self, creator: IOpenSSLServerConnectionCreator, wrapped: Any) -> None:
-        super().__init__(creator, False, wrapped)
+    def __init__(
+        self, creator: IOpenSSLServerConnectionCreator, wrapped: Any, clock: IReactorTime | None = None
+    ) -> None:
+        super().__init__(creator, False, wrapped, clock)
         self._creator = creator
         self.on_socket: ISocketConnectionCreator | None = ISocketConnectionCreator(creator, None)
 
@@ -215,14 +218,19 @@ class TLSFactory(TLSMemoryBIOFactory):
 
 
 def start_tls(
-    transport: Any, protocol: Any, creator: IOpenSSLServerConnectionCreator, *, untouched: bool
+    transport: Any,
+    protocol: Any,
+    creator: IOpenSSLServerConnectionCreator,
+    *,
+    untouched: bool,
+    clock: IReactorTime | None = None,
 ) -> TLSTransport:
     """Begin TLS on an open connection (STLS) whose producer is `protocol`; answers its new transport.
 
-    `untouched` tells that everything written so far has left the transport.
+    `untouched` tells that everything written so far has left the transport; `clock` is as of `TLSFactory`.
     """
     transport.unregisterProducer()
-    tls = TLSTransport(TLSFactory(creator, None), protocol)
+    tls = TLSTransport(TLSFactory(creator, None, clock), protocol)
     transport.protocol = tls
     tls.start(transport, untouched=untouched)
     tls.registerProducer(protocol, True)
