@@ -123,13 +123,13 @@ class POP3ServerFactory(Listener):
                 self._look()
             except Exception:  # noqa: BLE001 - a foreign checker may raise anything; the port must go on
                 log.failure("fault in a look at what can be announced; it stays as it was", event="fault")
-        return Session(
-            self._loopback_policy if is_loopback(peer) else self._policy,
-            COMMANDS,
-            make_stamp(self._stamp_host, next(self._random)) if self._stamps else b"",
-            tls=tls,
-            surroundings=connection.surroundings,
-        )
+        policy = self._loopback_policy if is_loopback(peer) else self._policy
+        stamp = make_stamp(self._stamp_host, next(self._random)) if self._stamps else b""
+        return self.begin_session(policy, stamp, connection, tls=tls)
+
+    def begin_session(self, policy: Policy, stamp: bytes, connection: POP3Server, *, tls: bool) -> Session:
+        """Return a session under this policy; `stamp` is APOP's, or empty. A subclass may give one that differs."""
+        return Session(policy, COMMANDS, stamp, tls=tls, surroundings=connection.surroundings)
 
     def _look(self) -> None:
         """Update the announced mechanisms: those that all users can use, and those that the operator names.
