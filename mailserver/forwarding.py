@@ -12,9 +12,10 @@ from zope.interface import implementer
 from mailserver.answers import Answer, ask, prompt
 from mailserver.incoming import IDeposit, IDeposits, IKeeps, IReserves, Kept, Usage
 from mailserver.interfaces import IMaildrop, IStore, User
+from mailserver.upkeep import Finding, Held, IUpkeep, Repair
 
 
-@implementer(IStore, IDeposits, IKeeps, IReserves)
+@implementer(IStore, IDeposits, IKeeps, IReserves, IUpkeep)
 class Forwarding(ABC):
     """Does as `store` does, but for the opening, which is a subclass's. It takes messages and keeps some if `store` does."""
 
@@ -70,3 +71,28 @@ class Forwarding(ABC):
     def tidy(self, user: User, now: float, days: int | None) -> Answer[bool]:
         """As the store."""
         return ask(cast("IKeeps", self._store).tidy, user, now, days)
+
+    @prompt
+    def place(self, user: User) -> Answer[str]:
+        """As the store."""
+        return ask(cast("IUpkeep", self._store).place, user)
+
+    @prompt
+    def view(self, user: User) -> Answer[IMaildrop]:
+        """As the store."""
+        return ask(cast("IUpkeep", self._store).view, user)
+
+    @prompt
+    def locks(self, user: User) -> Answer[Sequence[Held]]:
+        """As the store."""
+        return ask(cast("IUpkeep", self._store).locks, user)
+
+    @prompt
+    def verify(self, user: User) -> Answer[Sequence[Finding]]:
+        """As the store."""
+        return ask(cast("IUpkeep", self._store).verify, user)
+
+    @prompt
+    def repair(self, user: User) -> Answer[Repair]:
+        """As the store."""
+        return ask(cast("IUpkeep", self._store).repair, user)

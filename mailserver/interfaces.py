@@ -163,8 +163,8 @@ class IStore(IPart):
     def open(user: User, owner: str) -> Deferred[IMaildrop]:
         """Take the maildrop's exclusive lock and a snapshot under it.
 
-        `owner` names the listener and the peer, for an operator who wants to know who holds the lock. Errors: MaildropInUse,
-        MaildropUnavailable, NoMaildrop, MaildropCorrupt. It may be cancelled: then a lock is released again.
+        `owner` names the listener, the peer and the session, for an operator who wants to know who holds the lock. Errors:
+        MaildropInUse, MaildropUnavailable, NoMaildrop, MaildropCorrupt. It may be cancelled: then a lock is released again.
         """
 
 

@@ -17,6 +17,7 @@ BASE = {
     "errors",
     "incoming",
     "forwarding",
+    "upkeep",
     "smtp_errors",
     "credentials",
     "snapshot",

@@ -140,7 +140,7 @@ class MailboxRealm:
             raise PermanentFailure
         if isinstance(mind, Mind):
             mind.user, mind.terms = user.name, _terms(user)
-        owner = f"{listener} {peer or 'local'}"
+        owner = f"{listener} {peer or 'local'} {_session(mind)}".rstrip()
         opening = partial(
             rescued, (HomeUnknown,), lambda why: _homeless(why, user, mind), ask, self._store.open, user, owner
         )

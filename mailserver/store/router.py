@@ -14,12 +14,13 @@ from mailserver.errors import MaildropUnavailable, NoMaildrop, StoreError, unusa
 from mailserver.incoming import IDeposit, IDeposits, IKeeps, IReserves, Kept, Usage
 from mailserver.interfaces import IMaildrop, IStore, User
 from mailserver.store.joined import joined
+from mailserver.upkeep import Finding, Held, IUpkeep, Repair
 
 SHOWN: Final = 80
 """Characters of a mail location that the log shows: a path's beginning tells enough."""
 
 
-@implementer(IStore, IDeposits, IKeeps, IReserves)
+@implementer(IStore, IDeposits, IKeeps, IReserves, IUpkeep)
 class Router:
     """Opens a maildrop in the store that the user's `mail` names, or else in `configured`, which is of `scheme`.
 
@@ -88,6 +89,26 @@ class Router:
     def tidy(self, user: User, now: float, days: int | None) -> Deferred[bool]:
         """As the user's store. Errors: as of `open`."""
         return self._store_of(user).addCallback(lambda store: cast("IKeeps", store).tidy(user, now, days))
+
+    def place(self, user: User) -> Deferred[str]:
+        """As the user's store. Errors: also NoMaildrop, of a store without files."""
+        return self._store_of(user).addCallback(lambda store: _upkeep(store, user).place(user))
+
+    def view(self, user: User) -> Deferred[IMaildrop]:
+        """As the user's store. Errors: also as of `place`."""
+        return self._store_of(user).addCallback(lambda store: _upkeep(store, user).view(user))
+
+    def locks(self, user: User) -> Deferred[Sequence[Held]]:
+        """As the user's store. Errors: also as of `place`."""
+        return self._store_of(user).addCallback(lambda store: _upkeep(store, user).locks(user))
+
+    def verify(self, user: User) -> Deferred[Sequence[Finding]]:
+        """As the user's store. Errors: also as of `place`."""
+        return self._store_of(user).addCallback(lambda store: _upkeep(store, user).verify(user))
+
+    def repair(self, user: User) -> Deferred[Repair]:
+        """As the user's store. Errors: also as of `place`."""
+        return self._store_of(user).addCallback(lambda store: _upkeep(store, user).repair(user))
 
     async def _deposit(self, users: Sequence[User], size: int | None, kept: Kept | None) -> IDeposit:
         stores: dict[IDeposits, list[int]] = {}
@@ -167,3 +188,9 @@ def _deposits(store: IStore, user: User) -> IDeposits:
     if not IDeposits.providedBy(store):
         raise NoMaildrop(f"the store of {user.name!r} takes no messages")
     return cast("IDeposits", store)
+
+
+def _upkeep(store: IStore, user: User) -> IUpkeep:
+    if not IUpkeep.providedBy(store):
+        raise NoMaildrop(f"the store of {user.name!r} has no files")
+    return cast("IUpkeep", store)

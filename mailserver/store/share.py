@@ -21,6 +21,7 @@ from mailserver.incoming import IMarks
 from mailserver.interfaces import Account, IBody, IMaildrop, IStore, User
 from mailserver.names import Names
 from mailserver.store.envelopes import NOTHING, Envelopes, IEnvelopes, Share
+from mailserver.upkeep import IFiled, IUpkeep
 
 
 class SharedStore(Forwarding):
@@ -41,6 +42,12 @@ class SharedStore(Forwarding):
         """Lock the account's maildrop, and read the envelopes that are not known yet."""
         opened = ask(self._store.open, user, owner)
         return opened if user.account is None else then(opened, self._share_of, user.name, user.account)
+
+    @prompt
+    def view(self, user: User) -> Answer[IMaildrop]:
+        """The share's messages, without a lock."""
+        viewed = ask(cast("IUpkeep", self._store).view, user)
+        return viewed if user.account is None else then(viewed, self._share_of, user.name, user.account)
 
     def _share_of(self, maildrop: IMaildrop, name: str, account: Account) -> Deferred[IMaildrop]:
         envelopes = maybeDeferred(cast("IEnvelopes", maildrop).envelopes, name, account.user, self._names.user)
@@ -63,7 +70,7 @@ def _release(failure: Failure, maildrop: IMaildrop) -> Failure:
     return failure
 
 
-@implementer(IMaildrop, IMarks)
+@implementer(IMaildrop, IMarks, IFiled)
 class SharedMaildrop:
     """A share of the account's maildrop: translates its message-numbers to the account's."""
 
@@ -112,6 +119,11 @@ class SharedMaildrop:
         """As the account's; nothing was, if that does not know it."""
         marks = IMarks(self._maildrop, None)
         return marks is not None and marks.seen(self._indexes[number - 1] + 1)
+
+    def file(self, number: int) -> str:
+        """As the account's; "", if it has no files."""
+        filed = IFiled(self._maildrop, None)
+        return "" if filed is None else filed.file(self._indexes[number - 1] + 1)
 
     @prompt
     def commit(self, numbers: Sequence[int]) -> Answer[int]:

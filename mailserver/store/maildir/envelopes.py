@@ -42,8 +42,8 @@ class Read(NamedTuple):
     """A note for the operator, or ""."""
 
 
-def read(root: bytes, index: Index, headers: EnvelopeHeaders, clock: Clock) -> Read:
-    """The envelopes of the index's messages; reads the messages that the file lacks. For a thread, under the lock."""
+def read(root: bytes, index: Index, headers: EnvelopeHeaders, clock: Clock, *, keep: bool = True) -> Read:
+    """The envelopes of the index's messages; reads the messages that the file lacks. For a thread, to `keep` them under the lock."""
     known = _known(root, headers)
     uidls = index.snapshot.uidls
     missing = [at for at, uidl in enumerate(uidls) if uidl not in known]
@@ -54,7 +54,7 @@ def read(root: bytes, index: Index, headers: EnvelopeHeaders, clock: Clock) -> R
         if row is not None:
             rows[uidl] = row
     note = ""
-    if rows.keys() != known.keys():
+    if keep and rows.keys() != known.keys():
         try:
             write(root, encode(rows, headers))
         except OSError as error:

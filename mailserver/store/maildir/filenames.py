@@ -55,6 +55,18 @@ def sizes(name: bytes) -> tuple[int | None, int | None]:
     return (int(found[b"S"]) if b"S" in found else None), (int(found[b"W"]) if b"W" in found else None)
 
 
+def without_sizes(name: bytes) -> bytes:
+    """The name without the sizes that it contains."""
+    stem = base(name)
+    return _SIZES.sub(b"", stem) + name[len(stem) :]
+
+
+def flags(name: bytes) -> str:
+    """The flags in the name's info, as letters; "" where it has none."""
+    info = _INFO.search(name)
+    return "" if info is None else name[info.end() :].decode("ascii", "replace")
+
+
 def seen(name: bytes) -> bytes | None:
     """The name with the S flag added; None when it has the flag already, or an info without flags."""
     info = _INFO.search(name)

@@ -223,6 +223,21 @@ def decode(data: bytes) -> Index | None:
     return Index(new_time, cur_time, snapshot, names, uidls, arrivals, sizes, octets, inodes, flags, ranks, basis)
 
 
+def is_damaged(data: bytes) -> bool:
+    """Whether the file's contents are no index of any version."""
+    return _parts(data) is None
+
+
+def distrusted(data: bytes) -> bytes:
+    """The same index, all of whose messages must be listed and measured again; their unique-ids stay. Errors: ValueError, as of no index."""
+    found = decode(data)
+    if found is None:
+        raise ValueError("there is no index")
+    rows = found.rows
+    rows.flags = bytearray(flags | DISTRUSTED for flags in rows.flags)
+    return encode(rows, UNTRUSTED, UNTRUSTED, found.basis)
+
+
 def decode_rows(data: bytes) -> Rows:
     """The rows in the file's contents, also of versions 1 and 2; none when they are damaged or inconsistent."""
     found = decode(data)

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from contextlib import suppress
 
 from mailserver.errors import MaildropInUse
-from mailserver.store.maildir.files import shown
+from mailserver.store.maildir.files import opened, shown
 
 NAME = b"mailserver-lock"
 
 _RECORD = 128
 """Octets of the line that names the holder: one call overwrites the last line, so all have the same length."""
+
+_SIGNED = re.compile(r"pid (\d{1,9}) (.*)", re.DOTALL)
+"""An `owner` that begins with a `signature`."""
 
 
 def lock(root: bytes, owner: str, name: bytes = NAME) -> int:
@@ -35,6 +39,17 @@ def lock(root: bytes, owner: str, name: bytes = NAME) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def written_by(path: bytes) -> tuple[int, str]:
+    """The process that has taken this lock last, 0: it is not known; and what it says of itself. It may have let go of it."""
+    try:
+        with opened(path) as descriptor:
+            text = _line(descriptor)
+    except OSError:
+        return 0, ""
+    found = _SIGNED.fullmatch(text)
+    return (int(found[1]), found[2]) if found else (0, text)
 
 
 def signature() -> str:
@@ -79,7 +94,11 @@ def _sign(descriptor: int, owner: str) -> None:
 
 def _holder(descriptor: int) -> str:
     try:
-        text = os.pread(descriptor, _RECORD, 0).decode("ascii", "backslashreplace").strip()
+        text = _line(descriptor)
     except OSError:
         text = ""  # the refusal does not need the holder's name
     return repr(text) if text else "a session without a name"
+
+
+def _line(descriptor: int) -> str:
+    return os.pread(descriptor, _RECORD, 0).decode("ascii", "backslashreplace").strip()

@@ -2,7 +2,7 @@
 
 Its first line is the quota, as ``1000000S,1000C``; each further one is an amount of octets and messages, and their sum is what
 the maildrop and its Maildir++ folders hold, but for Trash. Who adds or removes messages appends a line in one write. The file is
-counted anew when it cannot be used, has `_LONG` octets, or says that the quota is exceeded and may be wrong: it has more than
+counted anew when it cannot be used, has `LONG` octets, or says that the quota is exceeded and may be wrong: it has more than
 one amount, or is older than `_OLD` seconds. So changes by programs that do not keep it are found, too.
 
 Maildir++ has no lock, and allows some messages too many. We take one of our own from the look at the sum to the message's name in
@@ -32,7 +32,7 @@ NAME: Final = b"maildirsize"
 LOCK: Final = b"mailserver-quota"
 _TEMPORARY: Final = b"tmp/mailserver-maildirsize"
 
-_LONG: Final = 5120
+LONG: Final = 5120
 """Octets of the file at which it is counted anew (Maildir++)."""
 
 _OLD: Final = 15 * 60
@@ -61,6 +61,12 @@ def glance(root: bytes, quota: Quota | None) -> Usage | None:
         return None
     found = _read(root)
     return found.usage if found is not None and _serves(found, quota) else None
+
+
+def stated(root: bytes) -> Usage | None:
+    """What the file says, whatever the quota; None where there is none, or it cannot be used."""
+    found = _read(root)
+    return None if found is None else found.usage
 
 
 def usage(root: bytes, quota: Quota | None) -> Usage:
@@ -167,7 +173,7 @@ def _read(root: bytes) -> _Sum | None:
     except OSError:
         return None
     try:
-        data = os.read(descriptor, _LONG)
+        data = os.read(descriptor, LONG)
         age = time.time() - os.fstat(descriptor).st_mtime
     except OSError:
         return None
@@ -175,7 +181,7 @@ def _read(root: bytes) -> _Sum | None:
         os.close(descriptor)
     quota, _, rest = data.partition(b"\n")
     lines = rest.split(b"\n")
-    if len(data) >= _LONG or lines.pop():
+    if len(data) >= LONG or lines.pop():
         return None
     try:
         amounts = [(int(octets), int(messages)) for octets, messages in map(bytes.split, lines)]

@@ -216,7 +216,8 @@ class Maildrop:
     ) -> Read:
         """In a thread: read the envelopes unless they are known, and prepare the user's share."""
         if known is None:
-            read = envelopes.read(self._root, self._index, self._context.headers, self._clock)
+            keep = self._lock >= 0
+            read = envelopes.read(self._root, self._index, self._context.headers, self._clock, keep=keep)
         else:
             read = Read(known, True, "")
         read.envelopes.prepare(account, user, user_of)

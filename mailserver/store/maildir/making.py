@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
 from typing import Final
@@ -72,13 +73,20 @@ def _sync(root: bytes, anchor: bytes) -> None:
             sync_directory(path)
 
 
-def sweep(root: bytes) -> None:
+def sweep(root: bytes, *, whole: bool = False) -> None:
     """Remove the files in tmp/ that were left by deliveries that died long ago, as far as the disk lets us."""
-    now = time.time()
-    with suppress(OSError), os.scandir(root + b"tmp") as entries:
-        for entry in islice(entries, _SWEPT):
+    with suppress(OSError):
+        for name in abandoned(root, time.time(), None if whole else _SWEPT):
+            with suppress(OSError):
+                unlink_if_there(root + b"tmp/" + name)
+
+
+def abandoned(root: bytes, now: float, entries: int | None = None) -> Iterator[bytes]:
+    """The names of these files among so many `entries`, None: among all; `now` in seconds of the epoch. Errors: OSError."""
+    with os.scandir(root + b"tmp") as listed:
+        for entry in islice(listed, entries):
             with suppress(OSError):
                 status = entry.stat(follow_symlinks=False)
                 youngest = max(status.st_atime, status.st_mtime, status.st_ctime)
                 if stat.S_ISREG(status.st_mode) and now - youngest > _ABANDONED:
-                    unlink_if_there(root + b"tmp/" + entry.name)
+                    yield entry.name

@@ -27,11 +27,8 @@ class Ours:
 
     def entries(self, root: bytes) -> Sequence[Entry]:
         """All messages, in their order. Errors: OSError; ValueError where a login would be refused."""
-        data = _read(root + index.NAME)
-        last = index.decode(data)
-        known, basis = (index.decode_rows(data), index.NOTHING) if last is None else (last.rows, last.basis)
         try:
-            rows = self._rows(root, known, basis)
+            rows = self.rows(root)
         except StoreError as error:
             raise ValueError(str(error)) from error
         return [Entry(name[PREFIX:], uidl) for name, uidl in zip(rows.names, rows.uidls, strict=True)]
@@ -40,7 +37,11 @@ class Ours:
         """The unique-id of a message that was delivered meanwhile."""
         return names.own_id(name)
 
-    def _rows(self, root: bytes, known: Rows, basis: index.Basis) -> Rows:
+    def rows(self, root: bytes) -> Rows:
+        """The rows of all messages, in their order. Errors: OSError; StoreError where a login would be refused."""
+        data = _read(root + index.NAME)
+        last = index.decode(data)
+        known, basis = (index.decode_rows(data), index.NOTHING) if last is None else (last.rows, last.basis)
         naming = Naming(root, basis, self._former, extends=False)
         return scan(root, known, time.time_ns, naming).rows
 

@@ -25,8 +25,10 @@ from mailserver.store.maildir import filenames as names
 from mailserver.store.maildir import keeping, maildirsize, opening
 from mailserver.store.maildir.cache import IndexCache
 from mailserver.store.maildir.deposit import MaildirDeposit
+from mailserver.store.maildir.faults import examine
 from mailserver.store.maildir.files import shown, unsynced
 from mailserver.store.maildir.former import Former, mark
+from mailserver.store.maildir.holding import held
 from mailserver.store.maildir.locking import lock, now, signature
 from mailserver.store.maildir.maildrop import Context, Maildrop
 from mailserver.store.maildir.making import Making
@@ -35,6 +37,8 @@ from mailserver.store.maildir.reserving import Reserving
 from mailserver.store.maildir.spool import Place, Spool, trouble
 from mailserver.store.maildir.template import Template, own_path
 from mailserver.store.maildir.unique import UniqueNames
+from mailserver.store.maildir.viewing import View, viewed
+from mailserver.upkeep import Finding, Held, IUpkeep, Repair
 
 T = TypeVar("T")
 
@@ -45,7 +49,7 @@ _REPORTS = 10_000
 """Notes that are remembered, so that each is logged only once."""
 
 
-@implementer(IStore, IDeposits, IKeeps, IReserves)
+@implementer(IStore, IDeposits, IKeeps, IReserves, IUpkeep)
 class MaildirStore:
     """Maildrops at `template`, such as ``{home}/Maildir``, with the user's ``{home} {user} {local} {domain}``.
 
@@ -82,6 +86,7 @@ class MaildirStore:
         self._making = Making()
         self._reserving = Reserving(self._disk)
         self._former = None if former is None else mark(former)
+        self._formerly = former
         self._namings = partial(Naming, former=former, extends=extends)
         self._reported: OrderedDict[tuple[bytes, str], None] = OrderedDict()
         headers = headers or EnvelopeHeaders()
@@ -109,21 +114,21 @@ class MaildirStore:
         After a cancel the lock is released as soon as it was taken; the thread finishes, which helps the next login.
         """
         root, owner = self._root(user), self._signature + owner
-        held = self._lock(root, owner) if self._context.at_once else None
-        index = None if held is None else opening.unchanged(root, self._cache, self._former)
-        if held is not None and index is not None:
-            return Maildrop(self._context, root, held, index)
+        taken = self._lock(root, owner) if self._context.at_once else None
+        index = None if taken is None else opening.unchanged(root, self._cache, self._former)
+        if taken is not None and index is not None:
+            return Maildrop(self._context, root, taken, index)
         thoroughly = (
             opening.thoroughly,
             root,
             self._anchor(user, root),
             owner,
-            held,
+            taken,
             self._clock,
             self._cache.kept(root),
             self._namings,
         )
-        opened = self._disk.open(root, *thoroughly, undo=_unlock, never_begun=partial(_give_back, held))
+        opened = self._disk.open(root, *thoroughly, undo=_unlock, never_begun=partial(_give_back, taken))
         return opened.addCallback(self._opened, root)
 
     def deposit(self, users: Sequence[User], size: int | None, kept: Kept | None = None) -> Deferred[IDeposit]:  # noqa: ARG002
@@ -186,7 +191,7 @@ class MaildirStore:
     def kept(self, user: User) -> Answer[int]:
         """Count what `undelete` would bring back, in a thread."""
         root = self._root(user)
-        return self._disk.open(root, _kept, root, undo=_nothing, never_begun=partial(_give_back, None))
+        return self._look(root, _kept, root)
 
     @prompt
     def tidy(self, user: User, now: float, days: int | None) -> Answer[bool]:
@@ -195,11 +200,43 @@ class MaildirStore:
         trash_days = deleting.days if deleting.act == "trash" else 0
         return self._locked(root, keeping.tidy, root, now, trash_days, days).addCallback(lambda done: done is not None)
 
+    @prompt
+    def place(self, user: User) -> Answer[str]:
+        """At once."""
+        return shown(self._root(user))
+
+    @prompt
+    def view(self, user: User) -> Answer[IMaildrop]:
+        """Read it, in a thread."""
+        root = self._root(user)
+        return self._look(root, viewed, root, self._formerly).addCallback(partial(View, self._context, root))
+
+    @prompt
+    def locks(self, user: User) -> Answer[Sequence[Held]]:
+        """Ask the kernel, in a thread."""
+        root = self._root(user)
+        return self._look(root, held, root).addErrback(_unavailable, root)
+
+    @prompt
+    def verify(self, user: User) -> Answer[Sequence[Finding]]:
+        """Read everything, in a thread."""
+        root = self._root(user)
+        return self._look(root, examine.verify, root, self._formerly)
+
+    @prompt
+    def repair(self, user: User) -> Answer[Repair]:
+        """Mend it, in a thread; to cancel it stops only what has not begun."""
+        root, owner = self._root(user), self._signature + "repair"
+        return self._look(root, examine.repair, root, owner, self._clock, self._formerly, self._namings)
+
+    def _look(self, root: bytes, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
+        never_begun = partial(_give_back, None)
+        return self._disk.open(root, function, *arguments, undo=_nothing, never_begun=never_begun)
+
     def _locked(self, root: bytes, function: Callable[..., T], *arguments: Any) -> Deferred[opening.Done[T] | None]:
         """Call `function` in a thread, as `opening.locked` does; to cancel it stops only what has not begun."""
         locked = partial(opening.locked, root, self._signature + "maildrop", self._clock)
-        done = self._disk.open(root, locked, function, *arguments, undo=_nothing, never_begun=partial(_give_back, None))
-        return done.addCallback(self._done, root)
+        return self._look(root, locked, function, *arguments).addCallback(self._done, root)
 
     def _done(self, done: opening.Done[T] | None, root: bytes) -> opening.Done[T] | None:
         for note in () if done is None else done.notes:

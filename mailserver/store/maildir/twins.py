@@ -57,8 +57,8 @@ def identify(root: bytes, files: Mapping[bytes, int], known: Iterable[Row]) -> I
                 taken.add(uidl)
             yield Found(path, files[path], uidl, row, 0 if row is None else row.rank)
             continue
-        paths = sorted(groups.get(unique, [path]), key=_place)
-        messages = _messages(root, paths, files)
+        paths = groups.get(unique, [path])
+        messages = [Found(path, files[path], b"", None) for path in distinct(root, paths, files)]
         bases = [names.base(each.path[PREFIX:]) for each in messages]
         old, new = _recognise(messages, candidates)
         taken.update(each.uidl for each in old)
@@ -99,20 +99,21 @@ def _doubtful(rows: list[Row]) -> bool:
     return len(rows) > 1 or (len(rows) == 1 and names.is_hash(rows[0].uidl))
 
 
-def _messages(root: bytes, paths: Sequence[bytes], files: Mapping[bytes, int]) -> list[Found]:
-    """The messages in these files with the same unique part. Of two names of a message the later counts: that in cur/."""
+def distinct(root: bytes, paths: Iterable[bytes], files: Mapping[bytes, int]) -> list[bytes]:
+    """The messages in these files with the same unique part, a path each. Of two names of a message the later counts: that in cur/."""
     messages: list[bytes] = []
-    for path in paths:
+    for path in sorted(paths, key=_place):
         for at, other in enumerate(messages):
-            if _one(root, other, path, files):
+            if are_one(root, other, path, files):
                 messages[at] = path
                 break
         else:
             messages.append(path)
-    return [Found(path, files[path], b"", None) for path in messages]
+    return messages
 
 
-def _one(root: bytes, one: bytes, other: bytes, files: Mapping[bytes, int]) -> bool:
+def are_one(root: bytes, one: bytes, other: bytes, files: Mapping[bytes, int]) -> bool:
+    """Whether two files with the same unique part are one message; `files` has their inodes."""
     if files[one] and files[one] == files[other]:
         return True
     if names.base(one[PREFIX:]) != names.base(other[PREFIX:]):

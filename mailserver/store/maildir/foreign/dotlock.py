@@ -14,6 +14,7 @@ from socket import gethostname
 from typing import Final
 
 from mailserver.store.maildir.files import opened, unlink_if_there
+from mailserver.store.maildir.foreign import uidlist
 
 SUFFIX: Final = b".lock"
 
@@ -52,6 +53,12 @@ def dotlock(
         with suppress(OSError):
             if os.lstat(lock).st_ino == inode:  # else it was held for too long, and another has taken it
                 unlink_if_there(lock)
+
+
+def stale(root: bytes, now: float) -> bytes | None:
+    """The lock of Dovecot's list in a Maildir, if its holder has left it there. Errors: OSError."""
+    name = uidlist.NAME + SUFFIX
+    return name if os.path.lexists(root + name) and _stale(root + name, root + uidlist.NAME, now) else None
 
 
 def _create(lock: bytes) -> int | None:

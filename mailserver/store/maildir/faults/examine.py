@@ -1,0 +1,146 @@
+"""Examines a maildrop, and repairs it under its lock."""
+
+# Paths are octets here, which pathlib cannot hold.
+# ruff: noqa: PTH110
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Final
+
+from mailserver.errors import StoreError
+from mailserver.store.maildir import index, opening
+from mailserver.store.maildir.faults import frame, mail, records
+from mailserver.store.maildir.faults.fault import Fault
+from mailserver.store.maildir.faults.files import Files
+from mailserver.store.maildir.files import read_whole, sync_directory
+from mailserver.store.maildir.former import Former
+from mailserver.store.maildir.holding import held
+from mailserver.store.maildir.listing import DIRECTORIES, Clock
+from mailserver.store.maildir.locking import lock
+from mailserver.store.maildir.ours import Ours
+from mailserver.upkeep import Finding, Repair
+
+_ROUNDS: Final = 8
+"""Mending one fault may show another, as rights do: each round sees what the last has uncovered. Three are the most that was seen."""
+
+_PAUSE: Final = 0.2
+"""Seconds between two looks at what may only be in the middle of a change: a commit of some messages, or a delivery, takes less."""
+
+
+def verify(root: bytes, former: Former | None) -> Sequence[Finding]:
+    """All that is wrong, by reading alone: what is wrong at two looks. Errors: MaildropUnavailable."""
+    first = _examined(root, former)
+    if not first:
+        return ()
+    busy = records.BUSY if _in_session(root) else frozenset()
+    time.sleep(_PAUSE)
+    keys = {each.key for each in first}
+    return [each.finding for each in _examined(root, former) if each.key in keys and each.kind not in busy]
+
+
+def repair(
+    root: bytes, owner: str, clock: Callable[[bytes], int], former: Former | None, namings: opening.Namings
+) -> Repair:
+    """Mend what can be mended. Errors: MaildropInUse, MaildropUnavailable."""
+    if not os.path.exists(root):
+        return Repair((), ())
+    mended: dict[tuple[str, bytes], Finding] = {}
+    try:
+        _mend(list(frame.of_locks(root)), mended)
+        lock_held = lock(root, owner)
+        try:
+            _mend_all(root, former, partial(clock, root), mended)
+        except BaseException:
+            os.close(lock_held)
+            raise
+        _log_in(root, owner, lock_held, clock, namings)
+        left = _examined(root, former)
+    except OSError as error:
+        raise opening.unavailable(error) from error
+    for each in left:
+        mended.pop(each.key, None)
+    return Repair(list(mended.values()), [each.finding for each in left])
+
+
+def _mend_all(root: bytes, former: Former | None, clock: Clock, mended: dict[tuple[str, bytes], Finding]) -> None:
+    tried: set[tuple[str, bytes]] = set()
+    for _ in range(_ROUNDS):
+        able = [each for each in _faults(root, former, clock) if each.mend is not None]
+        if {each.key for each in able} <= tried:
+            break
+        _mend(able, mended)
+        tried.update(each.key for each in able)
+        for directory in (*DIRECTORIES, b""):
+            sync_directory(root + directory)
+
+
+def _mend(faults: Sequence[Fault], mended: dict[tuple[str, bytes], Finding]) -> None:
+    """Mend these. What cannot be mended will be told as left."""
+    for each in faults:
+        if each.mend is not None:
+            try:
+                each.mend()
+            except (OSError, StoreError):
+                continue
+            mended[each.key] = each.finding
+
+
+def _log_in(root: bytes, owner: str, held: int, clock: Callable[[bytes], int], namings: opening.Namings) -> None:
+    """Do what the next login would do: write the index, and the map of unique-ids. It lets go of the lock."""
+    try:
+        opened = opening.thoroughly(root, root, owner, held, clock, None, namings)
+    except StoreError:
+        return  # it is told as what is left
+    os.close(opened.lock)
+
+
+def _examined(root: bytes, former: Former | None) -> list[Fault]:
+    """Errors: MaildropUnavailable."""
+    try:
+        return list(_faults(root, former, time.time_ns)) if os.path.exists(root) else []
+    except OSError as error:
+        raise opening.unavailable(error) from error
+
+
+def _faults(root: bytes, former: Former | None, clock: Clock) -> Iterator[Fault]:
+    """All faults. What keeps the rest from being read is told alone."""
+    found = list(frame.faults(root, time.time()))
+    yield from found
+    try:
+        files = Files(root)
+        written = list(records.faults(root, files, clock))
+    except OSError:
+        if found:
+            return
+        raise
+    yield from written
+    yield from mail.faults(root, files)
+    copies = list(mail.copies(root, files, _indexed(root)))
+    yield from copies
+    try:
+        rows = Ours(former).rows(root)
+    except (StoreError, OSError) as error:
+        if not any(each.kind == "unique-ids" for each in written) and not found:
+            yield Fault("refused", b"", f"nobody can log in: {error}", "mend what this names")
+        return
+    yield from mail.twins(root, files, rows, [each.path for each in copies])
+
+
+def _indexed(root: bytes) -> frozenset[int]:
+    """The inodes that the index has."""
+    try:
+        return frozenset(index.decode_rows(read_whole(root + index.NAME)).inodes)
+    except OSError:
+        return frozenset()
+
+
+def _in_session(root: bytes) -> bool:
+    """Whether a session holds the lock, as far as it can be told."""
+    try:
+        return any(each.purpose == "session" for each in held(root))
+    except OSError:
+        return False
