@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -20,6 +22,7 @@ from twisted.python.failure import Failure
 from zope.interface import provider
 
 from mailserver.auth import Users
+from mailserver.cli.config import shown_checker
 from mailserver.cli.main import INTERRUPTED, tell
 from mailserver.config.problems import load_usable
 from mailserver.config.settings import Config
@@ -35,6 +38,7 @@ from mailserver.service.preload import load_all
 from mailserver.service.privileges import become
 from mailserver.service.reporting import sentence
 from mailserver.service.stores import make_store
+from mailserver.upkeep import IUpkeep
 
 PAGE: Final = 500
 """Names that are asked for at once: a second's work, and some kilobytes."""
@@ -63,9 +67,12 @@ class Maildrops(NamedTuple):
 
     async def usage(self, user: User) -> tuple[Quota, Usage]:
         """How full the user's maildrop may be, 0: there is no limit; and how full it is. Errors: StoreError."""
-        store = IDeposits(self.store)
-        bounded = Quotas(store, self.config.quota).bounded(user)
-        return bounded.quota or Quota(), await store.usage(bounded)
+        limits = self.limits(user)
+        return limits, await IDeposits(self.store).usage(replace(user, quota=limits))
+
+    def limits(self, user: User) -> Quota:
+        """How full the user's maildrop may be: the user's own quota, or the site's."""
+        return Quotas(IDeposits(self.store), self.config.quota).of(user) or Quota()
 
     async def chosen(self, users: Sequence[str], everybody: bool) -> AsyncIterator[str]:
         """These names, each once, or those of all users. Errors: as of `names`."""
@@ -77,15 +84,40 @@ class Maildrops(NamedTuple):
 
     async def names(self) -> AsyncIterator[str]:
         """The names of all users. Errors: a Refusal; ConfigError where a checker cannot list its users."""
-        silent = [each for each in self.users.backends if not IUserList.providedBy(each)]
-        if silent:
-            kinds = ", ".join(sorted({type(each).__name__ for each in silent}))
-            raise ConfigError([f"auth.checkers: {kinds} cannot list its users; name them"])
+        if self.silent:
+            raise ConfigError([f"auth.checkers: {', '.join(self.silent)} cannot list its users; name them"])
+        async for name in self.listed():
+            yield name
+
+    async def listed(self) -> AsyncIterator[str]:
+        """The names of the users of those checkers that can list them. Errors: a Refusal."""
         after = ""
         while page := await self.users.names(after, PAGE):
             for name in page:
                 yield name
             after = page[-1]
+
+    @property
+    def silent(self) -> Sequence[str]:
+        """The checkers that cannot list their users, as the settings name them."""
+        return [name for name, each in self.checkers if not IUserList.providedBy(each)]
+
+    @property
+    def checkers(self) -> Sequence[tuple[str, object]]:
+        """The checkers in their order, each with what the settings call it; what may be a secret is not in that."""
+        names = map(shown_checker, self.config.auth.checkers)
+        return list(zip(names, self.users.backends, strict=True))
+
+    def upkeep(self) -> IUpkeep:
+        """The store, for looking at maildrops and mending them."""
+        return IUpkeep(self.store)
+
+
+def unlisted(maildrops: Maildrops) -> int:
+    """Say which checkers cannot list their users; the exit status of a command that has shown the others'."""
+    for name in maildrops.silent:
+        tell(f"mailserver: {name} cannot list its users: name them")
+    return os.EX_UNAVAILABLE if maildrops.silent else os.EX_OK
 
 
 Work = Callable[[Maildrops], Coroutine[Any, Any, int]]
@@ -112,8 +144,15 @@ def in_reactor(work: Callable[[Any], Coroutine[Any, Any, int]], observer: ILogOb
 
 def say(line: str) -> None:
     """Say something on standard output. Errors: Unheard."""
-    try:
+    with unheard():
         print(line, flush=True)  # noqa: T201 - this is for whom it is
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """For writes to standard output, whose errors become Unheard."""
+    try:
+        yield
     except OSError as error:
         with Path(os.devnull).open("wb") as nowhere:
             os.dup2(nowhere.fileno(), 1)  # Python tries again at its end, and would complain
@@ -122,7 +161,7 @@ def say(line: str) -> None:
 
 def worst(statuses: Sequence[int]) -> int:
     """The status of a command about several users: what may be different later counts most, then what is the operator's to mend."""
-    order = (os.EX_TEMPFAIL, os.EX_SOFTWARE, os.EX_CONFIG)
+    order = (os.EX_TEMPFAIL, os.EX_SOFTWARE, os.EX_CONFIG, os.EX_UNAVAILABLE)
     return next((each for each in order if each in statuses), max(statuses, default=os.EX_OK))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -27,7 +27,7 @@ def put(question: str, socket: str | None, config: str, show: Callable[[list[Row
     from mailserver.control.client import Declined, NoServer, ask
 
     try:
-        answer = ask(socket or _configured(config), question, **arguments)
+        answer = ask(socket or configured(config), question, **arguments)
         status = show(answer.rows)
     except (NoServer, Declined) as error:
         tell(f"mailserver: {error}")
@@ -37,7 +37,7 @@ def put(question: str, socket: str | None, config: str, show: Callable[[list[Row
     return os.EX_TEMPFAIL if answer.silent else status
 
 
-def _configured(path: str) -> str:
+def configured(path: str) -> str:
     """The socket of the settings. Errors: NoServer."""
     from mailserver.config.problems import load_usable
     from mailserver.control.client import NoServer
@@ -64,6 +64,12 @@ def as_lines(rows: Iterable[Row]) -> None:
 
 def as_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """For people: columns under their heads; numbers on the right."""
+    for line in table(heads, rows):
+        click.echo(line)
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
+    """The lines of a table."""
     lines = [list(heads), *([_visible(cell) for cell in row] for row in rows)]
     numeric = [
         all(line[at].replace(".", "").replace(",", "").isdecimal() for line in lines[1:] if line[at] != "-")
@@ -75,7 +81,7 @@ def as_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
             cell.rjust(width) if right else cell.ljust(width)
             for cell, width, right in zip(line, widths, numeric, strict=True)
         ]
-        click.echo("  ".join(cells).rstrip())
+        yield "  ".join(cells).rstrip()
 
 
 def _visible(value: object) -> str:

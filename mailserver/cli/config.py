@@ -87,9 +87,14 @@ def _shown(name: str, value: Any, *, secret: bool) -> Any:
     from mailserver.toml import plain
 
     if name == "auth.checkers":
-        kinds = [(each, each.partition(":")[0]) for each in value]
-        return [each if kind in OURS else f"{kind}:{MASKED}" for each, kind in kinds]
+        return list(map(shown_checker, value))
     return MASKED if secret and value else plain(value)
+
+
+def shown_checker(description: str) -> str:
+    """A checker as the settings name it, without what may be a secret."""
+    kind = description.partition(":")[0]
+    return description if kind in OURS else f"{kind}:{MASKED}"
 
 
 def _place(name: str, places: Any) -> str:

@@ -10,10 +10,11 @@ import os
 import shutil
 import tempfile
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO
 
-from mailserver.answers import awaited
+from mailserver.cli.bodies import copy
 from mailserver.errors import MessageGone
 from mailserver.incoming import IMarks, Usage
 from mailserver.interfaces import IMaildrop
@@ -22,10 +23,6 @@ from mailserver.store.maildir.filenames import field_for
 from mailserver.store.maildir.files import sync_directory
 from mailserver.store.maildir.foreign import uidlist
 from mailserver.store.maildir.unique import UniqueNames
-from mailserver.wireform import Canonical
-
-CHUNK: Final = 256 * 1024
-"""Octets of a message that are written at once."""
 
 InThread = Callable[..., Awaitable[Any]]
 """Calls a function in a thread."""
@@ -117,19 +114,12 @@ async def export(maildrop: IMaildrop, made: Export, in_thread: InThread) -> Usag
     arrivals, marks = maildrop.messages.arrivals, IMarks(maildrop, None)
     for number, uidl in enumerate(maildrop.messages.uidls, 1):
         try:
-            body = await awaited(maildrop.fetch(number))
+            written = await copy(maildrop, number, partial(in_thread, made.write))
         except MessageGone:
             continue  # as a session that asks for it would be told; others deleted it meanwhile
-        canonical = Canonical()
-        try:
-            while data := await awaited(body.read(CHUNK)):
-                await in_thread(made.write, canonical.feed(data))
-        finally:
-            body.close()
-        await in_thread(made.write, canonical.end())
         arrival = arrivals[number - 1] / MICROSECONDS if arrivals else None
         seen = marks is not None and marks.seen(number)
-        await in_thread(made.end, uidl, canonical.octets, arrival, seen=seen)
-        messages, octets = messages + 1, octets + canonical.octets
+        await in_thread(made.end, uidl, written, arrival, seen=seen)
+        messages, octets = messages + 1, octets + written
     await in_thread(made.finish)
     return Usage(messages, octets)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from keyword import iskeyword
@@ -21,6 +22,7 @@ COMMANDS: Final = {
     "export": "mailserver.cli.export",
     "import": "mailserver.cli.import_",
     "kick": "mailserver.cli.kick",
+    "locks": "mailserver.cli.locks",
     "maildrop": "mailserver.cli.maildrop",
     "migrate": "mailserver.cli.migrate",
     "password": "mailserver.cli.password",
@@ -29,6 +31,7 @@ COMMANDS: Final = {
     "throttle": "mailserver.cli.throttle",
     "uidl": "mailserver.cli.uidl",
     "user": "mailserver.cli.user",
+    "users": "mailserver.cli.users",
     "who": "mailserver.cli.who",
 }
 """The module of each; the command has the same name in it."""
@@ -59,7 +62,7 @@ class LazyGroup(click.Group):
 def _in_python(name: str) -> str:
     """What a command is called in its module: as on the command line, as far as Python can call it so."""
     name = name.replace("-", "_")
-    return f"{name}_" if iskeyword(name) else name
+    return f"{name}_" if iskeyword(name) or hasattr(builtins, name) else name
 
 
 @click.group(cls=LazyGroup, modules=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})

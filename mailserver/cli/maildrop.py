@@ -1,73 +1,23 @@
-"""``mailserver maildrop``: what an operator does with a user's maildrop."""
+"""``mailserver maildrop``: what an operator does with a user's maildrop. Each of its commands is a module, imported when it is used."""
 
 from __future__ import annotations
 
-import json
-import os
-from typing import TYPE_CHECKING
+from typing import Final
 
 import click
 
-from mailserver.cli.group import config_option, json_option, user_option
+from mailserver.cli.group import LazyGroup
 
-if TYPE_CHECKING:
-    from mailserver.cli.admin import Maildrops
-    from mailserver.interfaces import IStore, User
+COMMANDS: Final = {
+    "export": "mailserver.cli.export",
+    "list": "mailserver.cli.maildrop_list",
+    "repair": "mailserver.cli.maildrop_repair",
+    "show": "mailserver.cli.maildrop_show",
+    "undelete": "mailserver.cli.maildrop_undelete",
+    "verify": "mailserver.cli.maildrop_verify",
+}
 
 
-@click.group()
+@click.group(cls=LazyGroup, modules=COMMANDS)
 def maildrop() -> None:
     """Look after a user's maildrop."""
-
-
-@maildrop.command()
-@click.argument("name", metavar="USER")
-@click.option("-n", "--dry-run", is_flag=True, help="Only say how many messages would come back.")
-@json_option
-@user_option
-@config_option
-def undelete(name: str, dry_run: bool, as_json: bool, user: str | None, config: str) -> int:
-    """Bring back the messages that the last session of USER deleted.
-
-    They are kept for the days that `delivery.delete = "keep N days"` says, from the session's QUIT. Once more goes a session
-    further back. They come back with their old unique-ids, so a mail program that has them already fetches them not again.
-
-    \b
-    Example:
-      mailserver maildrop undelete alice
-
-    \b
-    Exit status:
-       0  they came back, or would
-       1  nothing of the user's is kept, or there is no such user
-      64  the command line is wrong
-      75  the maildrop is in use, or a database does not answer: try again later
-      77  it must run as root, or as the user that serves
-      78  the configuration is wrong
-    """  # noqa: D301 - click's mark of a paragraph that stays as it is
-    from mailserver.cli import admin
-
-    async def work(maildrops: Maildrops) -> int:
-        return await admin.about(name, maildrops, lambda found: _undelete(found, maildrops.store, dry_run, as_json))
-
-    return admin.run(config, user, work)
-
-
-async def _undelete(user: User, store: IStore, dry_run: bool, as_json: bool) -> int:
-    """Bring back one user's messages; the exit status."""
-    from mailserver.cli.admin import say
-    from mailserver.incoming import IKeeps
-
-    keeps = IKeeps(store)
-    count = await (keeps.kept(user) if dry_run else keeps.undelete(user))
-    if as_json:
-        say(json.dumps({"user": user.name, "messages": count, "dry_run": dry_run}, ensure_ascii=False))
-    else:
-        say(f"{user.name}: {_sentence(count, dry_run)}")
-    return os.EX_OK if count else 1
-
-
-def _sentence(count: int, dry_run: bool) -> str:
-    if not count:
-        return "nothing is kept"
-    return f"{count} {'message' if count == 1 else 'messages'} {'would come' if dry_run else 'came'} back"
