@@ -28,6 +28,7 @@ from mailserver.service.certificates import Certificates
 from mailserver.service.checkers import make_checkers, make_users
 from mailserver.service.control import control_factories
 from mailserver.service.deliveries import make_deliveries
+from mailserver.service.gathering import Gathering
 from mailserver.service.health import Readiness
 from mailserver.service.kerberos import Kerberos, make_kerberos
 from mailserver.service.listeners import Entrance, Listeners
@@ -73,6 +74,7 @@ class Server:
         load_all()
         self._reactor = reactor
         self.readiness = Readiness()
+        self.gathering = Gathering()
         self._control = config.listen.control
         naming = config.naming() if problems.sound("names", "sdps") else None
         checkers = make_checkers(config.auth.checkers, naming, problems)
@@ -144,9 +146,11 @@ class Server:
         return self._listeners.factory(kind, endpoint, self._entrance)
 
     def controls(self, number: int = 0, workers: int = 0) -> Sequence[IProtocolFactory]:
-        """The factories of the operators' socket, and of the own one of a worker process with this number."""
+        """The factories of the operators' socket, and of the own one of a worker process with this number; no `workers`: they have none."""
         facts = Facts(self._listeners, self._memories, self._reactor, number)
-        return control_factories(questions(facts), self._control, self._reactor, number, workers)
+        made = control_factories(questions(facts), self._control, self._reactor, number, workers)
+        self.gathering.begin(made[0], number, workers)
+        return made
 
     def reload(self) -> Deferred[None]:
         """At SIGHUP: read certificates and users again. Errors are logged, and the old state stays. Never fails."""

@@ -92,8 +92,8 @@ async def serve(spec: dict[str, Any], reactor: Any) -> None:
         become(config.user)
     await server.start()
     factories = [server.factory(kind, endpoint) for kind, endpoint in spec["sockets"]]
-    if spec["controls"]:
-        factories += server.controls(spec["number"], spec["processes"])
+    controls = server.controls(spec["number"], spec["processes"] if spec["controls"] else 0)
+    factories += controls if spec["controls"] else []
     ports = []
     loop = loop_of(reactor)
     for descriptor, factory in enumerate(factories, FIRST_SOCKET):
