@@ -50,8 +50,9 @@ bench: $(VENV)/.dev  ## measure us beside other servers, or alone (see docs/perf
 	@$(BIN)/python bench/growth.py --json var/bench/growth.json --plot var/bench/growth.svg
 	@$(BIN)/python bench/report.py var/bench/run.json --growth var/bench/growth.json
 
-docs: $(VENV)/.dev  ## check the pages: links, settings, and the programs in them
+docs: $(VENV)/.dev $(VENV)/.docs  ## check the pages and the programs in them, and build their site: var/site/html
 	@$(BIN)/python -m pytest -q tests/test_docs.py tests/config/test_settings.py
+	@$(BIN)/python docs/site/build.py var/site
 
 clean:  ## remove what these commands made, but not var/
 	@rm -rf $(VENV) build dist *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -67,6 +68,11 @@ $(VENV)/.dev: $(SOURCES) | $(VENV)/.made
 	@$(PIP) install '.[dev]'
 	@rm -rf build
 	@touch $@ $(VENV)/.serve
+
+$(VENV)/.docs: setup.cfg $(VENV)/.dev
+	@$(PIP) install '.[docs]'
+	@rm -rf build
+	@touch $@
 
 # SASL GSSAPI's library is built here. Where that cannot be, all else works, and the next run tries again.
 $(VENV)/.gssapi: | $(VENV)/.made

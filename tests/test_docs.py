@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tomllib
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +27,13 @@ PROGRAMS = re.findall(r"```python\n(.*?)```", (ROOT / "docs/embedding.md").read_
 def test_every_link_inside_the_project_leads_somewhere(page):
     targets = re.findall(r"\]\(([^)#\s]+)", page.read_text())
     assert [each for each in targets if "://" not in each and not (page.parent / each).exists()] == []
+
+
+def test_the_site_leads_to_every_page_once():
+    """With what it is built by, `make docs` finds out whether a link leads nowhere there."""
+    nav = tomllib.loads((ROOT / "docs/site/zensical.toml").read_text())["project"]["nav"]
+    named = re.findall(r"[\w-]+\.md", json.dumps(nav))
+    assert sorted(named) == sorted(page.name if page.name != "README.md" else "index.md" for page in PAGES)
 
 
 def docstrings(cls):
@@ -54,7 +62,7 @@ def rows(cls=config.Config, prefix=""):
 @pytest.mark.parametrize("page", ["architecture.md", "flow.md"])
 def test_the_files_that_a_page_names_are_there(page):
     """Those of the package by their path below it, or by their name alone; NAME stands for what is to come."""
-    folders = ("mailserver", "twisted", "tests", "bench")
+    folders = ("mailserver", "twisted", "tests", "bench", "docs")
     tree = [path.relative_to(ROOT).as_posix() for folder in folders for path in (ROOT / folder).rglob("*.py")]
     named = {
         name for name in re.findall(r"[\w/]+\.py\b", (ROOT / "docs" / page).read_text("utf-8")) if "NAME" not in name
