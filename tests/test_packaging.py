@@ -25,6 +25,19 @@ AS_DATA = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
 
 COMPILED = "mailserver/protocol/_stuffing."
 
+SHARE = "share/mailserver"
+"""Where an installed environment has what stands in etc/."""
+
+ELSEWHERE = {
+    "man": lambda name: f"share/man/man{name[-1]}/{name}",
+    "completion": {
+        "mailserver.bash": "share/bash-completion/completions/mailserver",
+        "mailserver.fish": "share/fish/vendor_completions.d/mailserver.fish",
+        "mailserver.zsh": "share/zsh/site-functions/_mailserver",
+    }.__getitem__,
+}
+"""Folders of etc/ whose files the system looks for at a place of theirs, and that place for each name."""
+
 BUILD = """
 import sys
 from setuptools import build_meta
@@ -79,6 +92,15 @@ def expected():
     return {str(path.relative_to(ROOT)) for path in sources} | {"mailserver/py.typed"}
 
 
+def shared():
+    """Where each file of etc/ is in an installed environment."""
+    for path in sorted((ROOT / "etc").rglob("*")):
+        if path.is_file():
+            name = path.relative_to(ROOT / "etc")
+            place = ELSEWHERE.get(name.parts[0])
+            yield place(name.name) if place else f"{SHARE}/{name.as_posix()}", path
+
+
 def twist(python, *arguments):
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [python, "-P", "-m", "twisted", "mailserver", *arguments]
@@ -91,6 +113,20 @@ def test_the_wheel_holds_the_package_and_the_plugins_and_nothing_of_twisted_s_ow
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {name for name in names if name.startswith("twisted/")} == PLUGINS
     assert {name for name in names if name.startswith("mailserver/") and not name.startswith(COMPILED)} == expected()
+
+
+def test_the_wheel_holds_what_the_system_is_to_have_beside_the_packages(wheel):
+    archive = zipfile.ZipFile(wheel)
+    data = {name.partition(".data/data/")[2]: name for name in archive.namelist() if ".data/data/" in name}
+    assert data.keys() == dict(shared()).keys(), "setup.cfg, [options.data_files]"
+    for place, path in shared():
+        assert archive.read(data[place]) == path.read_bytes()
+
+
+def test_an_installed_wheel_has_them_where_the_pages_say(installed):
+    environment = installed.parent.parent
+    for place, path in shared():
+        assert (environment / place).read_bytes() == path.read_bytes()
 
 
 def test_without_a_compiler_the_wheel_is_the_same_but_for_what_it_would_have_made(sdist, tmp_path):
@@ -119,9 +155,10 @@ def test_the_sdist_holds_what_a_packager_needs(sdist):
         "LICENSE",
         "README.md",
         "Makefile",
-        "etc/mailserver.toml",
-        "etc/sql/postfixadmin.toml",
+        "Containerfile",
+        "debian/control",
         "tests/test_packaging.py",
+        *(path.relative_to(ROOT).as_posix() for _place, path in shared()),
     ):
         assert name in names
 

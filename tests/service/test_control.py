@@ -45,8 +45,8 @@ def bound(folder, control, *before, user=""):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
-def test_the_rights_of_the_unit_suffice_to_give_them_to_the_user_that_serves(tmp_path):
-    unit = (Path(ROOT) / "etc/systemd/mailserver.service").read_text("utf-8")
+def test_the_rights_of_a_unit_that_begins_as_root_suffice_to_give_them_to_the_user_that_serves(tmp_path):
+    unit = (Path(ROOT) / "etc/systemd/pam.conf").read_text("utf-8")
     names = re.findall(r"^CapabilityBoundingSet=(.*)$", unit, re.MULTILINE)[0].split()
     kept = "".join(f",+{name.removeprefix('CAP_').lower()}" for name in names)
     limited = ["setpriv", "--no-new-privs", f"--bounding-set=-all{kept}"]

@@ -22,7 +22,7 @@ from tests.servers import TWIST, TWISTD, Server, Site
 from tests.waiting import eventually
 
 PAGE = Path(__file__).parents[3] / "docs" / "users-pam.md"
-UNIT = PAGE.parents[1] / "etc" / "systemd" / "mailserver.service"
+UNITS = PAGE.parents[1] / "etc" / "systemd"
 MESSAGE = b"Subject: hello\n\nworld\n"
 USERS = {b"alice": b"tanstaaf"}
 SERVING = "nobody"
@@ -136,10 +136,11 @@ def own_etc(folder: Path, site: Site, rules: str) -> str:
 
 
 def as_by_the_unit() -> list[str]:
-    """A command that has the rights of the systemd unit, and no more."""
-    unit = UNIT.read_text("utf-8")
-    assert "NoNewPrivileges=yes" in unit
-    names = re.findall(r"^CapabilityBoundingSet=(.*)$", unit, re.MULTILINE)[0].split()
+    """A command that has the rights of the systemd unit with its drop-in for PAM, and no more."""
+    assert "NoNewPrivileges=yes" in (UNITS / "mailserver.service").read_text("utf-8")
+    names = re.findall(r"^CapabilityBoundingSet=(.*)$", (UNITS / "pam.conf").read_text("utf-8"), re.MULTILINE)[
+        0
+    ].split()
     kept = "".join(f",+{name.removeprefix('CAP_').lower()}" for name in names)
     return ["setpriv", "--no-new-privs", f"--bounding-set=-all{kept}"]
 
