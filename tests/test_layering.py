@@ -165,7 +165,11 @@ def test_no_file_imports_another_in_a_circle():
 def test_what_is_for_any_port_knows_no_protocol(path):
     known = {named(file) for file in files(path)}
     assert not known & {f"net/{name}.py" for name in OF_ONE_PROTOCOL}
-    assert {name for name in known if name.startswith(("protocol/", "sasl/"))} <= {"protocol/wire.py"}
+    of_all = {
+        "protocol/wire.py",
+        "protocol/overheard.py",
+    }  # octets on the wire; how to hear the sessions of any protocol
+    assert {name for name in known if name.startswith(("protocol/", "sasl/"))} <= of_all
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "auth").glob("*/*.py")), ids=named)

@@ -59,7 +59,12 @@ def configured(path: str) -> str:
 def as_lines(rows: Iterable[Row]) -> None:
     """For programs: an object a line."""
     for row in rows:
-        click.echo(json.dumps(row, ensure_ascii=False))
+        click.echo(as_json(row))
+
+
+def as_json(row: Row) -> str:
+    """A line for programs."""
+    return json.dumps(row, ensure_ascii=False)
 
 
 def as_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -70,7 +75,7 @@ def as_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
     """The lines of a table."""
-    lines = [list(heads), *([_visible(cell) for cell in row] for row in rows)]
+    lines = [list(heads), *([visible(cell) for cell in row] for row in rows)]
     numeric = [
         all(line[at].replace(".", "").replace(",", "").isdecimal() for line in lines[1:] if line[at] != "-")
         for at in range(len(heads))
@@ -84,8 +89,8 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[st
         yield "  ".join(cells).rstrip()
 
 
-def _visible(value: object) -> str:
-    """A cell. What a client chose may hold what steers a terminal."""
+def visible(value: object) -> str:
+    """A cell or a line. What a client chose may hold what steers a terminal."""
     text = f"{value:,}" if isinstance(value, int) else str(value)
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text) or "-"
 

@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "quota": "mailserver.cli.quota",
     "status": "mailserver.cli.status",
     "throttle": "mailserver.cli.throttle",
+    "trace": "mailserver.cli.trace",
     "uidl": "mailserver.cli.uidl",
     "user": "mailserver.cli.user",
     "users": "mailserver.cli.users",

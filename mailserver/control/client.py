@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import time
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from mailserver.control.lines import LONGEST, line, read
 
@@ -46,27 +48,48 @@ class Answer(NamedTuple):
 
 def ask(path: str, question: str, **arguments: Any) -> Answer:
     """Ask the server at `path`, and wait for its whole answer. Errors: NoServer, Declined."""
+    rows: list[dict[str, Any]] = []
+    for said in _said(path, {"question": question, **arguments}, lambda: PATIENCE_SECONDS):
+        if "row" not in said:
+            return Answer(rows, said.get("end", {}).get("silent", []))
+        rows.append(said["row"])
+    raise NoServer(f"{path}: the server has ended in the middle of its answer")
+
+
+def follow(path: str, question: str, seconds: float | None, **arguments: Any) -> Generator[dict[str, Any], None, None]:
+    """Ask a question whose answer goes on, and yield its lines as they come, for so many seconds (None: until the server ends).
+
+    Errors: NoServer, Declined.
+    """
+    until = None if seconds is None else time.monotonic() + seconds
+
+    def left() -> float | None:
+        return None if until is None else max(0.001, until - time.monotonic())
+
+    try:
+        yield from _said(path, {"question": question, **arguments}, left)
+        raise NoServer(f"{path}: the server has ended")
+    except NoServer:
+        if until is None or time.monotonic() < until:
+            raise
+
+
+def _said(path: str, question: dict[str, Any], patience: Callable[[], float | None]) -> Iterator[dict[str, Any]]:
+    """The lines of an answer; each may take as many seconds as `patience` says then. Errors: NoServer, Declined."""
     try:
         with socket.socket(socket.AF_UNIX) as asking, asking.makefile("rb") as lines:
             asking.settimeout(PATIENCE_SECONDS)
             asking.connect(os.fsencode(path))
             with suppress(BrokenPipeError):  # a server that turns this process away closes at once, and has said why
-                asking.sendall(line({"question": question, **arguments}))
-            return _heard(path, lines)
+                asking.sendall(line(question))
+            asking.settimeout(patience())
+            while said := read(lines.readline(LONGEST)):
+                if "error" in said:
+                    raise Declined(str(said["error"]), int(said.get("status", os.EX_SOFTWARE)))
+                yield said
+                asking.settimeout(patience())
     except OSError as error:
         late = isinstance(error, TimeoutError)
         remedy = "it does not answer in time" if late else _REMEDIES.get(error.errno or 0) or error.strerror or error
         status = os.EX_NOPERM if isinstance(error, PermissionError) else os.EX_UNAVAILABLE
         raise NoServer(f"{path}: {remedy}", status) from None
-
-
-def _heard(path: str, lines: BinaryIO) -> Answer:
-    rows = []
-    while said := read(lines.readline(LONGEST)):
-        if "row" in said:
-            rows.append(said["row"])
-        elif "error" in said:
-            raise Declined(str(said["error"]), int(said.get("status", os.EX_SOFTWARE)))
-        else:
-            return Answer(rows, said.get("end", {}).get("silent", []))
-    raise NoServer(f"{path}: the server has ended in the middle of its answer")

@@ -3,6 +3,9 @@
 The command asks one question, ``{"question": "who", "user": "alice"}``. The server answers with a line for each fact,
 ``{"row": {...}}``, and ends with ``{"end": {}}`` or with an error, ``{"error": "text", "status": 75}``. Where several worker processes
 serve, the one that was asked asks the others at sockets of their own, and its end names those that did not answer: ``{"end": {"silent": [2]}}``.
+
+The answer to a question such as "trace" goes on until the command closes the connection. Then ``{"left_out": 5}`` says how many facts were not
+sent, because the command did not read them in time, and ``{"lost": 2}`` that a worker process does not answer any more, or not yet.
 """
 
 from __future__ import annotations

@@ -11,21 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.endpoints import UNIXClientEndpoint
-from twisted.internet.interfaces import IAddress, IDelayedCall
-from twisted.internet.protocol import Factory, ServerFactory, connectionDone
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, ensureDeferred
+from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer
+from twisted.internet.protocol import ServerFactory, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from mailserver.control.lines import LONGEST, Row, line, read
-
-WORKER_SECONDS: Final = 5.0
-"""How long another worker process may take to answer: one that is busy for longer is worth to be named to the operator."""
+from mailserver.control.relay import WORKER_SECONDS, follow, relay
 
 PEER_SECONDS: Final = 30.0
-"""How long a connection may last, from its beginning until its answer is read."""
+"""How long a connection may last, from its beginning until its answer is read; one whose answer goes on has no limit."""
 
 _SO_PEERGROUPS: Final = 59
 """Linux's option with the groups of the other side; Python's socket module has no name for it."""
@@ -48,11 +46,12 @@ class Asking:
 
     def __init__(self, arguments: Mapping[str, Any], send: Callable[[Row], object]) -> None:
         self.arguments = arguments
-        self._send = send
+        self.send = send
+        """Sends a line of the answer."""
 
     def say(self, row: Row) -> None:
         """Answer a fact."""
-        self._send({"row": row})
+        self.send({"row": row})
 
     def text(self, name: str) -> str:
         """An argument that is a text; "": it was not given. Errors: Impossible."""
@@ -71,7 +70,9 @@ class Question:
     everywhere: bool = False
     """Whether each worker process has its own part of the answer."""
     changes: bool = False
-    """Whether it changes something, so that the log tells who asked."""
+    """Whether it changes something, or shows what users do, so that the log tells who asked."""
+    lasting: bool = False
+    """Whether the answer goes on until the one who asks goes; `answer` is cancelled then. To one who reads too slowly some of it is not sent."""
 
 
 class Peer(NamedTuple):
@@ -107,6 +108,7 @@ class Peer(NamedTuple):
         )
 
 
+@implementer(IPushProducer)
 class ControlPort(LineOnlyReceiver):
     """One connection: reads a question, answers it, and closes."""
 
@@ -119,6 +121,10 @@ class ControlPort(LineOnlyReceiver):
         self._who: Peer | None = None
         """Whose question is waited for; None: nobody's, or no more."""
         self._late: IDelayedCall | None = None
+        self._lasting: Deferred[Row] | None = None
+        """The answer that goes on."""
+        self._full = False
+        self._left_out = 0
 
     def connectionMade(self) -> None:
         """See who it is."""
@@ -151,10 +157,37 @@ class ControlPort(LineOnlyReceiver):
                 pid=who.pid,
             )
         answered = Deferred.fromCoroutine(self._owner.answer(question, Asking(said, self._send)))
+        if question.lasting and not answered.called:
+            self._last(answered)
         answered.addCallbacks(self._end, self._failed)
 
+    def _last(self, answered: Deferred[Row]) -> None:
+        """Let an answer go on, and hear when the peer reads too slowly."""
+        self._lasting = answered
+        self._forget_time()
+        self.transport.registerProducer(self, True)
+
+    def pauseProducing(self) -> None:
+        """Send no more: 64 KiB wait for the peer."""
+        self._full = True
+
+    def resumeProducing(self) -> None:
+        """Go on, and say how much was left out."""
+        self._full = False
+        if self._left_out:
+            left_out, self._left_out = self._left_out, 0
+            self._send({"left_out": left_out})
+
+    def stopProducing(self) -> None:
+        """Do nothing: connectionLost follows."""
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 - Twisted's signature
-        """Forget the time. What is still answered goes nowhere, and is over soon."""
+        """Forget the time, and end an answer that goes on. What is still answered else goes nowhere, and is over soon."""
+        self._forget_time()
+        if self._lasting is not None:
+            self._lasting.cancel()
+
+    def _forget_time(self) -> None:
         if self._late is not None and self._late.active():
             self._late.cancel()
 
@@ -163,13 +196,21 @@ class ControlPort(LineOnlyReceiver):
         self.transport.loseConnection()
 
     def _send(self, said: Row) -> None:
-        self.transport.write(line(said))
+        if self._full:
+            self._left_out += 1
+        else:
+            self.transport.write(line(said))
 
     def _end(self, said: Row) -> None:
-        self._send(said)
+        if self._lasting is not None:
+            self._lasting = None
+            self.transport.unregisterProducer()
+        self.transport.write(line(said))
         self.transport.loseConnection()
 
     def _failed(self, failure: Failure) -> None:
+        if failure.check(CancelledError):
+            return  # the peer has gone
         if isinstance(failure.value, Impossible):
             self._end({"error": str(failure.value), "status": failure.value.status})
             return
@@ -208,60 +249,29 @@ class ControlFactory(ServerFactory):
     async def answer(self, question: Question, asking: Asking) -> Row:
         """Answer for all processes; the last line. Errors: Impossible, faults."""
         own = question.answer(asking)
+        others = self._others if question.everywhere else {}
+        if question.lasting and own is not None:
+            return await self._go_on(own, others, asking)
         if own is not None:
             await own
-        others = self._others if question.everywhere else {}
-        heard = await DeferredList([self._relay(path, asking) for path in others.values()], consumeErrors=True)
+        heard = await DeferredList([self._ask(path, asking) for path in others.values()], consumeErrors=True)
         silent = [number for number, (_, whole) in zip(others, heard, strict=True) if whole is not True]
         return {"end": {"silent": silent} if silent else {}}
 
-    def _relay(self, path: str, asking: Asking) -> Deferred[bool]:
-        """Ask another process for its part, and pass its rows on; whether it has answered whole."""
-        relay = Relay(asking.arguments, asking.say)
-        connected = UNIXClientEndpoint(self.reactor, path, timeout=WORKER_SECONDS).connect(_Once(relay))
-        answered: Deferred[bool] = connected.addCallback(lambda _: relay.whole)
-        return answered.addTimeout(WORKER_SECONDS, self.reactor)
+    def _ask(self, path: str, asking: Asking) -> Deferred[bool]:
+        return relay(self.reactor, path, asking.arguments, asking.send).addTimeout(WORKER_SECONDS, self.reactor)
 
-
-class _Once(Factory):
-    """The factory of one relay, which says nothing in the log."""
-
-    noisy = False
-
-    def __init__(self, relay: Relay) -> None:
-        self._relay = relay
-
-    def buildProtocol(self, addr: IAddress | None) -> Any:  # noqa: ARG002 - Twisted's signature
-        """Answer the relay."""
-        return self._relay
-
-
-class Relay(LineOnlyReceiver):
-    """Asks another worker process, and passes its rows on as they come."""
-
-    delimiter = b"\n"
-    MAX_LENGTH = LONGEST
-    transport: Any
-
-    def __init__(self, question: Row, say: Callable[[Row], object]) -> None:
-        self.whole: Deferred[bool] = Deferred(lambda _: self.transport.abortConnection())
-        self._question = question
-        self._say = say
-        self._ended = False
-
-    def connectionMade(self) -> None:
-        """Ask."""
-        self.transport.write(line(self._question))
-
-    def lineReceived(self, line: bytes) -> None:
-        """Pass a row on."""
-        said = read(line) or {}
-        if "row" in said:
-            self._say(said["row"])
-        else:
-            self._ended = "end" in said
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 - Twisted's signature
-        """Tell whether the answer was whole."""
-        if not self.whole.called:
-            self.whole.callback(self._ended)
+    async def _go_on(self, own: Awaitable[None], others: Mapping[int, str], asking: Asking) -> Row:
+        """Answer until this process's part ends, which its cancel does; the others' rows come as they say them."""
+        ours: Deferred[None] = ensureDeferred(own)  # type: ignore[arg-type]  # a coroutine
+        relays = (
+            []
+            if ours.called
+            else [follow(self.reactor, *each, asking.arguments, asking.send) for each in others.items()]
+        )
+        try:
+            await ours
+        finally:
+            for each in relays:
+                each.cancel()
+        return {"end": {}}

@@ -6,7 +6,7 @@ needs a subclass that performs the core's effects.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from twisted.internet.interfaces import (
@@ -94,6 +94,19 @@ class Connection(Waiting):
     def sent(self, body: Transfer | FileSender) -> None:
         """Go on after a body that has been written whole."""
         raise NotImplementedError
+
+    takes_mail: ClassVar[bool] = False
+    """Whether messages come in here."""
+
+    @property
+    def recipients(self) -> Sequence[bytes] | None:
+        """The addresses that a message under way has been accepted for; None: none is under way."""
+        return None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its user is known for good."""
+        return False
 
     def end(self, cause: str) -> None:
         """Remember what ended the connection, for the log."""

@@ -96,6 +96,15 @@ class LMTPServer(Connection):
             return f"from {self.client}"
         return "from an unknown address" if self.peer else "over a Unix socket"
 
+    takes_mail = True
+
+    @property
+    def recipients(self) -> Sequence[bytes] | None:
+        """The addresses that the transaction under way has been accepted for."""
+        if self.session.transaction is None:
+            return None
+        return () if self._envelope is None else self._envelope.recipients
+
     def facts(self, user: str = "") -> dict[str, Any]:
         """Return the fields of each of the session's events, as POP3's have them; `user` is the recipient in question."""
         return {

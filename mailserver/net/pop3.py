@@ -90,6 +90,11 @@ class POP3Server(Connection):
             "tls": self.tls,
         }
 
+    @property
+    def is_known(self) -> bool:
+        """Whether somebody has logged in."""
+        return self.visit.logout is not None
+
     def standing(self) -> dict[str, Any]:
         """As of any connection; with the messages that it has, has retrieved and has marked as deleted, once its maildrop is open."""
         if self._maildrop is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from mailserver.config.settings import Retention
@@ -14,16 +14,18 @@ from mailserver.net.common.throttle import CommonThrottle
 from mailserver.net.delays import Delays
 from mailserver.net.places import Places
 from mailserver.net.throttle import Throttle
+from mailserver.net.tracing import Tracing
 from mailserver.service.heap import heap_trimmer
 
 
 @dataclass(frozen=True, slots=True)
 class Memories:
-    """The failed attempts and usual networks, the connections, and the login delays."""
+    """The failed attempts and usual networks, the connections, the login delays, and what operators follow."""
 
     throttle: Throttle
     places: Places
     delays: Delays
+    tracing: Tracing = field(default_factory=Tracing)
 
     @classmethod
     def made(cls, limits: Limits, retention: Retention, reactor: Any, common: CommonMemory | None = None) -> Self:

@@ -6,11 +6,12 @@ import re
 import signal
 import ssl
 import stat
+import subprocess
 from contextlib import ExitStack, suppress
 
 import pytest
 
-from tests.cli.running import run
+from tests.cli.running import COMMAND, environment, run
 from tests.rawpop3 import RawPOP3
 from tests.servers import Server, Site
 from tests.waiting import eventually
@@ -155,6 +156,62 @@ def test_failed_logins_are_told_and_forgotten_in_all_processes(site, server):
     eventually(
         lambda: any(tuple(map(each.get, names)) == expected for each in server.told("control.asked")), server.log
     )
+
+
+class Tracing:
+    """The command beside the test, once it follows in all processes."""
+
+    def __init__(self, site, server, *arguments):
+        self.words = [*COMMAND, "trace", *arguments, "--json", "--socket", socket_of(site)]
+        self._processes = server.settings["workers"]
+
+    def __enter__(self):
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        self.process = subprocess.Popen(self.words, env=environment(), **pipes)
+        for _ in range(self._processes):
+            assert json.loads(self.process.stdout.readline())["text"].startswith("follows ")
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        self.process.stderr.close()
+
+    def rest(self):
+        return [json.loads(line) for line in self.process.stdout.read().splitlines()]
+
+
+def test_the_dialogs_of_a_user_are_shown_whichever_process_has_them_and_no_other(site, server):
+    with Tracing(site, server, "alice", "--sessions", "4") as tracing:
+        with ExitStack() as stack:
+            for name in ["bob", *["alice"] * 4]:
+                client = stack.enter_context(RawPOP3(server.pop3_port))
+                client.login(name, f"sesame of {name}")
+                client.fetch(b"UIDL")
+                client.ok(b"QUIT")
+        told = tracing.rest()
+        assert tracing.process.wait(60) == os.EX_OK
+        assert tracing.process.stderr.read().startswith(b"mailserver: what is said is shown from now on")
+    assert len({row["session"] for row in told}) == 4
+    for session in {row["session"] for row in told}:
+        said = [(row["from"], row["text"]) for row in told if row["session"] == session]
+        assert said[0] == ("-", "pop3 from 127.0.0.1")
+        assert [text for side, text in said if side == "C"] == ["USER alice", "PASS ***", "UIDL", "QUIT"]
+        assert said[-1][1].startswith("ended by QUIT after ")
+    assert "sesame" not in str(told)
+    assert "bob" not in str(told)
+    eventually(lambda: any(each["question"] == "trace" for each in server.told("control.asked")), server.log)
+
+
+def test_what_is_said_over_tls_is_shown_until_the_operator_goes(site, server):
+    with Tracing(site, server, "127.0.0.1") as tracing, RawPOP3(server.pop3s_port, tls=site.client_tls()) as alice:
+        alice.login("alice", "sesame of alice")
+        for expected in ("pop3s from 127.0.0.1, TLS", "+OK ", "USER alice", "+OK", "PASS ***", "+OK maildrop has "):
+            assert json.loads(tracing.process.stdout.readline())["text"].startswith(expected)
+        tracing.process.send_signal(signal.SIGINT)
+        assert tracing.process.wait(60) == os.EX_OK
+        alice.ok(b"NOOP")
 
 
 def test_a_worker_that_hangs_is_named_and_the_others_answer():

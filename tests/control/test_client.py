@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from mailserver.control import client
-from mailserver.control.client import Declined, NoServer, ask
+from mailserver.control.client import Declined, NoServer, ask, follow
 from mailserver.control.lines import line
 
 
@@ -53,6 +53,31 @@ def test_who_is_turned_away_before_he_has_asked_hears_why(answering, monkeypatch
 def test_an_answer_without_an_end_is_no_answer(answering, octets):
     with pytest.raises(NoServer, match="in the middle of its answer"):
         ask(answering(octets), "who")
+
+
+def test_lines_of_an_answer_that_goes_on_come_as_they_are_until_the_server_ends(answering):
+    lines = [{"row": {"a": 1}}, {"left_out": 2}, {"lost": 3}]
+    said = follow(answering(b"".join(map(line, lines))), "trace", None)
+    assert [next(said) for _ in lines] == lines
+    with pytest.raises(NoServer, match="the server has ended"):
+        next(said)
+
+
+def test_a_refusal_ends_an_answer_that_would_go_on(answering):
+    with pytest.raises(Declined, match="no"):
+        list(follow(answering(line({"error": "no", "status": 77})), "trace", 60))
+
+
+def test_an_answer_that_goes_on_is_left_when_the_time_is_over(tmp_path):
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "control"))
+        server.listen()
+        assert list(follow(str(tmp_path / "control"), "trace", 0.05)) == []
+
+
+def test_a_server_that_is_not_there_is_told_although_the_time_is_not_over(tmp_path):
+    with pytest.raises(NoServer, match="nobody serves there"):
+        list(follow(str(tmp_path / "control"), "trace", 60))
 
 
 def test_a_path_that_no_socket_can_have_is_told(tmp_path):

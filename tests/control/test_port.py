@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from twisted.internet import error
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import MemoryReactorClock, StringTransport
@@ -15,7 +16,8 @@ from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
 from mailserver.control.lines import LONGEST, line
-from mailserver.control.port import PEER_SECONDS, WORKER_SECONDS, ControlFactory, Impossible, Peer, Question
+from mailserver.control.port import PEER_SECONDS, ControlFactory, Impossible, Peer, Question
+from mailserver.control.relay import AGAIN_SECONDS, WORKER_SECONDS
 from tests.cli.running import environment
 
 STRANGER = Peer(4711, 12_345, frozenset({12_345, 54_321}))
@@ -225,6 +227,109 @@ def test_what_is_impossible_here_leaves_no_other_process_asked_and_no_fault(call
     assert port.transport.said() == [{"error": "name a user", "status": os.EX_USAGE}]
     assert not reactor.unixClients
     assert not [each for each in events if "log_failure" in each]
+
+
+# An answer that goes on.
+
+
+class Lasting:
+    """A question whose answer goes on, and what became of it."""
+
+    def __init__(self, **more):
+        self.asking = None
+        self.ended = 0
+        self.question = Question(self.answer, lasting=True, **more)
+
+    async def answer(self, asking):
+        self.asking = asking
+        try:
+            await Deferred()
+        finally:
+            self.ended += 1
+
+
+def test_an_answer_goes_on_beyond_the_time_of_others_until_the_peer_goes(call, reactor, events):
+    trace = Lasting()
+    port = call({"trace": trace.question})
+    port.dataReceived(line({"question": "trace"}))
+    trace.asking.say({"a": 1})
+    reactor.advance(10 * PEER_SECONDS)
+    trace.asking.say({"a": 2})
+    assert port.transport.said() == [{"row": {"a": 1}}, {"row": {"a": 2}}]
+    assert (port.transport.aborted, port.transport.disconnecting, trace.ended) == (False, False, 0)
+    port.connectionLost(Failure(ConnectionDone()))
+    assert trace.ended == 1
+    assert len(port.transport.said()) == 2
+    assert not reactor.getDelayedCalls()
+    assert not [each for each in events if "log_failure" in each]
+
+
+def test_a_peer_that_reads_too_slowly_gets_no_more_and_hears_how_much_that_was(call):
+    trace = Lasting()
+    port = call({"trace": trace.question})
+    port.dataReceived(line({"question": "trace"}))
+    port.transport.producer.pauseProducing()
+    for number in range(1000):
+        trace.asking.say({"a": number})
+    assert port.transport.value() == b""
+    port.transport.producer.resumeProducing()
+    trace.asking.say({"a": "last"})
+    assert port.transport.said() == [{"left_out": 1000}, {"row": {"a": "last"}}]
+    port.transport.producer.pauseProducing()
+    port.transport.producer.resumeProducing()
+    assert len(port.transport.said()) == 2
+
+
+def test_an_answer_that_goes_on_may_end_by_itself(call):
+    async def impossible(asking):
+        asking.say({"a": 1})
+        raise Impossible("no")
+
+    port = call({"trace": Question(impossible, lasting=True, everywhere=True)}, others={2: "/nowhere/control.2"})
+    port.dataReceived(line({"question": "trace"}))
+    assert [list(each) for each in port.transport.said()] == [["row"], ["error", "status"]]
+    assert port.transport.disconnecting
+    assert port.transport.producer is None
+
+
+def test_what_other_processes_say_comes_as_they_say_it_and_their_successors_are_asked(call, reactor):
+    trace = Lasting(everywhere=True)
+    port = call({"trace": trace.question}, others={2: "/nowhere/control.2"})
+    port.dataReceived(line({"question": "trace", "name": "alice"}))
+    path, factory, *_ = reactor.unixClients.pop()
+    assert path == "/nowhere/control.2"
+    relay = factory.buildProtocol(None)
+    relay.makeConnection(StringTransport())
+    assert json.loads(relay.transport.value()) == {"question": "trace", "name": "alice"}
+    relay.dataReceived(line({"row": {"worker": 2}}) + line({"left_out": 3}))
+    trace.asking.say({"worker": 1})
+    assert port.transport.said() == [{"row": {"worker": 2}}, {"left_out": 3}, {"row": {"worker": 1}}]
+    reactor.advance(10 * WORKER_SECONDS)
+    assert not reactor.unixClients
+    port.transport.clear()
+    relay.connectionLost(Failure(ConnectionDone()))
+    assert port.transport.said() == [{"lost": 2}]
+    reactor.advance(AGAIN_SECONDS)
+    successor = reactor.unixClients.pop()[1].buildProtocol(None)
+    successor.makeConnection(StringTransport())
+    successor.dataReceived(line({"row": {"worker": 2}}))
+    assert port.transport.said()[-1] == {"row": {"worker": 2}}
+    port.connectionLost(Failure(ConnectionDone()))
+    assert trace.ended == 1
+    assert successor.transport.disconnected
+    assert not reactor.getDelayedCalls()
+
+
+def test_a_process_where_nobody_serves_is_told_and_asked_again(call, reactor):
+    trace = Lasting(everywhere=True)
+    port = call({"trace": trace.question}, others={2: "/nowhere/control.2"})
+    port.dataReceived(line({"question": "trace"}))
+    for _ in range(2):
+        factory = reactor.unixClients.pop()[1]
+        factory.clientConnectionFailed(None, Failure(error.ConnectionRefusedError()))
+        assert port.transport.said()[-1] == {"lost": 2}
+        reactor.advance(AGAIN_SECONDS)
+    port.connectionLost(Failure(ConnectionDone()))
 
 
 def test_another_process_that_is_silent_is_named(call, reactor):
