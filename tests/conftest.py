@@ -15,6 +15,8 @@ from tests.servers import RUNNING
 
 __all__ = ["realm"]
 
+pytest.register_assert_rewrite("mailserver.testing.contracts")
+
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 """The hundreds of servers that the tests start would compile the package anew each, for half a second of CPU."""
 

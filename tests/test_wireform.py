@@ -9,10 +9,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mailserver.protocol.wire import Stuffer
+from mailserver.testing.contracts.store import on_the_wire
 from mailserver.wireform import Canonical, Measure, measure
 from tests import corpus
 from tests.protocol.oracle import thorough, unstuff
-from tests.store.contract import on_the_wire
 
 NASTY = st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b".", b"a", b"\0", b"\xff"])).map(b"".join)
 CHUNKED = st.lists(NASTY | st.binary(max_size=20))

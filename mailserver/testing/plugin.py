@@ -13,6 +13,8 @@ import pytest
 
 from mailserver.testing import Controller
 
+pytest.register_assert_rewrite("mailserver.testing.contracts")
+
 _SERVERS = pytest.StashKey[list[Controller]]()
 
 

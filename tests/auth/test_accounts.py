@@ -34,8 +34,8 @@ from mailserver.credentials import (
 from mailserver.exchange import ScramKeys, VerifierOf
 from mailserver.interfaces import Account, IMaildrop, IUsers, IVerifiers, Mind, Quota, User
 from mailserver.names import Names
-from tests.auth.contract import STAMP, digest
-from tests.auth.kerberos.realms import NameRealm, Store
+from mailserver.testing.contracts.checkers import STAMP, NameRealm, digest
+from tests.auth.kerberos.realms import Store
 
 NAMES = Names(accounts={"vision25": "vision25.example.org"})
 LINES = (

@@ -17,7 +17,7 @@ from mailserver.auth import Accounts, make_portal
 from mailserver.credentials import Apop, Password
 from mailserver.errors import TemporaryFailure
 from mailserver.names import Names
-from tests.auth.kerberos.realms import NameRealm
+from mailserver.testing.contracts.checkers import NameRealm
 
 ALICE = Password(b"alice", b"tanstaaf")
 

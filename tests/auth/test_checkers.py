@@ -15,8 +15,8 @@ from twisted.trial.unittest import TestCase
 
 from mailserver.auth import PasswordFile, make_portal
 from mailserver.credentials import Password
+from mailserver.testing.contracts.checkers import NameRealm
 from tests.auth.contract import CheckerContract
-from tests.auth.kerberos.realms import NameRealm
 from tests.auth.vectors import PASSWORDS, SECRETS
 
 

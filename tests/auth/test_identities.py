@@ -28,7 +28,8 @@ from mailserver.credentials import (
 )
 from mailserver.errors import TemporaryFailure
 from mailserver.interfaces import IMaildrop, IUsers, Mind, User, UserId
-from tests.auth.kerberos.realms import NameRealm, Store
+from mailserver.testing.contracts.checkers import NameRealm
+from tests.auth.kerberos.realms import Store
 
 LINES = b"alice:{PLAIN}a\nboss:{PLAIN}b\nbob:{PLAIN}c\n"
 

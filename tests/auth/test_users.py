@@ -30,8 +30,8 @@ from mailserver.interfaces import Account, Census, IMaildrop, IUserList, IUsers,
 from mailserver.names import PLAIN, Names
 from mailserver.net import POP3ServerFactory
 from mailserver.store import MemoryStore, SharedStore
-from tests.auth.contract import UserListContract
-from tests.auth.kerberos.realms import NameRealm, Store
+from mailserver.testing.contracts.checkers import NameRealm, UserListContract
+from tests.auth.kerberos.realms import Store
 from tests.auth.vectors import SECRETS
 from tests.net.sessions import Talk
 from tests.sasl.clients import digest_md5, scram

@@ -26,8 +26,8 @@ from mailserver.snapshot import MICROSECONDS
 from mailserver.store import MemoryStore, SharedStore
 from mailserver.store.deleting import EXPUNGE, read_deleting
 from mailserver.store.memory import _MemoryMaildrop
-from tests.store.deposits import DepositContract
 from tests.store.maildir.maildirs import MaildirCase
+from tests.store.whole import WholeContract
 
 NOW = EARLIEST + 500 * DAY
 ALICE = User("alice")
@@ -61,7 +61,7 @@ class Site:
         return there
 
 
-class RetentionContract(DepositContract, TestCase):
+class RetentionContract(WholeContract, TestCase):
     """With a rule by which nothing in the contract is old."""
 
     def setUp(self) -> None:

@@ -26,9 +26,9 @@ from mailserver.migration.troubles import Trouble
 from mailserver.store import MaildirStore, MemoryStore
 from mailserver.store.maildir.locking import lock
 from mailserver.store.maildir.reserving import NAME
+from mailserver.testing.contracts.store import contents
 from mailserver.wireform import Canonical
 from tests.migration.fakes import BEGIN, FakeSource, Mail, mails
-from tests.store.contract import contents
 
 ALICE = User("alice")
 ORIGIN = "old.example.org alice"

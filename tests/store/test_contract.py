@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from tests.store.deposits import DepositContract
 from tests.store.maildir.maildirs import MaildirCase
+from tests.store.whole import WholeContract
 
 
-class MaildirContract(MaildirCase, DepositContract):
+class MaildirContract(MaildirCase, WholeContract):
     pass
 
 
-class ThreadsContract(MaildirCase, DepositContract):
+class ThreadsContract(MaildirCase, WholeContract):
     options: ClassVar = {"io": "threads"}
 
 
-class SeenContract(MaildirCase, DepositContract):
+class SeenContract(MaildirCase, WholeContract):
     options: ClassVar = {"seen": "retr"}

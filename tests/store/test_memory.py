@@ -9,11 +9,11 @@ from twisted.trial.unittest import TestCase
 from mailserver.interfaces import User
 from mailserver.store import MemoryStore
 from mailserver.store.deleting import read_deleting
-from tests.store.contract import ONE, TWO
-from tests.store.deposits import DepositContract
+from mailserver.testing.contracts.store import ONE, TWO
+from tests.store.whole import WholeContract
 
 
-class MemoryContract(DepositContract, TestCase):
+class MemoryContract(WholeContract, TestCase):
     def setUp(self) -> None:
         self.store = MemoryStore()
 

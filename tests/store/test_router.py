@@ -17,10 +17,10 @@ from mailserver.errors import MaildropUnavailable, NoMaildrop, PermanentFailure,
 from mailserver.interfaces import IStore, User
 from mailserver.store import MaildirStore, MemoryStore, Router, open_stores
 from mailserver.store.deleting import read_deleting
-from tests.store.contract import ONE, TWO, contents
-from tests.store.deposits import DepositContract
+from mailserver.testing.contracts.store import ONE, TWO, contents
 from tests.store.maildir.maildirs import MaildirCase
 from tests.store.test_memory import MemoryContract
+from tests.store.whole import WholeContract
 
 
 class RoutedMemoryContract(MemoryContract):
@@ -62,12 +62,12 @@ class OwnMemoryContract(RoutedMemoryContract):
         return Router("rados", Other(), {"memory": lambda: self.inner})
 
 
-class RoutedMaildirContract(MaildirCase, DepositContract):
+class RoutedMaildirContract(MaildirCase, WholeContract):
     def make(self, **options: Any) -> Any:
         return Router("maildir", super().make(**options), {})
 
 
-class OwnMaildirContract(MaildirCase, DepositContract):
+class OwnMaildirContract(MaildirCase, WholeContract):
     def make(self, **options: Any) -> Any:
         return Router("memory", MemoryStore(), {"maildir": partial(self.made, **options)})
 

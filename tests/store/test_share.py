@@ -24,10 +24,11 @@ from mailserver.store import MaildirStore, MemoryStore, SharedStore
 from mailserver.store.deleting import read_deleting
 from mailserver.store.envelopes import IEnvelopes
 from mailserver.store.maildir import envelopes
+from mailserver.testing.contracts.keeping import KeepContract
+from mailserver.testing.contracts.store import BARE, ONE, TWO, contents
 from tests.protocol.oracle import thorough
-from tests.store.contract import BARE, ONE, TWO, StoreContract, contents
-from tests.store.deposits import DepositContract
 from tests.store.maildir.maildirs import LoggedCase, MaildirCase
+from tests.store.whole import WholeContract
 
 DOMAIN = "vision25.example.org"
 NAMES = Names(accounts={"vision25": DOMAIN}, tag_separators="+")
@@ -38,7 +39,7 @@ def letter(user: str, text: str = "x", sender: str = "env@example.org") -> bytes
     return f"Return-Path: <{sender}>\nDelivered-To: {user}\nSubject: {text}\n\n{text}\n".encode()
 
 
-class SharedMemoryContract(StoreContract, TestCase):
+class SharedMemoryContract(KeepContract, TestCase):
     """The share of the user who is called as the account is, whom mail is for that names nobody; zoe's lies between."""
 
     def setUp(self) -> None:
@@ -68,7 +69,7 @@ class SharedMemoryContract(StoreContract, TestCase):
         return self.inner.trash(name)
 
 
-class UnionMemoryContract(SharedMemoryContract, DepositContract):
+class UnionMemoryContract(SharedMemoryContract, WholeContract):
     """All mail of an account."""
 
     def user(self, name: str) -> User:
@@ -78,7 +79,7 @@ class UnionMemoryContract(SharedMemoryContract, DepositContract):
         self.inner.add(name, message)
 
 
-class SharedMaildirContract(MaildirCase, StoreContract):
+class SharedMaildirContract(MaildirCase, KeepContract):
     def make(self, **options: Any) -> Any:
         return SharedStore(super().make(**options), NAMES)
 
@@ -93,7 +94,7 @@ class SharedMaildirContract(MaildirCase, StoreContract):
         return [message for message in super().stored(name) if message != FOR_ZOE]
 
 
-class UnionMaildirContract(SharedMaildirContract, DepositContract):
+class UnionMaildirContract(SharedMaildirContract, WholeContract):
     """All mail of an account."""
 
     def user(self, name: str) -> User:

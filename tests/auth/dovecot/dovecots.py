@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from mailserver.testing.contracts.checkers import USERS
 from tests import dovecots
-from tests.auth.contract import USERS
 from tests.auth.outages import password
 
 CONFIGURATION = """

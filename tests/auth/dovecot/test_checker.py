@@ -18,7 +18,8 @@ from mailserver.credentials import Password
 from mailserver.errors import LoginRefused, TemporaryFailure, Unusable
 from mailserver.interfaces import IPart, IUsers, Mind, Quota, User
 from mailserver.names import Names
-from tests.auth.contract import USERS, CheckerContract
+from mailserver.testing.contracts.checkers import USERS
+from tests.auth.contract import CheckerContract
 from tests.auth.dovecot.dovecots import MANY, SETTINGS, Dovecot
 from tests.auth.outages import password, weather
 from tests.rawpop3 import RawPOP3

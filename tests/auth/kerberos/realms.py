@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.cred.portal import IRealm
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from mailserver.errors import HomeUnknown
 from mailserver.interfaces import IStore, User
-
-
-@implementer(IRealm)
-class NameRealm:
-    """The avatar is the avatar id."""
-
-    def requestAvatar(self, avatarId: Any, mind: object, *interfaces: Any) -> Any:  # noqa: N803 - IRealm names it so
-        return avatarId
 
 
 class Maildrop:

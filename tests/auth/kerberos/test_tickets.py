@@ -25,7 +25,8 @@ from mailserver.auth.kerberos.tickets import KerberosAcceptor, KerberosChecker
 from mailserver.credentials import IKerberosIdentity, KerberosIdentity
 from mailserver.errors import LoginRefused, TemporaryFailure, TicketRefused, login_refused
 from mailserver.interfaces import IAcceptor, IMaildrop, IPart, Mind
-from tests.auth.kerberos.realms import HomeStore, NameRealm, Store
+from mailserver.testing.contracts.checkers import NameRealm
+from tests.auth.kerberos.realms import HomeStore, Store
 from tests.realm import Initiator, Realm, ap_req
 
 

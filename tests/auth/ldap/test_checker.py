@@ -10,7 +10,8 @@ from twisted.trial.unittest import TestCase
 from mailserver.credentials import Password
 from mailserver.errors import LoginRefused, TemporaryFailure
 from mailserver.interfaces import IUserList
-from tests.auth.contract import CheckerContract, UserListContract
+from mailserver.testing.contracts.checkers import UserListContract
+from tests.auth.contract import CheckerContract
 from tests.auth.ldap.checkers import BIND, COMPARE, CheckerOf
 from tests.auth.ldap.slapd import PASSWORD, SERVICE, person
 

@@ -15,7 +15,7 @@ from mailserver.auth.passwd.table import Table, read_table
 from mailserver.credentials import Apop, Password
 from mailserver.errors import LoginRefused
 from mailserver.interfaces import Quota, User, UserId
-from tests.auth.contract import STAMP, digest
+from mailserver.testing.contracts.checkers import STAMP, digest
 from tests.auth.vectors import SECRETS
 
 

@@ -24,7 +24,7 @@ from mailserver.auth.scram_keys import derive, read_keys
 from mailserver.credentials import Apop, CramMd5, Password
 from mailserver.exchange import ScramKeys
 from mailserver.interfaces import IPart, IUsers, IVerifiers, User
-from tests.auth.contract import STAMP, UserListContract, digest
+from mailserver.testing.contracts.checkers import STAMP, UserListContract, digest
 from tests.auth.vectors import PASSWORDS, SECRETS
 
 LINES = b"alice:{PLAIN}tanstaaf::::/home/alice\nbob:" + SECRETS["PBKDF2"]["utf8"] + b"\n"

@@ -25,7 +25,7 @@ from mailserver.credentials import Apop, CramMd5, Password
 from mailserver.errors import LoginRefused, TemporaryFailure
 from mailserver.interfaces import BY_SECRET, IPart, IUserList, IUsers, IVerifiers, Quota, User, UserId
 from mailserver.names import Names
-from tests.auth.contract import STAMP, digest
+from mailserver.testing.contracts.checkers import STAMP, digest
 from tests.auth.sql.cases import InMariaDB, InPostgreSQL, SqlCase
 from tests.auth.sql.sites import SqlSite
 

@@ -7,8 +7,8 @@ from hashlib import sha256
 from typing import Any
 
 from mailserver.auth import make_portal
-from tests.auth.contract import CheckerContract, UserListContract
-from tests.auth.kerberos.realms import NameRealm
+from mailserver.testing.contracts.checkers import NameRealm, UserListContract
+from tests.auth.contract import CheckerContract
 from tests.auth.sql.cases import InMariaDB, InPostgreSQL, SqlCase
 
 

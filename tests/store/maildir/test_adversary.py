@@ -17,7 +17,7 @@ from mailserver.errors import MaildropInUse
 from mailserver.store.maildir import journal, locking, promise
 from mailserver.store.maildir.listing import look
 from mailserver.store.maildir.same import Target
-from tests.store.contract import ONE, TWO, contents
+from mailserver.testing.contracts.store import ONE, TWO, contents
 from tests.store.maildir.maildirs import LoggedCase, MaildirCase
 
 SECOND = 1_000_000_000

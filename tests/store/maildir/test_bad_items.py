@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mailserver.errors import MessageGone
-from tests.store.contract import ONE, TWO, contents
+from mailserver.testing.contracts.store import ONE, TWO, contents
 from tests.store.maildir.maildirs import LoggedCase
 from tests.store.maildir.renames import Renames
 

@@ -18,7 +18,7 @@ from mailserver.store import disk
 from mailserver.store.maildir import filenames, maildirsize
 from mailserver.store.maildir.deposit import CHUNK
 from mailserver.store.maildir.spool import Spool
-from tests.store.contract import ONE, TWO
+from mailserver.testing.contracts.store import ONE, TWO
 from tests.store.maildir.maildirs import LoggedCase
 
 PIECE = b"0123456789abcde\n" * 1000

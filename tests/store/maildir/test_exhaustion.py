@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from twisted.internet.defer import maybeDeferred
 
 from mailserver.errors import StoreError
-from tests.store.contract import ONE, TWO
+from mailserver.testing.contracts.store import ONE, TWO
 from tests.store.maildir.maildirs import LoggedCase
 from tests.store.maildir.test_leaving import open_files
 

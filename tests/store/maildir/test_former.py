@@ -13,7 +13,7 @@ from mailserver.store import MaildirStore
 from mailserver.store.maildir import filenames as names
 from mailserver.store.maildir import index, naming, uidls
 from mailserver.store.maildir.former import Former
-from tests.store.contract import ONE
+from mailserver.testing.contracts.store import ONE
 from tests.store.maildir.listed import Listed
 from tests.store.maildir.test_naming import NamedCase, field
 

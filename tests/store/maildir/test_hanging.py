@@ -14,7 +14,7 @@ from twisted.logger import capturedLogs
 from mailserver.errors import TemporaryFailure
 from mailserver.pool import STOP_SECONDS, NoThreads
 from mailserver.store.disk import COMMITS, HANGING_SECONDS, SHARE
-from tests.store.contract import ONE
+from mailserver.testing.contracts.store import ONE
 from tests.store.maildir.maildirs import MaildirCase
 from tests.store.maildir.test_leaving import open_files
 

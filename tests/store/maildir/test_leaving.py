@@ -9,7 +9,7 @@ from typing import ClassVar
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 
 from mailserver.interfaces import User
-from tests.store.contract import ONE
+from mailserver.testing.contracts.store import ONE
 from tests.store.maildir.maildirs import MaildirCase
 
 

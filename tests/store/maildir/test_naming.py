@@ -6,7 +6,7 @@ import os
 
 from mailserver.store.maildir import filenames as names
 from mailserver.store.maildir import index, uidls
-from tests.store.contract import contents
+from mailserver.testing.contracts.store import contents
 from tests.store.maildir.maildirs import LoggedCase
 
 

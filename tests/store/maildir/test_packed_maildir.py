@@ -15,7 +15,7 @@ from mailserver.errors import MessageGone, MessageSealed
 from mailserver.interfaces import BytesBody
 from mailserver.store import body
 from mailserver.store.maildir import contents, index, packed
-from tests.store.contract import on_the_wire
+from mailserver.testing.contracts.store import on_the_wire
 from tests.store.maildir.maildirs import LoggedCase
 from tests.store.maildir.test_packed import MAIL, PACK, SEALED
 

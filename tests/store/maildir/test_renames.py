@@ -17,7 +17,7 @@ from mailserver.store.maildir import index, journal, listing, locking, opening, 
 from mailserver.store.maildir import maildrop as drop
 from mailserver.store.maildir.rows import Rows
 from mailserver.store.maildir.same import Target
-from tests.store.contract import ONE, TWO, contents
+from mailserver.testing.contracts.store import ONE, TWO, contents
 from tests.store.maildir.maildirs import LoggedCase
 from tests.store.maildir.renames import Renames
 

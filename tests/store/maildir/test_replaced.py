@@ -13,7 +13,7 @@ import pytest
 from mailserver.errors import MaildropUnavailable
 from mailserver.store.maildir import index, locking
 from mailserver.store.maildir.same import Target
-from tests.store.contract import ONE, TWO
+from mailserver.testing.contracts.store import ONE, TWO
 from tests.store.maildir.maildirs import LoggedCase
 
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from mailserver.store.maildir import settle
 from mailserver.store.maildir.same import Target
-from tests.store.contract import ONE, TWO
+from mailserver.testing.contracts.store import ONE, TWO
 from tests.store.maildir.maildirs import LoggedCase
 
 NAME = "1700000000.M1P1.host"

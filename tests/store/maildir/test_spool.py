@@ -15,7 +15,7 @@ from mailserver.errors import MaildropUnavailable, QuotaExceeded, StoreError, St
 from mailserver.interfaces import Quota
 from mailserver.store.maildir import contents, counting, maildirsize, making, spool
 from mailserver.store.maildir import files as store_files
-from tests.store.contract import ONE, TWO
+from mailserver.testing.contracts.store import ONE, TWO
 from tests.store.maildir.spools import Calls, Drops
 from tests.store.maildir.test_leaving import open_files
 

@@ -28,7 +28,7 @@ from mailserver.store.maildir.contents import SMALL
 from mailserver.store.maildir.listing import Clock, Listing
 from mailserver.store.maildir.rows import Row, Rows
 from mailserver.store.maildir.same import Target
-from tests.store.contract import BARE, ONE, TWO, contents, on_the_wire
+from mailserver.testing.contracts.store import BARE, ONE, TWO, contents, on_the_wire
 from tests.store.maildir.maildirs import LoggedCase, MaildirCase
 
 NAME = "1700000000.M1P1.host"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mailserver.store.maildir import filenames as names
 from mailserver.store.maildir import twins
 from mailserver.store.maildir.rows import Row
-from tests.store.contract import ONE, THREE, TWO, contents
+from mailserver.testing.contracts.store import ONE, THREE, TWO, contents
 from tests.store.maildir.maildirs import LoggedCase
 
 X = "1700000000.M1P1.host"

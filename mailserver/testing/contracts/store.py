@@ -6,14 +6,13 @@ Messages are in wire form where nothing else is said, so that a store may keep t
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
-from twisted.internet import reactor
 from twisted.internet.defer import maybeDeferred
 from zope.interface.verify import verifyObject
 
 from mailserver.errors import MaildropInUse, MaildropUnavailable, MessageGone
-from mailserver.incoming import IExpunges, IKeeps
 from mailserver.interfaces import IBody, IMaildrop, IStore, User
 
 ONE = b"Subject: one\r\n\r\nfirst\r\n"
@@ -24,8 +23,9 @@ BARE = b"Subject: bare\n\nlines\n.end in LF\n and a lone \r stays"
 
 async def contents(body: IBody, limit: int = 7) -> bytes:
     """All of `body`, in reads of `limit`; closes it."""
-    chunks = []
-    while chunk := await maybeDeferred(body.read, limit):
+    chunks: list[bytes] = []
+    read: Callable[[int], Any] = body.read
+    while chunk := await maybeDeferred(read, limit):
         assert len(chunk) <= limit
         chunks.append(chunk)
     body.close()
@@ -38,8 +38,15 @@ def on_the_wire(message: bytes) -> int:
     return len(canonical) + (2 if canonical and not canonical.endswith(b"\n") else 0)
 
 
+def installed_reactor() -> Any:
+    """The reactor that runs the tests; not before they run."""
+    from twisted.internet import reactor
+
+    return reactor
+
+
 class StoreContract:
-    """Mix it into a trial TestCase."""
+    """Mix it into a trial TestCase, whose `setUp` sets `store`, empty and not started."""
 
     store: Any
 
@@ -53,14 +60,6 @@ class StoreContract:
 
     def stored(self, name: str) -> list[bytes]:
         """What lies in the maildrop, in any order."""
-        raise NotImplementedError
-
-    def make_deleting(self, setting: str) -> Any:
-        """A store of the same maildrops whose sessions delete as `delivery.delete` says."""
-        raise NotImplementedError
-
-    def trash(self, name: str) -> list[bytes]:
-        """What lies in the trash."""
         raise NotImplementedError
 
     def user(self, name: str) -> User:
@@ -91,14 +90,14 @@ class StoreContract:
         maildrop.release()
 
     async def test_starting_twice_does_no_harm(self) -> None:
-        await self.store.start(reactor)
-        await self.store.start(reactor)
+        await self.store.start(installed_reactor())
+        await self.store.start(installed_reactor())
         (await self.open()).release()
 
     async def test_a_store_that_was_stopped_may_start_again(self) -> None:
-        await self.store.start(reactor)
+        await self.store.start(installed_reactor())
         await self.store.stop()
-        await self.store.start(reactor)
+        await self.store.start(installed_reactor())
         assert len((maildrop := await self.open("alice", ONE)).messages) == 1
         assert await maildrop.commit([1]) == 0
 
@@ -122,7 +121,7 @@ class StoreContract:
     async def test_arrivals_are_times_in_the_order_of_the_messages(self) -> None:
         maildrop = await self.open("alice", ONE, TWO, THREE)
         arrivals = maildrop.messages.arrivals
-        assert len(arrivals) == 3
+        assert len(arrivals) in {0, 3}  # a store need not know
         assert list(arrivals) == sorted(arrivals)
         assert all(1_700_000_000_000_000 <= arrival <= time.time_ns() // 1000 + 60_000_000 for arrival in arrivals)
         maildrop.release()
@@ -306,94 +305,3 @@ class StoreContract:
         assert await maildrop.commit([]) == 0
         assert self.stored("alice") == [ONE]
         (await self.open()).release()
-
-    async def test_it_keeps_what_sessions_delete_as_it_is_told(self) -> None:
-        assert verifyObject(IKeeps, self.store)
-        maildrop = await self.open("alice", ONE)
-        if IExpunges.providedBy(maildrop):  # a share is expunged by its account
-            assert verifyObject(IExpunges, maildrop)
-        maildrop.release()
-
-    async def test_what_is_expunged_is_gone(self) -> None:
-        assert await (await self.open("alice", ONE, TWO)).commit([1]) == 0
-        assert await self.store.kept(self.user("alice")) == 0
-        assert await self.store.undelete(self.user("alice")) == 0
-        assert self.stored("alice") == [TWO]
-        assert self.trash("alice") == []
-
-    async def test_what_was_kept_comes_back_as_it_was(self) -> None:
-        self.store = self.make_deleting("keep 7 days")
-        maildrop = await self.open("alice", ONE, TWO, THREE, BARE)
-        before = list(maildrop.messages.uidls), list(maildrop.messages.arrivals)
-        assert await maildrop.commit([1, 3]) == 0
-        assert sorted(self.stored("alice")) == sorted([TWO, BARE])
-        assert await self.store.kept(self.user("alice")) == 2
-        assert await self.store.undelete(self.user("alice")) == 2
-        maildrop = await self.open()
-        assert (list(maildrop.messages.uidls), list(maildrop.messages.arrivals)) == before
-        assert [await self.fetched(maildrop, number) for number in (1, 2, 3, 4)] == [ONE, TWO, THREE, BARE]
-        maildrop.release()
-        assert await self.store.undelete(self.user("alice")) == 0
-
-    async def test_the_last_session_that_has_deleted_something_comes_back_first(self) -> None:
-        self.store = self.make_deleting("keep 7 days")
-        await (await self.open("alice", ONE, TWO, THREE)).commit([2])
-        await (await self.open()).commit([1])
-        await (await self.open()).commit([])
-        assert await self.store.undelete(self.user("alice")) == 1
-        assert sorted(self.stored("alice")) == sorted([ONE, THREE])
-        assert await self.store.undelete(self.user("alice")) == 1
-        assert sorted(self.stored("alice")) == sorted([ONE, TWO, THREE])
-
-    async def test_nothing_comes_back_into_an_open_session(self) -> None:
-        self.store = self.make_deleting("keep 7 days")
-        await (await self.open("alice", ONE)).commit([1])
-        maildrop = await self.open()
-        await self.refused(MaildropInUse, self.store.undelete, self.user("alice"))
-        maildrop.release()
-        assert await self.store.undelete(self.user("alice")) == 1
-
-    async def test_what_is_kept_is_kept_for_its_days(self) -> None:
-        self.store = self.make_deleting("keep 7 days")
-        await (await self.open("alice", ONE)).commit([1])
-        now = time.time()
-        assert await self.store.tidy(self.user("alice"), now + 6 * 86_400, None) is True
-        assert await self.store.kept(self.user("alice")) == 1
-        assert await self.store.tidy(self.user("alice"), now + 8 * 86_400, None) is True
-        assert await self.store.kept(self.user("alice")) == 0
-        assert await self.store.undelete(self.user("alice")) == 0
-
-    async def test_the_trash_gets_what_a_session_deletes_for_its_days(self) -> None:
-        self.store = self.make_deleting("trash 7 days")
-        await (await self.open("alice", ONE, TWO)).commit([1])
-        assert self.stored("alice") == [TWO]
-        assert self.trash("alice") == [ONE]
-        now = time.time()
-        await self.store.tidy(self.user("alice"), now + 6 * 86_400, None)
-        assert self.trash("alice") == [ONE]
-        await self.store.tidy(self.user("alice"), now + 8 * 86_400, None)
-        assert self.trash("alice") == []
-        assert self.stored("alice") == [TWO]
-
-    async def test_the_trash_keeps_no_mail_longer_than_the_site_does(self) -> None:
-        self.store = self.make_deleting("trash")
-        maildrop = await self.open("alice", ONE)
-        came = maildrop.messages.arrivals[0] / 1_000_000
-        await maildrop.commit([1])
-        await self.store.tidy(self.user("alice"), came + 86_400 - 60, 1)
-        assert self.trash("alice") == [ONE]
-        await self.store.tidy(self.user("alice"), came + 86_400 + 60, 1)
-        assert self.trash("alice") == []
-
-    async def test_a_release_keeps_all_in_the_maildrop(self) -> None:
-        for name, setting in (("alice", "keep 7 days"), ("bob", "trash")):
-            self.store = self.make_deleting(setting)
-            (await self.open(name, ONE)).release()
-            assert self.stored(name) == [ONE]
-            assert self.trash(name) == []
-            assert await self.store.kept(self.user(name)) == 0
-
-    async def test_nothing_is_made_for_a_user_without_a_maildrop(self) -> None:
-        assert await self.store.tidy(self.user("nobody"), time.time(), 1) is False
-        assert await self.store.undelete(self.user("nobody")) == 0
-        assert await self.store.kept(self.user("nobody")) == 0
