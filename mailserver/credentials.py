@@ -12,6 +12,7 @@ from twisted.cred.credentials import ICredentials, IUsernameHashedPassword, IUse
 from zope.interface import Attribute, implementer
 
 from mailserver.interfaces import UserId
+from mailserver.reasons import INVALID_NAME, Reason
 
 
 @implementer(IUsernamePassword)
@@ -97,6 +98,8 @@ class Unproven:
     """The reason, for the log; "" where the checkers explain why the proof by `mechanism` was wrong."""
     mechanism: bytes = field(default=b"", compare=False)
     """The mechanism's name in `IVerifiers`."""
+    why: Reason = field(default=INVALID_NAME, compare=False)
+    """What the reason is one of, where there is one."""
 
 
 class IActingFor(ICredentials):
@@ -153,7 +156,7 @@ class KerberosIdentity:
     username: bytes
 
 
-NO_NAME = "no user can have such a name"
+NO_NAME = INVALID_NAME.words
 """The reason where `names.user_name` accepts no name."""
 
 

@@ -13,7 +13,8 @@ from typing import ClassVar
 
 from twisted.cred.error import LoginDenied, LoginFailed, UnauthorizedLogin, UnhandledCredentials
 
-from mailserver.modules import why_not
+from mailserver import reasons
+from mailserver.reasons import Reason
 
 
 class Refusal(Exception):
@@ -30,6 +31,8 @@ class Refusal(Exception):
     """Whether the connection ends with it."""
     remarkable: ClassVar[bool] = False
     """Whether the operator is told of it: the operator can mend what the client cannot."""
+    why: ClassVar[Reason | None] = None
+    """The reason for which it refuses a login, if it can."""
 
     def __init__(self, text: bytes | None = None, *values: int) -> None:
         super().__init__()
@@ -95,6 +98,7 @@ class WrongProtocol(Refusal):
     text = b"this is a POP3 server"
     fatal = True
     remarkable = True
+    why = reasons.WRONG_PROTOCOL
 
     def __init__(self, protocol: str = "another protocol", text: bytes | None = None) -> None:
         super().__init__(text)
@@ -106,6 +110,7 @@ class NeedsTLS(Refusal):
 
     text = b"not without TLS"
     remarkable = True
+    why = reasons.NEEDS_TLS
 
     def __init__(self, text: bytes | None = None, *, user: bytes = b"") -> None:
         super().__init__(text)
@@ -134,15 +139,15 @@ class AuthenticationFailed(Refusal):
 class LoginRefused(UnauthorizedLogin):
     """A failed login with its reason, for the operator's log only: the client gets the same reply for every reason.
 
-    `reason` is a few words such as "wrong password", `hint` what would help ("" where nothing is to say); neither holds a
-    secret, and names in them are quoted. `known` tells whether the checker knows a user of that name: of several checkers'
-    refusals those count that know the user. False is also a promise that its `IUsers.lookup` answers None: it is not asked
-    again. None: the checker does not say.
+    `why` is one of `reasons`, or a few words of a checker's own; `said` is what is to be said in place of its words, `hint` what would help
+    ("": nothing). None of them holds a secret, and names in them are quoted. `known` tells whether the checker knows the user: of
+    several refusals those count that do. False promises that its `IUsers.lookup` answers None; None: the checker does not say.
     """
 
-    def __init__(self, reason: str, hint: str = "", *, known: bool | None = True) -> None:
+    def __init__(self, why: Reason | str, hint: str = "", *, known: bool | None = True, said: str = "") -> None:
         super().__init__()
-        self.reason = reason
+        self.why = why if isinstance(why, Reason) else reasons.OTHER
+        self.reason = said or (why.words if isinstance(why, Reason) else why)
         self.hint = hint
         self.known = known
 
@@ -152,6 +157,8 @@ class TicketRefused(AuthenticationFailed):
 
     `ours` tells that the server's keytab or replay cache is the cause, so that no ticket could be accepted.
     """
+
+    why = reasons.TICKET
 
     def __init__(self, error_code: int, detail: str, *, ours: bool = False) -> None:
         super().__init__()
@@ -165,6 +172,7 @@ class InUse(Refusal):
 
     code = b"IN-USE"
     text = b"maildrop is in use by another session"
+    why = reasons.IN_USE
 
 
 class LoginTooSoon(Refusal):
@@ -172,6 +180,7 @@ class LoginTooSoon(Refusal):
 
     code = b"LOGIN-DELAY"
     text = b"you have logged in a short time ago, please try again in %d seconds"
+    why = reasons.LOGIN_DELAY
 
     def __init__(self, seconds: int) -> None:
         super().__init__(None, seconds)
@@ -183,6 +192,7 @@ class TemporaryFailure(Refusal):
 
     code = b"SYS/TEMP"
     text = b"temporary failure, please try again later"
+    why: ClassVar[Reason | None] = reasons.NOT_NOW
 
 
 class HeldTooLong(TemporaryFailure):
@@ -192,6 +202,7 @@ class HeldTooLong(TemporaryFailure):
     """
 
     text = b"too many failed logins, please try again later"
+    why = reasons.HELD
 
 
 class PermanentFailure(Refusal):
@@ -245,16 +256,21 @@ class StoreError(Exception):
     """An error of a maildrop. The text is for the operator's log; the client gets only `refusal`."""
 
     refusal: ClassVar[type[Refusal]] = TemporaryFailure
+    why: ClassVar[Reason | None] = None
+    """The reason for which it refuses a login, if it can."""
 
 
 class MaildropInUse(StoreError):
     """The exclusive lock is held by another session, in this process or another."""
 
     refusal = InUse
+    why = reasons.IN_USE
 
 
 class MaildropUnavailable(StoreError):
     """The maildrop cannot be opened now: permissions, a full or failing disk."""
+
+    why: ClassVar[Reason | None] = reasons.UNAVAILABLE
 
 
 class StoreFull(MaildropUnavailable):
@@ -273,10 +289,13 @@ class NoMaildrop(MaildropUnavailable):
     """The user's name or settings name no valid maildrop; trying again will not help."""
 
     refusal = PermanentFailure
+    why = reasons.NO_MAILDROP
 
 
 class HomeUnknown(NoMaildrop):
     """The maildrop is in the user's home, which is unknown. `remedy` is how the store could do without a home."""
+
+    why = reasons.NO_HOME
 
     def __init__(self, text: str, remedy: str = "") -> None:
         super().__init__(text)
@@ -287,6 +306,7 @@ class MaildropCorrupt(StoreError):
     """The maildrop cannot be opened until its operator repairs it."""
 
     refusal = PermanentFailure
+    why = reasons.CORRUPT
 
 
 class OutcomeUnknown(StoreError):
@@ -314,10 +334,10 @@ def login_refused(error: BaseException | None) -> LoginRefused:
     if isinstance(error, LoginRefused):
         return error
     if isinstance(error, TicketRefused):
-        return LoginRefused(error.detail, known=None)
+        return LoginRefused(reasons.TICKET, said=error.detail, known=None)
     if isinstance(error, UnhandledCredentials):
-        return LoginRefused("no checker takes such credentials", known=None)
-    return LoginRefused("refused without a reason", known=None)
+        return LoginRefused(reasons.NO_CHECKER, known=None)
+    return LoginRefused(reasons.OTHER, known=None)
 
 
 def refusal_for(error: BaseException | None) -> Refusal | None:
@@ -329,17 +349,3 @@ def refusal_for(error: BaseException | None) -> Refusal | None:
     if isinstance(error, (UnauthorizedLogin, LoginFailed, LoginDenied)):
         return AuthenticationFailed()
     return None
-
-
-def unusable_for(error: Exception, *others: type[Exception]) -> Unusable | None:
-    """The operator's error for `error` at a start; None for a fault, which is reported with its traceback.
-
-    The operator's are files (OSError), installed packages (ImportError), and the `others`.
-    """
-    if isinstance(error, Unusable):
-        return error
-    if isinstance(error, ImportError):
-        return Unusable(why_not(error))
-    if isinstance(error, OSError) and error.strerror:
-        return Unusable(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
-    return Unusable(str(error) or repr(error)) if isinstance(error, (OSError, *others)) else None

@@ -10,12 +10,13 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from mailserver.answers import Answer, ask, prompt
+from mailserver.foresight import ILooks, Sight, seen
 from mailserver.incoming import IDeposit, IDeposits, IKeeps, IReserves, Kept, Usage
 from mailserver.interfaces import IMaildrop, IStore, User
 from mailserver.upkeep import Finding, Held, IUpkeep, Repair
 
 
-@implementer(IStore, IDeposits, IKeeps, IReserves, IUpkeep)
+@implementer(IStore, IDeposits, IKeeps, IReserves, IUpkeep, ILooks)
 class Forwarding(ABC):
     """Does as `store` does, but for the opening, which is a subclass's. It takes messages and keeps some if `store` does."""
 
@@ -42,6 +43,10 @@ class Forwarding(ABC):
     @abstractmethod
     def open(self, user: User, owner: str) -> Deferred[IMaildrop]:
         """As IStore."""
+
+    def look(self, user: User) -> Deferred[Sight | None]:
+        """As the store."""
+        return seen(self._store, user)
 
     def deposit(self, users: Sequence[User], size: int | None, kept: Kept | None = None) -> Deferred[IDeposit]:
         """As the store."""

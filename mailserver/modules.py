@@ -1,4 +1,4 @@
-"""Why a module cannot be imported, as the operator reads it: it is missing, unreadable or broken."""
+"""What the operator reads of a start that fails: why a module cannot be imported, be it missing, unreadable or broken, and the like."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import pwd
 import sys
 from pathlib import Path
+
+from mailserver.errors import Unusable
 
 
 def why_not(error: ImportError, extra: str = "") -> str:
@@ -44,3 +46,17 @@ def _user() -> str:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         return str(os.geteuid())
+
+
+def unusable_for(error: Exception, *others: type[Exception]) -> Unusable | None:
+    """The operator's error for `error` at a start; None for a fault, which is reported with its traceback.
+
+    The operator's are files (OSError), installed packages (ImportError), and the `others`.
+    """
+    if isinstance(error, Unusable):
+        return error
+    if isinstance(error, ImportError):
+        return Unusable(why_not(error))
+    if isinstance(error, OSError) and error.strerror:
+        return Unusable(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
+    return Unusable(str(error) or repr(error)) if isinstance(error, (OSError, *others)) else None

@@ -6,6 +6,7 @@ import pytest
 from twisted.cred.error import LoginDenied, LoginFailed, UnauthorizedLogin, UnhandledCredentials
 
 from mailserver import errors
+from mailserver.auth.portal import Unserved
 from mailserver.errors import (
     AuthenticationFailed,
     ConfigError,
@@ -14,8 +15,9 @@ from mailserver.errors import (
     TemporaryFailure,
     Unusable,
     refusal_for,
-    unusable_for,
 )
+from mailserver.interfaces import User
+from mailserver.modules import unusable_for
 from mailserver.smtp_errors import NoChunkSize, TextAsCommands, TooManyBadCommands
 
 
@@ -26,7 +28,7 @@ def family(base):
 
 def made(kind):
     """One of this class."""
-    given = {errors.TicketRefused: (37, "for the log alone"), errors.LoginTooSoon: (60,)}
+    given = {errors.TicketRefused: (37, "for the log alone"), errors.LoginTooSoon: (60,), Unserved: (User("alice"),)}
     return kind(*given.get(kind, ()))
 
 

@@ -16,6 +16,7 @@ BASE = {
     "exchange",
     "errors",
     "incoming",
+    "foresight",
     "forwarding",
     "upkeep",
     "smtp_errors",
@@ -26,6 +27,7 @@ BASE = {
     "wireform",
     "envelope",
     "modules",
+    "reasons",
     "pool",
     "answers",
     "asker",
@@ -72,6 +74,7 @@ OF_ONE_PROTOCOL = {
     "lmtp_story",
     "pop3",
     "pop3_listener",
+    "probing",
     "stamp",
     "story",
 }

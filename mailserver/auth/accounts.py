@@ -11,6 +11,7 @@ from twisted.cred.checkers import ICredentialsChecker
 from twisted.internet.defer import Deferred
 from zope.interface import Interface, implementer
 
+from mailserver import reasons
 from mailserver.answers import Answer, ask, prompt
 from mailserver.auth.chain import Chain
 from mailserver.auth.oracle import make_oracle
@@ -18,7 +19,7 @@ from mailserver.auth.refusals import first_reason
 from mailserver.auth.users import Users, proved_by
 from mailserver.errors import LoginRefused
 from mailserver.exchange import VerifierOf
-from mailserver.interfaces import Census, IVerifiers
+from mailserver.interfaces import Census, IVerifiers, User
 from mailserver.names import Names, Owner, user_name
 
 
@@ -54,7 +55,7 @@ class Accounts(Users):
         owner = None if name is None else self.naming.owner(name)
         if name is None or owner is None or owner.maildrop not in self.naming.accounts:
             return ask(self._chain(credentials).requestAvatarId, credentials)
-        return Deferred.fromCoroutine(self._identify(name, owner, credentials))
+        return Deferred.fromCoroutine(self._identify(name, credentials))
 
     def mechanisms(self) -> frozenset[bytes]:
         """The mechanisms of all the checkers."""
@@ -77,15 +78,29 @@ class Accounts(Users):
         own = checker.explain(name, mechanism)
         return own if own.known or owner.user is None else checker.explain(owner.maildrop, mechanism)
 
-    async def _identify(self, name: str, owner: Owner, credentials: Any) -> Any:
-        own = None if owner.user is None else await self.first(name)
-        secret = name if owner.user is None or own is not None else owner.maildrop
+    async def _identify(self, name: str, credentials: Any) -> Any:
+        secret, own = await self.secret_of(name)
         asked = credentials if secret == name else _named(credentials, secret.encode("utf-8"))
-        answer = await self._chain(credentials).requestAvatarId(asked)
+        return await self.opened(name, own, await self._chain(credentials).requestAvatarId(asked))
+
+    async def secret_of(self, name: str) -> tuple[str, User | None]:
+        """The user's own, or the account's if the user has no entry."""
+        owner = self.naming.owner(name)
+        if owner.user is None or owner.maildrop not in self.naming.accounts:
+            return name, None
+        own = await self.first(name)
+        return (owner.maildrop if own is None else name), own
+
+    async def opened(self, name: str, own: User | None, answer: Any) -> Any:
+        """The whole account or the user's share of it."""
+        owner = self.naming.owner(name)
+        if owner.maildrop not in self.naming.accounts:
+            return answer
+        secret = name if owner.user is None or own is not None else owner.maildrop
         if user_name(answer) != secret:  # the checker changed the name, or answered cred's ANONYMOUS
             if secret == name:
                 return answer
-            raise LoginRefused(f"the checker accepted another user, {user_name(answer)!r}")
+            raise LoginRefused(reasons.FOREIGN_USER, said=f"the checker accepted another user, {user_name(answer)!r}")
         read = self.read_here(answer) if secret == owner.maildrop else None
         account = await self.first(owner.maildrop) if read is None else read.user
         user = self.of_account(owner, account, own)
@@ -96,7 +111,7 @@ class Accounts(Users):
         if chain is None:
             taken = [iface for iface in self.credentialInterfaces if iface.providedBy(credentials)]
             if not taken:
-                raise LoginRefused("no checker takes such credentials", known=None)
+                raise LoginRefused(reasons.NO_CHECKER, known=None)
             chain = self._chains[type(credentials)] = Chain(taken[0], self._inner, self)
         return chain
 

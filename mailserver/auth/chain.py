@@ -11,11 +11,12 @@ from twisted.cred.error import UnauthorizedLogin, UnhandledCredentials
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
+from mailserver import reasons
 from mailserver.answers import Answer, ask, is_later, prompt, rescued
 from mailserver.auth.refusals import first_reason
 from mailserver.auth.schemes import plausible
 from mailserver.auth.users import Users
-from mailserver.credentials import NO_NAME, IKerberosIdentity, Password
+from mailserver.credentials import IKerberosIdentity, Password
 from mailserver.errors import LoginRefused
 from mailserver.interfaces import UserId
 from mailserver.names import user_name
@@ -49,9 +50,9 @@ class Chain:
     def requestAvatarId(self, credentials: Any) -> Answer[Any]:
         """The avatar id from the first checker that accepts. An invalid name or password reaches no checker."""
         if not _names_somebody(credentials):
-            raise LoginRefused(NO_NAME, known=False)
+            raise LoginRefused(reasons.INVALID_NAME, known=False)
         if not plausible(getattr(credentials, "password", b"")):
-            raise LoginRefused("the password is too long, or contains a NUL", known=None)
+            raise LoginRefused(reasons.ODD_PASSWORD, known=None)
         if isinstance(credentials, Password) and credentials.second:
             prepared = replace(credentials, password=credentials.second, second=b"")
             return rescued(REFUSED, lambda _: self._ask(0, prepared, {}), self._ask, 0, credentials, {})
@@ -91,7 +92,9 @@ class Chain:
     def _reason(self, index: int, error: BaseException | None) -> LoginRefused:
         if isinstance(error, LoginRefused):
             return error
-        return LoginRefused(f"{type(self._checkers[index]).__name__} refused without a reason", known=None)
+        return LoginRefused(
+            reasons.OTHER, known=None, said=f"{type(self._checkers[index]).__name__} refused without a reason"
+        )
 
 
 def _names_somebody(credentials: Any) -> bool:

@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Final
 
+from mailserver import reasons
 from mailserver.auth.schemes import CLEAR, Secret
 from mailserver.auth.scram_keys import DIGESTS
+from mailserver.errors import LoginRefused
 from mailserver.interfaces import User
 
 MAX_SECRETS: Final = 9
@@ -52,6 +54,12 @@ class Entry:
     """Why no password is right; "" otherwise."""
     others: tuple[Stored, ...] = ()
     """App passwords, and further secrets without a name. A file or a directory may have `MAX_SECRETS` with the own one."""
+
+    @property
+    def refusal(self) -> LoginRefused:
+        """Why no password is right, of an entry that is `hopeless`."""
+        why = reasons.DENIED if self.user.denied else reasons.UNUSABLE_SECRET
+        return LoginRefused(why, said=self.trouble)
 
     @property
     def hopeless(self) -> bool:

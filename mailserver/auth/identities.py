@@ -11,9 +11,10 @@ from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from zope.interface import Interface, implementer
 
+from mailserver import reasons
 from mailserver.auth.refusals import first_reason
 from mailserver.auth.users import Users
-from mailserver.credentials import NO_NAME, IActingFor, IUnproven, IVerifiedIdentity
+from mailserver.credentials import IActingFor, IUnproven, IVerifiedIdentity
 from mailserver.errors import LoginRefused
 from mailserver.interfaces import IVerifiers, UserId
 from mailserver.names import user_name
@@ -60,7 +61,7 @@ class VerifiedIdentities:
     async def _identify(self, name: bytes) -> bytes | tuple[()]:
         user = await known(name, self._users)
         if user is None:
-            raise LoginRefused("the user is authenticated, but has no account: no checker knows the name", known=False)
+            raise LoginRefused(reasons.NO_ACCOUNT, known=False)
         return user
 
 
@@ -80,7 +81,7 @@ class Unproved:
     def _why(self, credentials: Any) -> LoginRefused:
         name = user_name(credentials.username)
         if credentials.reason or name is None:
-            return LoginRefused(credentials.reason or NO_NAME, known=None)
+            return LoginRefused(credentials.why, known=None, said=credentials.reason)
         return first_reason([each.explain(name, credentials.mechanism) for each in self._verifiers])
 
 
@@ -109,12 +110,15 @@ class Masters:
         proof = credentials.credentials
         checkers = [checker for iface, checker in self._portal.checkers.items() if iface.providedBy(proof)]
         if not checkers:
-            raise LoginRefused("no checker takes such credentials", known=None)
-        taken = await maybeDeferred(checkers[0].requestAvatarId, proof)
+            raise LoginRefused(reasons.NO_CHECKER, known=None)
+        return await self.acting(await maybeDeferred(checkers[0].requestAvatarId, proof), credentials.authzid)
+
+    async def acting(self, taken: object, authzid: bytes) -> Acting:
+        """The avatar id of a proved user, `taken`, who acts for another. Errors: LoginRefused, those of the users."""
         master = user_name(taken)
-        user = await known(credentials.authzid, self._users)
+        user = await known(authzid, self._users)
         if master is None or master not in self._names:
-            raise LoginRefused("the user may not act for another", "auth.masters lists the users who may")
+            raise LoginRefused(reasons.NOT_MASTER, reasons.NOT_MASTER.remedy)
         if user is None:
-            raise LoginRefused("the user to act for has no account", known=False)
+            raise LoginRefused(reasons.NOBODY_TO_ACT_FOR, known=False)
         return Acting(user.decode("utf-8"), master, user, taken if isinstance(taken, UserId) else None)

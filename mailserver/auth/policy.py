@@ -21,6 +21,7 @@ from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.http import OK
 from zope.interface import implementer
 
+from mailserver import reasons
 from mailserver.asker import client
 from mailserver.auth.lookups import start_lookups
 from mailserver.auth.oauth.introspection import Body, InvalidAnswer
@@ -88,15 +89,29 @@ class Policy:
         }
         return guarded
 
+    @property
+    def is_down(self) -> bool:
+        """Whether it does not answer, so that logins go on without it."""
+        return self._is_bad
+
     async def allow(self, facts: Facts) -> None:
         """Ask whether the login may be tried, and wait as long as that takes. Errors: LoginRefused."""
-        answer = await self._post("allow", facts)
-        status = 0 if answer is None else answer["status"]
-        if status < 0:
+        try:
+            seconds = await self.judge(facts)
+        except LoginRefused:
             self.report(facts, success=False, policy_reject=True)
-            raise LoginRefused(f"the policy server refuses it: {ascii(answer and answer.get('msg'))[:80]}", known=None)
-        if status:
-            await deferLater(self._reactor, min(status, LONGEST_DELAY))
+            raise
+        if seconds:
+            await deferLater(self._reactor, seconds)
+
+    async def judge(self, facts: Facts) -> float:
+        """The seconds that the login must wait; nothing is told of it. Errors: LoginRefused."""
+        answer = await self._post("allow", facts)
+        status: int = 0 if answer is None else answer["status"]
+        if status < 0:
+            said = f"the policy server refuses it: {ascii(answer and answer.get('msg'))[:80]}"
+            raise LoginRefused(reasons.POLICY, known=None, said=said)
+        return min(status, LONGEST_DELAY)
 
     def report(self, facts: Facts, *, success: bool, policy_reject: bool = False) -> None:
         """Tell how a login ended; nobody waits for that."""
@@ -181,7 +196,7 @@ class _Checker:
         mind = client()
         if mind is None or not mind.peer:  # a Unix socket has no address to judge by
             return maybeDeferred(self._checker.requestAvatarId, credentials)
-        return Deferred.fromCoroutine(self._asked(credentials, _facts(mind, credentials.username)))
+        return Deferred.fromCoroutine(self._asked(credentials, facts_of(mind, credentials.username)))
 
     async def _asked(self, credentials: Any, facts: Facts) -> Any:
         await self._policy.allow(facts)
@@ -205,7 +220,7 @@ class _Realm:
     def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Deferred[Any]:  # noqa: N803 - cred's names
         """The realm's answer."""
         avatar = maybeDeferred(self._realm.requestAvatar, avatarId, mind, *interfaces)
-        return Deferred.fromCoroutine(self._told(avatar, _facts(mind, avatarId))) if mind.peer else avatar
+        return Deferred.fromCoroutine(self._told(avatar, facts_of(mind, avatarId))) if mind.peer else avatar
 
     async def _told(self, avatar: Deferred[Any], facts: Facts) -> Any:
         try:
@@ -237,6 +252,7 @@ def _droppable(request: Deferred[Any]) -> Deferred[Any]:
     return answer
 
 
-def _facts(mind: Mind, name: bytes | str) -> Facts:
+def facts_of(mind: Mind, name: bytes | str) -> Facts:
+    """What the policy server is told of a login."""
     login = name if isinstance(name, str) else name.decode("utf-8", "replace")
     return {"login": login, "remote": mind.peer, "protocol": mind.listener, "tls": mind.tls}

@@ -14,12 +14,12 @@ from twisted.cred.portal import IRealm, Portal
 from twisted.logger import Logger
 from zope.interface import Interface, implementer
 
+from mailserver import reasons
 from mailserver.answers import Answer, ask, prompt, rescued, then
 from mailserver.auth.chain import Chain
 from mailserver.auth.entry import IN_TLS
 from mailserver.auth.identities import Acting, Masters, Unproved, VerifiedIdentities
 from mailserver.auth.users import Users, proved_by
-from mailserver.credentials import NO_NAME
 from mailserver.errors import HomeUnknown, LoginRefused, LoginTooSoon, PermanentFailure
 from mailserver.interfaces import TERMS, IDelays, IMaildrop, IRevocable, IStore, Mind, Terms, User
 from mailserver.names import user_name
@@ -42,6 +42,26 @@ UNLISTED = (
 )
 
 log = Logger()
+
+
+class Unlisted(LoginRefused):
+    """An authenticated user whom no list of users has, where the store needs a home."""
+
+    def __init__(self, name: str) -> None:
+        said = "the user is authenticated, but no checker knows the home"
+        super().__init__(reasons.NO_HOME, known=False, said=said)
+        self.name = name
+
+
+class Unserved(PermanentFailure):
+    """The user's entry names a maildrop that is not served here."""
+
+    why = reasons.UNSERVED
+
+    def __init__(self, user: User) -> None:
+        super().__init__()
+        self.user = user
+        self.detail = user.unserved
 
 
 def make_portal(realm: IRealm, checkers: Users | Iterable[ICredentialsChecker], masters: Iterable[str] = ()) -> Portal:
@@ -94,50 +114,46 @@ class MailboxRealm:
         """
         if IMaildrop not in interfaces:
             raise NotImplementedError("this realm's avatars are maildrops: ask for IMaildrop")
-        if isinstance(avatarId, Acting):
-            return self._act(avatarId, mind)
-        name = user_name(avatarId)
-        if name is None:  # also for cred's ANONYMOUS, which is ()
-            raise LoginRefused(NO_NAME, known=False)
-        return then(self._find(name, avatarId, mind), self._open, name, mind, self._delays)
+        user = rescued((Unlisted, Unserved), lambda why: _not_served(why, mind), self.user_of, avatarId, mind)
+        if isinstance(avatarId, Acting):  # who looks after a user neither waits for the login delay nor begins one
+            return then(then(user, self._open, mind), _log_master, avatarId, mind)
+        return then(user, self._open, mind, self._delays)
 
-    def _act(self, acting: Acting, mind: object) -> Answer[Avatar]:
-        """As for the user's own login, if the master may log in from this address, too.
+    def user_of(self, avatar_id: AvatarId, mind: object) -> Answer[User]:
+        """The user whose maildrop an authenticated user may open. Nothing is opened, and nothing is logged.
 
-        It neither waits for the user's login delay nor begins one: who looks after a user keeps nobody from the mail.
+        A master must be let in from this address, too. Errors: LoginRefused, Unserved, those of the users.
         """
-        admitted = then(self._find(acting.master, acting.master_id, mind), _admitted, mind)
-        found = then(admitted, self._find_for, acting, mind)
-        return then(then(found, self._open, None, mind), _log_master, acting, mind)
+        if isinstance(avatar_id, Acting):
+            admitted = then(self._find(avatar_id.master, avatar_id.master_id), _admitted, mind)
+            return then(then(admitted, self._find_for, avatar_id), _servable, None, mind)
+        name = user_name(avatar_id)
+        if name is None:  # also for cred's ANONYMOUS, which is ()
+            raise LoginRefused(reasons.INVALID_NAME, known=False)
+        return then(self._find(name, avatar_id), _servable, name, mind)
 
-    def _find_for(self, master: User, acting: Acting, mind: object) -> Answer[User]:
+    def _find_for(self, master: User, acting: Acting) -> Answer[User]:
         """The other user; the secret is the master's, and who may delete nothing may not do it for others either."""
-        found = self._find(acting.user, acting.user_id, mind)
+        found = self._find(acting.user, acting.user_id)
         if not (master.secret or master.read_only):
             return found
         return then(found, lambda user: _by(master, user))
 
-    def _find(self, name: str, avatar_id: object, mind: object) -> Answer[User]:
+    def _find(self, name: str, avatar_id: object) -> Answer[User]:
         """The user: from the avatar id if this realm's own `users` have read it, else by a lookup."""
         read = self._users.read_here(avatar_id)
         if read is not None:
             return read.user
-        return self._users.lookup(name).addCallback(self._found, name, mind).addCallback(proved_by, avatar_id)
+        return self._users.lookup(name).addCallback(self._found, name).addCallback(proved_by, avatar_id)
 
-    def _found(self, user: User | None, name: str, mind: object) -> User:
+    def _found(self, user: User | None, name: str) -> User:
         if user is None and "home" in self._store.needs:  # there are lists of users, without this one
-            log.error(UNLISTED, event="auth.unlisted", user=name, session=_session(mind))
-            raise LoginRefused("the user is authenticated, but no checker knows the home", known=False)
+            raise Unlisted(name)
         return User(name) if user is None else user
 
-    def _open(self, user: User, checked: str | None, mind: object, delays: IDelays | None = None) -> Answer[Avatar]:
-        """Open the user's maildrop. `checked` is a name that can be a user's; a checker may know the user by another."""
+    def _open(self, user: User, mind: object, delays: IDelays | None = None) -> Answer[Avatar]:
+        """Open the user's maildrop."""
         peer, listener = (mind.peer, mind.listener) if isinstance(mind, Mind) else (None, "embedded")
-        if _admitted(user, mind).name != checked and user_name(user.name) is None:
-            raise LoginRefused(NO_NAME, known=False)
-        if user.unserved:
-            log.error(UNSERVED, event="auth.unserved", user=user.name, reason=user.unserved, session=_session(mind))
-            raise PermanentFailure
         if isinstance(mind, Mind):
             mind.user, mind.terms = user.name, _terms(user)
         owner = f"{listener} {peer or 'local'} {_session(mind)}".rstrip()
@@ -152,14 +168,33 @@ def _admitted(user: User, mind: object) -> User:
     """The user, if the user may log in from this address and by this listener. Errors: UnauthorizedLogin."""
     peer = mind.peer if isinstance(mind, Mind) else None
     if user.denied:
-        raise LoginRefused(user.denied)
+        raise LoginRefused(reasons.DENIED, said=user.denied)
     if user.networks and not _within(peer, user.networks):
         networks = ",".join(map(str, user.networks))
-        raise LoginRefused("not from this address", f"allow_nets of {user.name!r} is {networks}")
+        raise LoginRefused(reasons.ADDRESS, f"allow_nets of {user.name!r} is {networks}")
     if user.listeners and not _serves(mind, user.listeners):
         whose = f"the app password {user.secret!r} of {user.name!r}" if user.secret else repr(user.name)
-        raise LoginRefused("not by this listener", f"{whose} is for {','.join(sorted(user.listeners))}")
+        raise LoginRefused(reasons.LISTENER, f"{whose} is for {','.join(sorted(user.listeners))}")
     return user
+
+
+def _servable(user: User, checked: str | None, mind: object) -> User:
+    """The user, if the user may log in and has a maildrop. `checked` is a name that can be a user's; a checker may know the user by another."""
+    if _admitted(user, mind).name != checked and user_name(user.name) is None:
+        raise LoginRefused(reasons.INVALID_NAME, known=False)
+    if user.unserved:
+        raise Unserved(user)
+    return user
+
+
+def _not_served(why: Unlisted | Unserved, mind: object) -> NoReturn:
+    """Log what the operator can mend."""
+    session = _session(mind)
+    if isinstance(why, Unlisted):
+        log.error(UNLISTED, event="auth.unlisted", user=why.name, session=session)
+    else:
+        log.error(UNSERVED, event="auth.unserved", user=why.user.name, reason=why.user.unserved, session=session)
+    raise why
 
 
 def _by(master: User, user: User) -> User:

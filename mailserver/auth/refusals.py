@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mailserver.errors import LoginRefused
+from mailserver.reasons import NO_CHECKER
 
 
 def first_reason(refusals: Sequence[LoginRefused]) -> LoginRefused:
@@ -15,7 +16,9 @@ def first_reason(refusals: Sequence[LoginRefused]) -> LoginRefused:
     knowing = [each for each in refusals if each.known]
     silent = [each for each in refusals if each.known is None]
     given = knowing or [*silent, *(each for each in refusals if each.known is False)]
-    reasons = dict.fromkeys(each.reason for each in given)
+    said = dict.fromkeys(each.reason for each in given)
     hints = dict.fromkeys(each.hint for each in given if each.hint)
     known = True if knowing else None if silent else False
-    return LoginRefused("; ".join(reasons) or "no checker takes such credentials", "; ".join(hints), known=known)
+    if not given:
+        return LoginRefused(NO_CHECKER, known=known)
+    return LoginRefused(given[0].why, "; ".join(hints), known=known, said="; ".join(said))

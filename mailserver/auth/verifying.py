@@ -19,8 +19,9 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 
+from mailserver import reasons
 from mailserver.answers import Answer, then
-from mailserver.auth.entry import Entry, Stored
+from mailserver.auth.entry import ONE_SECRET, Entry, Stored, abilities
 from mailserver.auth.hashing import Hashing
 from mailserver.auth.hmac_md5 import CONTEXTS, hmac_md5, read_contexts
 from mailserver.auth.passwd.extra_fields import NOWHERE
@@ -29,7 +30,9 @@ from mailserver.auth.scram_keys import DIGESTS, ITERATIONS, ScramSalts, derive, 
 from mailserver.auth.verified import VerifiedPasswords
 from mailserver.credentials import CramMd5
 from mailserver.errors import LoginRefused
+from mailserver.foresight import Prospect, Way
 from mailserver.interfaces import User, UserId
+from mailserver.reasons import EXPIRED_SECRET, UNFIT_SECRET
 from mailserver.saslprep import prepared
 
 UNKNOWN: Final = Entry(User(""))
@@ -82,7 +85,7 @@ class Verifying:
         """Verify `credentials.password`. Errors: LoginRefused; TemporaryFailure when too many wait."""
         name, password = credentials.username, credentials.password
         if not plausible(password):
-            raise LoginRefused("the password is too long, or contains a NUL", known=None)
+            raise LoginRefused(reasons.ODD_PASSWORD, known=None)
         if entry.any_password:
             return self.identity(name, entry)
         if entry.others or entry.secret is None:
@@ -139,11 +142,35 @@ class Verifying:
         derived = self.hashing.run(derive, password, salt, ITERATIONS, DIGESTS[mechanism])
         return derived.addCallback(lambda keys: stored or keys)
 
+    def foresee(self, name: bytes, entry: Entry, mechanism: bytes) -> Prospect:
+        """What a login by a mechanism, b"" by password, would be for who has a secret of this entry."""
+        user = None if entry is UNKNOWN else self.in_time(entry, entry.user)
+        if entry is UNKNOWN or (entry.hopeless and not entry.any_password):
+            return Prospect(user is not None, refusal=self._why(name, mechanism), user=user)
+        ways = [Way("", "", self.identity(name, entry))] if entry.any_password and not mechanism else []
+        ways += [self._foreseen(name, entry, each, mechanism) for each in entry.stored(self._wall())]
+        able = any(isinstance(each.outcome, bytes) or each.outcome.why is EXPIRED_SECRET for each in ways)
+        refusal = None if able else self._why(name, mechanism)
+        return Prospect(True, ways, refusal, user, mechanisms=entry.able())
+
     # Inside.
+
+    def _foreseen(self, name: bytes, entry: Entry, by: Stored, mechanism: bytes) -> Way:
+        """What becomes of a login that proves this secret."""
+        secret, outcome = by.secret, None
+        if mechanism and (
+            mechanism not in abilities(secret) or (mechanism in ONE_SECRET and secret is not entry.secret)
+        ):
+            said = f"{mechanism.decode('ascii')} cannot be verified with {{{secret.scheme}}}"
+            outcome = LoginRefused(UNFIT_SECRET, UNFIT_SECRET.remedy, said=said)
+        try:
+            return Way(by.user.secret, secret.scheme, outcome or self._admit(name, entry, by), secret.weak)
+        except LoginRefused as refusal:
+            return Way(by.user.secret, secret.scheme, refusal, secret.weak)
 
     def _admit(self, name: bytes, entry: Entry, by: Stored) -> UserId:
         if by.expires <= self._wall():
-            raise LoginRefused(f"the app password {by.user.secret!r} has expired")
+            raise LoginRefused(reasons.EXPIRED_SECRET, said=f"the app password {by.user.secret!r} has expired")
         return self.identity(name, entry, by.user)
 
     def _any_of(self, credentials: Any, entry: Entry, others: Others) -> Answer[UserId]:

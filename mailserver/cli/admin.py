@@ -125,7 +125,7 @@ Work = Callable[[Maildrops], Coroutine[Any, Any, int]]
 
 def run(path: str, user: str | None, work: Work) -> int:
     """Do the work with the maildrops of the configuration at `path`, as `user` or else as its own; the exit status."""
-    return in_reactor(partial(attempt, path, user, work), _told)
+    return in_reactor(partial(attempt, path, user, work), told)
 
 
 def in_reactor(work: Callable[[Any], Coroutine[Any, Any, int]], observer: ILogObserver) -> int:
@@ -254,7 +254,7 @@ def take_rights(name: str) -> None:
 
 
 @provider(ILogObserver)
-def _told(event: LogEvent) -> None:
+def told(event: LogEvent) -> None:
     """What the operator should know of the log: warnings, and faults with their tracebacks."""
     level = event.get("log_level")
     if level is None or level < LogLevel.warn or event.get("event") == "service.config":  # which `report` has printed

@@ -24,12 +24,26 @@ def socket_option(command: Decorated) -> Decorated:
 
 def put(question: str, socket: str | None, config: str, show: Callable[[list[Row]], int], **arguments: Any) -> int:
     """Ask the server, and show its whole answer; the exit status: that of `show`, or 75 where some worker process did not answer."""
+    return put_or(None, question, socket, config, show, **arguments)
+
+
+def put_or(
+    alone: Callable[[], int] | None,
+    question: str,
+    socket: str | None,
+    config: str,
+    show: Callable[[list[Row]], int],
+    **arguments: Any,
+) -> int:
+    """As `put`; but where no server runs that the settings name, do what the command can do `alone`, for that exit status."""
     from mailserver.control.client import Declined, NoServer, ask
 
     try:
         answer = ask(socket or configured(config), question, **arguments)
         status = show(answer.rows)
     except (NoServer, Declined) as error:
+        if alone is not None and not socket and error.status == os.EX_UNAVAILABLE:
+            return alone()
         tell(f"mailserver: {error}")
         return error.status
     for number in answer.silent:

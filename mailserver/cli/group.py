@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "completion": "mailserver.cli.completion",
     "config": "mailserver.cli.config",
     "deliver": "mailserver.cli.deliver",
+    "explain": "mailserver.cli.explain",
     "export": "mailserver.cli.export",
     "import": "mailserver.cli.import_",
     "kick": "mailserver.cli.kick",

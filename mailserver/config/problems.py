@@ -8,7 +8,8 @@ from typing import Self
 
 from mailserver.config.reading import Misread, load
 from mailserver.config.settings import Config
-from mailserver.errors import ConfigError, unusable_for
+from mailserver.errors import ConfigError
+from mailserver.modules import unusable_for
 
 
 class Problems:

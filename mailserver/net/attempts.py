@@ -71,6 +71,23 @@ class Held(NamedTuple):
         return bool(self.failures or self.waiting or self.left)
 
 
+class Hold(NamedTuple):
+    """What an attempt would have to wait for."""
+
+    seconds: float
+    """Until the next attempt has its turn; 0: it may be verified at once."""
+    failures: int
+    """The failures that count there."""
+    waiting: int
+    """Attempts that wait already."""
+    further: float
+    """The seconds for which those that wait would hold it back in their turn, if they fail."""
+    regular: bool
+    """Whether the user has logged in from this network before, so that strangers' failures do not count."""
+    too_long: bool
+    """Whether its turn would not come in time, if those who wait before it fail."""
+
+
 class Turns(Protocol):
     """What an attempt asks of its throttle."""
 

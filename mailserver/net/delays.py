@@ -29,10 +29,18 @@ class Delays:
 
     def begin(self, user: User) -> int:
         """Begin the user's delay; or answer the seconds that are left of the one that has begun."""
-        delay = self._seconds if user.login_delay is None else user.login_delay
+        delay = self.of(user)
         if delay <= 0:
             return 0
         return max(0, ceil(self._begin(drop_of(user), delay, self._clock.seconds())))
+
+    def of(self, user: User) -> int:
+        """The seconds between two logins of the user; 0: none."""
+        return self._seconds if user.login_delay is None else user.login_delay
+
+    def before(self, user: User) -> int:
+        """What `begin` would answer now; nothing begins."""
+        return ceil(within(self.of(user), self.left(drop_of(user))))
 
     def give_back(self, user: User) -> None:
         """Forget the login: it came to nothing."""
@@ -54,8 +62,8 @@ class Delays:
         self._over.pop(name, None)
 
     def _begin(self, name: str, delay: int, now: float) -> float:
-        left = self._over.pop(name, now) - now
-        if 0 < left <= delay:  # a shorter delay, since the user's entry has changed, counts from now on
+        left = within(delay, self._over.pop(name, now) - now)
+        if left:
             self._over[name] = now + left
             return left
         self._remember(name, now + delay)
@@ -66,6 +74,11 @@ class Delays:
         self._over[name] = over
         if len(self._over) > REMEMBERED_LOGINS:
             del self._over[next(iter(self._over))]
+
+
+def within(delay: float, left: float) -> float:
+    """The seconds that are left of a delay; 0: it is over. A shorter one, since the user's entry has changed, counts from now on."""
+    return left if 0 < left <= delay else 0.0
 
 
 def drop_of(user: User) -> str:

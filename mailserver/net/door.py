@@ -34,8 +34,15 @@ from mailserver.errors import (
 from mailserver.exchange import VerifierOf
 from mailserver.interfaces import IOracle, IRevocable, Mind
 from mailserver.names import Names
-from mailserver.net.attempts import Attempt
-from mailserver.net.failures import printable, tell_early_login, tell_failed_login, tell_held_login, translate
+from mailserver.net.attempts import Attempt, Hold
+from mailserver.net.failures import (
+    printable,
+    tell_early_login,
+    tell_failed_login,
+    tell_held_login,
+    tell_put_off_login,
+    translate,
+)
 from mailserver.net.throttle import Throttle, network
 
 Avatar = tuple[type[Interface], object, Callable[[], None]]
@@ -75,6 +82,10 @@ class Door:
     def attempt(self, peer: str, user: str) -> Attempt:
         """Ask for a turn to verify `user`'s secret. The users of an account share its turns."""
         return self._throttle.attempt(peer, user, user if self.names is None else self.names.owner(user).maildrop)
+
+    def hold(self, peer: str, user: str) -> Hold:
+        """What such an attempt would have to wait for now."""
+        return self._throttle.hold(peer, user, user if self.names is None else self.names.owner(user).maildrop)
 
     def ask(self, request: object) -> Deferred[object]:
         """Pass a SASL exchange's request to the oracle."""
@@ -157,10 +168,12 @@ class Visit:
             tell_failed_login(facts, mechanism, failure.value, waited)
         if failure.check(HeldTooLong):
             tell_held_login(facts)
+        elif mechanism is not None and failure.check(TemporaryFailure):
+            tell_put_off_login(facts, mechanism)
         if isinstance(failure.value, LoginTooSoon):
             tell_early_login(facts, failure.value.seconds)
         self._end_attempt(lambda attempt: _settle(attempt, failure))
-        return translate(failure, facts)
+        return translate(failure, facts, login=mechanism is not None)
 
     def give_up_turn(self) -> None:
         """Stop waiting for a turn: the pending answer fails with HeldTooLong, and nothing is verified."""

@@ -27,14 +27,19 @@ LOGGED_NAME: Final = 256
 log = Logger()
 
 
-def translate(failure: Failure, facts: Mapping[str, Any]) -> Refusal:
-    """Return the refusal for the client; the rest goes to the log, with `facts` that name the session."""
+def translate(failure: Failure, facts: Mapping[str, Any], *, login: bool = False) -> Refusal:
+    """Return the refusal for the client; the rest goes to the log, with `facts` that name the session.
+
+    What refuses a `login` is told with its reason's name.
+    """
     refusal = refusal_for(failure.value)
     if isinstance(failure.value, StoreError):
         level = (
             LogLevel.info if isinstance(failure.value, MaildropInUse) else LogLevel.warn
         )  # a maildrop in use is routine
-        log.emit(level, "{peer} {user!r}: {reason}", event="store", reason=str(failure.value), **facts)
+        why = failure.value.why if login else None
+        name = why.name if why else ""
+        log.emit(level, "{peer} {user!r}: {reason}", event="store", reason=str(failure.value), why=name, **facts)
     elif isinstance(refusal, TicketRefused):
         level = LogLevel.error if refusal.ours else LogLevel.info
         text = "ticket from {peer} refused: {reason!r}"
@@ -53,10 +58,21 @@ def tell_failed_login(facts: Mapping[str, Any], mechanism: bytes, error: BaseExc
         "failed login of {who!r} from {peer} by {mechanism}: {reason}{remarks}",
         event="pop3.login_failed",
         mechanism=mechanism.decode("ascii"),
+        why=why.why.name,
         reason=why.reason,
         hint=why.hint,
         waited=round(waited, 3),
         remarks=(f" ({why.hint})" if why.hint else "") + (f", after {waited:.1f} s of waiting" if waited else ""),
+        **facts,
+    )
+
+
+def tell_put_off_login(facts: Mapping[str, Any], mechanism: bytes) -> None:
+    """Log a login about which nobody can decide now, such as while a database is down."""
+    log.info(
+        "login of {who!r} from {peer} by {mechanism} was put off: a part that it needs does not answer now",
+        event="pop3.login_put_off",
+        mechanism=mechanism.decode("ascii"),
         **facts,
     )
 

@@ -25,6 +25,8 @@ TURNED_AWAY_SECONDS: Final = 10
 CHANGES: Final = 20
 """Connections that came or went until the memory is tidied: enough to leave half a megabyte unused, if they were TLS."""
 
+PER_ADDRESS: Final = "limits.connections_per_address"
+
 DEFAULT: Final = Limits()
 
 log = Logger()
@@ -67,7 +69,7 @@ class Places:
         if peer is not None:
             address = network(peer)
             if self.by_address.get(address, 0) >= self.per_address:
-                return "limits.connections_per_address"
+                return PER_ADDRESS
             self.by_address[address] += 1
         self.taken += 1
         self._changes += 1
@@ -87,6 +89,12 @@ class Places:
     def all_taken(self) -> int:
         """The connections that count against `most`."""
         return self.taken
+
+    def full(self, peer: str) -> str:
+        """The limit that one more client would exceed; "": there is a place."""
+        if self.all_taken >= self.most:
+            return self._setting
+        return PER_ADDRESS if self.connections_of(network(peer)) >= self.per_address else ""
 
     def connections_of(self, address: str) -> int:
         """The connections of an address, as `network` names it."""

@@ -18,7 +18,7 @@ from typing import Final
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from mailserver.net.attempts import Attempt, Held, Key, Lane, State
+from mailserver.net.attempts import Attempt, Held, Hold, Key, Lane, State
 from mailserver.net.regulars import Regulars, Visitor
 
 REMEMBERED_SECONDS: Final = 900
@@ -228,6 +228,21 @@ class Throttle:
         if lane is None:
             return Held(0, 0.0, 0.0, 0)
         return recent(lane.failures, lane.last, lane.until, now, len(lane.waiting))
+
+    def hold(self, address: str, user: str, secret: str = "") -> Hold:
+        """What an attempt would have to wait for now; the arguments are those of `attempt`. Nothing is counted."""
+        now = self._clock.seconds()
+        lanes = self._lanes_of(Visitor(network(address), user, secret or user), now)
+        self._looked_at(lanes, now)
+        longest = max((self.held(lane.key) for lane in lanes), key=lambda held: held.left)
+        further = sum(self._seconds(longest.failures + turn) for turn in range(1, longest.waiting + 1))
+        too_long = longest.left + further > PATIENCE_SECONDS
+        return Hold(longest.left, longest.failures, longest.waiting, further, lanes[0].key[0] == "regular", too_long)
+
+    def _looked_at(self, lanes: tuple[Lane, ...], now: float) -> None:
+        """Forget lanes that were only made to be looked at."""
+        for lane in lanes:
+            self._arrange(lane, now)
 
     def forgive(self, key: Key) -> None:
         """Forget the failures of a lane, so that those who wait have their turn. An attempt under way may still fail."""

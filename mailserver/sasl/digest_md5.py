@@ -17,6 +17,7 @@ from zope.interface import implementer
 from mailserver.credentials import IVerifiedIdentity, Unproven, VerifiedIdentity
 from mailserver.errors import BadCommand
 from mailserver.exchange import Ask, Challenge, DigestKey, Done, IExchange, IMechanism, SaslContext, Step, VerifierOf
+from mailserver.reasons import BINDING
 from mailserver.sasl.acting import acting
 from mailserver.saslprep import prepared
 
@@ -81,7 +82,7 @@ class _DigestMd5:
         expected = (self._nonce, b"00000001", self._realm)
         said = (given[b"nonce"], given[b"nc"], given.get(b"realm", b""))
         if said != expected or not given[b"digest-uri"].lower().startswith(self._service + b"/"):
-            return Done(Unproven(self._name, "the digest was made for another exchange or service"))
+            return Done(Unproven(self._name, "the digest was made for another exchange or service", why=BINDING))
         return Ask(VerifierOf(self._name, b"DIGEST-MD5", self._realm))
 
     def answer(self, value: object) -> Step:

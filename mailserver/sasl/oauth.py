@@ -15,6 +15,7 @@ from zope.interface import implementer
 from mailserver.credentials import BearerToken, IBearerToken, Unproven, VerifiedIdentity
 from mailserver.errors import BadCommand, LoginRefused
 from mailserver.exchange import Ask, Challenge, Done, IExchange, IMechanism, SaslContext, Step
+from mailserver.reasons import TOKEN
 from mailserver.sasl.acting import acting, saslname
 from mailserver.saslprep import prepared
 
@@ -48,7 +49,7 @@ class OAuthMechanism:
         return _OAuth(self)
 
 
-_NO_TOKEN: Final = LoginRefused("no bearer token was given")
+_NO_TOKEN: Final = LoginRefused(TOKEN, said="no bearer token was given")
 
 
 @implementer(IExchange)
@@ -64,7 +65,7 @@ class _OAuth:
         if response is None:
             return Challenge(b"")
         if self._refused is not None:
-            return Done(Unproven(self._authzid, self._refused))
+            return Done(Unproven(self._authzid, self._refused, why=TOKEN))
         found = self._mechanism.response.fullmatch(response)
         if not found:
             raise BadCommand(b"malformed %b response" % self._mechanism.name)
@@ -80,7 +81,7 @@ class _OAuth:
             case bytes():
                 return acting(VerifiedIdentity(value), self._authzid)
             case None | LoginRefused():
-                self._refused = "the token is not good" if value is None else value.reason
+                self._refused = TOKEN.words if value is None else value.reason
                 return Challenge(self._mechanism.failure)
         raise TypeError("OAuth asks for the name of a token's owner")
 

@@ -23,6 +23,7 @@ from zope.interface import implementer
 from mailserver.credentials import IVerifiedIdentity, Unproven, VerifiedIdentity
 from mailserver.errors import BadCommand
 from mailserver.exchange import Ask, Challenge, Done, IExchange, IMechanism, SaslContext, ScramKeys, Step, VerifierOf
+from mailserver.reasons import BINDING
 from mailserver.sasl.acting import acting, saslname
 from mailserver.saslprep import prepared
 
@@ -100,7 +101,7 @@ class _Scram:
         self._name = prepared(saslname(found["name"]))
         if found["flag"] == b"y" and any(name.endswith(b"-PLUS") for name in self._context.offered):
             return Done(
-                Unproven(self._name, "the client did not see -PLUS, which the server offers")
+                Unproven(self._name, "the client did not see -PLUS, which the server offers", why=BINDING)
             )  # an attacker has removed -PLUS from CAPA (RFC 5802 section 6)
         self._authzid = prepared(saslname(found["authzid"] or b""))
         self._binding = found["header"] + (self._context.bindings[found["binding"]] if found["binding"] else b"")
@@ -116,8 +117,8 @@ class _Scram:
         right = self._proves(_decoded(found["proof"]), message)
         bound = hmac.compare_digest(_decoded(found["binding"]), self._binding)
         if not (right and bound and found["nonce"] == self._nonce):
-            reason = "the client is bound to another TLS connection than ours" if right and not bound else ""
-            return Done(Unproven(self._name, reason, self._mechanism.asks))
+            reason = BINDING.words if right and not bound else ""
+            return Done(Unproven(self._name, reason, self._mechanism.asks, BINDING))
         self._stage = self._end
         signature = hmac.digest(self._keys.server_key, message, self._mechanism.digest)
         return Challenge(b"v=" + b2a_base64(signature, newline=False))

@@ -18,7 +18,8 @@ from mailserver.auth.pam.checker import PamUsers
 from mailserver.auth.sql.checker import SqlUsers
 from mailserver.config.checks import unknown_kind
 from mailserver.config.problems import Problems
-from mailserver.errors import ConfigError, unusable_for
+from mailserver.errors import ConfigError
+from mailserver.modules import unusable_for
 from mailserver.names import Names
 
 

@@ -91,6 +91,8 @@ class Listeners:
         }
         self._lmtps = {**self._any, "rules": config.delivery, "places": lmtp_places(config.delivery)}
         self._made: list[Listener] = []
+        self.entries: dict[tuple[str, str], Listener] = {}
+        """The listener of each port, by its kind and its endpoint string."""
 
     def start(self, _reactor: object) -> Deferred[None]:
         """Do nothing: connections come when a port is opened for a `factory`."""
@@ -118,6 +120,7 @@ class Listeners:
             raise ConfigError([f"listen.{kind}: {row.protocol} needs users and a store to deliver to"])
         listener = self._makers[row.protocol](self, row, endpoint, entrance)
         self._made.append(listener)
+        self.entries[kind, endpoint] = listener
         return listener.behind(
             tls=self._certificates.store if row.tls else None,
             proxies=self._config.limits.proxies if endpoint.startswith("haproxy:") else None,

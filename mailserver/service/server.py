@@ -28,6 +28,7 @@ from mailserver.service.certificates import Certificates
 from mailserver.service.checkers import make_checkers, make_users
 from mailserver.service.control import control_factories
 from mailserver.service.deliveries import make_deliveries
+from mailserver.service.explaining.walk import Explainer
 from mailserver.service.gathering import Gathering
 from mailserver.service.health import Readiness
 from mailserver.service.kerberos import Kerberos, make_kerberos
@@ -60,6 +61,8 @@ class Server:
 
     _entrance: Entrance
     _census: CensusLog
+    explainer: Explainer
+    """What would become of a login."""
 
     def __init__(  # noqa: PLR0913 - what a process is given, the last by name
         self,
@@ -106,6 +109,8 @@ class Server:
             if sweeps:
                 sweep = make_sweep(config.retention, config.delivery.delete, users, store, expiry)
                 self.parts.add(sweep, "retention")
+            parts = config, self._entrance.portal, users, store, self._listeners, self._memories
+            self.explainer = Explainer(*parts)
             with problems.collect("auth.policy_url"):
                 self._guard(config.auth.policy_url)
             named = chain.from_iterable(config.auth.mechanism_lists.values())
@@ -132,6 +137,7 @@ class Server:
 
         policy = Policy(policy_url, self._reactor)
         self._entrance = replace(self._entrance, portal=policy.guard(self._entrance.portal))
+        self.explainer = replace(self.explainer, policy=policy)
         self.parts.add(policy, "auth.policy_url")
 
     async def start(self) -> None:
@@ -147,7 +153,7 @@ class Server:
 
     def controls(self, number: int = 0, workers: int = 0) -> Sequence[IProtocolFactory]:
         """The factories of the operators' socket, and of the own one of a worker process with this number; no `workers`: they have none."""
-        facts = Facts(self._listeners, self._memories, self._reactor, number)
+        facts = Facts(self._listeners, self._memories, self._reactor, number, self.explainer)
         made = control_factories(questions(facts), self._control, self._reactor, number, workers)
         self.gathering.begin(made[0], number, workers)
         return made

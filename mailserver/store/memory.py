@@ -13,6 +13,7 @@ from zope.interface import implementer
 
 from mailserver.envelope import HEAD_OCTETS, Envelope, EnvelopeHeaders
 from mailserver.errors import MaildropInUse, MaildropUnavailable, MessageGone, NoMaildrop, QuotaExceeded, StoreError
+from mailserver.foresight import ILooks, Sight
 from mailserver.incoming import IDeposit, IDeposits, IExpunges, IKeeps, IMarks, IReserves, Kept, Usage
 from mailserver.interfaces import BytesBody, IMaildrop, IStore, User
 from mailserver.snapshot import MICROSECONDS, NO_UIDL, UIDL, Message, Snapshot
@@ -22,7 +23,7 @@ from mailserver.store.memory_kept import Deleted, DeletedMail
 from mailserver.wireform import Canonical, measure
 
 
-@implementer(IStore, IDeposits, IKeeps, IReserves)
+@implementer(IStore, IDeposits, IKeeps, IReserves, ILooks)
 class MemoryStore:
     """Messages by user name; an unknown name has an empty maildrop.
 
@@ -121,6 +122,16 @@ class MemoryStore:
         remove = partial(self._remove, user.name)
         stored = self.maildrop(user.name)
         return succeed(_MemoryMaildrop(user.name, stored, arrivals, seen, remove, self._holders, self._headers))
+
+    def look(self, user: User) -> Deferred[Sight | None]:
+        """As ILooks; answers at once."""
+        refusal: StoreError | None = None
+        try:
+            self._check(user)
+        except StoreError as error:
+            refusal = error
+        stored, holder = self._maildrops.get(user.name), self._holders.get(user.name, "")
+        return succeed(Sight("memory", stored is not None, holder, refusal, messages=len(stored or ())))
 
     def undelete(self, user: User) -> Deferred[int]:
         """As IKeeps; answers at once."""

@@ -10,9 +10,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailserver.answers import Answer, ask, prompt
-from mailserver.errors import MaildropUnavailable, NoMaildrop, StoreError, unusable_for
+from mailserver.errors import MaildropUnavailable, NoMaildrop, StoreError
+from mailserver.foresight import ILooks, Sight, seen
 from mailserver.incoming import IDeposit, IDeposits, IKeeps, IReserves, Kept, Usage
 from mailserver.interfaces import IMaildrop, IStore, User
+from mailserver.modules import unusable_for
 from mailserver.store.joined import joined
 from mailserver.upkeep import Finding, Held, IUpkeep, Repair
 
@@ -20,7 +22,7 @@ SHOWN: Final = 80
 """Characters of a mail location that the log shows: a path's beginning tells enough."""
 
 
-@implementer(IStore, IDeposits, IKeeps, IReserves, IUpkeep)
+@implementer(IStore, IDeposits, IKeeps, IReserves, IUpkeep, ILooks)
 class Router:
     """Opens a maildrop in the store that the user's `mail` names, or else in `configured`, which is of `scheme`.
 
@@ -65,6 +67,10 @@ class Router:
             if store is None
             else ask(store.open, user, owner)
         )
+
+    def look(self, user: User) -> Deferred[Sight | None]:
+        """As the user's store. Errors: also NoMaildrop, of a scheme that is not known."""
+        return self._store_of(user).addCallback(seen, user)
 
     def deposit(self, users: Sequence[User], size: int | None, kept: Kept | None = None) -> Deferred[IDeposit]:
         """One deposit in each of the users' stores. A store that cannot be asked is an error of its own users."""

@@ -10,8 +10,8 @@ import pytest
 
 from mailserver.config.problems import Problems
 from mailserver.config.reading import Misread, decode
-from mailserver.errors import ConfigError, unusable_for
-from mailserver.modules import why_not
+from mailserver.errors import ConfigError
+from mailserver.modules import unusable_for, why_not
 from tests.servers import TWIST, TWISTD, Server, Site, toml
 
 

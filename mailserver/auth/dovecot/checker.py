@@ -10,6 +10,7 @@ from twisted.cred.credentials import IUsernamePassword
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
+from mailserver import reasons
 from mailserver.asker import client
 from mailserver.auth.dovecot.service import AUTH, USERDB, AuthService, Reply
 from mailserver.auth.passwd.extra_fields import read_fields
@@ -80,14 +81,14 @@ class DovecotAuth:
 
     async def _check(self, name: bytes, password: bytes) -> bytes:
         if not plausible(password) or b"\0" in name:
-            raise LoginRefused("the password is too long, or contains a NUL", known=None)
+            raise LoginRefused(reasons.ODD_PASSWORD, known=None)
         plain = b64encode(b"\0%b\0%b" % (name, password))
         reply = await self._auth.ask(b"AUTH", b"PLAIN", b"service=pop3", *_facts(), b"resp=" + plain)
         if reply.word == b"FAIL":
             raise self._refusal(reply)
         fields = reply.fields
         for word in ELSEWHERE.keys() & fields.keys():
-            raise LoginRefused(_because(ELSEWHERE[word], fields))
+            raise LoginRefused(reasons.DENIED, said=_because(ELSEWHERE[word], fields))
         accepted = self._name(fields.get("user") if reply.word == b"OK" else None)
         if accepted is None:
             raise TemporaryFailure
@@ -101,8 +102,10 @@ class DovecotAuth:
             return TemporaryFailure()
         for code in codes:
             if code in CODES:
-                return LoginRefused(_because(CODES[code], fields))
-        return LoginRefused(_because("Dovecot refuses the name or the password", fields), known=None)
+                return LoginRefused(reasons.BACKEND, said=_because(CODES[code], fields))
+        return LoginRefused(
+            reasons.BACKEND, known=None, said=_because("Dovecot refuses the name or the password", fields)
+        )
 
     def _name(self, given: str | None) -> str | None:
         """A name that Dovecot gives; None, which is logged, where nobody can have it."""

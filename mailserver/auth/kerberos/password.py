@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mailserver import reasons
 from mailserver.auth.kerberos.keytab import check_keytab, service_host
 from mailserver.auth.kerberos.krb5 import Krb5, UnprovenKdc
 from mailserver.auth.kerberos.libkrb5 import FIRST_ERROR, KerberosError, KerberosUnavailable
@@ -115,9 +116,17 @@ class KerberosPassword:
     def _login(self, name: bytes, password: bytes) -> Deferred[bytes | tuple[()]]:
         principal = self._principal(name)
         if principal is None:
-            return fail(LoginRefused("the name or its domain cannot be a Kerberos principal's", known=False))
+            return fail(
+                LoginRefused(
+                    reasons.UNKNOWN_USER, known=False, said="the name or its domain cannot be a Kerberos principal's"
+                )
+            )
         if not password or not plausible(password):
-            return fail(LoginRefused("the password is empty, too long, or contains a NUL", known=None))
+            return fail(
+                LoginRefused(
+                    reasons.ODD_PASSWORD, known=None, said="the password is empty, too long, or contains a NUL"
+                )
+            )
         if self._cache.knows(name, password, b""):
             return succeed(name)
         checked = self._pool.run(self._ask, principal, password)
@@ -168,7 +177,7 @@ def _wrong(failure: Failure, principal: str) -> NoReturn:
     failure.trap(KerberosError, KerberosUnavailable)
     error = failure.value
     if isinstance(error, KerberosError) and error.number in REFUSALS and not isinstance(error, UnprovenKdc):
-        raise LoginRefused(f"Kerberos refused {principal!r}: {error}", known=None)
+        raise LoginRefused(reasons.BACKEND, known=None, said=f"Kerberos refused {principal!r}: {error}")
     trouble = "the KDC could not prove that it is ours" if isinstance(error, UnprovenKdc) else "Kerberos failed"
     log.error("{trouble}: {detail!r}", event="kerberos.password.trouble", trouble=trouble, detail=str(error))
     raise TemporaryFailure

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, execute, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mailserver import reasons
 from mailserver.auth.kerberos.keytab import check_keytab, service_host
 from mailserver.auth.kerberos.krb5 import Krb5
 from mailserver.auth.kerberos.libkrb5 import KerberosError
@@ -130,4 +131,5 @@ class KerberosChecker:
         if wanted is not None and wanted in allowed:
             return wanted.encode("utf-8")
         may = ", ".join(map(repr, allowed)) or "none"
-        raise LoginRefused(f"the principal {principal!r} may not open this maildrop", f"it may open {may}")
+        said = f"the principal {principal!r} may not open this maildrop"
+        raise LoginRefused(reasons.PRINCIPAL, f"it may open {may}", said=said)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -14,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import alsoProvides, implementer, noLongerProvides
 
+from mailserver import reasons
 from mailserver.auth.hashing import Hashing
 from mailserver.auth.ldap.entries import read_found, read_secrets, spelled, version, why_refused
 from mailserver.auth.ldap.filters import filled, given
@@ -25,8 +27,8 @@ from mailserver.auth.ldap.servers import Line, Servers
 from mailserver.auth.ldap.settings import LdapFileError, Site, read_settings
 from mailserver.auth.schemes import plausible, prepare
 from mailserver.auth.verified import VerifiedPasswords
-from mailserver.credentials import NO_NAME
 from mailserver.errors import LoginRefused, TemporaryFailure, Unusable
+from mailserver.foresight import IForesees, Prospect, Way
 from mailserver.interfaces import IPart, IUserList, IUsers, User, UserId
 from mailserver.names import PLAIN, Names
 
@@ -38,7 +40,7 @@ T = TypeVar("T")
 log = Logger()
 
 
-@implementer(ICredentialsChecker, IUsers, IPart)
+@implementer(ICredentialsChecker, IUsers, IForesees, IPart)
 class LdapUsers:
     """A checker over a directory, with its settings in a file. Call `start` before the first login.
 
@@ -128,6 +130,11 @@ class LdapUsers:
         state = self._running
         return state.in_time(state.lookup(name))
 
+    def foresee(self, name: bytes, mechanism: bytes) -> Deferred[Prospect]:  # noqa: ARG002 - it takes passwords alone
+        """By the entry, and by its hashes where passwords are compared here. Errors: TemporaryFailure."""
+        state = self._running
+        return state.in_time(state.foresee(name.decode("utf-8", "replace")))
+
     def names(self, after: str, limit: int) -> Deferred[Sequence[str]]:
         """The first names after `after`: all entries are read, page by page, and no more than these names are kept."""
         return Deferred.fromCoroutine(self._running.names(after, limit))
@@ -175,11 +182,11 @@ class _State:
         try:
             name = octets.decode("utf-8")
         except UnicodeDecodeError:
-            raise LoginRefused("the name is not UTF-8", known=False) from None
+            raise LoginRefused(reasons.INVALID_NAME, known=False, said="the name is not UTF-8") from None
         if not password:  # a directory would take it for a wish to stay anonymous, and say yes (RFC 4513 section 5.1.2)
-            raise LoginRefused("the password is empty", known=None)
+            raise LoginRefused(reasons.ODD_PASSWORD, known=None, said="the password is empty")
         if not plausible(password):
-            raise LoginRefused("the password is too long, or contains a NUL", known=None)
+            raise LoginRefused(reasons.ODD_PASSWORD, known=None)
         by = {"search": self._by_search, "bind": self._by_bind, "compare": self._by_hash}[self._settings.mode]
         return await self._told(name, self.servers.in_turn(lambda line: by(line, name, password)))
 
@@ -190,6 +197,22 @@ class _State:
             return None
         canonical, _ = spelled(self._settings, entry, name, self._checker.naming)
         return None if canonical is None else read_found(self._settings, entry, canonical, self._checker.now())
+
+    async def foresee(self, name: str) -> Prospect:
+        """What a login of this name would be. Errors: TemporaryFailure."""
+        if not self.questions.searches:  # the users alone can read their entries, with their passwords
+            return Prospect(None)
+        compares = self._settings.mode == "compare"
+        found = self.servers.in_turn(lambda line: self.questions.entry(line, name, secrets=compares))
+        entry = await self._told(name, found)
+        canonical, why = self._spelled(entry, name)
+        if entry is None or canonical is None:
+            return Prospect(False, refusal=LoginRefused(reasons.UNKNOWN_USER, why, known=False))
+        if compares:
+            read = read_secrets(self._settings, entry, canonical, self._checker.now())
+            return replace(self.hashes.foresee(canonical, read), place=entry.dn)
+        identity = self._identity(entry, canonical)
+        return Prospect(True, [Way("", "the directory", identity)], user=identity.user, place=entry.dn)
 
     async def names(self, after: str, limit: int) -> Sequence[str]:
         """A page of names."""
@@ -226,9 +249,9 @@ class _State:
         dn = entry.dn if entry is not None and canonical is not None else self.questions.nobody
         result = await self.questions.bind(line, dn, password)
         if entry is None or canonical is None:
-            raise LoginRefused(*why, known=False)
+            raise LoginRefused(reasons.UNKNOWN_USER, why, known=False)
         if result.proof is not Proof.RIGHT:
-            raise LoginRefused(why_refused(result.result))
+            raise LoginRefused(reasons.BACKEND, said=why_refused(result.result))
         if self._settings.remembers:
             self.hashes.memory.remember(canonical.encode("utf-8"), password, version(entry))
         return self._identity(entry, canonical)
@@ -237,14 +260,14 @@ class _State:
         """Bind as the user, who then reads the own entry."""
         dn = filled(self._settings.bind_as, given(name))
         if not dn:  # the directory might take it for an anonymous bind, as with an empty password
-            raise LoginRefused(NO_NAME, known=False)
+            raise LoginRefused(reasons.INVALID_NAME, known=False)
         answer = await self.questions.bind_and_read(line, dn, name, password)
         if answer.proof is not Proof.RIGHT or answer.entry is None:
             known = False if answer.proof is Proof.NOBODY else None
-            raise LoginRefused(why_refused(answer.result), known=known)
+            raise LoginRefused(reasons.BACKEND, known=known, said=why_refused(answer.result))
         canonical, why = self._spelled(answer.entry, name)
         if canonical is None:
-            raise LoginRefused(*why, known=None)
+            raise LoginRefused(reasons.UNKNOWN_USER, why, known=None)
         return self._identity(answer.entry, canonical)
 
     async def _by_hash(self, line: Line, name: str, password: bytes) -> bytes:
@@ -258,21 +281,18 @@ class _State:
             return await self.hashes.proved(canonical or name, password, read)
         except LoginRefused:
             if read is None:
-                raise LoginRefused(*why, known=False) from None
+                raise LoginRefused(reasons.UNKNOWN_USER, why, known=False) from None
             if read.hopeless:
-                raise LoginRefused(read.trouble) from None
+                raise read.refusal from None
             raise
 
     def _remembers(self, canonical: str, password: bytes, entry: Entry) -> bool:
         """Whether a bind was right a short time ago; the search has just shown what attributes show."""
         return self.hashes.memory.knows(canonical.encode("utf-8"), password, version(entry))
 
-    def _spelled(self, entry: Entry | None, name: str) -> tuple[str | None, tuple[str, str]]:
-        """The user's name, and the reason and the hint of a refusal."""
-        if entry is None:
-            return None, ("unknown user", "")
-        canonical, why = spelled(self._settings, entry, name, self._checker.naming)
-        return canonical, ("unknown user", why)
+    def _spelled(self, entry: Entry | None, name: str) -> tuple[str | None, str]:
+        """The user's name, and the hint of a refusal."""
+        return (None, "") if entry is None else spelled(self._settings, entry, name, self._checker.naming)
 
     def _identity(self, entry: Entry, canonical: str) -> UserId:
         return UserId(canonical.encode("utf-8"), read_found(self._settings, entry, canonical, self._checker.now()))

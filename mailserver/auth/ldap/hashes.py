@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
+from mailserver import reasons
 from mailserver.answers import awaited
 from mailserver.auth.decoys import Decoys
 from mailserver.auth.entry import Entry
@@ -13,6 +15,7 @@ from mailserver.auth.verified import VerifiedPasswords
 from mailserver.auth.verifying import UNKNOWN, Others, Verifying
 from mailserver.credentials import Password
 from mailserver.errors import LoginRefused
+from mailserver.foresight import Prospect
 from mailserver.interfaces import UserId
 
 
@@ -32,6 +35,11 @@ class Hashes:
         given, others = Password(name.encode("utf-8"), password), Others(decoy=self._decoys.commonest)
         return await awaited(self._verifying.password(given, entry or UNKNOWN, others))
 
+    def foresee(self, name: str, entry: Entry) -> Prospect:
+        """What a login by a password of this entry would be."""
+        foreseen = self._verifying.foresee(name.encode("utf-8"), entry, b"")
+        return replace(foreseen, refusal=entry.refusal) if entry.hopeless else foreseen
+
 
 def _why(name: bytes, mechanism: bytes) -> LoginRefused:  # noqa: ARG001 - the checker knows better, if it is not this
-    return LoginRefused("wrong password")
+    return LoginRefused(reasons.WRONG_PASSWORD)

@@ -77,16 +77,16 @@ class Questions:
     @property
     def lists(self) -> bool:
         """Whether all users can be listed."""
-        return self._site.everybody is not None and bool(self._settings.attribute("user")) and self._searches
+        return self._site.everybody is not None and bool(self._settings.attribute("user")) and self.searches
 
     @property
-    def _searches(self) -> bool:
+    def searches(self) -> bool:
         """Whether somebody searches beside the users themselves."""
         return self._settings.mode != "bind" or bool(self._settings.service_dn)
 
     async def entry(self, line: Line, name: str, *, secrets: bool = False) -> Entry | None:
         """The user's entry; None: there is surely none. Errors: also Several."""
-        if not self._searches:
+        if not self.searches:
             raise TemporaryFailure  # users alone can read their entries, so nobody knows who there is
         return await self._servers.ask(line, "search", lambda connection: self._read(connection, name, secrets=secrets))
 

@@ -23,6 +23,7 @@ from twisted.internet.defer import Deferred, execute, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from mailserver import reasons
 from mailserver.auth.oauth.introspection import Introspection
 from mailserver.auth.oauth.settings import OAuthFileError, OAuthSettings, owner, read_settings, why_not_good
 from mailserver.credentials import IBearerToken
@@ -104,7 +105,7 @@ class _Issuer:
         if self._keys is not None and token.count(b".") == 2:  # noqa: PLR2004 - a JWT's three parts (RFC 7515)
             claims = _verified(token, self._keys, self._settings.algorithms)
             if "exp" not in claims:
-                raise LoginRefused("the token has no exp claim, so it would never expire")
+                raise LoginRefused(reasons.TOKEN, said="the token has no exp claim, so it would never expire")
             name = _owner(self._settings, claims, now)
         elif self._introspection is not None:
             known = self._memory.owner(token, now)
@@ -112,11 +113,11 @@ class _Issuer:
                 return known
             answer = await self._introspection.claims(token)
             if answer is None:
-                raise LoginRefused("the issuer says that the token is not active")
+                raise LoginRefused(reasons.TOKEN, said="the issuer says that the token is not active")
             name = _owner(self._settings, answer, now)
             self._memory.remember(token, name, answer, now)
         else:
-            raise LoginRefused("the token is not a JWT, and no introspection is configured")
+            raise LoginRefused(reasons.TOKEN, said="the token is not a JWT, and no introspection is configured")
         return name
 
 
@@ -124,7 +125,7 @@ def _owner(settings: OAuthSettings, claims: Mapping[str, object], now: float) ->
     """The owner, by `settings.owner`. Errors: LoginRefused."""
     name = owner(settings, claims, now)
     if name is None:
-        raise LoginRefused(why_not_good(settings, claims, now))
+        raise LoginRefused(reasons.TOKEN, said=why_not_good(settings, claims, now))
     return name
 
 
@@ -172,10 +173,12 @@ def _verified(token: bytes, keys: KeySet, algorithms: tuple[str, ...]) -> Mappin
         tried = (_tried(token, key, algorithms) for key in signing)
         claims = None if _names_its_key(token) else next((each for each in tried if each is not None), None)
         if claims is None:
-            raise LoginRefused("the token's signature was made by no key of the set") from None
+            raise LoginRefused(reasons.TOKEN, said="the token's signature was made by no key of the set") from None
         return claims
     except (JoseError, ValueError, TypeError, RecursionError) as error:  # TypeError: a header such as {"crit": null}
-        raise LoginRefused(f"the token is not a JWT that can be verified: {type(error).__name__}") from None
+        raise LoginRefused(
+            reasons.TOKEN, said=f"the token is not a JWT that can be verified: {type(error).__name__}"
+        ) from None
 
 
 def _names_its_key(token: bytes) -> bool:

@@ -13,12 +13,12 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
+from mailserver import reasons
 from mailserver.asker import client
 from mailserver.auth.pam.link import Link
 from mailserver.auth.pam.options import Options
 from mailserver.auth.schemes import plausible
 from mailserver.auth.verified import MAX_ENTRIES, VerifiedPasswords
-from mailserver.credentials import NO_NAME
 from mailserver.errors import LoginRefused
 from mailserver.interfaces import IPart, IPrivileged, IUsers, User, UserId
 from mailserver.names import PLAIN, Names, user_name
@@ -83,10 +83,12 @@ class PamUsers:
         name, password = credentials.username, credentials.password
         bare = self._bare(user_name(name))
         if bare is None:
-            return fail(LoginRefused("unknown user: the domain is not PAM's" if self._ending else NO_NAME, known=False))
+            said = "unknown user: the domain is not PAM's" if self._ending else ""
+            why = reasons.UNKNOWN_USER if self._ending else reasons.INVALID_NAME
+            return fail(LoginRefused(why, known=False, said=said))
         if not password or not plausible(password) or len(password) > MAX_PASSWORD:
-            why = f"the password is empty, has more than {MAX_PASSWORD} octets, or contains a NUL"
-            return fail(LoginRefused(why, known=None))
+            said = f"the password is empty, has more than {MAX_PASSWORD} octets, or contains a NUL"
+            return fail(LoginRefused(reasons.ODD_PASSWORD, known=None, said=said))
         mind = client()
         peer = mind.peer if mind else ""
         if self._cache.knows(name, password, peer.encode()) and name in self._remembered:
@@ -123,12 +125,16 @@ class PamUsers:
 
     def _judged(self, answer: dict[str, Any], name: bytes, password: bytes, peer: str) -> Any:
         if answer["verdict"] != "taken":
-            refusal = LoginRefused(answer["reason"], answer["hint"], known=answer["known"])
+            refusal = LoginRefused(reasons.BACKEND, answer["hint"], known=answer["known"], said=answer["reason"])
             delay = min(float(answer["delay"]), LONGEST_DELAY)
             return deferLater(self._reactor, delay, fail, refusal) if delay else fail(refusal)
         user = self._user(answer)
         if user is None:
-            raise LoginRefused(f"PAM calls the user {answer['user']!r}: {NO_NAME}", known=False)
+            raise LoginRefused(
+                reasons.INVALID_NAME,
+                known=False,
+                said=f"PAM calls the user {answer['user']!r}: {reasons.INVALID_NAME.words}",
+            )
         user_id = UserId(user.name.encode("utf-8"), user)
         if self._options.remember:
             self._remember(name, password, peer, user_id)

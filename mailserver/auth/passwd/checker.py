@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -25,11 +26,13 @@ from mailserver.auth.users import page
 from mailserver.auth.verified import VerifiedPasswords
 from mailserver.auth.verifying import UNKNOWN, Verifying
 from mailserver.errors import LoginRefused
+from mailserver.foresight import IForesees, Prospect
 from mailserver.interfaces import Census, IPart, IUserList, IVerifiers, User, UserId
 from mailserver.names import Names
+from mailserver.reasons import UNKNOWN_USER
 
 
-@implementer(ICredentialsChecker, IUserList, IVerifiers, IPart)
+@implementer(ICredentialsChecker, IUserList, IVerifiers, IForesees, IPart)
 class PasswordFile:
     """A checker over a passwd-file. Call `start` before the first login, or give `find_reactor` so that it starts itself.
 
@@ -111,7 +114,7 @@ class PasswordFile:
     def requestAvatarId(self, credentials: Any) -> Answer[Any]:
         """The user's `UserId`, if the password or the digest is right. Errors: UnauthorizedLogin, TemporaryFailure."""
         if self._ending and not credentials.username.endswith(self._ending.encode("utf-8")):
-            raise LoginRefused("unknown user: the domain is not the file's", known=False)
+            raise self._elsewhere()
         verify = self._verifying.password if IUsernamePassword.providedBy(credentials) else self._verifying.digest
         return self._when_fresh(self._verify, verify, credentials)
 
@@ -143,6 +146,13 @@ class PasswordFile:
             return self._when_fresh(self._digest_key, name, realm, typed or name)
         return self._when_fresh(self._scram_keys, name, mechanism)
 
+    @prompt
+    def foresee(self, name: bytes, mechanism: bytes) -> Answer[Prospect]:
+        """By the table in force, with the line's number in the file as it is by now."""
+        if self._ending and not name.endswith(self._ending.encode("utf-8")):
+            return Prospect(False, refusal=self._elsewhere())
+        return self._when_fresh(self._foresee, name, mechanism)
+
     def explain(self, name: str, mechanism: bytes) -> LoginRefused:
         """The reason according to the table in force."""
         table = self._file.table
@@ -170,6 +180,18 @@ class PasswordFile:
     def _lookup(self, name: str) -> User | None:
         entry = self._entry(name.encode("utf-8", "surrogateescape"))
         return None if entry is UNKNOWN else self._verifying.in_time(entry, entry.user)
+
+    def _foresee(self, name: bytes, mechanism: bytes) -> Answer[Prospect]:
+        prospect = self._verifying.foresee(name, self._entry(name), mechanism)
+        if not prospect.known:
+            return replace(prospect, place=self._file.path)
+        return self.hashing.read((self, name), self._file.line_of, name).addCallback(self._placed, prospect)
+
+    def _placed(self, number: int, prospect: Prospect) -> Prospect:
+        return replace(prospect, place=f"{self._file.path}, line {number}" if number else self._file.path)
+
+    def _elsewhere(self) -> LoginRefused:
+        return LoginRefused(UNKNOWN_USER, known=False, said="unknown user: the domain is not the file's")
 
     def _page(self, after: str, limit: int) -> Answer[Sequence[str]]:
         table = self._file.table

@@ -6,6 +6,7 @@ from mailserver.auth.entry import ONE_SECRET, Entry, abilities
 from mailserver.auth.passwd.table import Table
 from mailserver.errors import LoginRefused
 from mailserver.names import Names
+from mailserver.reasons import UNFIT_SECRET, UNKNOWN_USER, WRONG_PASSWORD
 
 
 def refusal(table: Table, entry: Entry | None, name: str, names: Names, mechanism: bytes = b"") -> LoginRefused:
@@ -15,18 +16,17 @@ def refusal(table: Table, entry: Entry | None, name: str, names: Names, mechanis
     """
     similar = table.similar.get(_local(name).casefold(), "")
     if entry is None:
-        return LoginRefused("unknown user", _near(name, similar, names), known=False)
+        return LoginRefused(UNKNOWN_USER, _near(name, similar, names), known=False)
     if entry.hopeless:
-        return LoginRefused(entry.trouble)
+        return entry.refusal
     own = [] if entry.secret is None else [entry.secret]
     secrets = own if mechanism in ONE_SECRET else entry.secrets()
     if mechanism and not any(mechanism in abilities(each) for each in secrets):
         stored = f"{{{secrets[0].scheme}}}" if secrets else "no secret"
-        return LoginRefused(f"{mechanism.decode('ascii')} cannot be verified with {stored}", CHOOSE)
-    return LoginRefused("wrong password")
-
-
-CHOOSE = "the user can use USER and PASS, or PLAIN; auth.mechanisms sets what is announced"
+        return LoginRefused(
+            UNFIT_SECRET, UNFIT_SECRET.remedy, said=f"{mechanism.decode('ascii')} cannot be verified with {stored}"
+        )
+    return LoginRefused(WRONG_PASSWORD)
 
 
 def _near(name: str, similar: str, names: Names) -> str:

@@ -70,6 +70,20 @@ def read_table(data: bytes, domain: str = "", names: Names = PLAIN) -> Table:
     """
     notes = _Notes()
     ignored: set[str] = set()
+    lines, seen = _lines(data, domain, names, notes, ignored)
+    entries = {key: line.entry for key, line in _chosen(lines, seen, notes).items()}
+    return _table(entries, notes.texts(len(lines)), frozenset(ignored))
+
+
+def line_of(data: bytes, user: bytes, domain: str = "", names: Names = PLAIN) -> int:
+    """The number of the line from which a user's entry was read; 0: there is none. The other arguments are those of `read_table`."""
+    notes = _Notes()
+    found = _chosen(*_lines(data, domain, names, notes, set()), notes).get(user)
+    return 0 if found is None else found.number
+
+
+def _lines(data: bytes, domain: str, names: Names, notes: _Notes, ignored: set[str]) -> tuple[list[_Line], set[bytes]]:
+    """The lines that can be read, and the names as they were written in all."""
     lines: list[_Line] = []
     seen: set[bytes] = set()
     for number, line in enumerate(data.split(b"\n"), 1):
@@ -88,19 +102,18 @@ def read_table(data: bytes, domain: str = "", names: Names = PLAIN) -> Table:
                 raise LineError("the user's domain is not the file's")
         except LineError as error:
             notes.skipped(number, str(error))
-    entries = _entries(lines, seen, notes)
-    return _table(entries, notes.texts(len(lines)), frozenset(ignored))
+    return lines, seen
 
 
-def _entries(lines: Iterable[_Line], seen: set[bytes], notes: _Notes) -> dict[bytes, Entry]:
-    """The entries by canonical name. Of two with the same one, the entry that spells it canonically counts."""
-    entries: dict[bytes, Entry] = {}
+def _chosen(lines: Iterable[_Line], seen: set[bytes], notes: _Notes) -> dict[bytes, _Line]:
+    """The lines by canonical name. Of two with the same one, the line that spells it canonically counts."""
+    entries: dict[bytes, _Line] = {}
     for line in lines:
         name = line.entry.user.name
         if line.key != line.written and (line.key in seen or line.key in entries):
             notes.skipped(line.number, f"its name is read as {name!r}, which another line has")
             continue
-        entries[line.key] = line.entry
+        entries[line.key] = line
         if line.entry.trouble:
             notes.locked_out(line.number, name, line.entry.trouble)
         elif line.entry.user.unserved:

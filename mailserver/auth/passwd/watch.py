@@ -8,10 +8,10 @@ from functools import partial
 
 from twisted.logger import Logger, LogLevel
 
-from mailserver.auth.passwd.table import Table, read_table
+from mailserver.auth.passwd.table import Table, line_of, read_table
 from mailserver.errors import Unusable
 from mailserver.names import PLAIN
-from mailserver.watched import MAX_NOTES, Parse, WatchedFile
+from mailserver.watched import MAX_NOTES, Parse, WatchedFile, read_file
 
 KEPT = "the passwd-file {path} cannot be used as it is now, so its last good state stays in use: {trouble}"
 
@@ -50,6 +50,14 @@ class WatchedTable(WatchedFile[Table]):
     def parser(self) -> Parse[Table]:
         """Read by the names' rules of now."""
         return partial(read_table, domain=self._domain, names=self.names)
+
+    def line_of(self, user: bytes) -> int:
+        """The number of a user's line in the file as it is by now; 0: it cannot be read, or has none. It may take long: for a thread."""
+        try:
+            found = read_file(self.path, b"", partial(line_of, user=user, domain=self._domain, names=self.names))
+        except OSError:
+            return 0
+        return found.value or 0
 
     def is_empty(self, value: Table) -> bool:
         """Whether it has no users."""

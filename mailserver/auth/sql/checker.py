@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from zope.interface import Interface, alsoProvides, implementer, noLongerProvides
 
+from mailserver import reasons
 from mailserver.auth.attributes import Row, read_entry, read_user
 from mailserver.auth.decoys import Decoys
 from mailserver.auth.entry import ONE_SECRET, Entry, abilities
@@ -24,8 +25,8 @@ from mailserver.auth.sql.settings import SqlFileError, read_settings
 from mailserver.auth.sql.source import Source
 from mailserver.auth.verified import VerifiedPasswords
 from mailserver.auth.verifying import UNKNOWN, Others, Verifying
-from mailserver.credentials import NO_NAME
 from mailserver.errors import LoginRefused, Unusable
+from mailserver.foresight import IForesees, Prospect
 from mailserver.interfaces import BY_SECRET, Census, IPart, IUserList, IUsers, IVerifiers, User
 from mailserver.names import PLAIN, Names, user_name
 
@@ -45,7 +46,7 @@ class _Seen:
     """The mechanisms that some secret can serve."""
 
 
-@implementer(ICredentialsChecker, IUsers, IVerifiers, IPart)
+@implementer(ICredentialsChecker, IUsers, IVerifiers, IForesees, IPart)
 class SqlUsers:
     """A checker over a database, with its settings in a file. Call `start` before the first login.
 
@@ -174,7 +175,11 @@ class SqlUsers:
         elif self._is_clear:
             verify = self._verifying.digest
         else:
-            return fail(LoginRefused('the database has no passwords in clear: secrets is "hashed"', known=None))
+            return fail(
+                LoginRefused(
+                    reasons.UNFIT_SECRET, known=None, said='the database has no passwords in clear: secrets is "hashed"'
+                )
+            )
         return self._entry(credentials.username).addCallback(lambda entry: verify(credentials, entry, self._others))
 
     def lookup(self, name: str) -> Deferred[User | None]:
@@ -203,17 +208,24 @@ class SqlUsers:
             lambda entry: self._verifying.scram_keys(name, mechanism, entry, self._others)
         )
 
+    def foresee(self, name: bytes, mechanism: bytes) -> Deferred[Prospect]:
+        """By an answer of the database. Errors: TemporaryFailure."""
+        foreseen = self._entry(name).addCallback(lambda entry: self._verifying.foresee(name, entry, mechanism))
+        return foreseen.addCallback(lambda prospect: replace(prospect, place=self._path))
+
     def explain(self, name: str, mechanism: bytes) -> LoginRefused:
         """The reason according to the last answer about this user."""
         seen = self._seen.get(name)
         if seen is None:
-            return LoginRefused("the proof is wrong, or the user is unknown", known=None)
+            return LoginRefused(reasons.WRONG_PASSWORD, known=None, said="the proof is wrong, or the user is unknown")
         if seen.refusal is not None:
             return seen.refusal
         if mechanism and mechanism not in seen.able:
             shown = mechanism.decode("ascii")
-            return LoginRefused(f"{shown} needs a password in clear, and the database has none of this user")
-        return LoginRefused("wrong password")
+            return LoginRefused(
+                reasons.UNFIT_SECRET, said=f"{shown} needs a password in clear, and the database has none of this user"
+            )
+        return LoginRefused(reasons.WRONG_PASSWORD)
 
     # How they are answered.
 
@@ -231,7 +243,7 @@ class SqlUsers:
         """The user's entry; `UNKNOWN` if there is none. Errors: TemporaryFailure."""
         name = user_name(octets)
         if name is None:
-            self._note(octets.decode("utf-8", "replace"), _Seen(LoginRefused(NO_NAME, known=False)))
+            self._note(octets.decode("utf-8", "replace"), _Seen(LoginRefused(reasons.INVALID_NAME, known=False)))
             return succeed(UNKNOWN)
         source = self._running
         return source.user_and_apps(name).addCallback(self._read, name, source.settings.password_scheme)
@@ -240,14 +252,14 @@ class SqlUsers:
         row, apps = answer
         if row is None or (other := spelling(name, row)) is not None:
             hint = "" if row is None else f'{other} is known; capitals matter unless names.case is "lower"'
-            self._note(name, _Seen(LoginRefused("unknown user", hint, known=False)))
+            self._note(name, _Seen(LoginRefused(reasons.UNKNOWN_USER, hint, known=False)))
             return UNKNOWN
         entry = read_entry(name, row, apps, scheme)
         able = frozenset[bytes]().union(*map(abilities, entry.secrets())) - ONE_SECRET
         if entry.secret is not None:
             self._decoys.note(entry.secret)
             able |= abilities(entry.secret)
-        self._note(name, _Seen(LoginRefused(entry.trouble) if entry.hopeless else None, able))
+        self._note(name, _Seen(entry.refusal if entry.hopeless else None, able))
         return entry
 
     def _note(self, name: str, seen: _Seen) -> None:

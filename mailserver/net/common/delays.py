@@ -8,7 +8,7 @@ from typing import Final
 from twisted.internet.interfaces import IReactorTime
 
 from mailserver.net.common.memory import CommonMemory
-from mailserver.net.delays import Delays
+from mailserver.net.delays import Delays, within
 
 _OVER: Final = struct.Struct("=d")
 """When the delay is over."""
@@ -47,8 +47,8 @@ class CommonDelays(Delays):
         self._table.hold(bucket)
         try:
             slot = self._table.find(key, bucket)
-            left = self._until(slot) - now if slot >= 0 else 0.0
-            if 0 < left <= delay:
+            left = within(delay, self._until(slot) - now) if slot >= 0 else 0.0
+            if left:
                 return left
             if slot < 0:
                 slot = self._table.claim(key, bucket, self._until)  # instead of the one that is over next

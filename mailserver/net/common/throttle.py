@@ -219,6 +219,11 @@ class CommonThrottle(Throttle):
         last, until, failures = _FIGURES.unpack_from(self._table.octets, self._table.record(slot))
         return recent(failures, last, until, self._clock.seconds(), self._table.count(slot, WAITING))
 
+    def _looked_at(self, lanes: tuple[Lane, ...], now: float) -> None:  # noqa: ARG002 - the memory forgets by itself
+        """As for one process."""
+        self._let_go()
+        self._tidy(lanes)
+
     def forgive(self, key: Key) -> None:
         """As for one process, for all: but each must be asked, that those who wait in it look again."""
         lane = self._lane(key, self._clock.seconds())

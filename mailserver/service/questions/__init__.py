@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from mailserver.control.port import Question
-from mailserver.service.questions import sessions, throttle, trace
+from mailserver.service.questions import logins, sessions, throttle, trace
 from mailserver.service.questions.facts import Facts
 
 
@@ -17,6 +17,7 @@ def questions(facts: Facts) -> Mapping[str, Question]:
         "who": Question(partial(sessions.who, facts), everywhere=True),
         "kick": Question(partial(sessions.kick, facts), everywhere=True, changes=True),
         "trace": Question(partial(trace.trace, facts), everywhere=True, changes=True, lasting=True),
+        "explain": Question(partial(logins.explain, facts)),
         "throttle list": Question(partial(throttle.listed, facts), everywhere=True),
         "throttle forget": Question(partial(throttle.forget, facts), everywhere=True, changes=True),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from mailserver.service.explaining.walk import Explainer
 from mailserver.service.listeners import Listeners
 from mailserver.service.memories import Memories
 
@@ -18,3 +19,5 @@ class Facts:
     reactor: Any
     number: int
     """The worker's number; 0: the server is one process."""
+    explainer: Explainer | None = None
+    """None: it decides on no logins."""

@@ -66,14 +66,8 @@ def recover(root: bytes, clock: Clock) -> list[str]:
         if not data:
             return []
     sync_directory(root)  # the rename may not be durable yet, and must be before any file is removed
-    kind = promise.kind(data)
-    if kind is promise.Kind.CORRUPT:
+    if _is_corrupt(root, data):
         return [_set_aside(root)]
-    if kind is promise.Kind.FOREIGN:
-        raise MaildropUnavailable(
-            f"{shown(root + NAME)} holds deletions that another version of this server promised: log in by that version to"
-            " finish them, or remove the file to keep the messages"
-        )
     targets, notes = promise.decode(data), list[str]()
     if targets is None:
         targets, notes = promise.decode_names(root, data, look_until_complete(root, (), clock))
@@ -85,6 +79,27 @@ def recover(root: bytes, clock: Clock) -> list[str]:
         *notes,
         *removal.notes,
     ]
+
+
+def is_promised(root: bytes) -> bool:
+    """Whether `recover` would find something; nothing is changed. Errors: as of `recover`."""
+    try:
+        data = read_whole(root + NAME)
+    except FileNotFoundError:
+        return overwritten.is_promise(root)
+    _is_corrupt(root, data)
+    return True
+
+
+def _is_corrupt(root: bytes, data: bytes) -> bool:
+    """Whether the journal is damaged. Errors: MaildropUnavailable for one of another version of this program."""
+    kind = promise.kind(data)
+    if kind is promise.Kind.FOREIGN:
+        raise MaildropUnavailable(
+            f"{shown(root + NAME)} holds deletions that another version of this server promised: log in by that version to"
+            " finish them, or remove the file to keep the messages"
+        )
+    return kind is promise.Kind.CORRUPT
 
 
 def _set_aside(root: bytes) -> str:

@@ -52,7 +52,7 @@ def write(root: bytes, data: bytes) -> bool:
 def read(root: bytes) -> bytes:
     """The promise, or b"". It is synced first, since a kill may have come before its fsync. Errors: OSError."""
     try:
-        if not _is_one(root):
+        if not is_promise(root):
             return b""
         data = read_whole(root + index.NAME).partition(_END)[0]
     except OSError as error:
@@ -72,13 +72,13 @@ def read(root: bytes) -> bytes:
 
 def forget(root: bytes) -> None:
     """Invalidate the promise durably. The file keeps its blocks, since the disk may be full again. Errors: OSError."""
-    if _is_one(root):
+    if is_promise(root):
         with opened(root + index.NAME, _OVER) as descriptor:
             write_all(descriptor, bytes(len(promise.MAGIC)))
             sync(descriptor, root + index.NAME)
 
 
-def _is_one(root: bytes) -> bool:
+def is_promise(root: bytes) -> bool:
     """Whether the index file begins with a promise, complete or not. Errors: OSError."""
     try:
         with opened(root + index.NAME) as descriptor:

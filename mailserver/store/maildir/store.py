@@ -16,13 +16,14 @@ from zope.interface import implementer
 from mailserver.answers import Answer, prompt
 from mailserver.envelope import EnvelopeHeaders
 from mailserver.errors import NoMaildrop, StoreError
+from mailserver.foresight import ILooks, Sight
 from mailserver.incoming import IDeposit, IDeposits, IKeeps, IReserves, Kept, Usage
 from mailserver.interfaces import IMaildrop, IStore, User
 from mailserver.store.deleting import EXPUNGE, Deleting
 from mailserver.store.disk import Disk
 from mailserver.store.joined import joined
 from mailserver.store.maildir import filenames as names
-from mailserver.store.maildir import keeping, maildirsize, opening
+from mailserver.store.maildir import keeping, looking, maildirsize, opening
 from mailserver.store.maildir.cache import IndexCache
 from mailserver.store.maildir.deposit import MaildirDeposit
 from mailserver.store.maildir.faults import examine
@@ -49,7 +50,7 @@ _REPORTS = 10_000
 """Notes that are remembered, so that each is logged only once."""
 
 
-@implementer(IStore, IDeposits, IKeeps, IReserves, IUpkeep)
+@implementer(IStore, IDeposits, IKeeps, IReserves, IUpkeep, ILooks)
 class MaildirStore:
     """Maildrops at `template`, such as ``{home}/Maildir``, with the user's ``{home} {user} {local} {domain}``.
 
@@ -130,6 +131,13 @@ class MaildirStore:
         )
         opened = self._disk.open(root, *thoroughly, undo=_unlock, never_begun=partial(_give_back, taken))
         return opened.addCallback(self._opened, root)
+
+    @prompt
+    def look(self, user: User) -> Answer[Sight | None]:
+        """What the next login would find, in a thread."""
+        root = self._root(user)
+        looked = looking.look, root, self._anchor(user, root), self._formerly
+        return self._disk.open(root, *looked, undo=_nothing, never_begun=partial(_give_back, None))
 
     def deposit(self, users: Sequence[User], size: int | None, kept: Kept | None = None) -> Deferred[IDeposit]:  # noqa: ARG002
         """At once: the disk is used by the first chunk, or by the commit.

@@ -1,0 +1,105 @@
+"""``mailserver explain``: what would become of a login, door by door."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from mailserver.cli.asking import Row, as_lines, put_or, socket_option
+from mailserver.cli.group import config_option, json_option, user_option
+
+_MARKS = {"passes": "ok", "waits": "waits", "refuses": "REFUSES", "skips": "-", "unknown": "?"}
+
+
+@click.command(short_help="Say what would become of a user's login, and why.")
+@click.argument("name", metavar="USER")
+@click.option(
+    "--from",
+    "peer",
+    metavar="ADDRESS",
+    default="127.0.0.1",
+    show_default=True,
+    help='The client\'s address; "" is a Unix socket.',
+)
+@click.option(
+    "-l",
+    "--listener",
+    metavar="KIND",
+    default="",
+    help="pop3, pop3s or kpop, or a whole endpoint. Default: pop3s, or else pop3.",
+)
+@click.option(
+    "-m", "--mechanism", metavar="NAME", default="", help="PLAIN, APOP, SCRAM-SHA-256... Default: USER and PASS."
+)
+@click.option("--no-tls", is_flag=True, help="The client begins no TLS where it could.")
+@click.option(
+    "--app", metavar="NAME", default="", help="It uses this app password. Default: any secret that is let in."
+)
+@click.option("--master", metavar="NAME", default="", help="This master user logs in, for USER.")
+@click.option(
+    "--principal", metavar="PRINCIPAL", default="", help="Whose Kerberos ticket it has, such as alice@EXAMPLE.ORG."
+)
+@click.option("--offline", is_flag=True, help="Ask no running server, and look at files and databases from here.")
+@json_option
+@socket_option
+@user_option
+@config_option
+def explain(name: str, as_json: bool, offline: bool, **given: Any) -> int:
+    """Say what would become of a login of USER with the right password, and why: which door on the way would refuse it, and what to do.
+
+    The running server answers, by what it really does for a login, but no password is needed, nothing is locked and nothing is counted. Where none runs, the command looks itself, and says what only a server could know. The answer is that of a login: to a typed name, from an address, at a listener, by a mechanism.
+
+    \b
+      mailserver explain alice
+      mailserver explain alice@example.org --from 192.0.2.7 --listener pop3
+      mailserver explain alice --mechanism SCRAM-SHA-256 --json
+
+    \b
+    Exit status:
+       0  it would be let in, if the secret is right
+       1  it would be refused
+      64  there is no such listener, or the name cannot be typed
+      75  the server's answer is not whole
+      77  only root, the user that serves and the socket's group may ask
+      78  no server runs, and the configuration is wrong
+    """  # noqa: D301 - click's mark of a paragraph that stays as it is
+    if not name.isprintable():
+        raise click.UsageError("no client can send such a name")
+    user, socket, config = (given.pop(each) for each in ("user", "socket", "config"))
+    mechanism = given.pop("mechanism").upper()
+    attempt = {"user": name, "tls": not given.pop("no_tls"), **given}
+    attempt["mechanism"] = "" if mechanism in {"USER", "PASS"} else mechanism
+
+    def alone() -> int:
+        from mailserver.cli.explaining import run
+
+        return run(config, user, attempt, lambda rows: show(rows, as_json))
+
+    if offline:
+        return alone()
+    return put_or(alone, "explain", socket, config, lambda rows: show(rows, as_json), **attempt)
+
+
+def show(rows: list[Row], as_json: bool) -> int:
+    """Show the doors; the exit status."""
+    if as_json:
+        as_lines(rows)
+    else:
+        width = max(len(row["door"]) for row in rows)
+        for row in rows[:-1]:
+            click.echo(f"{row['door']:{width}}  {_MARKS[row['verdict']]:7}  {_visible(row['says'])}")
+        click.echo(_ending(rows[-1]))
+    return os.EX_OK if rows and rows[-1]["verdict"] == "let in" else 1
+
+
+def _ending(row: Row) -> str:
+    if row["verdict"] == "refused":
+        return f"would be refused: {_visible(row['says'])}; {row['remedy']}"
+    doubts = f", as far as can be told (not known here: {', '.join(row['doubts'])})" if row["doubts"] else ""
+    return f"would be let in{doubts}"
+
+
+def _visible(text: str) -> str:
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)

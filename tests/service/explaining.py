@@ -1,0 +1,160 @@
+"""A server in this process, whose logins are compared with what is said of them beforehand."""
+
+from __future__ import annotations
+
+import gc
+from base64 import b64encode
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import md5
+from pathlib import Path
+from typing import Any, TypeVar
+
+from twisted.internet import reactor as installed
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import ISSLTransport
+from twisted.internet.protocol import connectionDone
+from twisted.logger import globalLogPublisher
+from zope.interface import directlyProvides
+
+from mailserver.config.kinds import KINDS
+from mailserver.config.problems import Problems
+from mailserver.config.reading import decode
+from mailserver.foresight import Attempt
+from mailserver.reasons import NOT_OFFERED, of_event
+from mailserver.service.explaining.steps import Walk
+from mailserver.service.server import Server
+from tests.net.sessions import Wire
+from tests.net.tickets import ACCEPTED, HELLO, piece
+
+T = TypeVar("T")
+reactor: Any = installed
+
+PASSWORD = "s3same"
+
+
+def spin(work: Coroutine[Any, Any, T], until: Callable[[], object] = lambda: True) -> T:
+    """The result of a coroutine that waits for threads."""
+    found: list[Any] = []
+    done = Deferred.fromCoroutine(work).addBoth(found.append)
+    assert done is not None
+    while not found:
+        reactor.iterate(0.002)
+    if hasattr(found[0], "raiseException"):
+        found[0].raiseException()
+    return found[0]
+
+
+class Login:
+    """A real login, over a transport in memory: what was heard, and the reasons in the log."""
+
+    def __init__(self, server: Server, attempt: Attempt, password: str = PASSWORD) -> None:
+        listener, tls = server.explainer._listener(attempt)
+        peer = IPv4Address("TCP", attempt.peer, 4711)
+        self._wire: Any = Wire(peer)
+        if tls:
+            directlyProvides(self._wire, ISSLTransport)
+        self._events: list[dict[str, Any]] = []
+        globalLogPublisher.addObserver(self._events.append)
+        self._server: Any = listener.buildProtocol(peer)
+        self._heard = b""
+        self._server.makeConnection(self._wire)
+        self._talk = self._dialog(attempt, password)
+
+    @property
+    def let_in(self) -> bool:
+        return b"+OK maildrop has " in self._heard
+
+    @property
+    def why(self) -> str:
+        """The reason's name; "": let in."""
+        if self.let_in:
+            return ""
+        found = [reason for event in self._events if (reason := of_event(event)) is not None]
+        return found[-1].name if found else NOT_OFFERED.name
+
+    def run(self) -> Login:
+        """Log in, and leave."""
+        self.enter()
+        self.leave()
+        return self
+
+    def enter(self) -> None:
+        """Say one line after the other, each when the one before is answered."""
+        for line in self._talk:
+            before = len(self._heard)
+            self._server.dataReceived(line)
+            while not self._listen(before):
+                reactor.iterate(0.002)
+            if b"\r\n-ERR" in b"\r\n" + self._heard or self._wire.disconnecting:
+                return
+
+    def leave(self) -> None:
+        self._server.connectionLost(connectionDone)
+        globalLogPublisher.removeObserver(self._events.append)
+
+    def _listen(self, before: int) -> bool:
+        """Whether an answer has come."""
+        self._heard += self._wire.value()
+        self._wire.clear()
+        return len(self._heard) > before or bool(self._wire.disconnecting)
+
+    def _dialog(self, attempt: Attempt, password: str) -> Iterator[bytes]:
+        self._listen(0)
+        if b"-ERR" in self._heard:
+            return
+        user = attempt.user.encode()
+        if attempt.principal:
+            yield HELLO + piece(attempt.principal.encode())
+            self._heard = self._heard.replace(ACCEPTED, b"")
+        match attempt.mechanism or "USER":
+            case "USER":
+                yield b"USER %b\r\n" % user
+                yield b"PASS %b\r\n" % password.encode()
+            case "APOP":
+                stamp = self._heard[self._heard.find(b"<") : self._heard.find(b">") + 1]
+                yield b"APOP %b %b\r\n" % (user, md5(stamp + password.encode()).hexdigest().encode())
+            case "PLAIN":
+                own, other = (attempt.master.encode(), user) if attempt.master else (user, b"")
+                yield b"AUTH PLAIN %b\r\n" % b64encode(b"\0".join((other, own, password.encode())))
+            case name:
+                yield b"AUTH %b\r\n" % name.encode()
+
+
+@contextmanager
+def served(folder: Path, users: str = "", settings: Mapping[str, Any] | None = None) -> Iterator[Server]:
+    """A server with a passwd-file, without ports; ``{folder}`` in `users` and in the settings is this folder."""
+    (folder / "users").write_text(users.replace("{folder}", str(folder)))
+    given = {"cleartext": "always", "checkers": [f"passwd-file:{folder}/users"]}
+    asked = {key: dict(value) if isinstance(value, Mapping) else value for key, value in (settings or {}).items()}
+    whole: dict[str, Any] = {
+        "hostname": "mail.example.org",
+        "listen": {"pop3": ["tcp:0"], "control": ""},
+        "store": {"url": "memory:"},
+        **asked,
+        "auth": {**given, **asked.get("auth", {})},
+    }
+    config, problems = decode(_filled(whole, str(folder))), Problems()
+    server = Server(config, reactor, problems, sweeps=False)
+    gc.freeze()  # its start collects garbage, in all that the tests before have left
+    spin(server.start())
+    try:
+        for kind in KINDS.values():
+            for endpoint in config.listen.of(kind.name):
+                server.factory(kind.name, endpoint)
+        yield server
+    finally:
+        spin(server.stop())
+
+
+def _filled(value: Any, folder: str) -> Any:
+    if isinstance(value, str):
+        return value.replace("{folder}", folder)
+    if isinstance(value, dict):
+        return {key: _filled(each, folder) for key, each in value.items()}
+    return [_filled(each, folder) for each in value] if isinstance(value, list) else value
+
+
+def explained(server: Server, attempt: Attempt) -> Walk:
+    return spin(server.explainer.explain(attempt))

@@ -1,0 +1,357 @@
+"""What is said of a login that nobody has tried, beside what becomes of it when it is tried: they never differ."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from mailserver import reasons
+from mailserver.auth.kerberos.tickets import KerberosChecker
+from mailserver.foresight import Attempt
+from mailserver.net import throttle
+from mailserver.net.kpop import KPOPServerFactory
+from mailserver.reasons import REASONS, Reason
+from mailserver.service import server as servers
+from mailserver.service.server import Server
+from mailserver.store.maildir import promise
+from mailserver.store.maildir.locking import NAME, lock
+from tests.net.tickets import Acceptor
+from tests.service.explaining import PASSWORD, Login, explained, reactor, served
+
+ALICE = "alice:{PLAIN}s3same::::{folder}/alice::"
+MAILDIR = {"store": {"url": "maildir:{home}/Maildir"}}
+HASHED = "bob:{SSHA}" + "X3zfZ9FZ6zYeQYW1bYlQ0n7tqjBhYmNk" + "::::{folder}/bob::\n"
+
+Act = Callable[[Server, Path, ExitStack], object]
+
+
+class Row(NamedTuple):
+    """A login, and the reason for which it is refused."""
+
+    why: Reason | None
+    extra: str = ""
+    """The extra fields of alice's line."""
+    attempt: Attempt = Attempt("alice")
+    settings: dict[str, Any] = {}  # noqa: RUF012 - nobody changes it
+    act: Act | None = None
+    """What happens before it."""
+    users: str = ""
+    """All lines, in place of alice's."""
+    patch: Callable[[pytest.MonkeyPatch], object] | None = None
+
+
+def lines(row: Row) -> str:
+    return row.users or f"{ALICE}{row.extra}\n"
+
+
+def in_maildir(change: Callable[[Path], object]) -> Act:
+    """A change of alice's Maildir, which one login has made."""
+
+    def act(server: Server, folder: Path, _: ExitStack) -> None:
+        (folder / "alice").mkdir()
+        assert Login(server, Attempt("alice")).run().let_in
+        change(folder / "alice" / "Maildir")
+
+    return act
+
+
+def held(server: Server, folder: Path, stack: ExitStack) -> None:
+    in_maildir(lambda _: None)(server, folder, stack)
+    descriptor = lock(os.fsencode(folder) + b"/alice/Maildir/", "pid 1 pop3s 192.0.2.9")
+    stack.callback(os.close, descriptor)
+
+
+def entered(server: Server, _folder: Path, stack: ExitStack) -> None:
+    """Another session of alice's is open."""
+    other = Login(server, Attempt("alice"))
+    other.enter()
+    stack.callback(other.leave)
+
+
+def failed(server: Server, _folder: Path, _stack: ExitStack) -> None:
+    Login(server, Attempt("alice"), "wrong").run()
+
+
+def let_in(server: Server, _folder: Path, _stack: ExitStack) -> None:
+    assert Login(server, Attempt("alice")).run().let_in
+
+
+def impatient(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(throttle, "PATIENCE_SECONDS", 0.2)
+
+
+def with_checkers(*checkers: Callable[[], object]) -> Callable[[pytest.MonkeyPatch], object]:
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        made = servers.make_checkers
+        monkeypatch.setattr(servers, "make_checkers", lambda *given: [*made(*given), *(each() for each in checkers)])
+
+    return patch
+
+
+def with_tickets(server: Server, _folder: Path, _stack: ExitStack) -> None:
+    """A port of KPOP whose tickets tell their principals, since no KDC is about."""
+    explainer = server.explainer
+    listener = KPOPServerFactory(explainer.portal, Acceptor(), throttle=explainer.memories.throttle)
+    explainer.listeners.entries["kpop", "tcp:0"] = listener
+
+
+class Refusing(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    told: list[str] = []  # noqa: RUF012 - what it was told
+
+    def do_POST(self) -> None:
+        facts = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.told.append(self.path.rpartition("=")[2])
+        said = json.dumps({"status": -1 if facts["remote"] == "192.0.2.66" else 0, "msg": "no"}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture(scope="module")
+def policy_url() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        reactor.getThreadPool().start()  # where a reactor does not run, it looks up no names
+        yield f"http://127.0.0.1:{server.server_port}/"
+        reactor._stopThreadPool()
+        server.shutdown()
+
+
+def database(folder: Path, *, whole: bool = True) -> None:
+    """A database with alice; not `whole`: it is damaged."""
+    with closing(sqlite3.connect(folder / "mail.db")) as made, made:
+        made.execute("CREATE TABLE users (name TEXT, password TEXT, disabled INTEGER)")
+        made.execute("INSERT INTO users VALUES ('alice', '{PLAIN}s3same', 0), ('bob', '{PLAIN}s3same', 1)")
+    if not whole:
+        (folder / "mail.db").write_bytes(b"no database" * 1000)
+    (folder / "sql.toml").write_text(
+        f'kind = "sqlite"\ndatabase = "{folder}/mail.db"\n[queries]\n'
+        'user = "SELECT name AS user, password, disabled FROM users WHERE name = {user}"\n'
+    )
+
+
+FOREIGN = promise.encode([]).replace(b" 3\0", b" 99\0", 1)
+IN_DATABASE = {"auth": {"checkers": ["sql:{folder}/sql.toml"]}}
+BY_MASTER = Attempt("bob", mechanism="PLAIN", master="alice")
+TWO = f"{ALICE}\nbob:{{PLAIN}}other::::{{folder}}/bob::\n"
+TWO_PORTS = {"listen": {"pop3": ["tcp:0"], "pop3s": ["tcp:0"], "control": ""}}
+IN_TLS = {"tls": {"certificate": "{folder}/cert.pem", "key": "{folder}/key.pem"}}
+
+ROWS: dict[str, Row] = {
+    "let in": Row(None),
+    "let in, in a Maildir": Row(None, settings=MAILDIR, act=in_maildir(lambda _: None)),
+    "let in, in a Maildir that is to be made": Row(
+        None, settings=MAILDIR, act=lambda _, folder, __: (folder / "alice").mkdir()
+    ),
+    "let in where and from where the user may": Row(None, extra="allow_nets=127.0.0.0/8 listeners=pop3"),
+    "let in by an app password": Row(
+        None, users="alice:::::/x::app_password=old::1:{PLAIN}gone app_password=phone:::{PLAIN}s3same\n"
+    ),
+    "let in by APOP": Row(None, attempt=Attempt("alice", mechanism="APOP")),
+    "let in by PLAIN": Row(None, attempt=Attempt("alice", mechanism="PLAIN")),
+    "let in by another spelling": Row(
+        None,
+        attempt=Attempt("Alice@Example.ORG"),
+        settings={"names": {"case": "lower", "local_domains": ["example.org"]}},
+    ),
+    "let in as a master": Row(None, users=TWO, attempt=BY_MASTER, settings={"auth": {"masters": ["alice"]}}),
+    "let in to a share": Row(
+        None,
+        users="vision25:{PLAIN}s3same::::::\n",
+        attempt=Attempt("john+vision25"),
+        settings={"sdps": {"accounts": {"vision25": ""}}},
+    ),
+    "let in by a ticket": Row(
+        None,
+        attempt=Attempt("alice", principal="alice@KPOP.TEST", listener="kpop"),
+        act=with_tickets,
+        patch=with_checkers(lambda: KerberosChecker(["alice@KPOP.TEST -> alice"])),
+    ),
+    "let in from a database": Row(None, settings=IN_DATABASE, patch=lambda _: None),
+    "let in by a policy server": Row(None, settings={"auth": {"policy_url": "policy"}}),
+    "turned away": Row(reasons.TURNED_AWAY, settings={"limits": {"connections_per_address": 1}}, act=entered),
+    "turned away by all": Row(
+        reasons.TURNED_AWAY, settings={"limits": {"connections": 1, "connections_per_address": 1}}, act=entered
+    ),
+    "without TLS": Row(reasons.NEEDS_TLS, settings={"auth": {"cleartext": "tls"}}),
+    "without TLS, from elsewhere": Row(
+        reasons.NEEDS_TLS, settings={"auth": {"cleartext": "loopback"}}, attempt=Attempt("alice", peer="192.0.2.7")
+    ),
+    "PLAIN without TLS": Row(
+        reasons.NEEDS_TLS, settings={"auth": {"cleartext": "tls"}}, attempt=Attempt("alice", mechanism="PLAIN")
+    ),
+    "no APOP with hashes": Row(
+        reasons.NOT_OFFERED, users=f"{ALICE}\n{HASHED}", attempt=Attempt("alice", mechanism="APOP")
+    ),
+    "no such mechanism": Row(reasons.NOT_OFFERED, attempt=Attempt("alice", mechanism="EXTERNAL")),
+    "a mechanism that is not named": Row(
+        reasons.NOT_OFFERED, settings={"auth": {"mechanisms": ["LOGIN"]}}, attempt=Attempt("alice", mechanism="PLAIN")
+    ),
+    "a name that is none": Row(reasons.INVALID_NAME, attempt=Attempt("a/b")),
+    "a name that is none, by PLAIN": Row(reasons.INVALID_NAME, attempt=Attempt("../alice", mechanism="PLAIN")),
+    "unknown": Row(reasons.UNKNOWN_USER, attempt=Attempt("dora")),
+    "unknown by this spelling": Row(reasons.UNKNOWN_USER, attempt=Attempt("Alice")),
+    "unknown to a database": Row(reasons.UNKNOWN_USER, attempt=Attempt("dora"), settings=IN_DATABASE),
+    "unknown in another domain's file": Row(
+        reasons.UNKNOWN_USER, settings={"auth": {"checkers": ["passwd-file:{folder}/users:domain=example.org"]}}
+    ),
+    "a hash that cannot serve APOP": Row(
+        reasons.UNFIT_SECRET,
+        users=f"{ALICE}\n{HASHED}",
+        attempt=Attempt("bob", mechanism="APOP"),
+        settings={"auth": {"mechanisms": ["APOP", "PLAIN"]}},
+    ),
+    "a secret that cannot be used": Row(reasons.UNUSABLE_SECRET, users="alice:{NOSUCH}secret::::/x::\n"),
+    "no secret": Row(reasons.UNUSABLE_SECRET, users="alice:::::/x::\n"),
+    "an expired app password": Row(reasons.EXPIRED_SECRET, users="alice:::::/x::app_password=old::1:{PLAIN}s3same\n"),
+    "a master where there are none": Row(reasons.NO_CHECKER, users=TWO, attempt=BY_MASTER),
+    "no master": Row(reasons.NOT_MASTER, users=TWO, attempt=BY_MASTER, settings={"auth": {"masters": ["bob"]}}),
+    "a master for nobody": Row(
+        reasons.NOBODY_TO_ACT_FOR,
+        attempt=Attempt("dora", mechanism="PLAIN", master="alice"),
+        settings={"auth": {"masters": ["alice"]}},
+    ),
+    "disabled": Row(reasons.DENIED, "disabled=unpaid"),
+    "disabled in a database": Row(reasons.DENIED, attempt=Attempt("bob"), settings=IN_DATABASE),
+    "not yet": Row(reasons.DENIED, "delay_until=9999999999"),
+    "elsewhere by Dovecot's word": Row(reasons.DENIED, "proxy=y host=mail2"),
+    "an account's user who is disabled": Row(
+        reasons.DENIED,
+        users="vision25:{PLAIN}x::::/x::\njohn@vision25:{PLAIN}s3same::::/x::delay_until=9999999999\n",
+        attempt=Attempt("john@vision25"),
+        settings={"sdps": {"accounts": {"vision25": ""}}},
+    ),
+    "from another network": Row(reasons.ADDRESS, "allow_nets=192.0.2.0/24"),
+    "a master from another network": Row(
+        reasons.ADDRESS,
+        users=f"{ALICE}allow_nets=192.0.2.0/24\nbob:{{PLAIN}}x::::/x::\n",
+        attempt=BY_MASTER,
+        settings={"auth": {"masters": ["alice"]}},
+    ),
+    "at another listener": Row(reasons.LISTENER, "listeners=pop3s"),
+    "an app password of another listener": Row(
+        reasons.LISTENER, users="alice:::::/x::app_password=phone:pop3s::{PLAIN}s3same\n"
+    ),
+    "a ticket for another": Row(
+        reasons.PRINCIPAL,
+        attempt=Attempt("bob", principal="alice@KPOP.TEST", listener="kpop"),
+        act=with_tickets,
+        patch=with_checkers(lambda: KerberosChecker(["alice@KPOP.TEST -> alice"])),
+    ),
+    "the policy server's no": Row(
+        reasons.POLICY, attempt=Attempt("alice", peer="192.0.2.66"), settings={"auth": {"policy_url": "policy"}}
+    ),
+    "held for too long": Row(
+        reasons.HELD, settings={"limits": {"failure_delay_seconds": 5}}, act=failed, patch=impatient
+    ),
+    "too soon": Row(reasons.LOGIN_DELAY, settings={"retention": {"login_delay_seconds": 600}}, act=let_in),
+    "too soon by the user's own delay": Row(reasons.LOGIN_DELAY, "login_delay=600", act=let_in),
+    "a database that is down": Row(
+        reasons.NOT_NOW, settings=IN_DATABASE, act=lambda _, folder, __: (folder / "mail.db").write_bytes(b"none" * 999)
+    ),
+    "no home": Row(reasons.NO_HOME, users="alice:{PLAIN}s3same::::::\n", settings=MAILDIR),
+    "nobody's home": Row(
+        reasons.NO_HOME,
+        users="bob:{PLAIN}x::::/x::\n",
+        settings={**MAILDIR, "auth": {"checkers": ["passwd-file:{folder}/users", "memory:alice:s3same"]}},
+    ),
+    "a format that is not served": Row(reasons.UNSERVED, "userdb_mail=mbox:~/mail"),
+    "no place": Row(reasons.NO_MAILDROP, "userdb_mail=maildir:somewhere", settings=MAILDIR),
+    "no such store": Row(reasons.NO_MAILDROP, "userdb_mail=sdb:/x"),
+    "in use": Row(reasons.IN_USE, settings=MAILDIR, act=held),
+    "in use, in memory": Row(reasons.IN_USE, act=entered),
+    "a home that is missing": Row(reasons.UNAVAILABLE, settings=MAILDIR),
+    "a file in place of new": Row(
+        reasons.UNAVAILABLE,
+        settings=MAILDIR,
+        act=in_maildir(lambda maildir: ((maildir / "new").rmdir(), (maildir / "new").touch())),
+    ),
+    "a link in place of cur": Row(
+        reasons.UNAVAILABLE,
+        settings=MAILDIR,
+        act=in_maildir(
+            lambda maildir: ((maildir / "cur").rename(maildir / "old"), (maildir / "cur").symlink_to("old"))
+        ),
+    ),
+    "a link in place of the lock": Row(
+        reasons.UNAVAILABLE,
+        settings=MAILDIR,
+        act=in_maildir(
+            lambda maildir: (
+                (maildir / NAME.decode()).rename(maildir / "old"),
+                (maildir / NAME.decode()).symlink_to("old"),
+            )
+        ),
+    ),
+    "another version's promise": Row(
+        reasons.UNAVAILABLE,
+        settings=MAILDIR,
+        act=in_maildir(lambda maildir: (maildir / "mailserver-journal").write_bytes(FOREIGN)),
+    ),
+    "a map that is lost": Row(
+        reasons.CORRUPT,
+        settings=MAILDIR,
+        act=in_maildir(
+            lambda maildir: (
+                (maildir / "mailserver-index").unlink(missing_ok=True),
+                (maildir / "mailserver-uidls").write_bytes(b"damaged"),
+                (maildir / "new" / "1700000001.M1P1.host").write_bytes(b"Subject: x\n\nx\n"),
+            )
+        ),
+    ),
+}
+
+UNSEEN = {
+    reasons.TLS_FAILED: "the client's TLS, of which nothing is known",
+    reasons.WRONG_PROTOCOL: "what the client speaks",
+    reasons.NO_ACCOUNT: "tested below: it needs a certificate or a token",
+}
+"""The reasons that are no login's by a name and the right password, and why."""
+
+
+def test_each_reason_has_a_row() -> None:
+    """A reason that is new needs a row here, or a word on why nobody can foretell it."""
+    foreseen = {row.why for row in ROWS.values() if row.why is not None}
+    unforeseen = {each for each in REASONS.values() if each.proof}
+    assert not foreseen & (unforeseen | UNSEEN.keys())
+    assert set(REASONS.values()) == foreseen | unforeseen | UNSEEN.keys()
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_what_is_said_of_a_login_is_what_becomes_of_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy_url: str
+) -> None:
+    row = ROWS[name]
+    if row.patch is not None:
+        row.patch(monkeypatch)
+    settings = row.settings
+    if settings.get("auth", {}).get("policy_url"):
+        settings = {**settings, "auth": {**settings["auth"], "policy_url": policy_url}}
+    database(tmp_path)
+    with served(tmp_path, lines(row), settings) as server, ExitStack() as stack:
+        if row.act is not None:
+            row.act(server, tmp_path, stack)
+        said = explained(server, row.attempt)
+        again = explained(server, row.attempt)
+        real = Login(server, row.attempt).run()
+    assert said.rows == again.rows, "to ask has changed something"
+    expected = "" if row.why is None else row.why.name
+    refusal = said.refusal
+    assert ("" if refusal is None or refusal.why is None else refusal.why.name, real.why) == (expected, expected)
+    assert real.let_in == (refusal is None)
+    assert PASSWORD not in json.dumps(said.rows)
