@@ -24,6 +24,11 @@ class Forwarding(ABC):
         self._store = store
 
     @property
+    def behind(self) -> IStore:
+        """The store."""
+        return self._store
+
+    @property
     def needs(self) -> frozenset[str]:
         """As the store."""
         return self._store.needs

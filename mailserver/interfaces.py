@@ -152,6 +152,9 @@ class IPrivileged(Interface):
         It ends with the part's `stop`, and with the process. Errors: as those of `IPart.start`.
         """
 
+    def stands_for(other: object) -> bool:
+        """Whether this one, which has begun, can do what the `other` would, which was made of other settings."""
+
 
 class IStore(IPart):
     """The maildrops; one store per process. `store.Router` is a store in front of several."""

@@ -197,17 +197,22 @@ def test_a_standard_output_that_nobody_reads_halts_no_session(site, systemd, pro
 
 
 def test_a_changed_file_of_settings_is_named_by_what_changed_and_never_by_its_values(site):
-    with Server(site) as server:
+    server = Server(site)
+    server.start()
+    try:
         (path,) = site.folder.glob("*.toml")
-        settings = {**server.settings, "auth": {"checkers": ["memory:bob:secret of bob"], "cleartext": "loopback"}}
-        path.write_text(toml({**settings, "hostname": "changed"}))
+        settings = {**server.settings, "auth": {"checkers": ["memory:bob:secret-of-bob"], "cleartext": "loopback"}}
+        settings["store"] = {"url": "memory:"}
+        path.write_text(toml({**settings, "hostname": "changed", "log": "json"}))
         server.reload()
-        changed = server.wait_for("service.settings_changed")
-        assert changed["settings"] == "auth.checkers, hostname"
-        assert "secret of bob" not in server.log()
+        assert server.wait_for("service.settings_changed")["settings"] == "log"
+        assert server.wait_for("service.reloaded")["settings"] == "auth.checkers, hostname, store.url"
+        assert "secret-of-bob" not in server.log()
         path.write_text("[listen\n")
         server.reload()
-        assert "line 1" in server.wait_for("service.settings_broken")["reason"]
+        assert "line 1" in server.wait_for("service.reload_refused")["problem"]
         path.unlink()
         server.reload()
         assert server.wait_for("service.settings_unread")["reason"] == "No such file or directory"
+    finally:
+        server.stop()

@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "migrate": "mailserver.cli.migrate",
     "password": "mailserver.cli.password",
     "quota": "mailserver.cli.quota",
+    "reload": "mailserver.cli.reload",
     "status": "mailserver.cli.status",
     "throttle": "mailserver.cli.throttle",
     "trace": "mailserver.cli.trace",

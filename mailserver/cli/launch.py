@@ -12,9 +12,9 @@ from twisted.application.service import Service
 from twisted.copyright import version as twisted_version
 from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from twisted.cred.strcred import AuthOptionMixin
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.interfaces import IListeningPort
-from twisted.logger import LogLevel
+from twisted.logger import Logger, LogLevel
 from twisted.python import usage
 from twisted.python.failure import Failure
 
@@ -27,10 +27,12 @@ from mailserver.config.kinds import KINDS
 from mailserver.config.reading import Flag, Misread, load
 from mailserver.config.settings import Config
 from mailserver.credentials import IBearerToken
+from mailserver.errors import ConfigError
 from mailserver.service.binding import written
 from mailserver.service.failures import report
 from mailserver.service.mail import MailService
 from mailserver.service.notify import Notifier
+from mailserver.service.whole import Outcome
 from mailserver.toml_text import Key
 
 _FLAGS: dict[str, Key] = {
@@ -134,6 +136,9 @@ def makeService(options: Options) -> Program:
         raise SystemExit(report(Failure())) from None
 
 
+log = Logger()
+
+
 class CannotStart(SystemExit, Exception):
     """Ends the process before its reactor runs, with the exit status in its argument.
 
@@ -152,7 +157,8 @@ class Program(Service):
         self._changes = Changes(options["config"], options.flags())
         self._logs = Logs(config.log, reactor)
         self._notifier = Notifier(os.environ, reactor, lambda: self._mail.alive)
-        self._mail = MailService(config, reactor, _level(self._program), misread, self._logs)
+        self._mail = MailService(config, reactor, _level(self._program), misread, self._logs, whole=self)
+        self._reloading = DeferredLock()
         self._reactor = reactor
         self._status: int | None = None
 
@@ -182,11 +188,34 @@ class Program(Service):
         self._notifier.stopping()
         return self._mail.stopService().addBoth(self._stopped)
 
-    def reload(self) -> None:
-        """At SIGHUP: read certificates and users again, and log the changed settings that need a restart."""
+    def reload(self) -> Deferred[Outcome]:
+        """At SIGHUP: take the settings that have changed; or read certificates and users again, where none has. Never fails."""
+        return self._reloading.run(lambda: Deferred.fromCoroutine(self._reload()))
+
+    async def _reload(self) -> Outcome:
         self._notifier.reloading()
-        self._changes.tell()
-        self._mail.reload().addBoth(lambda _: self._notifier.reloaded())
+        try:
+            return await self._reread()
+        except ConfigError as error:
+            return _refused(error.problems)
+        except Exception:  # noqa: BLE001 - a fault of a reload must not end the server
+            log.failure("fault in a reload", event="service.reload_fault")
+            return Outcome(
+                os.EX_SOFTWARE, ["a fault of the server, which its log tells; the settings stay as they were"]
+            )
+        finally:
+            self._notifier.reloaded()
+
+    async def _reread(self) -> Outcome:
+        """Errors: ConfigError, faults."""
+        now = self._changes.read(self._mail.config)
+        if now is None or not (now.changed or now.problems):
+            await self._mail.reload()
+            return Outcome(restart=now.restart if now else ())
+        await self._mail.renew(now.config, now.problems)
+        names = ", ".join(now.changed)
+        log.info("the settings have changed: {settings}", event="service.reloaded", settings=names)
+        return Outcome(changed=now.changed, restart=now.restart)
 
     def _serves(self, ports: Sequence[IListeningPort]) -> None:
         self._notifier.ready("serving " + ", ".join(written(port.getHost()) for port in ports))
@@ -203,6 +232,12 @@ class Program(Service):
             # twist and twistd end with 0 whatever stopped the reactor, which swallows SystemExit: so end the process here.
             self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, self._status)
             self._reactor.stop()
+
+
+def _refused(problems: Sequence[str]) -> Outcome:
+    for problem in problems:
+        log.error("the settings stay as they are: {problem}", event="service.reload_refused", problem=problem)
+    return Outcome(os.EX_CONFIG, problems)
 
 
 def _settings(options: Options, program: Any) -> tuple[Config, Misread | None]:

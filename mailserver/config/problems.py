@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Self
 
@@ -30,6 +30,18 @@ class Problems:
         problems._found = dict.fromkeys(misread.problems)
         problems._unsound = misread.unsound
         return problems
+
+    @classmethod
+    def adopted(cls, places: Mapping[str, str], found: Iterable[str], unsound: Iterable[str]) -> Self:
+        """What another process has `passed`."""
+        problems = cls(places)
+        problems._found = dict.fromkeys(found)
+        problems._unsound = frozenset(unsound)
+        return problems
+
+    def passed(self) -> dict[str, list[str]]:
+        """What is known so far, for another process that goes on from it."""
+        return {"found": list(self._found), "unsound": sorted(self._unsound)}
 
     def __bool__(self) -> bool:
         return bool(self._found)

@@ -51,10 +51,15 @@ def load(path: str | None, flags: Mapping[Key, Flag]) -> Config:
     return _checked(document)
 
 
-def revive(data: Mapping[str, Any]) -> Config:
-    """The settings that `plain` took apart."""
-    settings = {name: value for name, value in data.items() if name != "places"}
-    return dataclasses.replace(decode(settings), places=data["places"])
+def revive(data: Mapping[str, Any], *, sound: bool = True) -> Config:
+    """The settings that `plain` took apart; not `sound`: also those that cannot stand. Errors: Misread, of what should be sound."""
+    try:
+        config = decode({name: value for name, value in data.items() if name != "places"})
+    except Misread as error:
+        if sound:
+            raise
+        config = error.config
+    return dataclasses.replace(config, places=data["places"])
 
 
 def decode(data: Mapping[str, Any]) -> Config:

@@ -46,10 +46,10 @@ class Answer(NamedTuple):
     """The worker processes that did not answer."""
 
 
-def ask(path: str, question: str, **arguments: Any) -> Answer:
-    """Ask the server at `path`, and wait for its whole answer. Errors: NoServer, Declined."""
+def ask(path: str, question: str, *, patience: float = PATIENCE_SECONDS, **arguments: Any) -> Answer:
+    """Ask the server at `path`, and wait for its whole answer, for each line so many seconds. Errors: NoServer, Declined."""
     rows: list[dict[str, Any]] = []
-    for said in _said(path, {"question": question, **arguments}, lambda: PATIENCE_SECONDS):
+    for said in _said(path, {"question": question, **arguments}, lambda: patience):
         if "row" not in said:
             return Answer(rows, said.get("end", {}).get("silent", []))
         rows.append(said["row"])

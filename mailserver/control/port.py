@@ -73,6 +73,8 @@ class Question:
     """Whether it changes something, or shows what users do, so that the log tells who asked."""
     lasting: bool = False
     """Whether the answer goes on until the one who asks goes; `answer` is cancelled then. To one who reads too slowly some of it is not sent."""
+    seconds: float = PEER_SECONDS
+    """How long its connection may last otherwise."""
 
 
 class Peer(NamedTuple):
@@ -156,6 +158,8 @@ class ControlPort(LineOnlyReceiver):
                 uid=who.uid,
                 pid=who.pid,
             )
+        if self._late is not None and self._late.active():
+            self._late.reset(question.seconds)
         answered = Deferred.fromCoroutine(self._owner.answer(question, Asking(said, self._send)))
         if question.lasting and not answered.called:
             self._last(answered)

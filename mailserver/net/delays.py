@@ -27,6 +27,10 @@ class Delays:
         self._seconds = seconds
         self._over: dict[str, float] = {}  # when each delay is over, in order of the logins
 
+    def adjust(self, seconds: int) -> None:
+        """Let the site's delay be another one from now on."""
+        self._seconds = seconds
+
     def begin(self, user: User) -> int:
         """Begin the user's delay; or answer the seconds that are left of the one that has begun."""
         delay = self.of(user)

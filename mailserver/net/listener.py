@@ -66,6 +66,7 @@ class Listener(ServerFactory):
         self._turned_away: set[TurnedAway] = set()
         self._sweeping: IDelayedCall | None = None
         self._drains: list[Deferred[None]] = []
+        self._empty: list[Deferred[None]] = []
 
     def connection(self, peer: str) -> Connection:
         """Build a connection for the client at `peer`; the connection calls `ended` when it is lost."""
@@ -125,9 +126,10 @@ class Listener(ServerFactory):
         self._connections.pop(connection, None)
         self.places.give_back(connection.peer)
         if not self._connections:
-            drains, self._drains = self._drains, []
-            for drained in drains:
-                drained.callback(None)
+            waiting, self._drains, self._empty = [*self._drains, *self._empty], [], []
+            for each in waiting:
+                if not each.called:  # else who waited for it has given up
+                    each.callback(None)
             self._rest()
 
     def turned_away(self, stranger: TurnedAway, *, gone: bool) -> None:
@@ -136,6 +138,14 @@ class Listener(ServerFactory):
         self._rest() if gone else self._wake()
 
     # The end.
+
+    def empty(self) -> Deferred[None]:
+        """Fires when no connection is left, each of which ends as its client likes."""
+        if not self._connections:
+            return succeed(None)
+        empty = Deferred[None]()
+        self._empty.append(empty)
+        return empty
 
     def drain(self) -> Deferred[None]:
         """Close every session as soon as nothing is under way in it; fires when the last is closed.

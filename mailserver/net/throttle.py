@@ -53,6 +53,10 @@ class Throttle:
         self._queue: OrderedDict[Attempt, float] = OrderedDict()  # the waiting attempts, and until when they wait
         self._lapsing: IDelayedCall | None = None
 
+    def adjust(self, first_seconds: float) -> None:
+        """Hold attempts back for so long from now on. What has failed stays known."""
+        self._first = first_seconds
+
     def attempt(self, address: str, user: str, secret: str = "") -> Attempt:
         """Ask for a turn to verify `user`'s secret; without a `user` only the address counts.
 

@@ -47,7 +47,7 @@ _UNIX_REMEDIES: Final = {
 
 
 class Gate(ServerFactory):
-    """The factory of a bound port until its real factory is ready."""
+    """The factory of a bound port: none until its real factory is ready, and another one after a reload."""
 
     noisy = False
     inner: IProtocolFactory | None = None
@@ -60,9 +60,11 @@ class Gate(ServerFactory):
         return self._kind
 
     def open(self, inner: IProtocolFactory) -> None:
-        """Let `inner` serve connections from now on."""
-        self.inner = inner
+        """Let `inner` serve connections from now on; what is open stays with the one before."""
+        before, self.inner = self.inner, inner
         inner.doStart()
+        if before is not None:
+            before.doStop()
 
     def buildProtocol(self, addr: IAddress) -> IProtocol | None:  # type: ignore[override]  # IProtocolFactory's types
         """As `inner`; None before there is one."""
@@ -93,9 +95,8 @@ class Socket:
         """Whether it is for operators' pages, which say until the end how the server is."""
         return self.kind in KINDS and KINDS[self.kind].pages
 
-    def accept(self, factory: IProtocolFactory) -> None:
-        """Begin to accept connections, for `factory` to serve."""
-        self.gate.open(factory)
+    def accept(self) -> None:
+        """Begin to accept connections; the gate is open."""
         self.port.startReading()
 
 

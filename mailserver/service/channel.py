@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 CHANNEL: Final = 3
 """The worker's descriptor for its messages, after its input, its log and its standard error."""
@@ -24,10 +24,34 @@ SERVING: Final = "serving"
 """The worker accepts connections."""
 
 RELOADED: Final = "reloaded"
-"""The worker has finished a reload (SIGHUP)."""
+"""The worker has finished a reload (SIGHUP), or has installed other settings."""
 
-LONGEST_WORD: Final = 1024
-"""Octets of a line; all of ours are shorter than 30."""
+PREPARED: Final = "prepared"
+"""The worker could serve by the other settings that it was sent."""
+
+REFUSED: Final = "refused"
+"""It could not; its problems are with the word."""
+
+ASKED: Final = "asked"
+"""An operator asks this worker for something that is its parent's: `what` it is, and a number for the answer."""
+
+PREPARE: Final = "prepare"
+"""An order of the parent: get ready to serve by these settings."""
+
+INSTALL: Final = "install"
+"""Another one: serve by them."""
+
+DROP: Final = "drop"
+"""Forget them, since another worker cannot."""
+
+ANSWER: Final = "answer"
+"""The outcome of what was asked."""
+
+LONGEST_WORD: Final = 65_536
+"""Octets of a line; nearly all of ours are shorter than 30, and the problems of settings may be some pages."""
+
+LONGEST_ORDER: Final = 1 << 24
+"""Octets of an order. It is the parent's own, whose settings may have thousands of lines."""
 
 
 class Lines:
@@ -62,18 +86,18 @@ class Lines:
         return lines
 
 
-def say(event: str) -> None:
+def say(event: str, **more: Any) -> None:
     """Send an event, in the worker."""
     os.set_blocking(CHANNEL, False)
     with suppress(BlockingIOError, BrokenPipeError):  # the parent is stopped and the pipe full, or the parent is gone
-        os.write(CHANNEL, json.dumps({"event": event}).encode() + b"\n")
+        os.write(CHANNEL, json.dumps({"event": event, **more}).encode() + b"\n")
 
 
-def heard(line: bytes) -> str:
-    """The event in a line, in the parent; it may be unknown. "": the line is invalid."""
+def heard(line: bytes) -> tuple[str, dict[str, Any]]:
+    """The event in a line, in the parent, which may be unknown, and what comes with it. "": the line is invalid."""
     try:
         said = json.loads(line)
     except (ValueError, RecursionError):
-        return ""
+        return "", {}
     event = said.get("event") if isinstance(said, dict) else None
-    return event if isinstance(event, str) else ""
+    return (event, said) if isinstance(event, str) else ("", {})

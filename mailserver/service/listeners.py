@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final, cast
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -19,12 +20,12 @@ from mailserver.config.settings import Config
 from mailserver.errors import ConfigError
 from mailserver.incoming import IDeliveries
 from mailserver.interfaces import IAcceptor, IOracle, IPart
+from mailserver.net.haproxy import HEADER_SECONDS
 from mailserver.net.kpop import KPOPServerFactory
 from mailserver.net.listener import Listener
-from mailserver.net.lmtp_listener import LMTPServerFactory, lmtp_places
+from mailserver.net.lmtp_listener import LMTPServerFactory
 from mailserver.net.pop3_listener import POP3ServerFactory, chosen
 from mailserver.net.stamp import MAX_GREETING, greeting_octets
-from mailserver.net.story import Fetches
 from mailserver.service.certificates import Certificates
 from mailserver.service.memories import Memories
 
@@ -83,16 +84,17 @@ class Listeners:
             "throttle": memories.throttle,
             "places": memories.places,
             "greeting": config.sdps.greeting,
-            "fetches": Fetches(),
+            "fetches": memories.fetches,
             "login_delay": config.retention.login_delay_seconds,
             "longest_login_delay": config.retention.longest_login_delay_seconds,
             "expire_days": config.retention.expire_days,
             "shortest_expiry": None if (least := config.retention.shortest_expire_days) < 0 else least,
         }
-        self._lmtps = {**self._any, "rules": config.delivery, "places": lmtp_places(config.delivery)}
+        self._lmtps = {**self._any, "rules": config.delivery, "places": memories.mail_places}
         self._made: list[Listener] = []
         self.entries: dict[tuple[str, str], Listener] = {}
         """The listener of each port, by its kind and its endpoint string."""
+        self._earlier: Sequence[Listener] = ()
 
     def start(self, _reactor: object) -> Deferred[None]:
         """Do nothing: connections come when a port is opened for a `factory`."""
@@ -128,8 +130,21 @@ class Listeners:
 
     @property
     def made(self) -> Sequence[Listener]:
-        """The listeners of all ports."""
-        return self._made
+        """The listeners of all ports, and those before a reload that still have sessions."""
+        self._earlier = [listener for listener in self._earlier if listener.connections]
+        return [*self._made, *self._earlier]
+
+    def follow(self, before: Listeners) -> None:
+        """Know of the sessions of those whose ports these have now."""
+        self._earlier = before.made
+
+    async def empty(self) -> None:
+        """Wait until no session is left, where no port is open for these any more."""
+        made = tuple(self._made)
+        await DeferredList([listener.empty() for listener in made], consumeErrors=True)
+        if any(endpoint.startswith("haproxy:") for endpoint in self._config.listen.endpoints):
+            await deferLater(self._reactor, HEADER_SECONDS)  # one may come whose proxy has not named it yet
+            await DeferredList([listener.empty() for listener in made], consumeErrors=True)
 
     async def _drain(self, seconds: float) -> None:
         listeners, self._made = self._made, []

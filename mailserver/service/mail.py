@@ -23,12 +23,15 @@ from mailserver.config.kinds import KINDS
 from mailserver.config.problems import Problems
 from mailserver.config.reading import Misread
 from mailserver.config.settings import Config
+from mailserver.errors import ConfigError
 from mailserver.service.binding import Socket, bind
 from mailserver.service.closing import close_ports
 from mailserver.service.control import SETTING, bind_control
+from mailserver.service.incumbent import Door, Incumbent
 from mailserver.service.passing import Journal
 from mailserver.service.privileges import become
 from mailserver.service.server import Server
+from mailserver.service.whole import Whole
 from mailserver.service.workers import Workers
 
 log = Logger()
@@ -43,13 +46,15 @@ class MailService(Service):
 
     serving: Deferred[Sequence[IListeningPort]]
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a server is given, the last by name
         self,
         config: Config,
         reactor: Any,
         log_level: Any = LogLevel.debug,
         misread: Misread | None = None,
         journal: Journal | None = None,
+        *,
+        whole: Whole | None = None,
     ) -> None:
         self._config = config
         self._reactor = reactor
@@ -58,11 +63,13 @@ class MailService(Service):
         self._preparing: Deferred[None] | None = None
         self._log_level = log_level  # worker processes do not send events below it
         self._journal = journal  # takes their finished lines; without it they send events
+        self._whole = whole  # whom operators ask for a reload and a restart
         self._outdated = False
         self._sockets: list[Socket] = []
         self._controls: list[Socket] = []  # that of all processes, then each worker's own
-        self._server: Server | Workers | None = None
+        self._server: Incumbent | Workers | None = None
         self._stopping = DeferredLock()
+        self._renewing = DeferredLock()
 
     def privilegedStartService(self) -> None:
         """Import and bind early: twistd calls this before it gives up root for its own --uid. Elsewhere `startService` does."""
@@ -82,7 +89,7 @@ class MailService(Service):
     @property
     def alive(self) -> bool:
         """Whether this process or a worker process serves."""
-        return self._server.alive if isinstance(self._server, Workers) else self._server is not None
+        return self._server is not None and self._server.alive
 
     def reload(self) -> Deferred[None]:
         """At SIGHUP: read certificates and users again. Fires when that is done; a running start does it at its end."""
@@ -90,6 +97,23 @@ class MailService(Service):
             self._outdated = True
             return succeed(None)
         return self._server.reload()
+
+    @property
+    def config(self) -> Config:
+        """The settings that are in effect."""
+        return self._config
+
+    async def renew(self, config: Config, problems: Problems) -> None:
+        """Go on by other settings, with the ports, the processes and the user of the start, which `config` has as they are.
+
+        Sessions that are open end by the settings that they began with. Errors: ConfigError, with all problems, among them those
+        that are known already; faults. Then nothing has changed.
+        """
+        if self._server is None:
+            raise ConfigError(["the server does not serve yet, or it stops: try again"])
+        async with self._renewing:
+            await self._server.renew(config, problems)
+            self._config = config
 
     async def _start(self) -> Sequence[IListeningPort]:
         try:
@@ -105,7 +129,7 @@ class MailService(Service):
     async def _prepare(self) -> None:
         """Import, and then bind: the slow step comes first, so that no client waits for it."""
         if self._config.workers == 1:
-            self._made = Server(self._config, self._reactor, self._problems)
+            self._made = Server(self._config, self._reactor, self._problems, whole=self._whole)
         with self._problems.collect("listen"):
             kinds = [kind for kind in KINDS if self._problems.sound(f"listen.{kind}")]
             self._sockets = await bind(self._config.listen, self._reactor, kinds)
@@ -121,19 +145,20 @@ class MailService(Service):
             with self._problems.collect("user"):
                 become(self._config.user)
         await server.start()
-        self._server = server
+        doors = [Door(each.kind, each.endpoint, each.gate) for each in self._sockets]
+        self._server = Incumbent(server, self._reactor, doors, [each.gate for each in self._controls])
         for each in self._sockets:
-            each.accept(server.factory(each.kind, each.endpoint))
+            each.accept()
             _log_listening(each)
-        for each, factory in zip(self._controls, server.controls(), strict=False):
-            each.accept(factory)
+        for each in self._controls:
+            each.accept()
 
     async def _employ(self) -> None:
         """Start the worker processes, which become `user`; this process accepts nothing and keeps its user."""
         sockets = [(each.kind, each.endpoint, each.port) for each in self._sockets]
         controls = [each.port for each in self._controls]
         self._server = workers = Workers(
-            self._config, self._reactor, sockets, self._log_level, self._journal, controls=controls
+            self._config, self._reactor, sockets, self._log_level, self._journal, controls=controls, whole=self._whole
         )
         await workers.start()
         for each in self._sockets:

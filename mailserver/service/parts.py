@@ -20,11 +20,27 @@ class Parts:
         self._problems = problems
         self._parts: list[tuple[IPart, str]] = []
         self._running: list[IPart] = []
+        self._borrowed: list[tuple[IPart, IPart]] = []
 
     def add(self, part: object, setting: str) -> None:
         """Add a part at the end. An object that does not provide `IPart`, such as a checker without threads, is left out."""
         if IPart.providedBy(part):
             self._parts.append((IPart(part), setting))
+
+    def borrow(self, part: object, owners: object, setting: str) -> None:
+        """Add a part that stands for the one of `owners`, which runs in the list of an earlier `Server`: it is not started.
+
+        Until `take_over` it is not this list's to stop, either.
+        """
+        if IPart.providedBy(part):
+            self._parts.append((IPart(part), setting))
+            self._borrowed.append((IPart(part), IPart(owners)))
+
+    def take_over(self, owner: Parts) -> None:
+        """Own what was borrowed: the list that it is from neither reloads nor stops it any more."""
+        borrowed, self._borrowed = self._borrowed, []
+        for _, part in borrowed:
+            owner._running = [each for each in owner._running if each is not part]
 
     async def start(self, reactor: object) -> None:
         """Start all parts, each when the one before it is ready or has failed.
@@ -35,7 +51,8 @@ class Parts:
         try:
             for part, setting in self._parts:
                 with self._problems.collect(setting):
-                    await maybeDeferred(part.start, reactor)
+                    if not self._is_borrowed(part):
+                        await maybeDeferred(part.start, reactor)
                     self._running.append(part)
             self._problems.check()
         except BaseException:
@@ -53,7 +70,10 @@ class Parts:
     async def stop(self) -> None:
         """Stop the running parts in reverse order, and wait for each. Failures are logged; idempotent."""
         running, self._running = self._running, []
-        await stop_all([part.stop for part in running])
+        await stop_all([part.stop for part in running if not self._is_borrowed(part)])
+
+    def _is_borrowed(self, part: IPart) -> bool:
+        return any(each is part for each, _ in self._borrowed)
 
 
 def _not_reloaded(failure: Failure, part: IPart) -> None:

@@ -18,8 +18,9 @@ from mailserver.auth import MailboxRealm, Users, make_oracle, make_portal
 from mailserver.config.kinds import KINDS
 from mailserver.config.problems import Problems
 from mailserver.config.settings import Config
+from mailserver.delivery.sweep import Sweep
 from mailserver.errors import Unusable
-from mailserver.interfaces import IDelays, IPrivileged, IStore
+from mailserver.interfaces import IDelays, IStore
 from mailserver.modules import why_not
 from mailserver.net.common.memory import CommonMemory
 from mailserver.service import health
@@ -37,10 +38,12 @@ from mailserver.service.memories import Memories
 from mailserver.service.parts import Parts
 from mailserver.service.pauses import ShortPauses
 from mailserver.service.preload import load_all
+from mailserver.service.privileged import Privileged
 from mailserver.service.questions import questions
 from mailserver.service.questions.facts import Facts
 from mailserver.service.retention import make_expiry, make_sweep
-from mailserver.service.stores import make_store
+from mailserver.service.stores import innermost, make_store, same_store
+from mailserver.service.whole import Whole
 from mailserver.tls.tickets import MemoryTickets
 from mailserver.web.pages import Page
 
@@ -56,13 +59,23 @@ class Server:
     Make it before root is given up, for it imports plugins and codecs, which the serving user need not be able to read.
     Start it after, for then its parts read the files that they will read again. What is wrong with the settings is collected,
     with what the caller has found, and raised by `start`. The server of a worker process has a memory in `common` with the others, and
-    one of them `sweeps`.
+    one of them `sweeps`. `whole` is whom operators' questions ask for a reload and a restart.
+
+    At a reload, another is made beside the one `before` it, which goes on if this one cannot start. With `take_over` the ports are
+    this one's, and the other stays for its sessions.
     """
 
     _entrance: Entrance
     _census: CensusLog
     explainer: Explainer
     """What would become of a login."""
+    store: IStore | None
+    tickets: MemoryTickets
+    whole: Whole | None
+    privileged: Privileged
+    memories: Memories
+    pauses: ShortPauses
+    sweep: Sweep | None = None
 
     def __init__(  # noqa: PLR0913 - what a process is given, the last by name
         self,
@@ -73,51 +86,66 @@ class Server:
         common: CommonMemory | None = None,
         *,
         sweeps: bool = True,
+        before: Server | None = None,
+        whole: Whole | None = None,
     ) -> None:
         load_all()
         self._reactor = reactor
         self.readiness = Readiness()
         self.gathering = Gathering()
-        self._control = config.listen.control
+        self.config = config
+        self.sweeps = sweeps
+        self._before = before
+        self.whole = before.whole if before else whole
+        self.tickets = before.tickets if before else tickets or MemoryTickets()
         naming = config.naming() if problems.sound("names", "sdps") else None
         checkers = make_checkers(config.auth.checkers, naming, problems)
-        for checker in filter(IPrivileged.providedBy, checkers):
-            with problems.collect("auth.checkers"):
-                IPrivileged(checker).begin(reactor)
+        self.privileged = Privileged(checkers, problems, reactor, before.privileged if before else None)
+        checkers = self.privileged.checkers
         expiry = make_expiry(config.retention)
-        store = make_store(config, naming, checkers, problems, reactor, expiry)
+        opened = before.store if before and same_store(before.config, config) else None
+        self.store = store = make_store(
+            config, naming, checkers, problems, reactor, expiry, None if opened is None else innermost(opened)
+        )
         kerberos = make_kerberos(config, problems)
-        certificates = Certificates(config.tls, problems, tickets)
-        self._memories = Memories.made(config.limits, config.retention, reactor, common)
-        self._listeners = Listeners(config, certificates, problems, reactor, self._memories)
+        certificates = Certificates(config.tls, problems, self.tickets)
+        self.memories = memories = before.memories if before else Memories.made(config, reactor, common)
+        self.listeners = Listeners(config, certificates, problems, reactor, memories)
         self.parts = Parts(problems)
         """The parts; each comes after those that it needs."""
         self.parts.add(certificates, "tls")
         for part in kerberos.parts if kerberos else ():
             self.parts.add(part, "kerberos.keytab")
         for checker in checkers:
-            self.parts.add(checker, "auth.checkers")
-        self.parts.add(store, "store.url")
+            self._add(checker, checker if self.privileged.is_kept(checker) else None, "auth.checkers")
+        self._add(store, opened, "store.url")
         self._web = self._make_web(config.web.token_file, certificates) if config.listen.shows_pages else None
         self.parts.add(self._web, "web.token_file")
         if store is not None and naming is not None and not problems:  # else `start` raises them, and nothing is served
             users = make_users(naming, [*checkers, kerberos.checker] if kerberos else checkers)
-            self._entrance = make_entrance(config.auth.masters, users, store, kerberos, delays=self._memories.delays)
+            self._entrance = make_entrance(config.auth.masters, users, store, kerberos, delays=memories.delays)
             if config.listen.lmtp:
                 deliveries = make_deliveries(config, users, store, problems, self.parts)
                 self._entrance = replace(self._entrance, deliveries=deliveries)
             if sweeps:
-                sweep = make_sweep(config.retention, config.delivery.delete, users, store, expiry)
-                self.parts.add(sweep, "retention")
-            parts = config, self._entrance.portal, users, store, self._listeners, self._memories
-            self.explainer = Explainer(*parts)
+                self.sweep = make_sweep(config.retention, config.delivery.delete, users, store, expiry)
+                self.parts.add(self.sweep, "retention")
+            self.explainer = Explainer(config, self._entrance.portal, users, store, self.listeners, memories)
             with problems.collect("auth.policy_url"):
                 self._guard(config.auth.policy_url)
             named = chain.from_iterable(config.auth.mechanism_lists.values())
             self._census = CensusLog(self._entrance.oracle, named, problems)
             self.parts.add(self._census, "auth.mechanisms")
-        self.parts.add(self._listeners, "listen")
-        self.parts.add(ShortPauses(), "listen")
+        self.parts.add(self.listeners, "listen")
+        self.pauses = before.pauses if before else ShortPauses()
+        self._add(self.pauses, self.pauses if before else None, "listen")
+
+    def _add(self, part: object, running: object, setting: str) -> None:
+        """Add a part; one that is `running` already, if under another name, is the one before's until `take_over`."""
+        if running is None:
+            self.parts.add(part, setting)
+        else:
+            self.parts.borrow(part, running, setting)
 
     def _make_web(self, token_file: str, certificates: Certificates) -> Web:
         from mailserver.service.web import Web  # it imports an HTTP server, which few servers need
@@ -149,19 +177,44 @@ class Server:
         """The factory for a port of this kind, such as "pop3", bound by this endpoint string."""
         if KINDS[kind].pages and self._web is not None:
             return self._web.factory(kind)
-        return self._listeners.factory(kind, endpoint, self._entrance)
+        return self.listeners.factory(kind, endpoint, self._entrance)
 
     def controls(self, number: int = 0, workers: int = 0) -> Sequence[IProtocolFactory]:
         """The factories of the operators' socket, and of the own one of a worker process with this number; no `workers`: they have none."""
-        facts = Facts(self._listeners, self._memories, self._reactor, number, self.explainer)
-        made = control_factories(questions(facts), self._control, self._reactor, number, workers)
+        facts = Facts(self.listeners, self.memories, self._reactor, number, self.explainer, self.whole)
+        made = control_factories(questions(facts), self.config.listen.control, self._reactor, number, workers)
         self.gathering.begin(made[0], number, workers)
         return made
+
+    def successor(self, config: Config, problems: Problems) -> Server:
+        """The server of other settings, with what this one remembers and what must go on. `start` it, and let it `take_over`."""
+        return Server(config, self._reactor, problems, sweeps=self.sweeps, before=self)
+
+    async def take_over(self) -> None:
+        """Have what the one before has until now: its ports are for this one's factories."""
+        before, self._before = self._before, None
+        if before is None:
+            return
+        self.memories.adjust(self.config)
+        self.privileged.follow()
+        self.parts.take_over(before.parts)
+        self.listeners.follow(before.listeners)
+        if before.sweep is not None:
+            await before.sweep.stop()
+
+    def empty(self) -> Deferred[None]:
+        """Fires when it has no session any more; it gets none when its ports are another's."""
+        return Deferred.fromCoroutine(self.listeners.empty())
 
     def reload(self) -> Deferred[None]:
         """At SIGHUP: read certificates and users again. Errors are logged, and the old state stays. Never fails."""
         log.info("certificates and users are read again", event="service.reload")
         return self.parts.reload().addCallback(lambda _: self._census.log_changes())
+
+    def drain(self) -> Deferred[None]:
+        """End idle sessions, and wait some time for the others."""
+        self.readiness.draining = True
+        return self.listeners.stop()
 
     async def stop(self) -> None:
         """End idle sessions, wait some time for the others, and release everything."""

@@ -12,6 +12,7 @@ from mailserver.config.settings import Config
 from mailserver.delivery.expiry import Expiry
 from mailserver.envelope import EnvelopeHeaders
 from mailserver.errors import ConfigError
+from mailserver.forwarding import Forwarding
 from mailserver.interfaces import IStore, IUsers
 from mailserver.names import Names
 from mailserver.service.retention import with_retention
@@ -27,10 +28,12 @@ def make_store(  # noqa: PLR0913, PLR0917 - what a server has made before it
     problems: Problems,
     reactor: Any,
     expiry: Expiry | None = None,
+    opened: IStore | None = None,
 ) -> IStore | None:
     """The stores, if these checkers can serve them; None where `problems` say why there is none.
 
     Without `naming`, the rules for names are among the problems already. With `expiry`, logins remove old mail.
+    What is `opened` already by the `same_store` settings goes on behind it.
     """
     deleting = EXPUNGE
     if problems.sound("delivery.delete"):
@@ -47,7 +50,7 @@ def make_store(  # noqa: PLR0913, PLR0917 - what a server has made before it
     made: IStore | None = None
     store: IStore
     with problems.collect("store.url", ValueError):
-        store = open_stores(
+        store = opened or open_stores(
             settings.url,
             reactor,
             seen=settings.seen,
@@ -63,3 +66,19 @@ def make_store(  # noqa: PLR0913, PLR0917 - what a server has made before it
             store = with_retention(store, expiry, checkers, deleting)
         made = SharedStore(store, naming) if naming.accounts else store
     return made  # noqa: RET504 - None where the block collected a problem
+
+
+def same_store(one: Config, other: Config) -> bool:
+    """Whether what opens maildrops is the same by both settings."""
+    return _about_stores(one) == _about_stores(other)
+
+
+def _about_stores(config: Config) -> tuple[object, ...]:
+    return config.store, config.sdps.sender_headers, config.sdps.recipient_headers, config.delivery.delete
+
+
+def innermost(store: IStore) -> IStore:
+    """What opens maildrops, behind what is in front of it."""
+    while isinstance(store, Forwarding):
+        store = store.behind
+    return store

@@ -1,6 +1,6 @@
 """A worker process: adopts the ports of its parent and serves.
 
-Descriptor 0 gives one line of JSON with the settings, and later only an end of file, when the parent ends. The log goes to
+Descriptor 0 gives one line of JSON with the settings, later the parent's orders, and an end of file, when the parent ends. The log goes to
 descriptor 1, as finished lines of `passing`, and the messages of `channel` go to CHANNEL. MEMORY is what all workers remember
 together. The sockets begin at FIRST_SOCKET.
 """
@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
@@ -35,26 +35,34 @@ from mailserver.config.problems import Problems
 from mailserver.config.reading import revive
 from mailserver.net.common.memory import CommonMemory
 from mailserver.net.hub import loop_of
-from mailserver.service.channel import FIRST_SOCKET, MEMORY, RELOADED, SERVING, say
+from mailserver.service.binding import Gate
+from mailserver.service.channel import FIRST_SOCKET, LONGEST_ORDER, MEMORY, RELOADED, SERVING, Lines, say
 from mailserver.service.closing import close_ports
 from mailserver.service.failures import report
+from mailserver.service.incumbent import Door, Incumbent
 from mailserver.service.logpipe import LineObserver, LogPipe
+from mailserver.service.orders import Orders, Parent
 from mailserver.service.passing import FORMS
 from mailserver.service.privileges import become
 from mailserver.service.server import Server
 from mailserver.service.workers import HELD
 from mailserver.tls.tickets import MemoryTickets
 
+_PIECE: Final = 65_536
+
 log = Logger("mailserver.service.worker")  # run by -m, this module is called __main__
 
 
 @implementer(IReadDescriptor)
 class Lifeline:
-    """Watches a descriptor for its end of file."""
+    """Hears the parent's orders, each a line of JSON, until the end of file."""
 
     def __init__(self, descriptor: int, ended: Callable[[], object]) -> None:
         self._descriptor = descriptor
         self._ended = ended
+        self._lines = Lines(LONGEST_ORDER)
+        self.obey: Callable[[dict[str, Any]], object] = lambda _order: None
+        """Called for each order."""
 
     def fileno(self) -> int:
         """The descriptor."""
@@ -65,8 +73,13 @@ class Lifeline:
         return "lifeline"
 
     def doRead(self) -> Any:  # an exception, as Twisted's own descriptors return; the interface says Failure
-        """The descriptor is readable, which means its end of file."""
-        return CONNECTION_DONE
+        """Read what is there."""
+        octets = os.read(self._descriptor, _PIECE)
+        if not octets:
+            return CONNECTION_DONE
+        for line in self._lines.feed(octets):
+            self.obey(json.loads(line))
+        return None
 
     def connectionLost(self, reason: Failure) -> None:
         """Report the end of file; ConnectionLost comes from the reactor's own shutdown, and is ignored."""
@@ -74,42 +87,45 @@ class Lifeline:
             self._ended()
 
 
-def common_memory(spec: dict[str, Any], connections: int) -> CommonMemory:
+def common_memory(spec: dict[str, Any]) -> CommonMemory:
     """What this worker remembers in common with the others. Errors: Unusable, of a program that was changed under its parent."""
     os.set_inheritable(MEMORY, False)  # no program that a part starts may write there
     key = bytes.fromhex(spec["memory_key"])
-    return CommonMemory(MEMORY, key, spec["number"] - 1, spec["processes"], connections)
+    return CommonMemory(MEMORY, key, spec["number"] - 1, spec["processes"], spec["connections"])
 
 
-async def serve(spec: dict[str, Any], reactor: Any) -> None:
+async def serve(spec: dict[str, Any], reactor: Any, lifeline: Lifeline) -> None:
     """Adopt the sockets and serve, until the reactor stops. Errors: ConfigError."""
     config = revive(spec["config"])
     problems = Problems(config.places)
-    common = common_memory(spec, config.limits.connections)
+    common = common_memory(spec)
+    parent = Parent()
     tickets, first = MemoryTickets.adopted(*spec.pop("tickets")), spec["number"] == 1
-    server = Server(config, reactor, problems, tickets, common, sweeps=first)
+    server = Server(config, reactor, problems, tickets, common, sweeps=first, whole=parent)
     with problems.collect("user"):
         become(config.user)
     await server.start()
-    factories = [server.factory(kind, endpoint) for kind, endpoint in spec["sockets"]]
-    controls = server.controls(spec["number"], spec["processes"] if spec["controls"] else 0)
-    factories += controls if spec["controls"] else []
+    doors = [Door(kind, endpoint, Gate(kind)) for kind, endpoint in spec["sockets"]]
+    controls = [Gate("control"), Gate("control")] if spec["controls"] else []
+    workers = spec["processes"] if spec["controls"] else 0
+    incumbent = Incumbent(server, reactor, doors, controls, spec["number"], workers)
     ports = []
     loop = loop_of(reactor)
-    for descriptor, factory in enumerate(factories, FIRST_SOCKET):
+    for descriptor, gate in enumerate([*(door.gate for door in doors), *controls], FIRST_SOCKET):
         with socket.socket(fileno=descriptor) as adopted:  # Twisted duplicates it
-            ports.append(loop.adoptStreamPort(adopted.fileno(), adopted.family, factory))
+            ports.append(loop.adoptStreamPort(adopted.fileno(), adopted.family, gate))
 
     async def stop() -> None:
         paged = {port for port, (kind, _) in zip(ports, spec["sockets"], strict=False) if KINDS[kind].pages}
         await close_ports(port for port in ports if port not in paged)
-        await server.stop()
+        await incumbent.stop()
         await close_ports(paged)
 
     reactor.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(stop()))
+    lifeline.obey = Orders(incumbent, parent).obey
 
     def reload() -> None:
-        server.reload().addBoth(lambda _: say(RELOADED))
+        incumbent.reload().addBoth(lambda _: say(RELOADED))
 
     signal.signal(signal.SIGHUP, lambda _number, _frame: reactor.callFromThread(reload))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
@@ -139,8 +155,9 @@ def main() -> int:
         reactor.stop()
 
     def begin() -> None:
-        reactor.addReader(Lifeline(0, reactor.stop))
-        Deferred.fromCoroutine(serve(spec, reactor)).addErrback(failed)
+        lifeline = Lifeline(0, reactor.stop)
+        reactor.addReader(lifeline)
+        Deferred.fromCoroutine(serve(spec, reactor, lifeline)).addErrback(failed)
 
     reactor.callWhenRunning(begin)
     reactor.run()

@@ -12,29 +12,27 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, cast
 
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
+from twisted.internet.error import ProcessTerminated
 from twisted.internet.interfaces import IDelayedCall, IFileDescriptor
-from twisted.internet.protocol import ProcessProtocol
-from twisted.logger import Logger, LogLevel, globalLogPublisher
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from mailserver.config.cores import cores
+from mailserver.config.problems import Problems
 from mailserver.config.reading import plain
 from mailserver.config.settings import Config
 from mailserver.errors import ConfigError
 from mailserver.net.common.memory import make
-from mailserver.service.channel import CHANNEL, FIRST_SOCKET, LONGEST_WORD, MEMORY, RELOADED, SERVING, Lines, heard
+from mailserver.service.channel import CHANNEL, DROP, FIRST_SOCKET, MEMORY, PREPARE
+from mailserver.service.employee import RELOAD_SECONDS, Worker
 from mailserver.service.listeners import CUT_SECONDS, DRAIN_SECONDS
-from mailserver.service.passing import PASSED, Journal
-from mailserver.service.reporting import LONGEST_LINE, crossed
+from mailserver.service.passing import Journal
+from mailserver.service.whole import Whole
 from mailserver.tls.tickets import MemoryTickets
-
-RELOAD_SECONDS: Final = 30.0
-"""How long a reload waits for a worker process to finish it; one on a slow file system finishes later."""
 
 HELD: Final = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGUSR1})
 """Signals that are blocked until a worker process can handle them: service managers and terminals send them to all processes."""
@@ -63,7 +61,10 @@ class Workers:
         journal: Journal | None = None,
         *,
         controls: Sequence[IFileDescriptor] = (),
+        whole: Whole | None = None,
     ) -> None:
+        self.whole = whole
+        """Whom workers ask for what is not theirs."""
         self._config = config
         self._reactor = reactor
         self._sockets = sockets
@@ -72,6 +73,7 @@ class Workers:
         self.journal = journal
         self._tickets = MemoryTickets()
         self._count = config.workers or cores()
+        self._connections = config.limits.connections  # by which the memory is made, whatever they are after a reload
         self._memory: int | None = None  # the descriptor of the workers' memory, which this process never looks into
         self._memory_key = secrets.token_hex(32)
         self._workers: set[Worker] = set()
@@ -88,7 +90,7 @@ class Workers:
     def start(self) -> Deferred[None]:
         """Start one worker and, when it serves, the others, so that problems are reported once. Errors: ConfigError."""
         self._started = Deferred()
-        self._memory = make(self._count, self._config.limits.connections)
+        self._memory = make(self._count, self._connections)
         self._reactor.callWhenRunning(self._spawn, 1)
         return self._started
 
@@ -98,6 +100,39 @@ class Workers:
         for each in reloads:
             each.addTimeout(RELOAD_SECONDS, self._reactor)
         return DeferredList(reloads, consumeErrors=True).addCallback(lambda _: None)
+
+    async def renew(self, config: Config, problems: Problems) -> None:
+        """Let all workers go on by other settings, or none. Errors: ConfigError, with the problems of the first that has some.
+
+        One worker is asked first, so that problems are told once, and work that finds them is done once.
+        """
+        order = {"order": PREPARE, "config": plain(config), **problems.passed()}
+        asked: list[Worker] = []
+        try:
+            for some in _first_and_others(worker for worker in self._workers if worker.serving):
+                asked += some
+                await gathered([worker.prepare(order, self._reactor) for worker in some])
+        except BaseException:
+            for worker in asked:
+                worker.send({"order": DROP})
+            raise
+        self._config = config
+        installing = [worker.install(config) for worker in asked if worker in self._workers]
+        for worker in self._workers:
+            self._catch_up(worker)
+        for each in installing:
+            each.addTimeout(RELOAD_SECONDS, self._reactor)
+        await DeferredList(installing, consumeErrors=True)
+
+    def _catch_up(self, worker: Worker) -> None:
+        """Bring a worker, that was started by earlier settings and serves only now, to those of the others."""
+        if not worker.serving or worker.config is self._config:
+            return
+        config = self._config
+        order = {"order": PREPARE, "config": plain(config), **Problems().passed()}
+        worker.config = config
+        preparing = worker.prepare(order, self._reactor)
+        preparing.addCallbacks(lambda _: worker.install(config), lambda _: worker.signal("TERM"))  # then it is replaced
 
     def stop(self) -> Deferred[None]:
         """Let the workers drain; fires when the last has ended. A worker that takes too long is killed."""
@@ -123,13 +158,14 @@ class Workers:
             "config": plain(self._config),
             "sockets": sockets,
             "controls": bool(self._controls),
+            "connections": self._connections,
             "tickets": self._tickets.passed(),
             "memory_key": self._memory_key,
             "processes": self._count,
             "log_level": self._log_level.name,
             "log_form": "event" if self.journal is None else self.journal.form,
         }
-        worker = Worker(self, number, json.dumps(spec).encode() + b"\n", self._reactor.seconds())
+        worker = Worker(self, number, self._config, json.dumps(spec).encode() + b"\n", self._reactor.seconds())
         self._workers.add(worker)
         descriptors: dict[int, int | str] = {0: "w", 1: "r", 2: 2, CHANNEL: "r"}
         if self._memory is not None:
@@ -149,8 +185,9 @@ class Workers:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
-    def worker_serves(self) -> None:
+    def worker_serves(self, worker: Worker) -> None:
         """A worker accepts connections."""
+        self._catch_up(worker)
         if self._started is not None:
             started, self._started = self._started, None
             for number in range(2, self._count + 1):
@@ -192,103 +229,14 @@ class Workers:
             self._stopped.callback(None)
 
 
-class Worker(ProcessProtocol):
-    """One worker process: its input gives the settings, its output is its log, and its channel carries its messages."""
+def _first_and_others(workers: Iterable[Worker]) -> Iterator[list[Worker]]:
+    ordered = sorted(workers, key=lambda worker: worker.number)
+    yield ordered[:1]
+    yield ordered[1:]
 
-    transport: Any
 
-    def __init__(self, workers: Workers, number: int, spec: bytes, now: float) -> None:
-        self._owner = workers
-        self._spec = spec
-        self._log = Lines(LONGEST_LINE)
-        self._words = Lines(LONGEST_WORD)
-        self._outdated = False
-        self._reloads: list[Deferred[None]] = []
-        self.serving = False
-        self.number = number
-        self.pid = 0
-        self.since = now
-
-    def connectionMade(self) -> None:
-        """Send the settings, and forget the secret in them. The input stays open as long as the worker shall live."""
-        self.pid = self.transport.pid
-        self.transport.write(self._spec)
-        self._spec = b""
-
-    def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N803 - Twisted's name
-        """Read the worker's log and its channel."""
-        if childFD == CHANNEL:
-            for line in self._words.feed(data):
-                self._heard(heard(line))
-        else:
-            self.outReceived(data)
-
-    def outReceived(self, data: bytes) -> None:
-        """Write the worker's lines into the log, or pass its events to this process's observers: so there is one log."""
-        lost, journal = self._log.lost, self._owner.journal
-        passed = None if journal is None else PASSED.get(journal.form)
-        for line in self._log.feed(data):
-            if passed is None or journal is None:
-                event = crossed(line, self.number)
-                if event is not None:
-                    globalLogPublisher(event)
-                    continue
-            elif text := passed(line, self.number):
-                journal.write(text)
-                continue
-            # a C library wrote it, such as libkrb5 with KRB5_TRACE=/dev/stdout
-            log.info("{line!r}", event="worker.output", line=line, worker=self.number)
-        if journal is not None:
-            journal.flush()  # these lines have waited for one another in the worker
-        if self._log.lost != lost:
-            log.warn(
-                "worker {worker} wrote a line of more than {limit} octets, which is left out",
-                event="worker.long_line",
-                worker=self.number,
-                limit=LONGEST_LINE,
-            )
-
-    def _heard(self, event: str) -> None:
-        if event == SERVING and not self.serving:
-            self.serving = True
-            if self._outdated:
-                self.signal("HUP")
-            self._owner.worker_serves()
-        elif event == RELOADED:
-            self._answer_reloads()
-
-    def _answer_reloads(self) -> None:
-        reloads, self._reloads = self._reloads, []
-        for each in reloads:
-            if not each.called:
-                each.callback(None)
-
-    def processEnded(self, reason: Failure) -> None:
-        """The worker process has ended, for whatever reason."""
-        self._answer_reloads()  # its replacement reads everything again
-        self._owner.worker_ended(self, reason)
-
-    def reload(self) -> Deferred[None]:
-        """Send SIGHUP when the worker serves, since it may have read the old files. Fires when it has read the new ones."""
-        self._outdated = True
-        if self.serving:
-            self.signal("HUP")
-        reloaded: Deferred[None] = Deferred()
-        self._reloads.append(reloaded)
-        return reloaded
-
-    def signal(self, name: str) -> None:
-        """Send a signal, if there is still somebody to get it."""
-        try:
-            self.transport.signalProcess(name)
-        except ProcessExitedAlready:
-            pass  # `processEnded` will follow
-        except OSError as error:  # EPERM, after twistd's --uid: the worker ends when this process does
-            log.warn(
-                "worker {number} (pid {pid}) takes no signal {name}: {reason}",
-                event="worker.signal_refused",
-                number=self.number,
-                pid=self.pid,
-                name=name,
-                reason=error.strerror,
-            )
+async def gathered(waiting: Sequence[Deferred[None]]) -> None:
+    """Wait for all. Errors: that of the first that fails, when the others are over, too."""
+    for done, outcome in await DeferredList(waiting, consumeErrors=True):
+        if not done:
+            cast(Failure, outcome).raiseException()

@@ -40,7 +40,7 @@ class WorkerTests(TestCase):
         stop = Server.stop
         self.patch(worker, "close_ports", close)
         self.patch(worker, "say", order.append)
-        self.patch(worker, "common_memory", lambda _spec, _config: None)
+        self.patch(worker, "common_memory", lambda _spec: None)
         self.patch(signal, "signal", lambda _number, _handler: None)
         self.patch(Server, "stop", lambda server: order.append("server stopped") or stop(server))
         shutdown = Shutdown()
@@ -49,9 +49,10 @@ class WorkerTests(TestCase):
             "sockets": [],
             "controls": False,
             "number": 1,
+            "processes": 1,
             "tickets": MemoryTickets().passed(),
         }
-        await worker.serve(spec, shutdown)
+        await worker.serve(spec, shutdown, worker.Lifeline(0, shutdown.stop))
         (ended,) = shutdown.before
         answer = ended()
         assert isinstance(answer, Deferred), "the reactor waits for it"

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.task import Clock
@@ -17,12 +18,14 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailserver.config.reading import decode
+from mailserver.config.problems import Problems
+from mailserver.config.reading import decode, plain
 from mailserver.errors import ConfigError
 from mailserver.service.channel import CHANNEL
+from mailserver.service.employee import RELOAD_SECONDS
 from mailserver.service.listeners import DRAIN_SECONDS
 from mailserver.service.worker import Lifeline
-from mailserver.service.workers import LONGEST_DELAY, RELOAD_SECONDS, STEADY_SECONDS, WorkerFault, Workers
+from mailserver.service.workers import LONGEST_DELAY, STEADY_SECONDS, WorkerFault, Workers
 from tests.rawpop3 import RawPOP3
 from tests.servers import START_SECONDS, TWIST, TWISTD, Server, Site
 from tests.waiting import eventually
@@ -233,9 +236,14 @@ class ProcessOfNobody:
 
     def __init__(self):
         self.signals = []
+        self.written = b""
 
     def write(self, data):
-        self.written = data
+        self.written += data
+
+    def orders(self):
+        """What the parent has told, after the settings."""
+        return [json.loads(line)["order"] for line in self.written.splitlines()[1:]]
 
     def signalProcess(self, name):
         if self.gone:
@@ -302,13 +310,13 @@ class ReplacementTests(SynchronousTestCase):
         self.started = self.workers.start()
 
     def serve(self):
-        self.workers.worker_serves()
+        self.workers.worker_serves(self.reactor.spawned[0])
         self.successResultOf(self.started)
 
     def test_the_others_start_when_the_first_serves(self):
         assert len(self.reactor.spawned) == 1
         self.serve()
-        self.workers.worker_serves()
+        self.workers.worker_serves(self.reactor.spawned[0])
         assert len(self.reactor.spawned) == 2
 
     def test_a_first_that_cannot_serve_ends_the_start(self):
@@ -379,7 +387,7 @@ class ReplacementTests(SynchronousTestCase):
         self.started.addErrback(lambda _: None)
         self.started.cancel()
         stopped = self.workers.stop()
-        self.workers.worker_serves()
+        self.workers.worker_serves(self.reactor.spawned[0])
         assert len(self.reactor.spawned) == 1
         dies(self.reactor.spawned[0])
         self.successResultOf(stopped)
@@ -454,6 +462,69 @@ class ReplacementTests(SynchronousTestCase):
         self.workers.reload()
         assert worker.transport.signals == ["HUP", "HUP"]
 
+    def renewed(self, *words):
+        """Both workers serve, other settings are sent, and the first one says these words."""
+        self.serve()
+        for worker in self.reactor.spawned:
+            worker.childDataReceived(CHANNEL, b'{"event": "serving"}\n')
+        self.other = decode(
+            {"workers": 2, "listen": {"pop3": ["tcp:0"]}, "auth": {"checkers": ["unix"]}, "hostname": "x"}
+        )
+        renewed = Deferred.fromCoroutine(self.workers.renew(self.other, Problems()))
+        for word in words:
+            self.reactor.spawned[0].childDataReceived(CHANNEL, word + b"\n")
+        return renewed, *self.reactor.spawned
+
+    def test_settings_are_for_all_workers_when_all_can_serve_by_them(self):
+        renewed, first, second = self.renewed()
+        assert (first.transport.orders(), second.transport.orders()) == (["prepare"], [])
+        first.childDataReceived(CHANNEL, b'{"event": "prepared"}\n')
+        assert (first.transport.orders(), second.transport.orders()) == (["prepare"], ["prepare"])
+        second.childDataReceived(CHANNEL, b'{"event": "prepared"}\n')
+        for worker in (first, second):
+            assert worker.transport.orders() == ["prepare", "install"]
+            self.assertNoResult(renewed)
+            worker.childDataReceived(CHANNEL, b'{"event": "reloaded"}\n')
+        self.successResultOf(renewed)
+
+    def test_settings_that_the_first_cannot_serve_by_are_sent_to_no_other(self):
+        renewed, first, second = self.renewed(b'{"event": "refused", "problems": ["store.url: \\u001b[2J no"]}')
+        error = self.failureResultOf(renewed, ConfigError).value
+        assert error.problems == ("store.url: \N{REPLACEMENT CHARACTER}[2J no",)
+        assert (first.transport.orders(), second.transport.orders()) == (["prepare", "drop"], [])
+
+    def test_settings_on_which_one_is_silent_are_for_none(self):
+        renewed, first, second = self.renewed(b'{"event": "prepared"}')
+        self.reactor.advance(RELOAD_SECONDS)
+        assert "worker 2" in str(self.failureResultOf(renewed, ConfigError).value)
+        assert first.transport.orders() == second.transport.orders() == ["prepare", "drop"]
+        second.childDataReceived(CHANNEL, b'{"event": "prepared"}\n')
+        assert second.transport.orders() == ["prepare", "drop"]
+
+    def test_who_takes_the_place_of_one_that_died_has_the_settings_of_the_others(self):
+        renewed, first, second = self.renewed(b'{"event": "prepared"}')
+        dies(second)  # it is no reason against the settings
+        first.childDataReceived(CHANNEL, b'{"event": "reloaded"}\n')
+        self.successResultOf(renewed)
+        self.reactor.advance(0)
+        third = self.reactor.spawned[2]
+        assert json.loads(third.transport.written.splitlines()[0])["config"] == plain(self.other)
+        self.flushLoggedErrors()
+
+    def test_who_was_begun_by_earlier_settings_and_serves_only_now_catches_up(self):
+        self.serve()
+        first, second = self.reactor.spawned
+        first.childDataReceived(CHANNEL, b'{"event": "serving"}\n')
+        other = decode({"workers": 2, "listen": {"pop3": ["tcp:0"]}, "auth": {"checkers": ["unix"]}, "hostname": "x"})
+        renewed = Deferred.fromCoroutine(self.workers.renew(other, Problems()))
+        for word in (b"prepared", b"reloaded"):
+            first.childDataReceived(CHANNEL, b'{"event": "%b"}\n' % word)
+        self.successResultOf(renewed)
+        assert second.transport.orders() == []
+        second.childDataReceived(CHANNEL, b'{"event": "serving"}\n')
+        second.childDataReceived(CHANNEL, b'{"event": "prepared"}\n')
+        assert second.transport.orders() == ["prepare", "install"]
+
     def test_a_signal_to_a_process_that_has_just_ended_is_nothing(self):
         worker = self.reactor.spawned[0]
         worker.childDataReceived(CHANNEL, b'{"event": "serving"}\n')
@@ -470,9 +541,20 @@ class ReplacementTests(SynchronousTestCase):
 
 def test_a_lifeline_tells_of_its_end_and_of_nothing_else():
     told = []
-    line = Lifeline(7, lambda: told.append("ended"))
-    line.connectionLost(Failure(CONNECTION_LOST))
-    assert told == []
+    reading, writing = os.pipe()
+    try:
+        line = Lifeline(reading, lambda: told.append("ended"))
+        line.connectionLost(Failure(CONNECTION_LOST))
+        assert told == []
+        line.obey = told.append
+        os.write(writing, b'{"order": "drop"}\n{"ord')
+        assert line.doRead() is None
+        os.write(writing, b'er": "x"}\n')
+        assert line.doRead() is None
+        assert told == [{"order": "drop"}, {"order": "x"}]
+    finally:
+        os.close(writing)
     line.connectionLost(Failure(line.doRead()))
-    assert told == ["ended"]
-    assert (line.fileno(), line.logPrefix(), line.doRead()) == (7, "lifeline", CONNECTION_DONE)
+    assert told[2:] == ["ended"]
+    assert (line.fileno(), line.logPrefix(), line.doRead()) == (reading, "lifeline", CONNECTION_DONE)
+    os.close(reading)

@@ -45,7 +45,7 @@ class PamUsers:
         find_reactor: Callable[[], Any] | None = None,
         seconds: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._options = options
+        self.options = options
         self._ending = "@" + options.domain if options.domain else ""
         self._find_reactor = find_reactor
         self._link = Link(options)
@@ -56,11 +56,15 @@ class PamUsers:
         """The rules by which names that PAM tells are read; set before the start."""
 
     def __repr__(self) -> str:
-        return f"PamUsers({self._options.service!r})"
+        return f"PamUsers({self.options.service!r})"
 
     def begin(self, reactor: Any) -> None:
         """Start the process that asks PAM, with the rights of this moment. Errors: OSError."""
         self._link.begin(reactor)
+
+    def stands_for(self, other: object) -> bool:
+        """Whether it was made of the same options; its `naming` can be the other one's."""
+        return isinstance(other, PamUsers) and other.options == self.options
 
     def start(self, reactor: Any) -> Deferred[None]:
         """Get ready, and find out whether PAM can work. Errors: PamUnusable, NoThreads, OSError."""
@@ -136,7 +140,7 @@ class PamUsers:
                 said=f"PAM calls the user {answer['user']!r}: {reasons.INVALID_NAME.words}",
             )
         user_id = UserId(user.name.encode("utf-8"), user)
-        if self._options.remember:
+        if self.options.remember:
             self._remember(name, password, peer, user_id)
         return user_id
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from mailserver.control.port import Question
-from mailserver.service.questions import logins, sessions, throttle, trace
+from mailserver.service.questions import logins, sessions, throttle, trace, whole
 from mailserver.service.questions.facts import Facts
 
 
@@ -20,4 +20,5 @@ def questions(facts: Facts) -> Mapping[str, Question]:
         "explain": Question(partial(logins.explain, facts)),
         "throttle list": Question(partial(throttle.listed, facts), everywhere=True),
         "throttle forget": Question(partial(throttle.forget, facts), everywhere=True, changes=True),
+        "reload": Question(partial(whole.reload, facts), changes=True, seconds=whole.RELOAD_SECONDS),
     }

@@ -8,6 +8,7 @@ from typing import Any
 from mailserver.service.explaining.walk import Explainer
 from mailserver.service.listeners import Listeners
 from mailserver.service.memories import Memories
+from mailserver.service.whole import Whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +22,5 @@ class Facts:
     """The worker's number; 0: the server is one process."""
     explainer: Explainer | None = None
     """None: it decides on no logins."""
+    whole: Whole | None = None
+    """The whole server; None: another program embeds it."""

@@ -1,0 +1,55 @@
+"""``mailserver reload``: lets the running server take its changed settings."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from mailserver.cli.asking import Row, put, socket_option
+from mailserver.cli.group import config_option, json_option
+from mailserver.cli.main import tell
+
+
+@click.command(short_help="Let the server take its changed settings.")
+@json_option
+@socket_option
+@config_option
+def reload(as_json: bool, socket: str | None, config: str) -> int:
+    """Let the running server read its settings again, as at SIGHUP, and wait until it has.
+
+    It takes all of them that can change while it runs, or none: what is wrong is told, as `mailserver check` would tell it. Sessions
+    that are open end by the settings that they began with. Where no setting has changed, certificates and users are read again.
+
+    \b
+    Example:
+      mailserver check && mailserver reload
+
+    \b
+    Exit status:
+       0  done; what needs a restart is named
+      69  no server answers at the socket
+      70  a fault of the server, which its log tells
+      77  only root, the user that serves and the socket's group may ask
+      78  nothing was changed: the settings are wrong
+    """  # noqa: D301 - click's mark of a paragraph that stays as it is
+    return put("reload", socket, config, lambda rows: _show(rows, as_json), patience=PATIENCE_SECONDS)
+
+
+PATIENCE_SECONDS = 130.0
+"""Longer than the server takes at most."""
+
+
+def _show(rows: list[Row], as_json: bool) -> int:
+    (row,) = rows
+    if as_json:
+        click.echo(json.dumps(row, ensure_ascii=False))
+    for problem in row["problems"]:
+        tell(f"mailserver: {problem}")
+    if not as_json and not row["problems"]:
+        click.echo(
+            f"changed: {', '.join(row['changed'])}" if row["changed"] else "certificates and users were read again"
+        )
+        if row["restart"]:
+            click.echo(f"for a restart: {', '.join(row['restart'])}")
+    return int(row["status"])
