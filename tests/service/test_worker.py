@@ -57,4 +57,4 @@ class WorkerTests(TestCase):
         answer = ended()
         assert isinstance(answer, Deferred), "the reactor waits for it"
         await answer
-        assert order == ["serving", "ports closed", "server stopped"]
+        assert order == ["serving", "ports closed", "server stopped", "ports closed"], "those of pages last"
