@@ -148,9 +148,9 @@ class Worker(ProcessProtocol):
 
     def processEnded(self, reason: Failure) -> None:
         """The worker process has ended, for whatever reason."""
+        self._owner.worker_ended(self, reason)  # first: who waits for it goes on without it
         self._answer_reloads()  # its replacement reads everything again
         self._prepared([])  # and has the settings of the others
-        self._owner.worker_ended(self, reason)
 
     def reload(self) -> Deferred[None]:
         """Send SIGHUP when the worker serves, since it may have read the old files. Fires when it has read the new ones."""
