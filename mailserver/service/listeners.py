@@ -95,6 +95,7 @@ class Listeners:
         self.entries: dict[tuple[str, str], Listener] = {}
         """The listener of each port, by its kind and its endpoint string."""
         self._earlier: Sequence[Listener] = ()
+        self._later: Listeners | None = None
 
     def start(self, _reactor: object) -> Deferred[None]:
         """Do nothing: connections come when a port is opened for a `factory`."""
@@ -130,13 +131,16 @@ class Listeners:
 
     @property
     def made(self) -> Sequence[Listener]:
-        """The listeners of all ports, and those before a reload that still have sessions."""
+        """The listeners of all ports, of now if these were followed by others, and those before that still have sessions."""
+        if self._later is not None:
+            return self._later.made
         self._earlier = [listener for listener in self._earlier if listener.connections]
         return [*self._made, *self._earlier]
 
     def follow(self, before: Listeners) -> None:
-        """Know of the sessions of those whose ports these have now."""
+        """Know of the sessions of those whose ports these have now; who asks them hears of these."""
         self._earlier = before.made
+        before._later = self
 
     async def empty(self) -> None:
         """Wait until no session is left, where no port is open for these any more."""
