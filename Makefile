@@ -13,7 +13,7 @@ LONG := abuse crash interop old
 WHEELS := hashes,oauth,postgresql,mysql,zstd,cli,migrate
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test quick check crash bench docs clean debian
+.PHONY: help serve test quick check crash bench docs manual clean debian
 .NOTPARALLEL:
 
 help:  ## this list
@@ -53,6 +53,9 @@ bench: $(VENV)/.dev  ## measure us beside other servers, or alone (see docs/perf
 docs: $(VENV)/.dev $(VENV)/.docs  ## check the pages and the programs in them, and build their site: var/site/html
 	@$(BIN)/python -m pytest -q tests/test_docs.py tests/config/test_settings.py
 	@$(BIN)/python docs/site/build.py var/site
+
+manual: $(VENV)/.dev  ## renew the manual pages, the completions and docs/commands.md by what the commands say of themselves
+	@$(BIN)/python docs/manual/build.py
 
 clean:  ## remove what these commands made, but not var/
 	@rm -rf $(VENV) build dist *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis

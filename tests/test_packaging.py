@@ -28,15 +28,18 @@ COMPILED = "mailserver/protocol/_stuffing."
 SHARE = "share/mailserver"
 """Where an installed environment has what stands in etc/."""
 
-ELSEWHERE = {
-    "man": lambda name: f"share/man/man{name[-1]}/{name}",
-    "completion": {
-        "mailserver.bash": "share/bash-completion/completions/mailserver",
-        "mailserver.fish": "share/fish/vendor_completions.d/mailserver.fish",
-        "mailserver.zsh": "share/zsh/site-functions/_mailserver",
-    }.__getitem__,
+COMPLETIONS = {
+    "bash": "share/bash-completion/completions",
+    "fish": "share/fish/vendor_completions.d",
+    "zsh": "share/zsh/site-functions",
 }
-"""Folders of etc/ whose files the system looks for at a place of theirs, and that place for each name."""
+"""Where each shell looks."""
+
+ELSEWHERE = {
+    "man": lambda name: f"share/man/man{name.name[-1]}/{name.name}",
+    "completion": lambda name: f"{COMPLETIONS[name.parts[1]]}/{name.name}",
+}
+"""Folders of etc/ whose files the system looks for at a place of theirs, and that place for each path."""
 
 BUILD = """
 import sys
@@ -98,7 +101,7 @@ def shared():
         if path.is_file():
             name = path.relative_to(ROOT / "etc")
             place = ELSEWHERE.get(name.parts[0])
-            yield place(name.name) if place else f"{SHARE}/{name.as_posix()}", path
+            yield place(name) if place else f"{SHARE}/{name.as_posix()}", path
 
 
 def twist(python, *arguments):

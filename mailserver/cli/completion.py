@@ -22,8 +22,13 @@ def completion(shell: str) -> None:
       mailserver completion zsh > /usr/local/share/zsh/site-functions/_mailserver
       mailserver completion fish > ~/.config/fish/completions/mailserver.fish
     """  # noqa: D301 - click's mark of a paragraph that stays as it is
+    click.echo(script_of(shell))
+
+
+def script_of(shell: str) -> str:
+    """The script for a shell."""
     from mailserver.cli.group import mailserver
 
     script = SHELLS[shell](mailserver, {}, "mailserver", "_MAILSERVER_COMPLETE")
     # Not its `source`, which for bash runs a bash first, to look at its version.
-    click.echo(script.source_template % script.source_vars())
+    return script.source_template % script.source_vars()
