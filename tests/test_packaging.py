@@ -91,7 +91,7 @@ def installed(wheel, tmp_path_factory):
 
 def expected():
     """The package's files in a wheel, except what a compiler made of them."""
-    sources = [*(ROOT / "mailserver").rglob("*.py"), *(ROOT / "mailserver").rglob("*.c")]
+    sources = [path for suffix in ("py", "c", "css") for path in (ROOT / "mailserver").rglob(f"*.{suffix}")]
     return {str(path.relative_to(ROOT)) for path in sources} | {"mailserver/py.typed"}
 
 

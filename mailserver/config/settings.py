@@ -161,6 +161,8 @@ class Web:
 
     token_file: str = ""
     """A file with the token for the pages, readable by `user` alone; empty: none, and then nobody on other machines may see them."""
+    status_page: bool = False
+    """Whether `/` shows people what runs, who is in and what failed. Off, since it names users and their addresses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -130,6 +130,11 @@ class Listeners:
         )
 
     @property
+    def hostname(self) -> str:
+        """The name of this machine, as clients are told it."""
+        return str(self._any["hostname"])
+
+    @property
     def made(self) -> Sequence[Listener]:
         """The listeners of all ports, of now if these were followed by others, and those before that still have sessions."""
         if self._later is not None:

@@ -20,6 +20,7 @@ from mailserver.net.story import Fetches
 from mailserver.net.throttle import Throttle
 from mailserver.net.tracing import Tracing
 from mailserver.service.heap import heap_trimmer
+from mailserver.service.record import Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class Memories:
     """The connections of those who bring mail."""
     fetches: Fetches
     tracing: Tracing = field(default_factory=Tracing)
+    record: Record = field(default_factory=Record)
+    """What the status page shows of the last hour and day: of this process alone, so that the others' are asked for."""
 
     @classmethod
     def made(cls, config: Config, reactor: Any, common: CommonMemory | None = None) -> Self:

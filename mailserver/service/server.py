@@ -18,6 +18,7 @@ from mailserver.auth import MailboxRealm, Users, make_oracle, make_portal
 from mailserver.config.kinds import KINDS
 from mailserver.config.problems import Problems
 from mailserver.config.settings import Config
+from mailserver.config.settings import Web as WebSettings
 from mailserver.delivery.sweep import Sweep
 from mailserver.errors import Unusable
 from mailserver.interfaces import IDelays, IStore
@@ -41,6 +42,7 @@ from mailserver.service.preload import load_all
 from mailserver.service.privileged import Privileged
 from mailserver.service.questions import questions
 from mailserver.service.questions.facts import Facts
+from mailserver.service.record import Record, Watch
 from mailserver.service.retention import make_expiry, make_sweep
 from mailserver.service.stores import innermost, make_store, same_store
 from mailserver.service.whole import Whole
@@ -76,6 +78,7 @@ class Server:
     memories: Memories
     pauses: ShortPauses
     sweep: Sweep | None = None
+    _record: Record | None = None
 
     def __init__(  # noqa: PLR0913 - what a process is given, the last by name
         self,
@@ -108,7 +111,7 @@ class Server:
             config, naming, checkers, problems, reactor, expiry, None if opened is None else innermost(opened)
         )
         kerberos = make_kerberos(config, problems)
-        certificates = Certificates(config.tls, problems, self.tickets)
+        self._certificates = certificates = Certificates(config.tls, problems, self.tickets)
         self.memories = memories = before.memories if before else Memories.made(config, reactor, common)
         self.listeners = Listeners(config, certificates, problems, reactor, memories)
         self.parts = Parts(problems)
@@ -119,7 +122,7 @@ class Server:
         for checker in checkers:
             self._add(checker, checker if self.privileged.is_kept(checker) else None, "auth.checkers")
         self._add(store, opened, "store.url")
-        self._web = self._make_web(config.web.token_file, certificates) if config.listen.shows_pages else None
+        self._web = self._make_web(config.web, certificates) if config.listen.shows_pages else None
         self.parts.add(self._web, "web.token_file")
         if store is not None and naming is not None and not problems:  # else `start` raises them, and nothing is served
             users = make_users(naming, [*checkers, kerberos.checker] if kerberos else checkers)
@@ -147,11 +150,17 @@ class Server:
         else:
             self.parts.borrow(part, running, setting)
 
-    def _make_web(self, token_file: str, certificates: Certificates) -> Web:
+    def _make_web(self, settings: WebSettings, certificates: Certificates) -> Web:
         from mailserver.service.web import Web  # it imports an HTTP server, which few servers need
 
         pages = {"/healthz": Page(health.alive, public=True), "/readyz": Page(self.readiness.page, public=True)}
-        return Web(pages, token_file, certificates)
+        if settings.status_page:
+            from mailserver.service.status_page import StatusPage  # as above
+
+            self._record = self.memories.record
+            self.parts.add(Watch(self._record), "web.status_page")
+            pages["/"] = Page(StatusPage(self.gathering, self._record, self.listeners.hostname, self._reactor).answer)
+        return Web(pages, settings.token_file, certificates)
 
     def _guard(self, policy_url: str) -> None:
         """Put a policy server in front of the portal, where one is configured. Errors: Unusable."""
@@ -181,7 +190,17 @@ class Server:
 
     def controls(self, number: int = 0, workers: int = 0) -> Sequence[IProtocolFactory]:
         """The factories of the operators' socket, and of the own one of a worker process with this number; no `workers`: they have none."""
-        facts = Facts(self.listeners, self.memories, self._reactor, number, self.explainer, self.whole)
+        facts = Facts(
+            self.listeners,
+            self.memories,
+            self._reactor,
+            number,
+            self.explainer,
+            self.whole,
+            certificates=self._certificates,
+            record=self._record,
+            ports=[(kind, endpoint) for kind in KINDS for endpoint in self.config.listen.of(kind)],
+        )
         made = control_factories(questions(facts), self.config.listen.control, self._reactor, number, workers)
         self.gathering.begin(made[0], number, workers)
         return made

@@ -87,6 +87,7 @@ def test_pages_are_served_and_say_when_the_server_drains(site: Site, workers: in
             assert get(connection, "/readyz") == (200, b"ready\n")
         assert [get(each, "/none")[0] for each in (here, secure, local)] == [401, 401, 404]
         assert get(secure, "/none", TOKEN)[0] == 404
+        assert get(local, "/")[0] == 404, "no web.status_page: the page names users"
         with RawPOP3(server.pop3_port).login("alice", "sesame of alice") as client:
             client.send(b"RETR 1\r\n")  # and reads nothing
             server.process.terminate()

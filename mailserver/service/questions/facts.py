@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mailserver.service.certificates import Certificates
 from mailserver.service.explaining.walk import Explainer
 from mailserver.service.listeners import Listeners
 from mailserver.service.memories import Memories
+from mailserver.service.record import Record
 from mailserver.service.whole import Whole
 
 
@@ -24,3 +27,8 @@ class Facts:
     """None: it decides on no logins."""
     whole: Whole | None = None
     """The whole server; None: another program embeds it."""
+    certificates: Certificates | None = None
+    record: Record | None = None
+    """What the status page shows beside what is now; None: no such page is served."""
+    ports: Sequence[tuple[str, str]] = ()
+    """The kind and the endpoint of each port, as the settings have them."""
