@@ -103,7 +103,7 @@ class Tap:
         row = {"at": round(self._tracing.now(), 3), "from": who, "text": text, **more}
         for trace in self._followers:
             trace.say(self._connection, row)
-        if not self._connection.is_known:
+        if len(self._followers) < len(self._tracing.traces) and not self._connection.is_known:
             self._keep(row)
 
     def look(self) -> None:

@@ -8,10 +8,12 @@ octets arrive, what is a password here is what the session takes for one. Bodies
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, ClassVar, Final
 
 from mailserver.errors import LineTooLong, Refusal
 from mailserver.protocol import lmtp, pop3
+from mailserver.protocol.commands import Commands
 from mailserver.protocol.lmtp_data import MailBuffer
 from mailserver.protocol.redacted import HIDDEN, RESPONSE, TOO_LONG, lmtp_line, pop3_line, printable
 from mailserver.protocol.wire import TERMINATION, LineBuffer
@@ -204,8 +206,7 @@ class _POP3(Overheard, pop3.Session):
         stranger = self.state is pop3.AUTHORIZATION
         if stranger and self._exchanges is not None and self._exchanges.under_way:
             return "*" if line == b"*" else RESPONSE
-        verbs = set().union(*self._commands.tables.values())
-        return pop3_line(line, verbs, stranger=stranger)
+        return pop3_line(line, _verbs(self._commands), stranger=stranger)
 
 
 class _LMTP(Overheard, lmtp.Session):
@@ -217,7 +218,7 @@ class _LMTP(Overheard, lmtp.Session):
 
     def words(self, line: bytes) -> str:
         """A line that was read."""
-        return lmtp_line(line, set().union(*self._commands.tables.values()))
+        return lmtp_line(line, _verbs(self._commands))
 
 
 _KINDS: Final = {each.plain[0]: each for each in (_POP3, _LMTP)}
@@ -236,6 +237,12 @@ def let_be(session: Any) -> None:
     """Tell no more of a session."""
     if isinstance(session, Overheard):
         session.unhear()
+
+
+@cache
+def _verbs(commands: Commands[Any, Any, Any]) -> frozenset[bytes]:
+    """All that any state knows."""
+    return frozenset().union(*commands.tables.values())
 
 
 def _moved(buffer: Any, kind: type[LineBuffer]) -> Any:

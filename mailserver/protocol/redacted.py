@@ -75,6 +75,8 @@ def lmtp_line(line: bytes, verbs: Collection[bytes]) -> str:
 def printable(octets: bytes) -> str:
     """Text that steers no terminal."""
     text = octets.decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text)
 
 

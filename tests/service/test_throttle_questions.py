@@ -10,11 +10,10 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from mailserver.config.settings import Config, Retention
 from mailserver.control.port import Asking, Impossible
 from mailserver.interfaces import User
-from mailserver.net.delays import Delays
-from mailserver.net.places import Places
-from mailserver.net.throttle import Throttle
+from mailserver.limits import Limits
 from mailserver.service.memories import Memories
 from mailserver.service.questions import questions
 from mailserver.service.questions import throttle as module
@@ -26,7 +25,9 @@ class Process:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.memories = Memories(Throttle(self.clock, 2), Places(3, 2), Delays(self.clock, 60))
+        limits = Limits(connections=3, connections_per_address=2, failure_delay_seconds=2)
+        settings = Config(limits=limits, retention=Retention(login_delay_seconds=60))
+        self.memories = Memories.made(settings, self.clock)
         port = SimpleNamespace(listener="pop3", places=self.memories.places)
         ports: Any = SimpleNamespace(made=[port, port, SimpleNamespace(listener="pop3s", places=port.places)])
         self.questions = questions(Facts(ports, self.memories, self.clock, 1))
