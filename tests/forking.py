@@ -1,9 +1,9 @@
-"""Starts the servers of `make quick`, and operators' commands: by a fork of one process that has imported what they need.
+"""Starts servers and operators' commands by a fork of one process that has imported what they need.
 
-A start of Python and its imports takes half a second of CPU, a fork takes a hundredth, and the tests start some 200 servers and as
-many commands. Run as a program this is the process that forks, told by its standard input; imported it is the tests' side. What a
-server does from its first line on is the same. What comes before it is not, so the whole suite starts each server as its user would, and here
-a server that depends on what its interpreter finds at its start (`Forks.fits`) is started so, too.
+A start of Python and its imports takes half a second of CPU, a fork takes a hundredth, and the tests start hundreds of servers and of
+commands. Run as a program this is the process that forks, told by its standard input; imported it is the tests' side. What a
+server does from its first line on is the same. What comes before it is not, so the tests of starts, signals and settings start each server as its
+user would (`servers.by_fork`), and a server that depends on what its interpreter finds at its start (`Forks.fits`) is started so everywhere.
 
 A command that gives up rights and imports something afterwards would find it here, and perhaps not in an operator's shell: such
 tests start it themselves.

@@ -46,8 +46,11 @@ ROOT: Final = str(Path(mailserver.__file__).parents[1])
 PATH: Final = (ROOT, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
 """Where all that servers import is, but for what a test adds to PYTHONPATH."""
 
-FORKED: Final = os.environ.get("TEST_STARTS") == "forked"
-"""Whether servers are started by `forking`, as ``make quick`` wants it. Else each is started as its user would."""
+STARTS: Final = os.environ.get("TEST_STARTS", "")
+"""``forked``: all servers are started by `forking`, as ``make quick`` wants it. ``real``: each is started as its user would."""
+
+FORKED: Final = frozenset({"abuse", "crash", "interop", "old"})
+"""Without TEST_STARTS: whose servers are started by `forking`. What these folders test comes after the start, and they start hundreds."""
 
 START_SECONDS: Final = 120
 STOP_SECONDS: Final = 120
@@ -55,6 +58,12 @@ STOP_SECONDS: Final = 120
 
 RUNNING: Final[WeakSet[Server]] = WeakSet()
 """The servers of the test under way, so that a report of its failure can show their logs."""
+
+
+def by_fork() -> bool:
+    """Whether the test under way starts its servers by `forking`."""
+    folder = os.environ.get("PYTEST_CURRENT_TEST", "").removeprefix("tests/").partition("/")[0]
+    return STARTS == "forked" or (STARTS != "real" and folder in FORKED)
 
 
 class Account:
@@ -224,7 +233,7 @@ class Server:
         self._reader.start()
 
     def _run(self, command: Sequence[str], env: Mapping[str, str]) -> None:
-        if FORKED and not self.passed and (forking := forks(PATH)).fits(command, env):
+        if by_fork() and not self.passed and (forking := forks(PATH)).fits(command, env):
             self.process = forking.start(command, env, self.site.folder)
             return
         self.process = subprocess.Popen(

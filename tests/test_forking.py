@@ -1,4 +1,4 @@
-"""A server that is forked for `make quick` is the one that its command would start."""
+"""A server that is forked is the one that its command would start."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def environment(*path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr("tests.servers.FORKED", True)
+    monkeypatch.setattr("tests.servers.STARTS", "forked")
     with Site() as made:
         yield made
 

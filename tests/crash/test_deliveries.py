@@ -25,7 +25,7 @@ from tests.crash.test_kills import running, workers_of
 from tests.crash.test_shares import SDPS, Guest
 from tests.servers import Server, Site
 
-KILLS = 10
+KILLS = 5
 """In a life: the next server finds what all the kills before have left."""
 
 SHARED_KILLS = max(4, int(os.environ.get("CRASH_RUNS", "0")) // 10)
@@ -38,7 +38,7 @@ PLACES = {"expunge": "", "keep 7 days": "mailserver-kept/*/*", "trash": ".Trash/
 
 DROPS, USERS, FEEDERS = 3, 3, 3
 
-RUNS = int(os.environ.get("CRASH_RUNS", "20"))
+RUNS = int(os.environ.get("CRASH_RUNS", "10"))
 SEED = int(
     os.environ.get("CRASH_SEED", "2037")
 )  # the first is of the defaults alone, the second of two workers, copies and keep

@@ -1,6 +1,6 @@
 """SIGKILL at random moments of retrieving, deleting and quitting, while other programs deliver and rename.
 
-``CRASH_RUNS`` says how many kills there are at most (30 by default), and ``CRASH_SEED`` what to repeat: a failure shows its own seed. How the
+``CRASH_RUNS`` says how many kills there are at most (18 by default), and ``CRASH_SEED`` what to repeat: a failure shows its own seed. How the
 processes interleave is the kernel's choice, so a seed may need to be run more than once.
 """
 
@@ -21,13 +21,13 @@ from tests.crash.clients import Doom, User
 from tests.crash.model import Drop
 from tests.servers import Server, Site
 
-KILLS = 10
+KILLS = 6
 """In a life: the next server finds what all the kills before have left."""
 
 DROPS, USERS = 3, 4
 """More users than maildrops, so that some meet a lock."""
 
-RUNS = int(os.environ.get("CRASH_RUNS", "30"))
+RUNS = int(os.environ.get("CRASH_RUNS", "18"))
 SEED = int(os.environ.get("CRASH_SEED", "1939"))  # every third seed is one of two workers
 
 

@@ -18,7 +18,7 @@ from tests.crash.test_kills import kill, running
 from tests.rawpop3 import RawPOP3
 from tests.servers import Account, Site
 
-KILLS = max(8, int(os.environ.get("CRASH_RUNS", "0")) // 10)
+KILLS = max(5, int(os.environ.get("CRASH_RUNS", "0")) // 10)
 SEED = int(os.environ.get("CRASH_SEED", "1939"))
 SDPS = {"sdps.accounts": {"vision0": "vision0.example.org", "vision1": "vision1.example.org"}}
 
