@@ -198,10 +198,10 @@ def encode(rows: Sequence[Row], new_time: int, cur_time: int, basis: Basis = NOT
     return b"".join([*parts, digest.digest()])
 
 
-def write(root: bytes, data: bytes) -> Identity:
-    """Replace the index file atomically. It need not be durable: a damaged one is rebuilt."""
+def write(root: bytes, data: bytes, *, durable: bool = False) -> Identity:
+    """Replace the index file atomically. It need not be `durable`: a damaged one is rebuilt."""
     try:
-        written = write_new(root + _TEMPORARY, data, durable=False)
+        written = write_new(root + _TEMPORARY, data, durable=durable)
         rename(root + _TEMPORARY, root + NAME)
     except OSError:
         with suppress(OSError):  # half an index must not take up a full disk

@@ -34,11 +34,11 @@ def kills_of_undelete(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str
     return killed(tmp_path_factory.mktemp("undelete"), PLACES["keep"], "undelete")
 
 
-def killed(directory: Path, *arguments: str) -> list[dict[str, Any]]:
+def killed(directory: Path, *arguments: str, module: str = "tests.store.maildir.crash") -> list[dict[str, Any]]:
     # Coverage would write its own files in each of the hundreds that die, and these calls would be counted as steps.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     run = subprocess.run(
-        [sys.executable, "-m", "tests.store.maildir.crash", directory, *arguments],
+        [sys.executable, "-m", module, directory, *arguments],
         cwd=Path(__file__).parents[3], env=environment, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr

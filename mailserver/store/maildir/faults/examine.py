@@ -67,13 +67,14 @@ def repair(
 
 
 def _mend_all(root: bytes, former: Former | None, clock: Clock, mended: dict[tuple[str, bytes], Finding]) -> None:
-    tried: set[tuple[str, bytes]] = set()
+    last: set[tuple[str, bytes]] = set()
     for _ in range(_ROUNDS):
         able = [each for each in _faults(root, former, clock) if each.mend is not None]
-        if {each.key for each in able} <= tried:
-            break
+        keys = {each.key for each in able}
+        if keys == last:
+            break  # there is none, or it stays in spite of all
         _mend(able, mended)
-        tried.update(each.key for each in able)
+        last = keys
         for directory in (*DIRECTORIES, b""):
             sync_directory(root + directory)
 
@@ -118,16 +119,17 @@ def _faults(root: bytes, former: Former | None, clock: Clock) -> Iterator[Fault]
             return
         raise
     yield from written
-    yield from mail.faults(root, files)
     copies = list(mail.copies(root, files, _indexed(root)))
     yield from copies
     try:
-        rows = Ours(former).rows(root)
+        twins = list(mail.twins(root, files, Ours(former).rows(root), copies))
     except (StoreError, OSError) as error:
         if not any(each.kind == "unique-ids" for each in written) and not found:
             yield Fault("refused", b"", f"nobody can log in: {error}", "mend what this names")
-        return
-    yield from mail.twins(root, files, rows, [each.path for each in copies])
+        yield from mail.faults(root, files, None)
+    else:
+        yield from twins
+        yield from mail.faults(root, files, [*copies, *twins])
 
 
 def _indexed(root: bytes) -> frozenset[int]:

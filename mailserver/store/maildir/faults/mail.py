@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Final
 
@@ -26,8 +27,12 @@ from mailserver.store.maildir.unique import UniqueNames
 _MEND_BY_NAME: Final = "repair takes the sizes out of the name, so the file is measured"
 
 
-def faults(root: bytes, files: Files) -> Iterator[Fault]:
-    """The faults of single files."""
+def faults(root: bytes, files: Files, twice: Iterable[Fault] | None) -> Iterator[Fault]:
+    """The faults of single files. Names keep their sizes as long as their unique parts are there `twice`: they may tell messages apart.
+
+    None: nobody knows which are, while a login would be refused.
+    """
+    waiting = None if twice is None else _parts(twice)
     for path, kind in files.foreign.items():
         yield in_the_way(root, path, "foreign", f"it is {kind}, which is served to nobody")
     if strange := [path for path, status in files.messages.items() if is_strange(status)]:
@@ -35,7 +40,7 @@ def faults(root: bytes, files: Files) -> Iterator[Fault]:
     for path, status in files.messages.items():
         yield from without_rights(root, path, status, stat.S_IRUSR)
     for path, measured in files.measured.items():
-        yield from _sizes(root, path, measured)
+        yield from _sizes(root, path, measured, files, waiting)
         if measured.flags & PACKED and (reason := _sealed(root, path, measured)):
             yield Fault("sealed", path, reason, "see to it that the file can be unpacked, or restore it from a backup")
     for path, reason in files.unreadable.items():
@@ -43,15 +48,21 @@ def faults(root: bytes, files: Files) -> Iterator[Fault]:
             yield Fault("unreadable", path, f"it cannot be read: {reason}", "see that its disk is sound")
 
 
-def _sizes(root: bytes, path: bytes, measured: Contents) -> Iterator[Fault]:
+def _sizes(
+    root: bytes, path: bytes, measured: Contents, files: Files, waiting: AbstractSet[bytes] | None
+) -> Iterator[Fault]:
     size, octets = names.sizes(path[PREFIX:])
     wrong = []
     if size not in {None, measured.size} and not measured.flags & PACKED:  # Dovecot writes there what it unpacks to
         wrong.append(f"S={size} in its name is not its size, {measured.size}")
     if octets not in {None, measured.octets} and not (measured.flags & PACKED and measured.size == measured.octets):
         wrong.append(f"W={octets} in its name is not its size with CRLF line ends, {measured.octets}")
-    if wrong:
-        yield Fault("sizes", path, "; ".join(wrong), _MEND_BY_NAME, partial(_renamed, root, path))
+    part = names.unique_part(path[PREFIX:])
+    if wrong and waiting is None and len(files.parts[part]) > 1:
+        yield Fault("sizes", path, "; ".join(wrong), "mend first what keeps the user from logging in")
+    elif wrong:
+        mend = _waits if waiting and part in waiting else partial(_renamed, root, path)
+        yield Fault("sizes", path, "; ".join(wrong), _MEND_BY_NAME, mend)
 
 
 def _sealed(root: bytes, path: bytes, measured: Contents) -> str:
@@ -70,6 +81,10 @@ def _renamed(root: bytes, path: bytes) -> None:
         rename(root + path, root + to)
 
 
+def _waits() -> None:
+    """Do nothing yet."""
+
+
 def copies(root: bytes, files: Files, indexed: frozenset[int]) -> Iterator[Fault]:
     """The files that are another file's message once more. Of two, the one whose inode is `indexed` stays: its unique-id is known."""
     for paths in files.parts.values():
@@ -77,7 +92,7 @@ def copies(root: bytes, files: Files, indexed: frozenset[int]) -> Iterator[Fault
             continue
         for shown_as in distinct(root, paths, files.inodes):
             same = [path for path in paths if path == shown_as or are_one(root, path, shown_as, files.inodes)]
-            stays = next((path for path in same if files.inodes[path] in indexed), shown_as)
+            stays = next((path for path in (shown_as, *same) if files.inodes[path] in indexed), shown_as)
             for path in same:
                 if path != stays:
                     text = f"it is the same message as {shown(stays)}"
@@ -100,16 +115,20 @@ def _once(root: bytes, stays: bytes, path: bytes) -> None:
         unlink_if_there(root + path)
 
 
-def twins(root: bytes, files: Files, rows: Rows, copied: Iterable[bytes]) -> Iterator[Fault]:
+def twins(root: bytes, files: Files, rows: Rows, copied: Iterable[Fault]) -> Iterator[Fault]:
     """Different messages with the same unique part: one keeps its name, the others get names of their own that keep their unique-ids.
 
     Those with a part of what is `copied` wait until it is gone: else it would become a message.
     """
-    waiting = {names.unique_part(path[PREFIX:]) for path in copied}
+    waiting = _parts(copied)
     for row in rows:
         part = names.unique_part(row.name[PREFIX:])
         if len(files.parts.get(part, ())) > 1 and part not in waiting and row.uidl != names.own_id(row.name[PREFIX:]):
             yield _twin(root, row, files.measured.get(row.name))
+
+
+def _parts(faults: Iterable[Fault]) -> set[bytes]:
+    return {names.unique_part(each.path[PREFIX:]) for each in faults}
 
 
 def _twin(root: bytes, row: Row, measured: Contents | None) -> Fault:

@@ -136,7 +136,8 @@ def _again(root: bytes) -> None:
     """Let the next login list and measure everything; the unique-ids stay."""
     data = _read(root + index.NAME)
     if data is not None and index.decode(data) is not None:
-        index.write(root, index.distrusted(data))
+        index.write(root, index.distrusted(data), durable=True)  # twins may have their unique-ids of it alone
+        sync_directory(root)
 
 
 def _uidls(root: bytes, found: Index | None) -> Iterator[Fault]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mailserver.errors import StoreError
 from mailserver.store.maildir import index, opening, promise
 from mailserver.store.maildir.faults import examine
 from mailserver.store.maildir.ours import Ours
@@ -22,6 +23,9 @@ OLD = time.time() - 100 * 3600
 
 class Maildrop:
     """At `root`, with a message for each of the names."""
+
+    REFUSALS = (StoreError, OSError)
+    """What a login may be refused by."""
 
     def __init__(self, root: Path, names: Sequence[str] = ()) -> None:
         self.path = root
@@ -77,6 +81,11 @@ class Maildrop:
         return sorted(
             path for folder in folders for path in folder.iterdir() if path.is_file() and not path.is_symlink()
         )
+
+    def indexed(self) -> bool:
+        """Whether there is an index that can be read."""
+        path = self.path / "mailserver-index"
+        return path.is_file() and index.decode(path.read_bytes()) is not None
 
     def rewrite(self, change: Callable[[index.Index, Any], None]) -> None:
         """Change the rows of the index."""
