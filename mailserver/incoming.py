@@ -97,7 +97,7 @@ class IKeeps(Interface):
     def undelete(user: User) -> Deferred[int]:
         """Bring back what the last session deleted that deleted anything and is kept; the number of messages, 0: nothing is kept.
 
-        They have their old unique-ids, and their old places. A further call goes a session further back. After a crash within
+        If nothing is, and deletions go to the trash, what went there last comes back from it, whoever put it there. They have their old unique-ids, and their old places. A further call goes a session further back. After a crash within
         it, another call brings back the rest. Errors: as of `IStore.open`, MaildropInUse while a session is open.
         """
 

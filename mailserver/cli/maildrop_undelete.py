@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 def undelete(name: str, dry_run: bool, as_json: bool, user: str | None, config: str) -> int:
     """Bring back the messages that the last session of USER deleted.
 
-    They are kept for the days that `delivery.delete = "keep N days"` says, from the session's QUIT. Once more goes a session
-    further back. They come back with their old unique-ids, so a mail program that has them already fetches them not again.
+    They are kept for the days that `delivery.delete = "keep N days"` says, from the session's QUIT. With "trash", what went into
+    the folder Trash last comes back from there: all that was put there within moments, be it by a session or by a mail program. Once more
+    goes a session further back. They come back with their old unique-ids, so a mail program that has them already fetches them not again.
 
     \b
     Example:

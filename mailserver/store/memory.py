@@ -139,7 +139,7 @@ class MemoryStore:
             self._check(user)
         except StoreError as error:
             return fail(error)
-        back = self._deleted.take(user.name)
+        back = self._deleted.take(user.name, trash=self._deleting.act == "trash")
         stored, arrivals = self.maildrop(user.name), self._arrivals.setdefault(user.name, {})
         stored.update((each.uidl, each.message) for each in back)
         arrivals.update((each.uidl, each.arrival) for each in back)
@@ -149,7 +149,7 @@ class MemoryStore:
 
     def kept(self, user: User) -> Deferred[int]:
         """As IKeeps; answers at once."""
-        return succeed(len(self._deleted.last(user.name)))
+        return succeed(len(self._deleted.last(user.name, trash=self._deleting.act == "trash")))
 
     def tidy(self, user: User, now: float, days: int | None) -> Deferred[bool]:
         """As IKeeps; answers at once."""

@@ -40,15 +40,22 @@ class DeletedMail:
         elif deleting.act == "trash":
             self._trash.setdefault(name, []).extend((now, each) for each in messages)
 
-    def last(self, name: str) -> list[Deleted]:
-        """What the last session has deleted."""
+    def last(self, name: str, *, trash: bool) -> list[Deleted]:
+        """What the last session has deleted; if none is kept, with `trash` what is in that of the last one."""
         sessions = self._sessions.get(name)
-        return sessions[-1].messages if sessions else []
+        if sessions:
+            return sessions[-1].messages
+        thrown = self._trash.get(name, []) if trash else []
+        return [each for when, each in thrown if when == thrown[-1][0]]
 
-    def take(self, name: str) -> list[Deleted]:
+    def take(self, name: str, *, trash: bool) -> list[Deleted]:
         """The same, which is kept no more."""
-        sessions = self._sessions.get(name)
-        return sessions.pop().messages if sessions else []
+        last = self.last(name, trash=trash)
+        if sessions := self._sessions.get(name):
+            sessions.pop()
+        elif last:
+            self._trash[name] = self._trash[name][: -len(last)]
+        return last
 
     def trash(self, name: str) -> list[bytes]:
         """The messages in the trash."""

@@ -17,9 +17,10 @@ def site():
         yield made
 
 
-def test_the_last_session_s_deletions_come_back_with_their_unique_ids(site):
+@pytest.mark.parametrize("setting", ["keep 3 days", "trash"])
+def test_the_last_session_s_deletions_come_back_with_their_unique_ids(site, setting):
     alice = site.account("alice", messages=[b"Subject: %d\n\n" % number for number in range(3)])
-    keeping = {"delete": "keep 3 days"}
+    keeping = {"delete": setting}
     config = settings(site, delivery=keeping)
     with Server(site, user=WHOEVER, delivery=keeping) as server:
         with RawPOP3(server.pop3_port) as client:

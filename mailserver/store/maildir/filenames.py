@@ -78,6 +78,12 @@ def seen(name: bytes) -> bytes | None:
     return name[: info.end()] + bytes(sorted(flags + b"S"))
 
 
+def alive(name: bytes) -> bytes:
+    """The name without the flag T, by which IMAP servers mark what their clients have deleted."""
+    info = _INFO.search(name)
+    return name if info is None or info[0][1:] != b"2," else name[: info.end()] + name[info.end() :].replace(b"T", b"")
+
+
 def is_seen(name: bytes) -> bool:
     """Whether the name has the S flag."""
     info = _INFO.search(name)

@@ -23,15 +23,20 @@ from mailserver.store.maildir.places import KEPT, TRASH, KeptSession, kept_sessi
 
 _DAY: Final = 86_400
 
+_MOMENT: Final = 2.0
+"""Seconds between two of a session's messages on their way into the trash: a thousand take less, unless the disk hangs. Two sessions of
+a user that delete something are mostly further apart."""
 
-def undelete(root: bytes) -> int:
+
+def undelete(root: bytes, *, trash: bool = False) -> int:
     """Bring back what the last session deleted whose deletions are kept; the number of messages. Errors: OSError.
 
-    After a crash within it the next call brings back the rest, and no other session.
+    If none are, with `trash` what was put into that last. After a crash within it the next call brings back the rest, and no
+    other session; from the trash what was back already comes first, and a further call brings the rest.
     """
     session = _next(root)
     if session is None:
-        return 0
+        return _from_trash(root) if trash else 0
     if not session.returning:
         path, session = session.path, session.coming_back()
         rename(root + path[:-1], root + session.path[:-1])
@@ -49,10 +54,43 @@ def undelete(root: bytes) -> int:
     return len(files)
 
 
-def kept(root: bytes) -> int:
+def kept(root: bytes, *, trash: bool = False) -> int:
     """The number of messages that `undelete` would bring back; it needs no lock. Errors: OSError."""
     session = _next(root)
-    return 0 if session is None else len(_files(root + session.path))
+    if session is None:
+        return len(_thrown_last(root)) if trash else 0
+    return len(_files(root + session.path))
+
+
+def _from_trash(root: bytes) -> int:
+    paths = _thrown_last(root)
+    for directory in DIRECTORIES if paths else ():
+        make_inside(root, directory)
+    for path in paths:
+        name = names.alive(path.rpartition(b"/")[2])
+        link(root, path, _directory(name) + name)
+    for directory in DIRECTORIES if paths else ():
+        sync_directory(root + directory)
+    if paths:
+        maildirsize.forget(root)  # the trash does not count
+    for path in paths:
+        unlink_if_there(root + path)
+    for directory in {path.rpartition(b"/")[0] for path in paths}:
+        sync_directory(root + directory)
+    return len(paths)
+
+
+def _thrown_last(root: bytes) -> list[bytes]:
+    """What was put into the trash last: by a session, all within moments. A file's ctime tells, which another name sets."""
+    thrown = sorted(((status.st_ctime, path) for path, status in _trash(root)), reverse=True)
+    last: list[bytes] = []
+    before = thrown[0][0] if thrown else 0.0
+    for when, path in thrown:
+        if before - when > _MOMENT:
+            break
+        last.append(path)
+        before = when
+    return last
 
 
 def may_come_back(root: bytes) -> frozenset[bytes]:

@@ -193,13 +193,14 @@ class MaildirStore:
     def undelete(self, user: User) -> Answer[int]:
         """Bring back what the last session deleted, in a thread."""
         root = self._root(user)
-        return self._locked(root, keeping.undelete, root).addCallback(lambda done: 0 if done is None else done.answer)
+        undelete = partial(keeping.undelete, trash=self._context.deleting.act == "trash")
+        return self._locked(root, undelete, root).addCallback(lambda done: 0 if done is None else done.answer)
 
     @prompt
     def kept(self, user: User) -> Answer[int]:
         """Count what `undelete` would bring back, in a thread."""
         root = self._root(user)
-        return self._look(root, _kept, root)
+        return self._look(root, _kept, root, self._context.deleting.act == "trash")
 
     @prompt
     def tidy(self, user: User, now: float, days: int | None) -> Answer[bool]:
@@ -301,9 +302,9 @@ def _unlock(opened: opening.Opened) -> None:
     os.close(opened.lock)
 
 
-def _kept(root: bytes) -> int:
+def _kept(root: bytes, trash: bool) -> int:
     try:
-        return keeping.kept(root)
+        return keeping.kept(root, trash=trash)
     except OSError as error:
         raise opening.unavailable(error) from error
 

@@ -38,7 +38,15 @@ class KeepContract(StoreContract):
         assert self.trash("alice") == []
 
     async def test_what_was_kept_comes_back_as_it_was(self) -> None:
-        self.store = self.make_deleting("keep 7 days")
+        await self.comes_back_from("keep 7 days")
+
+    async def test_what_is_in_the_trash_comes_back_as_it_was(self) -> None:
+        await self.comes_back_from("trash")
+        assert self.trash("alice") == []
+
+    async def comes_back_from(self, setting: str) -> None:
+        """What a session deleted comes back, with its unique-ids and places."""
+        self.store = self.make_deleting(setting)
         maildrop = await self.open("alice", ONE, TWO, THREE, BARE)
         before = list(maildrop.messages.uidls), list(maildrop.messages.arrivals)
         assert await maildrop.commit([1, 3]) == 0
