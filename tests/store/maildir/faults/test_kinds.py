@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from mailserver.errors import MaildropInUse
 from mailserver.interfaces import Quota
 from mailserver.store.maildir import maildirsize, making, uidls
 from mailserver.store.maildir.faults import examine
 from mailserver.store.maildir.foreign import dotlock, read_formerly
 from mailserver.store.maildir.index import CLAIMED
+from mailserver.store.maildir.locking import lock, signature
 from tests.store.maildir.faults.broken import Maildrop
 
 NAMES = ("new/1700000001.M1P1.h", "cur/1700000002.M1P1.h,S=23,W=25:2,S", "cur/1700000003.M1P1.h:2,F")
@@ -251,6 +253,22 @@ def test_a_map_in_whose_place_a_link_is_comes_back_from_the_index(maildrop: Mail
     assert maildrop.shown() == before
 
 
+def test_of_a_twin_and_its_copy_that_stays_which_the_index_knows(maildrop: Maildrop) -> None:
+    twin = maildrop.path / NAMES[0]
+    twin.rename(maildrop.path / "tmp/twin")
+    maildrop.put("cur/1700000001.M1P1.h:2,S", b"another\n")
+    maildrop.log_in()
+    (maildrop.path / "tmp/twin").rename(twin)
+    maildrop.log_in()
+    before = maildrop.shown()
+    assert before[b"another\n"] == {b"1700000001.M1P1.h"}
+    maildrop.put("cur/1700000001.M1P1.h:2,T", b"another\n")
+    assert sorted(maildrop.kinds()) == ["copy"]
+    assert sorted(each.kind for each in maildrop.repair().mended) == ["copy", "twin"]
+    assert maildrop.shown() == before
+    assert len(maildrop.files()) == len(NAMES) + 1
+
+
 def test_a_twin_of_another_keeps_what_a_client_knows_when_the_index_is_lost(maildrop: Maildrop) -> None:
     """The index knew who was first. Without it, and without the repair, the older file would be."""
     twin = maildrop.put("cur/1700000001.M1P1.h:2,S", b"another\n")
@@ -291,6 +309,24 @@ def test_a_list_of_a_former_server_that_cannot_be_read_is_told(maildrop: Maildro
     (finding,) = examine.verify(maildrop.root, former)
     assert finding.kind == "refused"
     assert "the list of the former server cannot be used" in finding.text
+
+
+def test_who_looks_beside_a_session_does_not_take_its_journal_for_a_crash_s(maildrop: Maildrop) -> None:
+    maildrop.log_in()
+    maildrop.promise(NAMES[0])
+    held = lock(maildrop.root, signature() + "pop3 127.0.0.1 x")
+    assert maildrop.kinds() == []
+    with pytest.raises(MaildropInUse):
+        maildrop.repair()
+    os.close(held)
+    assert maildrop.kinds() == ["journal"]
+
+
+def test_what_is_wrong_for_a_moment_only_is_not_told(maildrop: Maildrop, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = maildrop.put("new/1700000005.M1P1.h,S=3", b"four")
+    monkeypatch.setattr(examine.time, "sleep", lambda _: path.rename(path.with_name("1700000007.M1P1.h,S=3")))
+    maildrop.put("cur/1700000006.M1P1.h,S=3:2,", b"four")
+    assert [each.file for each in maildrop.verify()] == ["cur/1700000006.M1P1.h,S=3:2,"]
 
 
 def test_a_sum_that_is_right_is_no_fault(maildrop: Maildrop) -> None:
