@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mailserver.store.maildir import making
@@ -130,8 +130,29 @@ def hurried() -> Iterator[None]:
         yield
 
 
+ONE, TWO = "1700000001.M1P1.h", "1700000002.M2P1.h"
+
+
+@example([("put", f"new/{ONE}", "", "610a"), ("put", f"new/{ONE},S=1:2,", "", "610a")])
+@example(
+    [
+        ("put", f"cur/{ONE}:2,", "", "610a"),
+        ("put", f"new/{ONE},S=1", "", "620a"),
+        ("put", f"cur/{ONE},S=1:2,", "", "620a"),
+    ]
+)
+@example([("put", f"new/{TWO},W=2", "", "610a"), ("put", f"new/{TWO},S=1", "", "610a")])
+@example([("put", f"new/{ONE}", "", "610a"), ("put", f"new/{ONE},S=1", "", "610a"), ("write", "mailserver-uidls")])
+@example(
+    [
+        ("put", f"new/{ONE}", "", "610a"),
+        ("log in",),
+        ("link", f"new/{TWO}", "", ""),
+        ("link", f"new/{TWO},U=YWI", "", ""),
+    ]
+)
 @given(st.lists(damages(), min_size=1, max_size=10))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_whatever_happened_a_repair_leaves_nothing_to_find_and_loses_nothing(history: list[tuple[str, ...]]) -> None:
     directory = Path(tempfile.mkdtemp(prefix="mailserver-test-"))
     try:
