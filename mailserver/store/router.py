@@ -82,19 +82,19 @@ class Router:
 
     def reserve(self, user: User, owner: str, dry_run: bool = False) -> Deferred[Callable[[], object]]:
         """As the user's store. Errors: also as of `open`."""
-        return self._store_of(user).addCallback(lambda store: cast("IReserves", store).reserve(user, owner, dry_run))
+        return self._store_of(user).addCallback(lambda store: _reserves(store, user).reserve(user, owner, dry_run))
 
     def undelete(self, user: User) -> Deferred[int]:
         """As the user's store. Errors: as of `open`."""
-        return self._store_of(user).addCallback(lambda store: cast("IKeeps", store).undelete(user))
+        return self._store_of(user).addCallback(lambda store: _keeps(store, user).undelete(user))
 
     def kept(self, user: User) -> Deferred[int]:
         """As the user's store. Errors: as of `open`."""
-        return self._store_of(user).addCallback(lambda store: cast("IKeeps", store).kept(user))
+        return self._store_of(user).addCallback(lambda store: _keeps(store, user).kept(user))
 
     def tidy(self, user: User, now: float, days: int | None) -> Deferred[bool]:
         """As the user's store. Errors: as of `open`."""
-        return self._store_of(user).addCallback(lambda store: cast("IKeeps", store).tidy(user, now, days))
+        return self._store_of(user).addCallback(lambda store: _keeps(store, user).tidy(user, now, days))
 
     def place(self, user: User) -> Deferred[str]:
         """As the user's store. Errors: also NoMaildrop, of a store without files."""
@@ -194,6 +194,18 @@ def _deposits(store: IStore, user: User) -> IDeposits:
     if not IDeposits.providedBy(store):
         raise NoMaildrop(f"the store of {user.name!r} takes no messages")
     return cast("IDeposits", store)
+
+
+def _keeps(store: IStore, user: User) -> IKeeps:
+    if not IKeeps.providedBy(store):
+        raise NoMaildrop(f"the store of {user.name!r} keeps nothing that is deleted")
+    return cast("IKeeps", store)
+
+
+def _reserves(store: IStore, user: User) -> IReserves:
+    if not IReserves.providedBy(store):
+        raise NoMaildrop(f"no mail can move into the store of {user.name!r}")
+    return cast("IReserves", store)
 
 
 def _upkeep(store: IStore, user: User) -> IUpkeep:
