@@ -6,7 +6,7 @@
     assert server.sessions[0].retrieved == [1]
 
 docs/testing.md shows the rest. It needs what the server needs; `mailserver.testing.plugin` also needs pytest, whose fixtures it
-has.
+has, and `mailserver.testing.contracts` tests stores and checkers of other packages.
 """
 
 from mailserver.testing.certificate import Certificate

@@ -93,7 +93,7 @@ def test_what_is_wrong_is_told(url, told):
 
 
 def test_one_that_keeps_nothing_is_not_asked_to():
-    with pytest.raises(ValueError, match='acme: keeps nothing that is deleted: set delivery.delete = "expunge"'):
+    with pytest.raises(ValueError, match=r'acme: keeps nothing that is deleted: set delivery\.delete = "expunge"'):
         open_stores("acme:place", None, deleting=read_deleting("trash"))
 
 

@@ -46,7 +46,7 @@ def installed_reactor() -> Any:
 
 
 class StoreContract:
-    """Mix it into a trial TestCase, whose `setUp` sets `store`, empty and not started."""
+    """Mix it into a trial TestCase, whose `setUp` sets `store`, empty and started."""
 
     store: Any
 
