@@ -10,7 +10,7 @@ UNPACKED := tests/debian-unpacked.txt
 # The tests that make quick leaves out.
 LONG := abuse crash interop old
 # The extras that come as wheels: all but gssapi.
-WHEELS := hashes,oauth,postgresql,mysql,zstd,cli,migrate
+WHEELS := hashes,oauth,postgresql,mysql,zstd,cli,migrate,metrics
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test quick check crash bench docs manual clean debian

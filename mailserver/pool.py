@@ -9,7 +9,8 @@ from collections.abc import Callable, Hashable
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import Any, Final
+from typing import Any, ClassVar, Final
+from weakref import WeakSet
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
@@ -73,6 +74,9 @@ class Pool:
     of a key with more waiting jobs. A job that runs longer than `slow_seconds` is reported once, by its key.
     """
 
+    started: ClassVar[WeakSet[Pool]] = WeakSet()
+    """Those of this process that have threads, for whoever shows how they are; nothing else may depend on it."""
+
     def __init__(  # noqa: PLR0913 - numbers by keyword, each with its reason where the pool is made
         self,
         reactor: Any,
@@ -101,6 +105,7 @@ class Pool:
         self._keys: Counter[Hashable] = Counter()  # the number of running jobs
         self._queues: OrderedDict[Hashable, deque[_Job]] = OrderedDict()
         self._queued = 0
+        self._refused = 0
         self._stops: list[Deferred[None]] = []
         self._patience: Any = None
         self._watch: Any = None
@@ -109,6 +114,11 @@ class Pool:
     def running(self) -> bool:
         """Whether the pool accepts work."""
         return self._open
+
+    @property
+    def standing(self) -> tuple[str, int, int, int, int]:
+        """Its name, its threads, those that work, the jobs that wait, and how many were refused because too many did."""
+        return (self._name, self._threads, len(self._running), self._queued, self._refused)
 
     def has(self, key: Hashable) -> bool:
         """Whether a job of this key runs or waits."""
@@ -130,6 +140,7 @@ class Pool:
                     raise no_threads(self._threads, self._name, error) from error
                 alive.append(thread)
             self._inbox, self._alive, self._idle = inbox, alive, self._threads
+            self.started.add(self)
         self._open = True
 
     def run(
@@ -156,6 +167,7 @@ class Pool:
             self._queues.setdefault(key, deque()).append(job)
             self._queued += 1
         else:
+            self._refused += 1
             job.refuse()
         return job.result
 
@@ -188,6 +200,7 @@ class Pool:
             return False
         last = longest[-1]
         self._take(last)
+        self._refused += 1
         last.refuse()
         return True
 
@@ -314,6 +327,7 @@ class Pool:
 
     def _end(self) -> None:
         inbox, self._inbox, self._idle = self._inbox, None, 0
+        self.started.discard(self)
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "mailserver"
 BASE = {
     "interfaces",
     "limits",
+    "counts",
     "exchange",
     "errors",
     "incoming",

@@ -30,15 +30,22 @@ class Chain:
     """The checkers for one credentials interface, asked in their order until one accepts.
 
     Only a refusal leads to the next checker. Any other error ends the login: it is a fault, not a wrong password. A `User`
-    that a checker has read is passed on for `users`, unless an earlier checker may know the user, too.
+    that a checker has read is passed on for `users`, unless an earlier checker may know the user, too. The checkers are `among` those
+    of some users, or of `users`, whose answers are timed.
     """
 
     def __init__(
-        self, interface: type[Interface], checkers: Sequence[ICredentialsChecker], users: Users | None = None
+        self,
+        interface: type[Interface],
+        checkers: Sequence[ICredentialsChecker],
+        users: Users | None = None,
+        *,
+        among: Users | None = None,
     ) -> None:
         self._interface = interface
         self._checkers = checkers
         self._users = users
+        self._among = among or users
 
     @property
     def credentialInterfaces(self) -> tuple[type[Interface], ...]:
@@ -64,7 +71,11 @@ class Chain:
             if self._interface not in checker.credentialInterfaces:
                 continue
             try:
-                answer = ask(checker.requestAvatarId, credentials)
+                timing = None if self._among is None else self._among.timing
+                if timing is None:
+                    answer = ask(checker.requestAvatarId, credentials)
+                else:
+                    answer = timing.ask(checker, ask, checker.requestAvatarId, credentials)
             except REFUSED as error:
                 refusals = {**refusals, index: self._reason(index, error)}
                 continue

@@ -35,7 +35,7 @@ class _Oracle:
         self._users = users
         self._verifiers = [IVerifiers(each) for each in users.backends if IVerifiers.providedBy(each)]
         self._others = [each for each in checkers if not IVerifiers.providedBy(each)]
-        self._tokens = Chain(IBearerToken, checkers)
+        self._tokens = Chain(IBearerToken, checkers, among=users)
         self._gssapi = gssapi
 
     def mechanisms(self) -> frozenset[bytes]:
@@ -79,7 +79,12 @@ class _Oracle:
         holder = await self._users.holder(name, able)
         verifiers = able[0] if holder.verifiers is None else holder.verifiers  # for an unknown user, its fake keys
         typed = request.typed or (username if holder.name != name else b"")
-        answer = await verifiers.verifier(holder.name.encode("utf-8"), request.mechanism, request.realm, typed)
+        question = holder.name.encode("utf-8"), request.mechanism, request.realm, typed
+        timing = self._users.timing
+        if timing is None:
+            answer = await verifiers.verifier(*question)
+        else:
+            answer = await maybeDeferred(timing.ask, verifiers, verifiers.verifier, *question)
         return _with_user(answer, holder.user_id)
 
 

@@ -22,10 +22,11 @@ from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 from twisted.cred.checkers import ICredentialsChecker
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from zope.interface import implementer
 
 from mailserver.auth.entry import both
+from mailserver.counts import Timing
 from mailserver.interfaces import Account, IUserList, IUsers, IVerifiers, User, UserId
 from mailserver.names import PLAIN, Names, Owner, user_name
 
@@ -67,6 +68,8 @@ class Users:
     def __init__(self, checkers: Iterable[object], naming: Names = PLAIN) -> None:
         self.backends = tuple(checkers)
         self.naming = naming
+        self.timing: Timing | None = None
+        """By whom checkers are asked, if it is counted how they answer."""
         self.listing = [IUsers(each) for each in self.backends if IUsers.providedBy(each)]
 
     @classmethod
@@ -100,7 +103,7 @@ class Users:
     def first(self, name: str) -> Deferred[User | None]:
         """Return the user from the first checker with an entry for exactly this name."""
         if len(self.listing) == 1:
-            return self.listing[0].lookup(name)
+            return self._look_up(self.listing[0], name)
         return Deferred.fromCoroutine(self._first(name))
 
     def read_here(self, answer: object) -> UserId | None:
@@ -185,9 +188,14 @@ class Users:
         account = await self.first(owner.maildrop)
         return self.of_account(owner, account, None if owner.user is None else await self.first(name))
 
+    def _look_up(self, checker: IUsers, name: str) -> Deferred[User | None]:
+        if self.timing is None:
+            return checker.lookup(name)
+        return maybeDeferred(self.timing.ask, checker, checker.lookup, name)
+
     async def _first(self, name: str) -> User | None:
         for each in self.listing:
-            user = await each.lookup(name)
+            user = await self._look_up(each, name)
             if user is not None:
                 return user
         return None
@@ -197,7 +205,7 @@ class Users:
         first: User | None = None
         for each in self.listing:
             if first is None or each in able:
-                user = await each.lookup(name)
+                user = await self._look_up(each, name)
                 first = user if first is None else first
                 if user is not None and each in able:
                     return first, cast("IVerifiers", each)  # to adapt it would take the time that tells who exists

@@ -11,6 +11,9 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from mailserver.errors import (
+    AuthenticationFailed,
+    HeldTooLong,
+    LoginTooSoon,
     MaildropInUse,
     MessageTruncated,
     Refusal,
@@ -49,6 +52,22 @@ def translate(failure: Failure, facts: Mapping[str, Any], *, login: bool = False
     elif refusal is None:
         log.failure("fault under the session of {user!r} from {peer}", failure, event="fault", **facts)
     return refusal or TemporaryFailure()
+
+
+def login_result(error: BaseException | None) -> str:
+    """The result of a login that failed, in one word."""
+    if isinstance(error, StoreError):
+        return "in_use" if isinstance(error, MaildropInUse) else "no_maildrop"
+    for kind, word in _RESULTS:
+        if isinstance(error, kind):
+            return word
+    refusal = None if error is None else refusal_for(error)
+    if isinstance(refusal, AuthenticationFailed | TicketRefused):
+        return "refused"
+    return "fault" if refusal is None else "unavailable"
+
+
+_RESULTS: Final = ((HeldTooLong, "held"), (LoginTooSoon, "too_soon"))
 
 
 def tell_failed_login(facts: Mapping[str, Any], mechanism: bytes, error: BaseException | None, waited: float) -> None:

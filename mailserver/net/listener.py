@@ -20,6 +20,7 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.logger import Logger
 
+from mailserver.counts import Traffic
 from mailserver.errors import Refusal, TemporaryFailure
 from mailserver.limits import Limits
 from mailserver.net.connection import Connection
@@ -45,6 +46,8 @@ class Listener(ServerFactory):
     """
 
     noisy = False
+    traffic: Traffic | None = None
+    """What is counted of the connections; None: nothing is."""
 
     def __init__(
         self,
@@ -95,9 +98,14 @@ class Listener(ServerFactory):
         if self._drains:
             return self._turn_away(b"the server is stopping")
         reason = self.places.take(peer)
+        traffic = self.traffic
         if reason:
+            if traffic is not None:
+                traffic.turned_away += 1
             self.places.tally.count(self.clock.seconds(), listener=self.listener, peer=peer, reason=reason)
             return self._turn_away(b"too many connections")
+        if traffic is not None:
+            traffic.connections += 1
         connection = self.connection(peer)
         self._connections.add(connection)
         self._wake()
@@ -123,6 +131,9 @@ class Listener(ServerFactory):
 
     def ended(self, connection: Connection) -> None:
         """Forget a connection that was lost."""
+        if self.traffic is not None:
+            self.traffic.octets_in += connection.octets_in
+            self.traffic.octets_out += connection.octets_out
         self._connections.pop(connection, None)
         self.places.give_back(connection.peer)
         if not self._connections:

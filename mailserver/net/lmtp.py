@@ -17,6 +17,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from mailserver.answers import ask
+from mailserver.counts import Traffic
 from mailserver.errors import Refusal, refusal_for
 from mailserver.incoming import IDeliveries, IDelivery, Sender
 from mailserver.limits import Delivery
@@ -25,6 +26,7 @@ from mailserver.net.core import Core
 from mailserver.net.failures import end_of, printable, translate
 from mailserver.net.lmtp_story import (
     Envelope,
+    outcome_of,
     tell_delivered,
     tell_given_up,
     tell_remark,
@@ -46,6 +48,7 @@ class LMTPPort(Protocol):
     rules: Delivery
     listener: str
     tls: IOpenSSLServerConnectionCreator | None
+    traffic: Traffic | None
 
     def number(self) -> int:
         """Return a new session's number."""
@@ -179,6 +182,9 @@ class LMTPServer(Connection):
         if self._delivering:
             return
         self._give_up(self.ended)
+        seconds = self.clock.seconds() - self.since
+        if self.factory.traffic is not None:
+            self.factory.traffic.session(self.ended, seconds)
         tell_session(
             self.facts(),
             road=self.road,
@@ -187,7 +193,7 @@ class LMTPServer(Connection):
             messages=self.messages,
             octets_in=self.octets_in,
             octets_out=self.octets_out,
-            seconds=self.clock.seconds() - self.since,
+            seconds=seconds,
         )
 
     def _give_up(self, why: str) -> None:
@@ -239,6 +245,7 @@ class LMTPServer(Connection):
 
     def _no_recipient(self, address: bytes, failure: Failure) -> None:
         refusal = self._refusal(address, failure)
+        self._count(refusal)
         if not self.lost:
             cast(Envelope, self._envelope).refused += 1
             self._answered(self.session.refused, refusal)
@@ -271,9 +278,18 @@ class LMTPServer(Connection):
         """What the client hears. Why a maildrop takes nothing, `IDelivery` has logged; a fault it leaves to its caller."""
         return refusal_for(failure.value) or translate(failure, self.facts(printable(address)))
 
+    def _count(self, *outcomes: Refusal | None) -> None:
+        traffic = self.factory.traffic
+        if traffic is not None:
+            traffic.recipients.update(map(outcome_of, outcomes))
+
     def _conclude(self, refusals: Sequence[Refusal | None]) -> None:
         self.messages += None in refusals
+        self._count(*refusals)
         envelope, self._envelope = cast(Envelope, self._envelope), None
+        if self.factory.traffic is not None:
+            self.factory.traffic.messages += None in refusals
+            self.factory.traffic.message.add(self.clock.seconds() - envelope.since)
         ended = "connection lost before the answer" if self.lost else ""
         tell_delivered(self.facts(), envelope, refusals, ended=ended, now=self.clock.seconds())
         if self.lost:

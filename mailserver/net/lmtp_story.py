@@ -33,6 +33,18 @@ class Envelope:
     octets: int = 0
 
 
+def outcome_of(refusal: Refusal | None) -> str:
+    """What became of a recipient, in one word, by the code that the sender hears (RFC 3463)."""
+    if refusal is None:
+        return "delivered"
+    _, _, code = refusal.smtp.partition(b" ")
+    if code.endswith(b".2.2"):
+        return "over_quota"
+    if code == b"5.1.1":
+        return "unknown"
+    return "delayed" if code.startswith(b"4") else "refused"
+
+
 def tell_given_up(facts: Mapping[str, Any], envelope: Envelope, *, ended: str, now: float) -> None:
     """Log a transaction that was given up, because it `ended` so.
 

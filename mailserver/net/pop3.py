@@ -14,6 +14,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from mailserver.answers import ask, is_later
+from mailserver.counts import Traffic, word_for
 from mailserver.envelope import Envelope as Details
 from mailserver.errors import MessageGone, OutcomeUnknown, StoreError
 from mailserver.exchange import SaslContext
@@ -22,8 +23,16 @@ from mailserver.limits import Limits
 from mailserver.net.connection import Connection
 from mailserver.net.core import Core
 from mailserver.net.door import Door, Visit
-from mailserver.net.failures import end_of, translate
-from mailserver.net.story import UNSETTLED, Fetches, tell_fetched_again, tell_remark, tell_session, tell_tls_failure
+from mailserver.net.failures import end_of, login_result, translate
+from mailserver.net.story import (
+    UNSETTLED,
+    Fetches,
+    Taken,
+    tell_fetched_again,
+    tell_remark,
+    tell_session,
+    tell_tls_failure,
+)
 from mailserver.net.transfer import SENDFILE_LEAST, FileSender, Transfer
 from mailserver.protocol.effects import Close, Commit, Envelope, Login, Retrieve, Sasl, StartTLS, Turn
 from mailserver.protocol.pop3 import Session
@@ -40,6 +49,7 @@ class POP3Port(Protocol):
     surroundings: Callable[[Any], SaslContext]
     """Answers the context of a new SASL exchange over a transport."""
     tls: IOpenSSLServerConnectionCreator | None
+    traffic: Traffic | None
 
     def number(self) -> int:
         """Return a new session's number."""
@@ -134,6 +144,8 @@ class POP3Server(Connection):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Release everything, and log a misconfigured client that could not log in."""
         self.end(end_of(reason))
+        if self._maildrop is None and self.factory.traffic is not None:
+            self.factory.traffic.strangers[word_for(self.ended)] += 1
         try:
             if isinstance(reason.value, SSL.Error):
                 tell_tls_failure(self.facts(), reason.value)
@@ -153,17 +165,25 @@ class POP3Server(Connection):
         facts, fetched, marked = self.facts(), self.fetched or set(), self.session.deleted
         self.visit.log_out(facts)
         kept = fetched if self.deleted is None else fetched - marked
+        taken: Taken = {
+            "retrieved": self.retrieved,
+            "deleted": self.deleted or 0,
+            "marked": len(marked) if self.deleted is None else 0,
+            "again": self.factory.fetches.again(self.visit.user, self.peer, self.session.messages, fetched, kept),
+        }
+        seconds = self.clock.seconds() - self.since
+        traffic = self.factory.traffic
+        if traffic is not None and self._maildrop is not None:
+            traffic.session(self.ended, seconds)
+            traffic.taken(**taken)
         tell_session(
             facts,
             ended=self.ended,
             app=self.session.terms.secret,
-            retrieved=self.retrieved,
-            deleted=self.deleted or 0,
-            marked=len(marked) if self.deleted is None else 0,
-            again=self.factory.fetches.again(self.visit.user, self.peer, self.session.messages, fetched, kept),
             octets_in=self.octets_in,
             octets_out=self.octets_out,
-            seconds=self.clock.seconds() - self.since,
+            seconds=seconds,
+            **taken,
         )
         if self.session.messages.renewed is not None:
             self._tell_renewed(facts, fetched)
@@ -189,13 +209,18 @@ class POP3Server(Connection):
         self.session.tls_started()
 
     def _sasl(self, effect: Sasl) -> None:
-        self.attend(self.session.answered, partial(self._not_let_in, None), self.visit.ask, effect.request)
+        began = 0.0 if self.factory.traffic is None else self.clock.seconds()
+        refused = partial(self._not_let_in, None, began)
+        self.attend(self.session.answered, refused, self.visit.ask, effect.request)
         self._give_up_turn()
 
     def _login(self, effect: Login) -> None:
         mind = Mind(self.peer, self.session.tls, self.factory.listener, self.name)
-        refused = partial(self._not_let_in, effect.mechanism)
-        self.attend(partial(self._let_in, mind), refused, self.visit.log_in, effect.credentials, mind)
+        began = 0.0 if self.factory.traffic is None else self.clock.seconds()
+        refused = partial(self._not_let_in, effect.mechanism, began)
+        self.attend(
+            partial(self._let_in, mind, effect.mechanism, began), refused, self.visit.log_in, effect.credentials, mind
+        )
         self._give_up_turn()
 
     def _give_up_turn(self) -> None:
@@ -203,28 +228,44 @@ class POP3Server(Connection):
         if self._half_closed or self.draining:
             self.visit.give_up_turn()
 
-    def _let_in(self, mind: Mind, maildrop: IMaildrop) -> None:
+    def _let_in(self, mind: Mind, mechanism: bytes, began: float, maildrop: IMaildrop) -> None:
         if self.lost:
             self.leave()
             return
         self._maildrop = maildrop
+        if self.factory.traffic is not None:
+            self._count_login(self.factory.traffic, mechanism, "granted", began)
         self.trust()
         self.session.login_ok(maildrop.messages, mind.terms)
 
-    def _not_let_in(self, mechanism: bytes | None, failure: Failure) -> None:
+    def _not_let_in(self, mechanism: bytes | None, began: float, failure: Failure) -> None:
+        if self.factory.traffic is not None:
+            self._count_login(
+                self.factory.traffic, mechanism or self.session.mechanism, login_result(failure.value), began
+            )
         self.session.refused(self.visit.refuse(failure, self.facts(), mechanism))
+
+    def _count_login(self, traffic: Traffic, mechanism: bytes, result: str, began: float) -> None:
+        now = self.clock.seconds()
+        traffic.logins[mechanism.decode("ascii"), result] += 1
+        traffic.login.add(now - began)
+        if self._maildrop is not None:
+            traffic.authorization.add(now - self.since)
 
     def _commit(self, effect: Commit) -> None:
         drop, self._committing = self._drop, True
-        updated = partial(self._updated, len(effect.numbers))
+        began = 0.0 if self.factory.traffic is None else self.clock.seconds()
+        updated = partial(self._updated, len(effect.numbers), began)
         self.attend(updated, self._not_updated, ask, drop.commit, effect.numbers, revocable=False)
 
     def _not_updated(self, failure: Failure) -> None:
         self._committing = False
         self._refused(failure)
 
-    def _updated(self, marked: int, left: int) -> None:
+    def _updated(self, marked: int, began: float, left: int) -> None:
         self._committing = False
+        if self.factory.traffic is not None:
+            self.factory.traffic.update.add(self.clock.seconds() - began)
         self.deleted, self.ended = marked - left, "QUIT"
         self.session.committed(left)
         if self.lost:

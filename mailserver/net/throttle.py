@@ -18,6 +18,7 @@ from typing import Final
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from mailserver.counts import Spread
 from mailserver.net.attempts import Attempt, Held, Hold, Key, Lane, State
 from mailserver.net.regulars import Regulars, Visitor
 
@@ -45,6 +46,9 @@ IPV6_PREFIX: Final = 64
 class Throttle:
     """The memory of failed logins, shared by all listeners of a process (`common.throttle`: of several). With 0 for `first_seconds` nobody waits."""
 
+    waits: Spread | None = None
+    """The seconds for which attempts were held back, if they are counted."""
+
     def __init__(self, clock: IReactorTime, first_seconds: float) -> None:
         self._clock = clock
         self._first = first_seconds
@@ -70,6 +74,11 @@ class Throttle:
             self._enqueue(attempt, now)
         return attempt
 
+    @property
+    def waiting(self) -> int:
+        """The attempts that wait for their turn."""
+        return len(self._queue)
+
     def _lanes_of(self, visitor: Visitor, now: float) -> tuple[Lane, ...]:
         if visitor in self._regulars:
             return (self._lane(("regular", *visitor), now),)
@@ -82,6 +91,8 @@ class Throttle:
         """It is the attempt's turn: until it is settled it counts as a failure."""
         attempt.state = State.UNDER_WAY
         attempt.waited = now - attempt.since
+        if attempt.turn is not None and self.waits is not None:
+            self.waits.add(attempt.waited)
         for lane in attempt.lanes:
             lane.under_way += 1
             lane.until = max(lane.until, now + self._seconds(lane.doubtful))

@@ -226,6 +226,11 @@ class Session(Machine[State, Effect]):
         self.reply(text, *values)
         self._listing = blocks
 
+    @property
+    def mechanism(self) -> bytes:
+        """The name of the last exchange's mechanism."""
+        return b"" if self._exchanges is None else self._exchanges.mechanism
+
     def login(self, credentials: Credentials, mechanism: bytes) -> Login:
         """Return a login's effect. USER's name is used up."""
         self.user = None

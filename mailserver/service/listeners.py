@@ -91,6 +91,8 @@ class Listeners:
             "shortest_expiry": None if (least := config.retention.shortest_expire_days) < 0 else least,
         }
         self._lmtps = {**self._any, "rules": config.delivery, "places": memories.mail_places}
+        self._counts = memories.counts if config.listen.shows_pages else None
+        memories.throttle.waits = None if self._counts is None else self._counts.waits
         self._made: list[Listener] = []
         self.entries: dict[tuple[str, str], Listener] = {}
         """The listener of each port, by its kind and its endpoint string."""
@@ -122,6 +124,7 @@ class Listeners:
         if not row.login and entrance.deliveries is None:
             raise ConfigError([f"listen.{kind}: {row.protocol} needs users and a store to deliver to"])
         listener = self._makers[row.protocol](self, row, endpoint, entrance)
+        listener.traffic = None if self._counts is None else self._counts.of(kind)
         self._made.append(listener)
         self.entries[kind, endpoint] = listener
         return listener.behind(

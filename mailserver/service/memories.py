@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from mailserver.config.settings import Config
+from mailserver.counts import Counts
 from mailserver.net.common.delays import CommonDelays
 from mailserver.net.common.memory import CommonMemory
 from mailserver.net.common.places import CommonPlaces
@@ -36,6 +37,8 @@ class Memories:
     tracing: Tracing = field(default_factory=Tracing)
     record: Record = field(default_factory=Record)
     """What the status page shows of the last hour and day: of this process alone, so that the others' are asked for."""
+    counts: Counts = field(default_factory=Counts)
+    """What is counted, where there are pages that show it."""
 
     @classmethod
     def made(cls, config: Config, reactor: Any, common: CommonMemory | None = None) -> Self:

@@ -5,7 +5,7 @@ Each process that serves has one: a single process, or each worker process.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
 
 from mailserver.auth import MailboxRealm, Users, make_oracle, make_portal
+from mailserver.config.cores import cores
 from mailserver.config.kinds import KINDS
 from mailserver.config.problems import Problems
 from mailserver.config.settings import Config
@@ -29,12 +30,14 @@ from mailserver.service.census import CensusLog
 from mailserver.service.certificates import Certificates
 from mailserver.service.checkers import make_checkers, make_users
 from mailserver.service.control import control_factories
+from mailserver.service.counting import CountedStore, LogCounts, databases, time_questions
 from mailserver.service.deliveries import make_deliveries
 from mailserver.service.explaining.walk import Explainer
 from mailserver.service.gathering import Gathering
 from mailserver.service.health import Readiness
 from mailserver.service.kerberos import Kerberos, make_kerberos
 from mailserver.service.listeners import Entrance, Listeners
+from mailserver.service.measures import Measures
 from mailserver.service.memories import Memories
 from mailserver.service.parts import Parts
 from mailserver.service.pauses import ShortPauses
@@ -79,6 +82,8 @@ class Server:
     pauses: ShortPauses
     sweep: Sweep | None = None
     _record: Record | None = None
+    measures: Measures | None = None
+    """What is shown of this process; None: nothing is counted."""
 
     def __init__(  # noqa: PLR0913 - what a process is given, the last by name
         self,
@@ -94,7 +99,7 @@ class Server:
     ) -> None:
         load_all()
         self._reactor = reactor
-        self.readiness = Readiness()
+        self.readiness = Readiness(reactor)
         self.gathering = Gathering()
         self.config = config
         self.sweeps = sweeps
@@ -113,6 +118,7 @@ class Server:
         kerberos = make_kerberos(config, problems)
         self._certificates = certificates = Certificates(config.tls, problems, self.tickets)
         self.memories = memories = before.memories if before else Memories.made(config, reactor, common)
+        self.readiness.counts = memories.counts
         self.listeners = Listeners(config, certificates, problems, reactor, memories)
         self.parts = Parts(problems)
         """The parts; each comes after those that it needs."""
@@ -126,7 +132,9 @@ class Server:
         self.parts.add(self._web, "web.token_file")
         if store is not None and naming is not None and not problems:  # else `start` raises them, and nothing is served
             users = make_users(naming, [*checkers, kerberos.checker] if kerberos else checkers)
-            self._entrance = make_entrance(config.auth.masters, users, store, kerberos, delays=memories.delays)
+            named, workers = databases(config.auth.checkers, checkers), config.workers or cores()
+            opener = self._count(named, users, store, certificates, workers) if config.listen.shows_pages else store
+            self._entrance = make_entrance(config.auth.masters, users, opener, kerberos, delays=memories.delays)
             if config.listen.lmtp:
                 deliveries = make_deliveries(config, users, store, problems, self.parts)
                 self._entrance = replace(self._entrance, deliveries=deliveries)
@@ -136,8 +144,8 @@ class Server:
             self.explainer = Explainer(config, self._entrance.portal, users, store, self.listeners, memories)
             with problems.collect("auth.policy_url"):
                 self._guard(config.auth.policy_url)
-            named = chain.from_iterable(config.auth.mechanism_lists.values())
-            self._census = CensusLog(self._entrance.oracle, named, problems)
+            mechanisms = chain.from_iterable(config.auth.mechanism_lists.values())
+            self._census = CensusLog(self._entrance.oracle, mechanisms, problems)
             self.parts.add(self._census, "auth.mechanisms")
         self.parts.add(self.listeners, "listen")
         self.pauses = before.pauses if before else ShortPauses()
@@ -150,10 +158,31 @@ class Server:
         else:
             self.parts.borrow(part, running, setting)
 
-    def _make_web(self, settings: WebSettings, certificates: Certificates) -> Web:
-        from mailserver.service.web import Web  # it imports an HTTP server, which few servers need
+    def _count(
+        self, named: Mapping[str, object], users: Users, store: IStore, certificates: Certificates, workers: int
+    ) -> IStore:
+        """Count what is shown on pages; the store, as it is counted."""
+        counts = self.memories.counts
+        time_questions(users, named, counts, self._reactor)
+        self.parts.add(LogCounts(counts), "listen")
+        self.measures = Measures(
+            counts=counts,
+            listeners=self.listeners,
+            throttle=self.memories.throttle,
+            certificates=lambda: certificates.store,
+            databases=named,
+            workers=workers,
+        )
+        return CountedStore(store, counts, self._reactor)
 
-        pages = {"/healthz": Page(health.alive, public=True), "/readyz": Page(self.readiness.page, public=True)}
+    def _make_web(self, settings: WebSettings, certificates: Certificates) -> Web:
+        from mailserver.service.web import Web, metrics_page  # it imports an HTTP server, which few servers need
+
+        pages = {
+            "/healthz": Page(health.alive, public=True),
+            "/readyz": Page(self.readiness.page, public=True),
+            "/metrics": Page(metrics_page(self.gathering)),
+        }
         if settings.status_page:
             from mailserver.service.status_page import StatusPage  # as above
 
@@ -197,12 +226,18 @@ class Server:
             number,
             self.explainer,
             self.whole,
+            measures=self.measures,
             certificates=self._certificates,
             record=self._record,
             ports=[(kind, endpoint) for kind in KINDS for endpoint in self.config.listen.of(kind)],
         )
         made = control_factories(questions(facts), self.config.listen.control, self._reactor, number, workers)
         self.gathering.begin(made[0], number, workers)
+        if self.gathering.alone and self._web is not None:
+            log.warn(
+                "pages tell of one worker process at a time, whichever is asked: the others are asked by listen.control, which is not there",
+                event="metrics.alone",
+            )
         return made
 
     def successor(self, config: Config, problems: Problems) -> Server:

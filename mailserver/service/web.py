@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IProtocolFactory
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from mailserver.config.kinds import KINDS
 from mailserver.errors import ConfigError
 from mailserver.interfaces import IPart
+from mailserver.modules import why_not
 from mailserver.net.tls_transport import TLSFactory
 from mailserver.service.certificates import Certificates
+from mailserver.service.gathering import Gathering
 from mailserver.web.guard import read_token
-from mailserver.web.pages import Page
+from mailserver.web.pages import Answer, Asked, Page
 from mailserver.web.site import Site
+
+log = Logger()
+
+
+def metrics_page(gathering: Gathering) -> Callable[[Asked], Answer | Awaitable[Answer]]:
+    """The page /metrics; where its library is missing, one that says so, and the log does, too."""
+    try:
+        from mailserver.service.exposition import Exposition  # it needs an extra
+    except ImportError as error:
+        reason = why_not(error, "metrics")
+        log.warn("/metrics shows nothing: {reason}", event="metrics.absent", reason=reason)
+        return lambda _: Answer(body=b"metrics need more: pip install twisted-mailserver[metrics]\n", code=501)
+    return Exposition(gathering).page
 
 
 @implementer(IPart)

@@ -101,17 +101,17 @@ class Connection(POP3Server):
             self.record.retrieved.append(body.asked.number)
         super().sent(body)
 
-    def _let_in(self, mind: Mind, maildrop: IMaildrop) -> None:
+    def _let_in(self, mind: Mind, mechanism: bytes, began: float, maildrop: IMaildrop) -> None:
         self.record.user = mind.user
-        super()._let_in(mind, maildrop)
+        super()._let_in(mind, mechanism, began, maildrop)
 
     def _note_commit(self, effect: Commit) -> None:
         self._numbers = effect.numbers
         self._commit(effect)
 
-    def _updated(self, marked: int, left: int) -> None:
+    def _updated(self, marked: int, began: float, left: int) -> None:
         self.record.deleted = [] if left else list(self._numbers)
-        super()._updated(marked, left)
+        super()._updated(marked, began, left)
 
     # What goes wrong.
 

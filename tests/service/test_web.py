@@ -5,14 +5,20 @@ from __future__ import annotations
 import http.client
 import os
 import pwd
+import signal
 import socket
-import ssl
+import struct
+from collections import Counter
 from collections.abc import Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from mailserver.service.families import FAMILIES, OF_SERVER
+from tests.rawlmtp import RawLMTP
 from tests.rawpop3 import RawPOP3
 from tests.servers import Server, Site
 from tests.waiting import eventually
@@ -53,6 +59,10 @@ def said(connection: http.client.HTTPConnection, path: str) -> tuple[int, bytes]
 def site() -> Iterator[Site]:
     with Site() as made:
         made.account("alice", messages=[b"Subject: hi\n\n" + b"x" * 20_000_000])
+        made.account("bob", messages=[b"Subject: 1\n\n1\n", b"Subject: 2\n\n2\n"])
+        made.account("carl", messages=[b"Subject: %d\n\n1\n" % number for number in range(10)])
+        made.account("dora")
+        made.account("erik", extra="userdb_quota_rule=*:bytes=1")
         token = made.folder / "token"
         token.touch(mode=0o600)
         token.write_text(TOKEN)
@@ -69,31 +79,225 @@ def own(folder: Path) -> None:
             os.chown(path, entry.pw_uid, entry.pw_gid)
 
 
-def paged(site: Site, workers: int, **settings: Any) -> Server:
-    local = f"unix:{site.folder}/http"
-    listen = {"http": [local, "tcp:0"], "https": ["tcp:0"], "control": f"{site.folder}/control"}
-    return Server(site, user=SERVING, workers=workers, listen=listen, **settings)
+class Paged(Server):
+    """A server with pages on all roads, served by whom the site belongs to."""
+
+    def __init__(self, site: Site, workers: int = 1, **settings: Any) -> None:
+        listen = {
+            "http": [f"unix:{site.folder}/http", "tcp:0"],
+            "https": ["tcp:0"],
+            "lmtp": ["tcp:0:interface=127.0.0.1"],
+            "control": f"{site.folder}/control",
+        }
+        super().__init__(site, user=SERVING, workers=workers, listen=listen, **settings)
+
+    def metrics(self) -> Metrics:
+        """What Prometheus would read now."""
+        connection = Local(self.site.folder / "http")
+        connection.request("GET", "/metrics", headers={"Accept": "application/openmetrics-text"})
+        return Metrics(connection.getresponse().read().decode())
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_pages_are_served_and_say_when_the_server_drains(site: Site, workers: int) -> None:
-    with paged(site, workers, web={"token_file": str(site.folder / "token")}) as server:
-        here = http.client.HTTPConnection("127.0.0.1", server.ports["http"])
-        secure = http.client.HTTPSConnection("localhost", server.ports["https"], context=site.client_tls())
-        local = Local(site.folder / "http")
-        assert isinstance(secure._context, ssl.SSLContext)
-        for connection in (here, secure, local):
-            assert get(connection, "/healthz") == (200, b"alive\n")
-            assert get(connection, "/readyz") == (200, b"ready\n")
-        assert [get(each, "/none")[0] for each in (here, secure, local)] == [401, 401, 404]
-        assert get(secure, "/none", TOKEN)[0] == 404
-        assert get(local, "/")[0] == 404, "no web.status_page: the page names users"
-        with RawPOP3(server.pop3_port).login("alice", "sesame of alice") as client:
-            client.send(b"RETR 1\r\n")  # and reads nothing
-            server.process.terminate()
-            eventually(lambda: said(local, "/readyz") == (503, b"the server is stopping\n"), server.log)
-            eventually(lambda: said(local, "/healthz") == (200, b"alive\n"), server.log)
-        server.wait()
+class Metrics:
+    """The page /metrics, as Prometheus' own parser reads it."""
+
+    def __init__(self, text: str) -> None:
+        self.families = list(text_string_to_metric_families(text))
+        self.samples = [sample for family in self.families for sample in family.samples]
+
+    def of(self, name: str, *by: str, **labels: str) -> dict[tuple[str, ...], float]:
+        """The samples of a name with these labels, as sums by other labels; what is zero is left out."""
+        found: Counter[tuple[str, ...]] = Counter()
+        for each in self.samples:
+            if each.name == name and labels.items() <= each.labels.items():
+                found[tuple(each.labels[label] for label in by)] += each.value  # type: ignore[assignment]
+        return {key: value for key, value in found.items() if value}
+
+    def sum(self, name: str, **labels: str) -> float:
+        """All of them."""
+        return sum(self.of(name, **labels).values())
+
+
+@pytest.fixture(scope="module", params=[1, 4])
+def server(site: Site, request: pytest.FixtureRequest) -> Iterator[Paged]:
+    """One process, and four."""
+    made = Paged(site, request.param, web={"token_file": str(site.folder / "token")})
+    made.start()
+    yield made
+    made.stop()
+    assert not [secret for secret in site.secrets if secret in made.raw]
+
+
+def test_each_road_shows_the_pages_to_whom_they_are_for(site: Site, server: Paged) -> None:
+    here = http.client.HTTPConnection("127.0.0.1", server.ports["http"])
+    secure = http.client.HTTPSConnection("localhost", server.ports["https"], context=site.client_tls())
+    local = Local(site.folder / "http")
+    for connection in (here, secure, local):
+        assert get(connection, "/healthz") == (200, b"alive\n")
+        assert get(connection, "/readyz") == (200, b"ready\n")
+    assert [get(each, "/metrics")[0] for each in (here, secure, local)] == [401, 401, 200]
+    assert get(secure, "/metrics", TOKEN)[0] == 200
+    assert get(local, "/")[0] == 404, "no web.status_page: that page names users"
+
+
+def reset(client: RawPOP3) -> None:
+    """End a connection as a machine that has lost it."""
+    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.socket.close()
+
+
+def load(server: Paged) -> None:
+    """Sessions that end in every way that takes no time, three times each; what they do is in `EXPECTED`."""
+
+    def logged_in(name: str = "bob") -> RawPOP3:
+        return RawPOP3(server.pop3_port).login(name, f"sesame of {name}")
+
+    for _ in range(3):
+        with logged_in() as client:  # fetches all, deletes nothing
+            client.fetch(b"RETR 1")
+            client.fetch(b"RETR 2")
+            with RawPOP3(server.pop3_port) as other:  # finds the maildrop in use
+                other.ok(b"USER bob")
+                assert other.command(b"PASS sesame of bob").startswith(b"-ERR [IN-USE]")
+                other.quit()
+            client.quit()
+        with logged_in("carl") as client:
+            client.ok(b"DELE 1")
+            client.quit()
+        with logged_in() as client:
+            client.ok(b"DELE 1")
+        with logged_in() as client:
+            for _ in range(20):
+                client.send(b"XYZZY\r\n")
+            client.rest()
+        with logged_in() as client:
+            reset(client)
+        with RawPOP3(server.pop3_port) as client:
+            client.ok(b"USER bob")
+            assert client.command(b"PASS wrong").startswith(b"-ERR [AUTH]")
+            reset(client)
+        with RawPOP3(server.pop3_port):
+            pass
+        with RawPOP3(server.pop3s_port, tls=server.site.client_tls()) as client:
+            client.login("bob", "sesame of bob").quit()
+        with socket.create_connection(("127.0.0.1", server.pop3s_port)) as plain:
+            plain.sendall(b"QUIT\r\n")
+            while plain.recv(100):
+                pass
+        with RawLMTP(server.ports["lmtp"]) as sender:
+            sender.hello().deliver(b"Subject: hi\r\n\r\nhello\r\n", "dora", "nobody", "erik")
+            sender.ok(b"QUIT")
+
+
+EXPECTED: dict[str, dict[tuple[str, ...], float]] = {
+    "mailserver_connections_open": {},
+    "mailserver_connections_total": {("pop3",): 24, ("pop3s",): 6, ("lmtp",): 3},
+    "mailserver_sessions_total": {
+        ("pop3", "quit"): 6,
+        ("pop3", "client_close"): 3,
+        ("pop3", "refusal"): 3,
+        ("pop3", "connection_lost"): 3,
+        ("pop3s", "quit"): 3,
+        ("lmtp", "quit"): 3,
+    },
+    "mailserver_connections_without_login_total": {
+        ("pop3", "quit"): 3,
+        ("pop3", "connection_lost"): 3,
+        ("pop3", "client_close"): 3,
+        ("pop3s", "tls_error"): 3,
+    },
+    "mailserver_logins_total": {
+        ("pop3", "USER", "granted"): 15,
+        ("pop3", "USER", "in_use"): 3,
+        ("pop3", "USER", "refused"): 3,
+        ("pop3s", "USER", "granted"): 3,
+    },
+    "mailserver_messages_retrieved_total": {("pop3",): 6},
+    "mailserver_messages_deleted_total": {("pop3",): 3},
+    "mailserver_messages_not_deleted_total": {("pop3",): 3},
+    "mailserver_messages_delivered_total": {("lmtp",): 3},
+    "mailserver_recipients_total": {("lmtp", "delivered"): 3, ("lmtp", "unknown"): 3, ("lmtp", "over_quota"): 3},
+    "mailserver_session_seconds_count": {("pop3",): 15, ("pop3s",): 3, ("lmtp",): 3},
+    "mailserver_authorization_seconds_count": {("pop3",): 15, ("pop3s",): 3},
+    "mailserver_login_seconds_count": {("pop3",): 21, ("pop3s",): 3},
+    "mailserver_update_seconds_count": {("pop3",): 6, ("pop3s",): 3},
+    "mailserver_maildrop_open_seconds_count": {(): 21},
+    "mailserver_delivery_seconds_count": {("lmtp",): 3},
+}
+LABELS = {
+    "mailserver_sessions_total": ("listener", "ended"),
+    "mailserver_connections_without_login_total": ("listener", "ended"),
+    "mailserver_logins_total": ("listener", "mechanism", "result"),
+    "mailserver_recipients_total": ("listener", "outcome"),
+    "mailserver_maildrop_open_seconds_count": (),
+}
+
+
+def counted(metrics: Metrics) -> dict[str, Any]:
+    return {name: metrics.of(name, *LABELS.get(name, ("listener",))) for name in EXPECTED}
+
+
+def test_the_counters_are_what_was_done(server: Paged) -> None:
+    before = counted(server.metrics())
+    assert not any(before.values())
+    load(server)
+    eventually(lambda: counted(server.metrics()) == EXPECTED, lambda: counted(server.metrics()))
+    metrics = server.metrics()
+    octets = [each for each in server.events if each.get("event") in ("pop3.session", "lmtp.session")]
+    assert metrics.sum("mailserver_sent_bytes_total") >= sum(each["octets_out"] for each in octets)
+    assert metrics.sum("mailserver_database_seconds_count") > 0
+    assert metrics.sum("mailserver_users", worker=min(workers_of(server))) == 5
+    assert "sesame" not in repr(metrics.samples)
+    assert not {"alice", "bob", "127.0.0.1"} & {value for each in metrics.samples for value in each.labels.values()}
+
+
+def workers_of(server: Paged) -> set[str]:
+    count = server.settings["workers"]
+    return {"0"} if count == 1 else {str(number) for number in range(1, count + 1)}
+
+
+def test_every_process_is_there_and_every_metric_has_its_worker(server: Paged) -> None:
+    metrics = server.metrics()
+    assert {key[0]: value for key, value in metrics.of("mailserver_worker_up", "worker").items()} == dict.fromkeys(
+        workers_of(server), 1
+    )
+    assert all("worker" in each.labels for each in metrics.samples if each.name != "mailserver_build_info")
+    known = {family.name(short).removesuffix("_total") for short, family in {**FAMILIES, **OF_SERVER}.items()}
+    assert {family.name for family in metrics.families} <= known
+
+
+def test_a_worker_that_dies_begins_anew_and_no_other_goes_back(server: Paged) -> None:
+    if server.settings["workers"] == 1:
+        return
+    before = server.metrics()
+    busiest, most = max(before.of("mailserver_connections_total", "worker").items(), key=itemgetter(1))
+    pid = next(each["pid"] for each in server.told("worker.serving") if str(each["number"]) == busiest[0])
+    os.kill(pid, signal.SIGKILL)
+    server.wait_for("worker.serving", len(workers_of(server)) + 1)
+    eventually(
+        lambda: (
+            not server.metrics().of("mailserver_worker_up", worker="0")
+            and len(server.metrics().of("mailserver_worker_up", "worker")) == len(workers_of(server))
+        ),
+        server.log,
+    )
+    after = server.metrics()
+    for worker in workers_of(server):
+        old, new = (each.sum("mailserver_connections_total", worker=worker) for each in (before, after))
+        assert new == (0 if worker == busiest[0] else old)
+        began = [each.sum("process_start_time_seconds", worker=worker) for each in (before, after)]
+        assert (began[0] < began[1]) == (worker == busiest[0])
+    assert most > 0
+
+
+def test_the_pages_say_when_the_server_drains(site: Site, server: Paged) -> None:
+    local = Local(site.folder / "http")
+    with RawPOP3(server.pop3_port).login("alice", "sesame of alice") as client:
+        client.send(b"RETR 1\r\n")  # and reads nothing
+        server.process.terminate()
+        eventually(lambda: said(local, "/readyz") == (503, b"the server is stopping\n"), server.log)
+        eventually(lambda: said(local, "/healthz") == (200, b"alive\n"), server.log)
+    server.wait()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be refused")
@@ -105,7 +309,7 @@ def test_root_serves_no_pages(site: Site) -> None:
 
 
 def test_a_token_that_cannot_be_used_is_told_at_the_start(site: Site) -> None:
-    server = paged(site, 1, web={"token_file": f"{site.folder}/none"})
+    server: Server = Paged(site, web={"token_file": f"{site.folder}/none"})
     server.launch()
     assert server.wait() == os.EX_CONFIG
     assert f"web.token_file: {site.folder}/none: No such file or directory" in server.log()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from mailserver.control.port import Question
-from mailserver.service.questions import logins, overview, sessions, throttle, trace, whole
+from mailserver.service.questions import logins, metrics, overview, sessions, throttle, trace, whole
 from mailserver.service.questions.facts import Facts
 
 
@@ -19,6 +19,7 @@ def questions(facts: Facts) -> Mapping[str, Question]:
         "trace": Question(partial(trace.trace, facts), everywhere=True, changes=True, lasting=True),
         "explain": Question(partial(logins.explain, facts)),
         "overview": Question(partial(overview.overview, facts), everywhere=True),
+        "metrics": Question(partial(metrics.metrics, facts), everywhere=True),
         "throttle list": Question(partial(throttle.listed, facts), everywhere=True),
         "throttle forget": Question(partial(throttle.forget, facts), everywhere=True, changes=True),
         "reload": Question(partial(whole.reload, facts), changes=True, seconds=whole.RELOAD_SECONDS),

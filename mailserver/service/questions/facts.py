@@ -9,6 +9,7 @@ from typing import Any
 from mailserver.service.certificates import Certificates
 from mailserver.service.explaining.walk import Explainer
 from mailserver.service.listeners import Listeners
+from mailserver.service.measures import Measures
 from mailserver.service.memories import Memories
 from mailserver.service.record import Record
 from mailserver.service.whole import Whole
@@ -32,3 +33,5 @@ class Facts:
     """What the status page shows beside what is now; None: no such page is served."""
     ports: Sequence[tuple[str, str]] = ()
     """The kind and the endpoint of each port, as the settings have them."""
+    measures: Measures | None = None
+    """What is measured; None: nothing is counted."""

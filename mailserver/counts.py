@@ -1,0 +1,250 @@
+"""What a process counts of its work, as plain numbers, for whoever shows them; where nobody does there are no counts, and no work.
+
+A process has one `Counts` as long as it lives: a new configuration goes on with it. Whoever counts is handed the part that is its own.
+What it counts has few different names, and none that a client chooses: no user, no address.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, cast
+
+from twisted.internet.defer import CancelledError
+from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
+from twisted.python.failure import Failure
+
+from mailserver.answers import Answer, is_later
+from mailserver.errors import MaildropUnavailable, StoreError, TemporaryFailure, refusal_for
+
+QUICK: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Bounds of what takes a disk, a database or a hash: a millisecond, up to what no client waits for."""
+
+LONG: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0)
+"""Bounds of what a client takes: a short session on the same machine, up to a big maildrop over a slow line."""
+
+ENDS: Final = {
+    "QUIT": "quit",
+    "QUIT, to be finished by the next login": "unsettled",
+    "client's close": "client_close",
+    "connection lost": "connection_lost",
+    "idle timeout": "idle_timeout",
+    "transaction timeout": "transaction_timeout",
+    "TLS error": "tls_error",
+    "server stop": "server_stop",
+    "operator": "operator",
+    "message cut short": "cut_short",
+    "fault": "fault",
+}
+"""What ends a connection, as the log says it, and in one word. Of a refusal the log has the reply, too."""
+
+MOST_EVENTS: Final = 200
+"""Different events that are counted by their names; ours are a hundred, and a library's may be made up."""
+
+
+BAD_ANSWERS: Final = 3
+"""Errors in a row by which something is unusable: one may be a single user's, or a connection that was cut."""
+
+LATELY_SECONDS: Final = 60.0
+"""For so long after the last of them: then a balancer may send clients again, whose questions tell how it is."""
+
+
+def word_for(ended: str) -> str:
+    """What ended a connection, in one word."""
+    return ENDS.get(ended) or ("refusal" if ended.startswith("refusal: ") else "other")
+
+
+class Spread:
+    """Values by size: how many were at most so big, for each of some bounds; and their sum."""
+
+    __slots__ = ("bounds", "numbers", "sum")
+
+    def __init__(self, bounds: Sequence[float] = QUICK) -> None:
+        self.bounds = bounds
+        self.numbers = [0] * (len(bounds) + 1)
+        """How many were above the bound before, and at most this one; the last: above all bounds."""
+        self.sum = 0.0
+
+    def add(self, value: float) -> None:
+        """Count a value."""
+        self.numbers[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+
+class Traffic:
+    """What a listener of some name has served. It counts when something ends, so that a session costs little."""
+
+    __slots__ = (
+        "again",
+        "authorization",
+        "connections",
+        "deleted",
+        "login",
+        "logins",
+        "marked",
+        "message",
+        "messages",
+        "octets_in",
+        "octets_out",
+        "recipients",
+        "retrieved",
+        "seconds",
+        "sessions",
+        "strangers",
+        "turned_away",
+        "update",
+    )
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.turned_away = 0
+        self.octets_in = 0
+        self.octets_out = 0
+        self.strangers: Counter[str] = Counter()
+        """The connections that ended without a login, by what ended them."""
+        self.sessions: Counter[str] = Counter()
+        """The sessions that have ended, by what ended them."""
+        self.logins: Counter[tuple[str, str]] = Counter()
+        """By mechanism and result."""
+        self.retrieved = 0
+        self.deleted = 0
+        self.marked = 0
+        """Messages that were marked as deleted, and stayed."""
+        self.again = 0
+        """Sessions that fetched all that there was, though the client had fetched it before."""
+        self.seconds = Spread(LONG)
+        self.authorization = Spread(LONG)
+        self.login = Spread()
+        self.update = Spread()
+        self.messages = 0
+        self.recipients: Counter[str] = Counter()
+        """Those of messages that came in, by what became of them."""
+        self.message = Spread()
+        """The seconds from a message's first recipient to its answer."""
+
+    def session(self, ended: str, seconds: float) -> None:
+        """Count a session's end."""
+        self.sessions[word_for(ended)] += 1
+        self.seconds.add(seconds)
+
+    def taken(self, *, retrieved: int, deleted: int, marked: int, again: bool) -> None:
+        """Count what a session has done with the maildrop."""
+        self.retrieved += retrieved
+        self.deleted += deleted
+        self.marked += marked
+        self.again += again
+
+
+class Answers:
+    """How soon and how surely something answers: a database, or the store. A refusal is an answer; that it cannot say is none."""
+
+    __slots__ = ("errors", "failed", "in_a_row", "seconds")
+
+    def __init__(self) -> None:
+        self.seconds = Spread()
+        self.errors = 0
+        self.in_a_row = 0
+        """The errors since the last answer."""
+        self.failed = 0.0
+        """The time of the last error, by the reactor's clock."""
+
+    def usable(self, now: float) -> bool:
+        """Whether it has answered lately. After some time without questions it may be tried again."""
+        return self.in_a_row < BAD_ANSWERS or now - self.failed >= LATELY_SECONDS
+
+
+class Timing:
+    """Asks what answers, and counts how it does."""
+
+    __slots__ = ("_answers", "_seconds")
+
+    def __init__(self, answers: Mapping[int, Answers], seconds: Callable[[], float]) -> None:
+        self._answers = answers  # by the identity of what is asked: a checker need not have a hash
+        self._seconds = seconds
+
+    def ask(self, whom: object, question: Callable[..., Answer[Any]], *args: Any) -> Answer[Any]:
+        """Ask ``question(*args)`` of `whom`, now or when the answer comes; what is not counted is only asked."""
+        answers = self._answers.get(id(whom))
+        return question(*args) if answers is None else self._timed(answers, question, *args)
+
+    def _timed(self, answers: Answers, question: Callable[..., Answer[Any]], *args: Any) -> Answer[Any]:
+        began = self._seconds()
+
+        def over(result: Any) -> Any:
+            now = self._seconds()
+            answers.seconds.add(now - began)
+            error = result.value if isinstance(result, Failure) else result
+            if not isinstance(error, BaseException) or is_answer(error):
+                answers.in_a_row = 0
+            elif not isinstance(error, CancelledError):
+                answers.errors += 1
+                answers.in_a_row += 1
+                answers.failed = now
+            return result
+
+        try:
+            answer = question(*args)
+        except Exception as error:
+            over(error)
+            raise
+        return answer.addBoth(over) if is_later(answer) else over(answer)
+
+
+def is_answer(error: BaseException) -> bool:
+    """Whether an error tells something: the secret is wrong, the maildrop is in use. Else nobody could say."""
+    if isinstance(error, StoreError):
+        return not isinstance(error, MaildropUnavailable)
+    refusal = refusal_for(error)
+    return refusal is not None and not isinstance(refusal, TemporaryFailure)
+
+
+class Counts:
+    """All counts of a process."""
+
+    def __init__(self) -> None:
+        self.traffic: dict[str, Traffic] = {}
+        """By listener."""
+        self.waits = Spread()
+        """The seconds for which login attempts were held back; those that were not are not among them."""
+        self.store = Answers()
+        """How maildrops are opened."""
+        self.databases: dict[str, Answers] = {}
+        """How the users' databases answer, by their names."""
+        self.events: Counter[tuple[str, str]] = Counter()
+        """Warnings and worse of the log, by level and event."""
+        self._watching = 0
+
+    def of(self, listener: str) -> Traffic:
+        """The traffic of the listeners of this name."""
+        return self.traffic.setdefault(listener, Traffic())
+
+    def asked(self, database: str) -> Answers:
+        """How this database answers."""
+        return self.databases.setdefault(database, Answers())
+
+    def usable(self, now: float) -> str:
+        """What is asked and has not answered lately, in words that name nothing of the site, or none."""
+        if not self.store.usable(now):
+            return "maildrops cannot be opened"
+        return "" if all(each.usable(now) for each in self.databases.values()) else "a users' database does not answer"
+
+    def watch(self) -> None:
+        """Count the log's events from now on. Who watches already, such as the server before a reload, watches no more for that."""
+        if not self._watching:
+            globalLogPublisher.addObserver(cast(ILogObserver, self._heard))
+        self._watching += 1
+
+    def watch_no_more(self) -> None:
+        """Count them no more, once all that have begun to have ended."""
+        self._watching -= 1
+        if not self._watching:
+            globalLogPublisher.removeObserver(cast(ILogObserver, self._heard))
+
+    def _heard(self, event: LogEvent) -> None:
+        """Count an event. The publisher has all of them, whatever level an observer writes."""
+        level = event.get("log_level")
+        if level is LogLevel.warn or level is LogLevel.error or level is LogLevel.critical:
+            name = event.get("event")
+            key = level.name, name if isinstance(name, str) else "other"
+            self.events[key if key in self.events or len(self.events) < MOST_EVENTS else (level.name, "other")] += 1

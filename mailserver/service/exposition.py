@@ -1,0 +1,82 @@
+"""The page /metrics: the rows of all processes, in Prometheus' text format or OpenMetrics'."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+from typing import Any, Final, cast
+
+from prometheus_client import exposition as plain
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.openmetrics import exposition as openmetrics
+
+import twisted
+from mailserver import __version__
+from mailserver.service.families import FAMILIES, OF_SERVER, WORKER, Family
+from mailserver.service.gathering import Gathered, Gathering
+from mailserver.web.pages import Answer, Asked
+
+OPEN_METRICS: Final = "application/openmetrics-text"
+_KINDS: Final = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
+
+
+class Exposition:
+    """The page, over all processes that `gathering` reaches."""
+
+    def __init__(self, gathering: Gathering) -> None:
+        self._gathering = gathering
+
+    async def page(self, asked: Asked) -> Answer:
+        """All metrics."""
+        metrics = Metrics(await self._gathering.ask("metrics"))
+        if OPEN_METRICS in asked.accept:
+            return Answer(
+                body=openmetrics.generate_latest(metrics),  # type: ignore[no-untyped-call]
+                type=openmetrics.CONTENT_TYPE_LATEST,
+            )
+        return Answer(body=plain.generate_latest(cast(Any, metrics)), type=plain.CONTENT_TYPE_LATEST)
+
+
+class Metrics:
+    """What was gathered, as prometheus-client collects it."""
+
+    def __init__(self, gathered: Gathered) -> None:
+        self._gathered = gathered
+
+    def collect(self) -> Iterator[Metric]:
+        """Each metric once, with the samples of all workers."""
+        found = {short: _made(short, family, (WORKER, *family.labels)) for short, family in FAMILIES.items()}
+        for row in self._gathered.rows:
+            family = FAMILIES.get(row["metric"])
+            if family is not None:  # else that worker is of a newer version
+                _add(found[row["metric"]], family, str(row["worker"]), row["samples"])
+        yield from (metric for metric in found.values() if metric.samples)
+        yield from self._of_server()
+
+    def _of_server(self) -> Iterator[Metric]:
+        up = _made("worker_up", OF_SERVER["worker_up"], (WORKER,))
+        answered = dict.fromkeys(str(row["worker"]) for row in self._gathered.rows)
+        for worker in answered:
+            up.add_metric([worker], 1)
+        for worker in map(str, self._gathered.silent):
+            up.add_metric([worker], 0)
+        yield up
+        info = _made("build_info", OF_SERVER["build_info"], OF_SERVER["build_info"].labels)
+        info.add_metric([__version__, platform.python_version(), twisted.__version__], 1)
+        yield info
+
+
+def _made(short: str, family: Family, labels: Sequence[str]) -> Any:
+    return _KINDS[family.kind](family.name(short), family.help, labels=labels)
+
+
+def _add(metric: Any, family: Family, worker: str, samples: Iterable[tuple[Sequence[str], Any]]) -> None:
+    for labels, value in samples:
+        values = [worker, *labels]
+        if family.kind != "histogram":
+            metric.add_metric(values, value)
+            continue
+        *numbers, total = value
+        bounds = [*map(str, family.bounds), "+Inf"]
+        metric.add_metric(values, list(zip(bounds, accumulate(numbers), strict=True)), total)
