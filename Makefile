@@ -129,7 +129,7 @@ install-debian:
 	    rm -rf $(APART)/new && mkdir -p $(APART)/new && { [ -z "$(PACKED)" ] || (cd $(APART)/new && $(APT) download $(PACKED)); } && \
 	    for each in $(PACKED); do dpkg -x $(APART)/new/$${each}_*.deb $(APART); done && chmod -R u-s,g-s $(APART) && \
 	    libraries=$$(for each in $(PACKED); do dpkg-deb -f $(APART)/new/$${each}_*.deb Depends; done | \
-	        tr , '\n' | sed -n 's/^ *\(lib[^ |(:]*\).*/\1/p') && \
+	        tr , '\n' | sed -n '/libjs-/d; s/^ *\(lib[^ |(:]*\).*/\1/p') && \
 	    NO_SERVICES=1 $(APT) install -y --no-install-recommends $(MISSING) $$libraries >/dev/null && \
 	    for each in $(PACKED); do mv $(APART)/new/$${each}_*.deb $(APART); done; \
 	then :; else \

@@ -8,6 +8,7 @@ import pwd
 import signal
 import socket
 import struct
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from operator import itemgetter
@@ -16,14 +17,23 @@ from typing import Any
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
+from mailserver.config.problems import Problems
+from mailserver.config.settings import Tls
+from mailserver.errors import ConfigError, Unusable
+from mailserver.service.certificates import Certificates
 from mailserver.service.families import FAMILIES, OF_SERVER
+from mailserver.service.web import Web
+from tests.interop.unpacked import unpacked
 from tests.rawlmtp import RawLMTP
 from tests.rawpop3 import RawPOP3
 from tests.servers import Server, Site
 from tests.waiting import eventually
 
 SERVING = pwd.getpwuid(os.geteuid()).pw_name if os.geteuid() else "nobody"
+USERS = [f"user{number}" for number in range(18)]
 TOKEN = "MTIzNDU2Nzg5MDEyMzQ1Njc4"
 
 
@@ -59,8 +69,8 @@ def said(connection: http.client.HTTPConnection, path: str) -> tuple[int, bytes]
 def site() -> Iterator[Site]:
     with Site() as made:
         made.account("alice", messages=[b"Subject: hi\n\n" + b"x" * 20_000_000])
-        made.account("bob", messages=[b"Subject: 1\n\n1\n", b"Subject: 2\n\n2\n"])
-        made.account("carl", messages=[b"Subject: %d\n\n1\n" % number for number in range(10)])
+        for name in USERS:
+            made.account(name, messages=[b"Subject: %d\n\n1\n" % number for number in range(10)])
         made.account("dora")
         made.account("erik", extra="userdb_quota_rule=*:bytes=1")
         token = made.folder / "token"
@@ -147,39 +157,45 @@ def reset(client: RawPOP3) -> None:
 
 
 def load(server: Paged) -> None:
-    """Sessions that end in every way that takes no time, three times each; what they do is in `EXPECTED`."""
+    """Sessions that end in every way that takes no time, three times each; what they do is in `EXPECTED`.
 
-    def logged_in(name: str = "bob") -> RawPOP3:
+    Each has a user of its own: in another process the maildrop of one that has just gone may still be locked.
+    """
+    names = iter(USERS)
+
+    def logged_in(name: str) -> RawPOP3:
         return RawPOP3(server.pop3_port).login(name, f"sesame of {name}")
 
     for _ in range(3):
-        with logged_in() as client:  # fetches all, deletes nothing
+        name = next(names)
+        with logged_in(name) as client:
             client.fetch(b"RETR 1")
             client.fetch(b"RETR 2")
-            with RawPOP3(server.pop3_port) as other:  # finds the maildrop in use
-                other.ok(b"USER bob")
-                assert other.command(b"PASS sesame of bob").startswith(b"-ERR [IN-USE]")
+            with RawPOP3(server.pop3_port) as other:
+                other.ok(b"USER %b" % name.encode())
+                assert other.command(b"PASS sesame of %b" % name.encode()).startswith(b"-ERR [IN-USE]")
                 other.quit()
             client.quit()
-        with logged_in("carl") as client:
+        with logged_in(next(names)) as client:
             client.ok(b"DELE 1")
             client.quit()
-        with logged_in() as client:
+        with logged_in(next(names)) as client:
             client.ok(b"DELE 1")
-        with logged_in() as client:
+        with logged_in(next(names)) as client:
             for _ in range(20):
                 client.send(b"XYZZY\r\n")
             client.rest()
-        with logged_in() as client:
+        with logged_in(next(names)) as client:
             reset(client)
         with RawPOP3(server.pop3_port) as client:
-            client.ok(b"USER bob")
+            client.ok(b"USER alice")
             assert client.command(b"PASS wrong").startswith(b"-ERR [AUTH]")
             reset(client)
         with RawPOP3(server.pop3_port):
             pass
         with RawPOP3(server.pop3s_port, tls=server.site.client_tls()) as client:
-            client.login("bob", "sesame of bob").quit()
+            name = next(names)
+            client.login(name, f"sesame of {name}").quit()
         with socket.create_connection(("127.0.0.1", server.pop3s_port)) as plain:
             plain.sendall(b"QUIT\r\n")
             while plain.recv(100):
@@ -246,9 +262,9 @@ def test_the_counters_are_what_was_done(server: Paged) -> None:
     octets = [each for each in server.events if each.get("event") in ("pop3.session", "lmtp.session")]
     assert metrics.sum("mailserver_sent_bytes_total") >= sum(each["octets_out"] for each in octets)
     assert metrics.sum("mailserver_database_seconds_count") > 0
-    assert metrics.sum("mailserver_users", worker=min(workers_of(server))) == 5
+    assert metrics.sum("mailserver_users", worker=min(workers_of(server))) == len(USERS) + 3
     assert "sesame" not in repr(metrics.samples)
-    assert not {"alice", "bob", "127.0.0.1"} & {value for each in metrics.samples for value in each.labels.values()}
+    assert not {"alice", USERS[0], "127.0.0.1"} & {value for each in metrics.samples for value in each.labels.values()}
 
 
 def workers_of(server: Paged) -> set[str]:
@@ -266,9 +282,21 @@ def test_every_process_is_there_and_every_metric_has_its_worker(server: Paged) -
     assert {family.name for family in metrics.families} <= known
 
 
+def test_prometheus_own_lint_has_nothing_to_say(server: Paged) -> None:
+    promtool = unpacked("usr/bin/promtool", "prometheus")
+    connection = Local(server.site.folder / "http")
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read()
+    found = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)
+    assert (found.returncode, found.stdout + found.stderr) == (0, b"")
+
+
 def test_a_worker_that_dies_begins_anew_and_no_other_goes_back(server: Paged) -> None:
     if server.settings["workers"] == 1:
         return
+    for _ in range(5):
+        RawPOP3(server.pop3_port).close()
+    eventually(lambda: server.metrics().sum("mailserver_connections_total", listener="pop3") >= 5, server.log)
     before = server.metrics()
     busiest, most = max(before.of("mailserver_connections_total", "worker").items(), key=itemgetter(1))
     pid = next(each["pid"] for each in server.told("worker.serving") if str(each["number"]) == busiest[0])
@@ -300,16 +328,40 @@ def test_the_pages_say_when_the_server_drains(site: Site, server: Paged) -> None
     server.wait()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be refused")
-def test_root_serves_no_pages(site: Site) -> None:
-    server = Server(site, listen={"http": ["tcp:0"]})
-    server.launch()
-    assert server.wait() == os.EX_CONFIG
-    assert "user: pages are not served by root: name the owner of the maildrops with --user" in server.log()
+def web(token_file: str) -> Web:
+    problems = Problems()
+    return Web({}, token_file, Certificates(Tls(), problems))
 
 
-def test_a_token_that_cannot_be_used_is_told_at_the_start(site: Site) -> None:
-    server: Server = Paged(site, web={"token_file": f"{site.folder}/none"})
-    server.launch()
-    assert server.wait() == os.EX_CONFIG
-    assert f"web.token_file: {site.folder}/none: No such file or directory" in server.log()
+def test_root_serves_no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with pytest.raises(
+        ConfigError, match="user: pages are not served by root: name the owner of the maildrops with --user"
+    ):
+        web("").start(Clock())
+
+
+def test_a_token_is_read_at_the_start_and_again_at_a_reload_and_the_old_one_stays(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    path = tmp_path / "token"
+    made = web(str(path))
+    path.touch(mode=0o600)
+    assert failure(made.start(Clock())) is Unusable
+    path.write_text(TOKEN)
+    assert failure(made.reload()) is None
+    site: Any = made.factory("http")
+    path.write_text("short")
+    assert failure(made.reload()) is Unusable
+    assert site._token() == TOKEN.encode()
+    path.write_text(TOKEN[::-1])
+    assert failure(made.reload()) is None
+    assert site._token() == TOKEN[::-1].encode()
+
+
+def failure(done: Deferred[None]) -> type[BaseException] | None:
+    """The kind of error of a Deferred that has fired."""
+    found: list[Any] = []
+    done.addCallbacks(found.append, lambda failed: found.append(failed.type))
+    return found[0]
