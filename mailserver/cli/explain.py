@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from ipaddress import ip_address
 from typing import Any
 
 import click
@@ -67,6 +68,10 @@ def explain(name: str, as_json: bool, offline: bool, **given: Any) -> int:
     """  # noqa: D301 - click's mark of a paragraph that stays as it is
     if not name.isprintable():
         raise click.UsageError("no client can send such a name")
+    try:
+        given["peer"] = str(ip_address(given["peer"])) if given["peer"] else ""
+    except ValueError:
+        raise click.UsageError(f"{given['peer']!r} is no address") from None
     user, socket, config = (given.pop(each) for each in ("user", "socket", "config"))
     mechanism = given.pop("mechanism").upper()
     attempt = {"user": name, "tls": not given.pop("no_tls"), **given}

@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "import": "mailserver.cli.import_",
     "kick": "mailserver.cli.kick",
     "locks": "mailserver.cli.locks",
+    "login": "mailserver.cli.login",
     "maildrop": "mailserver.cli.maildrop",
     "migrate": "mailserver.cli.migrate",
     "password": "mailserver.cli.password",

@@ -16,6 +16,10 @@ _UNSENDABLE: Final = re.compile(r"[\0\r\n\ud800-\udfff]")
 """What would end a line or a part of it, and what is no character: an octet of a command line that was not UTF-8."""
 
 
+class Denied(SourceError):
+    """The server does not let the user in."""
+
+
 def check(name: str, secret: str, master: str) -> None:
     """Refuse what would be more than one line, or more than one part of a response, or no secret. Errors: SourceError."""
     if not secret:
@@ -37,7 +41,7 @@ def bearer(name: str, token: str) -> bytes:
 def refusal(address: Address, name: str, secret: str, master: str, error: Refused) -> SourceError:
     """The error of a login that the server has refused."""
     by = f" by the master user {master}" if master else ""
-    kind = TryAgain if _BUSY.search(error.said) else SourceError
+    kind = TryAgain if _BUSY.search(error.said) else Denied
     return kind(f"{address} refuses the login of {name}{by}: {told(error.said, secret)}")
 
 

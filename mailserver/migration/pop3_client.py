@@ -18,6 +18,8 @@ WHOLE: Final = 99_999_999
 
 _WINDOW: Final = 50
 """Commands on their way at once: so few octets that no server stops to read while its answers wait."""
+_FIGURES: Final = 2
+"""Numbers in the answer to STAT."""
 _DIGITS: Final = 18
 """Of a number that fits into 64 bits."""
 _LINES: Final = 100
@@ -37,10 +39,20 @@ class Client(Session):
         """Whether the session is over, on our side."""
         self._has_top: bool | None = None
 
-    def login(self, name: str, secret: str, master: str = "", *, token: bool = False) -> None:
+    def login(self, name: str, secret: str, master: str = "", *, token: bool = False, by: str = "") -> None:
         """Log in, and ask anew what it can."""
-        super().login(name, secret, master, token=token)
+        super().login(name, secret, master, token=token, by=by)
         self._capability()
+
+    def stat(self) -> tuple[int, int]:
+        """The number of messages, and their octets."""
+        self._wire.send(b"STAT\r\n")
+        said = self._wire.line()
+        self._judge(said, "STAT")
+        numbers = said.split(b" ")[1:3]
+        if len(numbers) != _FIGURES or not all(each.isdigit() and len(each) <= _DIGITS for each in numbers):
+            raise self._nonsense(b"STAT", said)
+        return int(numbers[0]), int(numbers[1])
 
     def uidl(self) -> list[tuple[int, bytes]]:
         """Message-numbers and unique-ids, as the server says them. Errors: `Refused` by one that has no unique-ids."""

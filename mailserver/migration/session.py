@@ -55,8 +55,10 @@ class Session(ABC):
         elif not address.here:
             raise no_tls(address, self.start_tls)
 
-    def login(self, name: str, secret: str, master: str = "", *, token: bool = False) -> None:
+    def login(self, name: str, secret: str, master: str = "", *, token: bool = False, by: str = "") -> None:
         """Log in; with a `master`, by that user's password into the mail of `name`; with a `token`, by it (OAuth).
+
+        `by` is "PLAIN" or "USER" (the protocol's own command), whatever the server says that it has; "": what it has.
 
         A master uses PLAIN (RFC 4616), or where the server has none the name ``NAME*MASTER``, as Dovecot has it.
         """
@@ -64,12 +66,17 @@ class Session(ABC):
         try:
             if token:
                 self._authenticate(b"XOAUTH2", bearer(name, secret))
-            elif self._has_plain() and (master or not self._prefers_its_own()):
+            elif by == "PLAIN" or (not by and self._has_plain() and (master or not self._prefers_its_own())):
                 self._authenticate(b"PLAIN", plain(name, secret, master))
             else:
                 self._log_in(f"{name}*{master}" if master else name, secret)
         except Refused as error:
             raise refusal(self._wire.address, name, secret, master, error) from None
+
+    @property
+    def security(self) -> tuple[str, bytes] | None:
+        """The version of TLS, and the server's certificate in DER; None: there is no TLS."""
+        return self._wire.security
 
     def close(self) -> None:
         """End it without a word, so that the server changes nothing; idempotent, and it does not raise."""

@@ -102,6 +102,13 @@ class Wire:
         except (OSError, ValueError) as error:  # ValueError: a host that can be no name in a certificate
             raise Unreachable(f"{self.address} and TLS: {error or 'no answer'}") from None
 
+    @property
+    def security(self) -> tuple[str, bytes] | None:
+        """The version of TLS, and the server's certificate in DER, which may not have been verified; None: there is no TLS."""
+        if not isinstance(self._socket, ssl.SSLSocket):
+            return None
+        return self._socket.version() or "", self._socket.getpeercert(binary_form=True) or b""
+
     def send(self, data: bytes) -> None:
         """Send, and begin to count the time and the octets of the answer."""
         self._spent = self._received = 0

@@ -10,6 +10,7 @@ import pytest
 from mailserver.migration import imap_client
 from mailserver.migration.imap_client import Client, Item
 from mailserver.migration.likeness import ENOUGH
+from mailserver.migration.logins import Denied
 from mailserver.migration.server import Address, Trust
 from mailserver.migration.source import SourceError
 from mailserver.migration.wire import Patience, Refused, TryAgain
@@ -84,8 +85,8 @@ def test_a_token_is_a_secret_too():
 @pytest.mark.parametrize(
     ("said", "kind", "words"),
     [
-        (b"NO wrong", SourceError, "wrong"),
-        (b"BAD sesame", SourceError, "not shown"),
+        (b"NO wrong", Denied, "wrong"),
+        (b"BAD sesame", Denied, "not shown"),
         (b"NO [UNAVAILABLE] wait", TryAgain, "wait"),
     ],
 )

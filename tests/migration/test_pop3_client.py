@@ -9,6 +9,7 @@ import pytest
 
 from mailserver.migration import pop3_client, wire
 from mailserver.migration.likeness import ENOUGH
+from mailserver.migration.logins import Denied
 from mailserver.migration.pop3_client import Client
 from mailserver.migration.server import Address, Trust
 from mailserver.migration.source import SourceError, Unreadable
@@ -219,7 +220,7 @@ def test_a_token_is_a_secret_too():
 
 @pytest.mark.parametrize(
     ("said", "kind"),
-    [(b"-ERR wrong", SourceError), (b"-ERR [AUTH] no", SourceError), (b"-ERR [IN-USE] wait", TryAgain)],
+    [(b"-ERR wrong", Denied), (b"-ERR [AUTH] no", Denied), (b"-ERR [IN-USE] wait", TryAgain)],
 )
 def test_a_refused_login_says_whether_it_may_go_well_later(said, kind):
     def session(talk):

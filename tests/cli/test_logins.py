@@ -1,0 +1,188 @@
+"""`mailserver explain` and `mailserver login`, as an operator uses them, beside a real server."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.running import run
+from tests.rawpop3 import RawPOP3
+from tests.servers import Server, Site
+
+WHOEVER = pwd.getpwuid(os.geteuid()).pw_name
+"""Who runs the tests is the user that serves, root as well."""
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    with Site() as made:
+        made.account("alice", messages=[b"Subject: one\n\n1\n", b"Subject: two\n\n2\n"])
+        made.account("bob", extra="allow_nets=192.0.2.0/24")
+        made.account("carl", extra="login_delay=600")
+        yield made
+
+
+@pytest.fixture(scope="module")
+def server(site: Site) -> Iterator[Server]:
+    with Server(site, workers=2, listen={"control": str(site.folder / "control")}) as running:
+        yield running
+
+
+def settings(site: Site, server: Server, **listen: str) -> str:
+    """A file as an operator has it, by which the commands find the server."""
+    path = site.folder / "mailserver.toml"
+    ports = {"pop3": f"tcp:{server.pop3_port}", "pop3s": f"tcp:{server.pop3s_port}"}
+    lines = [f'{kind} = ["{endpoint}:interface=127.0.0.1"]' for kind, endpoint in ports.items()]
+    control = listen.get("control", str(site.folder / "control"))
+    path.write_text(
+        "\n".join(
+            [
+                f'user = "{WHOEVER}"',
+                "[listen]",
+                *lines,
+                f'control = "{control}"',
+                "[tls]",
+                f'certificate = "{site.certificate}"',
+                f'key = "{site.key}"',
+                "[auth]",
+                f'checkers = ["passwd-file:{site.users}"]',
+                "",
+            ]
+        )
+    )
+    return str(path)
+
+
+def rows(*arguments: str) -> tuple[list[dict[str, Any]], int]:
+    told = run(*arguments, "--json")
+    return [json.loads(line) for line in told.stdout.splitlines()], told.returncode
+
+
+def test_the_running_server_says_what_would_become_of_a_login(site: Site, server: Server) -> None:
+    path = settings(site, server)
+    found, status = rows("explain", "alice", "-c", path)
+    assert (status, found[-1]["verdict"], found[-1]["doubts"]) == (0, "let in", [])
+    doors = {row["door"]: row for row in found}
+    assert doors["checker"]["place"] == f"{site.users}, line 1"
+    assert doors["checker"]["secrets"][0]["scheme"] == "PLAIN"
+    assert (doors["maildrop"]["messages"], doors["listener"]["listener"], doors["listener"]["tls"]) == (
+        2,
+        "pop3s",
+        True,
+    )
+    refused = run("explain", "bob", "-c", path)
+    assert refused.returncode == 1
+    assert refused.stdout.decode().splitlines()[-1].startswith("would be refused: not from this address (allow_nets of")
+    assert run("explain", "bob", "-c", path, "--from", "192.0.2.9").returncode == 0
+
+
+def test_what_only_the_server_knows_is_told_of_all_its_processes(site: Site, server: Server) -> None:
+    path = settings(site, server)
+    with RawPOP3(server.pop3s_port, tls=site.client_tls()) as client:
+        client.login("alice", "sesame of alice")
+        found, status = rows("explain", "alice", "-c", path)
+        assert (status, found[-1]["why"]) == (1, "in-use")
+        holder = next(row["holder"] for row in found if row["door"] == "maildrop")
+        assert "pop3s 127.0.0.1" in holder
+    with RawPOP3(server.pop3s_port, tls=site.client_tls()) as client:
+        client.login("carl", "sesame of carl")
+    found, status = rows("explain", "carl", "-c", path)
+    assert (status, found[-1]["why"]) == (1, "login-delay")
+    offline, status = rows("explain", "carl", "-c", path, "--offline")
+    assert (status, offline[-1]["doubts"]) == (0, ["connection", "hold", "delay"])
+
+
+def test_where_no_server_runs_the_command_looks_itself(site: Site, server: Server) -> None:
+    path = settings(site, server, control=str(site.folder / "nobody"))
+    told = run("explain", "dora", "-c", path)
+    assert (told.returncode, told.stdout.decode().splitlines()[-1].partition(";")[0]) == (
+        1,
+        "would be refused: unknown user",
+    )
+    assert run("explain", "dora", "--socket", str(site.folder / "nobody")).returncode == 69
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [(["a\nb"], 64), (["alice", "--listener", "imap"], 64), (["alice", "--from", "nowhere"], 64)],
+)
+def test_what_cannot_be_asked_is_said(site: Site, server: Server, arguments: list[str], status: int) -> None:
+    for extra in ([], ["--offline"]):
+        told = run("explain", *arguments, "-c", settings(site, server), *extra)
+        assert (told.returncode, told.stdout) == (status, b"")
+
+
+# mailserver login
+
+
+def logged_in(site: Site, server: Server, *arguments: str, **options: Any) -> tuple[dict[str, Any], int, str]:
+    told = run("login", *arguments, "--json", "-c", settings(site, server), **options)
+    return json.loads(told.stdout or b"{}"), told.returncode, told.stderr.decode()
+
+
+@pytest.mark.parametrize("listener", ["pop3", "pop3s"])
+@pytest.mark.parametrize("mechanism", ["USER", "PLAIN"])
+def test_a_login_tells_what_it_saw(site: Site, server: Server, listener: str, mechanism: str) -> None:
+    seen, status, said = logged_in(site, server, "alice", "-l", listener, "-m", mechanism, stdin=b"sesame of alice\n")
+    assert (status, said) == (0, "")
+    assert (seen["messages"], seen["octets"], seen["listener"]) == (2, 38, listener)
+    assert seen["tls"].startswith("TLSv1.")
+    assert seen["certificate_days"] > 0
+    assert "UIDL" in seen["capabilities"]
+    assert {"connect_seconds", "login_seconds", "quit_seconds"} <= seen.keys()
+    assert "sesame" not in json.dumps(seen)
+
+
+def test_without_a_user_only_the_server_is_seen(site: Site, server: Server) -> None:
+    seen, status, _ = logged_in(site, server)
+    assert (status, "login_seconds" in seen, seen["listener"]) == (0, False, "pop3s")
+    told = run("login", "-c", settings(site, server))
+    assert told.stdout.startswith(b"server            127.0.0.1:")
+
+
+def test_the_password_comes_from_a_file_or_the_environment(site: Site, server: Server, tmp_path: Path) -> None:
+    (tmp_path / "password").write_bytes(b"sesame of alice\r\n")
+    assert logged_in(site, server, "alice", "--password-file", str(tmp_path / "password"))[1] == 0
+    assert logged_in(site, server, "alice", MAILSERVER_PASSWORD="sesame of alice")[1] == 0
+    assert logged_in(site, server, "alice", "--password-file", str(tmp_path / "none"))[1] == 64
+    assert logged_in(site, server, "alice", "--password-file", "-", stdin=b"\n")[1] == 64
+
+
+def test_who_is_not_let_in_is_told_so_without_the_password(site: Site, server: Server) -> None:
+    seen, status, said = logged_in(site, server, "dora", stdin=b"hush hush\n")
+    assert (status, "messages" in seen) == (1, False)
+    assert "[AUTH] authentication failed" in said
+    assert "hush" not in said
+
+
+def test_what_may_be_different_later_is_told_apart(site: Site, server: Server) -> None:
+    with RawPOP3(server.pop3s_port, tls=site.client_tls()) as client:
+        client.login("alice", "sesame of alice")
+        _, status, said = logged_in(site, server, "alice", stdin=b"sesame of alice\n")
+    assert status == 75
+    assert "[IN-USE]" in said
+
+
+def test_a_certificate_is_believed_by_its_authority_alone(site: Site, server: Server) -> None:
+    here = ["--host", "127.0.0.1", "--port", str(server.pop3s_port), "-l", "pop3s"]
+    assert logged_in(site, server, *here, "--ca", str(site.certificate))[1] == 0
+    _, status, said = logged_in(site, server, *here, "--tls", "verify")
+    assert status == 76
+    assert "is not valid" in said
+
+
+def test_where_no_server_is_is_told_apart_from_what_is_none(site: Site, server: Server) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = str(silent.getsockname()[1])
+        _, status, _ = logged_in(site, server, "--host", "127.0.0.1", "-p", port, "-l", "pop3", "--timeout", "0.2")
+        assert status == 75, "it is there, and says nothing"
+    assert logged_in(site, server, "--host", "127.0.0.1", "-p", port, "-l", "pop3")[1] == 69
+    told = run("login", "-c", "/nowhere/mailserver.toml")
+    assert told.returncode == 78
