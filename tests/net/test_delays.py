@@ -34,6 +34,9 @@ class Turns:
     def begin(self, user: User) -> int:
         return next(self._next).begin(user)
 
+    def before(self, user: User) -> int:
+        return next(self._next).before(user)
+
     def give_back(self, user: User) -> None:
         next(self._next).give_back(user)
 
@@ -142,3 +145,16 @@ def test_a_killed_process_leaves_the_delays_that_it_began(clock: Clock) -> None:
         assert CommonDelays(clock, 60, view(descriptor, 0)).begin(ALICE) == 60
     finally:
         os.close(descriptor)
+
+
+def test_what_is_left_before_a_login_is_told_and_begins_nothing(
+    clock: Clock, delays_of: Callable[[int], Delays | Turns]
+) -> None:
+    delays = delays_of(10)
+    assert [delays.before(ALICE) for _ in range(3)] == [0, 0, 0]
+    assert delays.begin(ALICE) == 0
+    clock.advance(2.5)
+    assert [delays.before(ALICE), delays.before(BOB), delays.begin(ALICE)] == [8, 0, 8]
+    assert [delays.before(User("alice", login_delay=each)) for each in (0, 5, 8)] == [0, 0, 8]
+    clock.advance(7.5)
+    assert [delays.before(ALICE), delays.begin(ALICE)] == [0, 0]

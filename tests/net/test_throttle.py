@@ -540,3 +540,47 @@ def test_the_users_that_are_known_are_so_many_and_strangers_push_out_nobody(monk
     for n in range(20):
         door.try_("203.0.113.2", f"customer{n}", right=True)
     assert len(door.throttle._regulars._known) == 10
+
+
+def test_what_a_hold_tells_is_what_an_attempt_waits_and_it_counts_nothing() -> None:
+    door = Door()
+    for failures, seconds in enumerate([0, 2, 4, 8, LONGEST_SECONDS, LONGEST_SECONDS]):
+        for _ in range(3):
+            hold = next(door.processes).hold("192.0.2.1", "alice")
+            assert (hold.failures, hold.seconds, hold.waiting, hold.too_long) == (failures, seconds, 0, False)
+        assert door.wait_of("192.0.2.1", "alice") == seconds
+
+
+def test_a_look_at_a_hold_leaves_nothing_behind() -> None:
+    door = Door()
+    assert next(door.processes).hold("192.0.2.1", "alice").seconds == 0
+    assert door.remembered == 0
+    assert not door.clock.getDelayedCalls()
+
+
+def test_a_hold_tells_that_strangers_do_not_hold_back_a_regular() -> None:
+    door = Door()
+    door.try_("192.0.2.1", "alice", right=True)
+    door.try_("198.51.100.1", "alice")
+    assert [door.throttle.hold(each, "alice").regular for each in ("192.0.2.1", "198.51.100.1")] == [True, False]
+    assert door.throttle.hold("192.0.2.1", "alice").seconds == 0
+    assert door.throttle.hold("198.51.100.1", "alice").seconds == 2
+
+
+@IN_ONE_QUEUE
+@pytest.mark.parametrize("failures", range(5))
+@pytest.mark.parametrize("waiting", range(5))
+def test_a_hold_foretells_whether_the_turn_comes_if_all_others_fail(failures: int, waiting: int) -> None:
+    door = Door()
+    for _ in range(failures):
+        door.wait_of("192.0.2.1", "alice")
+    if failures:
+        for _ in range(waiting):
+            door.try_("192.0.2.1", "alice")
+    hold = door.throttle.hold("192.0.2.1", "alice")
+    said, begun = door.try_("192.0.2.1", "alice", right=True), door.clock.seconds()
+    while not said:
+        door.clock.advance(0.125)
+    assert said == ["held" if hold.too_long else "right"]
+    if not hold.too_long:
+        assert door.clock.seconds() - begun == pytest.approx(hold.seconds + hold.further, abs=0.3)

@@ -10,6 +10,7 @@ from hashlib import md5
 from pathlib import Path
 from typing import Any, TypeVar
 
+from OpenSSL import SSL
 from twisted.internet import reactor as installed
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
@@ -33,6 +34,9 @@ reactor: Any = installed
 
 PASSWORD = "s3same"
 
+HANDSHAKE = SSL.Connection(SSL.Context(SSL.TLS_METHOD), None)
+"""Of a client in TLS without a certificate of its own."""
+
 
 def spin(work: Coroutine[Any, Any, T], until: Callable[[], object] = lambda: True) -> T:
     """The result of a coroutine that waits for threads."""
@@ -55,6 +59,7 @@ class Login:
         self._wire: Any = Wire(peer)
         if tls:
             directlyProvides(self._wire, ISSLTransport)
+            self._wire.getHandle = lambda: HANDSHAKE
         self._events: list[dict[str, Any]] = []
         globalLogPublisher.addObserver(self._events.append)
         self._server: Any = listener.buildProtocol(peer)
@@ -71,6 +76,7 @@ class Login:
         """The reason's name; "": let in."""
         if self.let_in:
             return ""
+        assert not [event for event in self._events if event.get("event") == "fault"], self._events
         found = [reason for event in self._events if (reason := of_event(event)) is not None]
         return found[-1].name if found else NOT_OFFERED.name
 

@@ -6,18 +6,28 @@ import json
 import os
 import sqlite3
 import threading
+from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
+from hashlib import sha1
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mailserver import reasons
+from mailserver.answers import awaited
 from mailserver.auth.kerberos.tickets import KerberosChecker
+from mailserver.credentials import VerifiedIdentity
+from mailserver.errors import LoginRefused
 from mailserver.foresight import Attempt
+from mailserver.interfaces import Mind
 from mailserver.net import throttle
+from mailserver.net.door import Visit
 from mailserver.net.kpop import KPOPServerFactory
 from mailserver.reasons import REASONS, Reason
 from mailserver.service import server as servers
@@ -25,11 +35,12 @@ from mailserver.service.server import Server
 from mailserver.store.maildir import promise
 from mailserver.store.maildir.locking import NAME, lock
 from tests.net.tickets import Acceptor
-from tests.service.explaining import PASSWORD, Login, explained, reactor, served
+from tests.service.explaining import PASSWORD, Login, explained, reactor, served, spin
+from tests.tls.handshakes import write_pair
 
 ALICE = "alice:{PLAIN}s3same::::{folder}/alice::"
 MAILDIR = {"store": {"url": "maildir:{home}/Maildir"}}
-HASHED = "bob:{SSHA}" + "X3zfZ9FZ6zYeQYW1bYlQ0n7tqjBhYmNk" + "::::{folder}/bob::\n"
+HASHED = "bob:{SSHA}X3zfZ9FZ6zYeQYW1bYlQ0n7tqjBhYmNk::::{folder}/bob::\n"
 
 Act = Callable[[Server, Path, ExitStack], object]
 
@@ -319,7 +330,7 @@ ROWS: dict[str, Row] = {
 UNSEEN = {
     reasons.TLS_FAILED: "the client's TLS, of which nothing is known",
     reasons.WRONG_PROTOCOL: "what the client speaks",
-    reasons.NO_ACCOUNT: "tested below: it needs a certificate or a token",
+    reasons.NO_ACCOUNT: "a certificate's or a token's, which the test below has",
 }
 """The reasons that are no login's by a name and the right password, and why."""
 
@@ -339,11 +350,11 @@ def test_what_is_said_of_a_login_is_what_becomes_of_it(
     row = ROWS[name]
     if row.patch is not None:
         row.patch(monkeypatch)
-    settings = row.settings
-    if settings.get("auth", {}).get("policy_url"):
-        settings = {**settings, "auth": {**settings["auth"], "policy_url": policy_url}}
+    asked = row.settings
+    if asked.get("auth", {}).get("policy_url"):
+        asked = {**asked, "auth": {**asked["auth"], "policy_url": policy_url}}
     database(tmp_path)
-    with served(tmp_path, lines(row), settings) as server, ExitStack() as stack:
+    with served(tmp_path, lines(row), asked) as server, ExitStack() as stack:
         if row.act is not None:
             row.act(server, tmp_path, stack)
         said = explained(server, row.attempt)
@@ -355,3 +366,91 @@ def test_what_is_said_of_a_login_is_what_becomes_of_it(
     assert ("" if refusal is None or refusal.why is None else refusal.why.name, real.why) == (expected, expected)
     assert real.let_in == (refusal is None)
     assert PASSWORD not in json.dumps(said.rows)
+
+
+def test_whom_a_certificate_names_needs_an_account(tmp_path: Path) -> None:
+    """What is real of it is the way from the proof on: the proof itself is a TLS handshake's."""
+    files = write_pair(tmp_path, "cert", ["localhost"])
+    tls = {
+        **TWO_PORTS,
+        "tls": {
+            "certificate": files.certificate,
+            "key": files.key,
+            "client_ca": files.certificate,
+            "client_name": "cn",
+        },
+    }
+    with served(tmp_path, f"{ALICE}\n", tls) as server:
+        for name, why in (("alice", ""), ("dora", reasons.NO_ACCOUNT.name)):
+            attempt = Attempt(name, listener="pop3s", mechanism="EXTERNAL")
+            refusal = explained(server, attempt).refusal
+            assert ("" if refusal is None or refusal.why is None else refusal.why.name) == why
+            listener, _ = server.explainer._listener(attempt)
+            visit, mind = Visit(listener.door, "127.0.0.1"), Mind("127.0.0.1", tls=True, listener="pop3s")
+            with pytest.raises(LoginRefused) if why else nullcontext() as refused:
+                spin(entered_by(visit, VerifiedIdentity(name.encode()), mind))
+            assert (refused.value.why.name if refused else "") == why
+            visit.log_out({})
+
+
+async def entered_by(visit: Visit, credentials: Any, mind: Mind) -> Any:
+    return await awaited(visit.log_in(credentials, mind))
+
+
+EXTRAS = {
+    "disabled": "disabled",
+    "nets": "allow_nets=192.0.2.0/24",
+    "home": "allow_nets=127.0.0.0/8,192.0.2.7",
+    "listeners": "listeners=pop3s",
+    "tls": "listeners=tls",
+    "delay": "login_delay=60",
+    "later": "delay_until=9999999999",
+    "mbox": "userdb_mail=mbox:/x",
+    "phone": "app_password=phone:pop3::{PLAIN}s3same",
+    "old": "app_password=old::1:{PLAIN}s3same",
+}
+HASH = "{SSHA}" + b64encode(sha1(PASSWORD.encode() + b"salt", usedforsecurity=False).digest() + b"salt").decode()
+SECRETS = ["{PLAIN}s3same", "{PLAIN}s3same", "", "{NOSUCH}x", HASH]
+"""Those that can be proved are of one password, so that it is the right one whichever counts."""
+
+combined = st.fixed_dictionaries(
+    {
+        "secret": st.sampled_from(SECRETS),
+        "extras": st.sets(st.sampled_from(sorted(EXTRAS)), max_size=3),
+        "user": st.sampled_from(["alice", "alice", "alice", "Alice", "alice+tag", "dora", "a/b", ""]),
+        "peer": st.sampled_from(["127.0.0.1", "192.0.2.7", "198.51.100.1"]),
+        "listener": st.sampled_from(["pop3", "pop3s"]),
+        "tls": st.booleans(),
+        "mechanism": st.sampled_from(["", "", "PLAIN", "APOP"]),
+        "cleartext": st.sampled_from(["tls", "loopback", "always"]),
+        "names": st.sampled_from([{}, {"case": "lower"}, {"tag_separators": "+"}]),
+        "twice": st.booleans(),
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    files = write_pair(tmp_path_factory.mktemp("tls"), "cert", ["localhost"])
+    return {"certificate": files.certificate, "key": files.key}
+
+
+@given(combined)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_it_never_differs_over_all_that_can_come_together(pair: dict[str, str], drawn: dict[str, Any]) -> None:
+    extra = " ".join(EXTRAS[each] for each in sorted(drawn["extras"]))
+    line = f"alice:{drawn['secret']}::::/x::{extra}\n"
+    given_settings = {
+        **TWO_PORTS,
+        "tls": pair,
+        "names": drawn["names"],
+        "auth": {"cleartext": drawn["cleartext"]},
+        "limits": {"failure_delay_seconds": 0},
+    }
+    attempt = Attempt(drawn["user"], drawn["peer"], drawn["listener"], drawn["mechanism"], tls=drawn["tls"])
+    with TemporaryDirectory() as folder, served(Path(folder), line, given_settings) as server:
+        if drawn["twice"]:
+            Login(server, Attempt("alice", listener="pop3s")).run()
+        refusal = explained(server, attempt).refusal
+        real = Login(server, attempt).run()
+    assert ("" if refusal is None or refusal.why is None else refusal.why.name) == real.why

@@ -99,3 +99,14 @@ def test_it_is_tidied_after_some_changes(common: bool) -> None:
         places.swept()
         places.swept()
     assert tidied == [1]
+
+
+def test_who_asks_whether_there_is_a_place_takes_none() -> None:
+    with views() as memories:
+        first, second = (CommonPlaces(3, 2, memory) for memory in memories)
+        for places in (first, second, Places(3, 2)):
+            assert [places.full(ALICE) for _ in range(4)] == [""] * 4
+        assert (first.take(ALICE), second.take(ALICE)) == ("", "")
+        assert (first.full(ALICE), second.full(BOB)) == ("limits.connections_per_address", "")
+        assert first.take(BOB) == ""
+        assert (first.full(BOB), second.full(BOB)) == ("limits.connections", "limits.connections")
