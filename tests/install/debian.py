@@ -79,6 +79,11 @@ class Debian:
         for path in paths:
             shutil.copy(path, target)
 
+    def run(self, script: str) -> None:
+        """Run this script of sh as root, without a boot. Errors: AssertionError."""
+        mounted = f'mount -t proc proc {self.root}/proc && exec chroot {self.root} sh -ec "$1"'
+        run("unshare", "--mount", "sh", "-ec", mounted, "sh", f"export DEBIAN_FRONTEND=noninteractive\n{script}")
+
     def boot(self, script: str, *options: str) -> str:
         """Boot, run this script of bash as root when all is up, and halt; what it said. Errors: AssertionError."""
         root = self.root / "root"
