@@ -33,9 +33,15 @@ class UNIXPort(Port, unix.Port):
     transport = unix.Server
     _made: tuple[int, int] | None = None
 
+    @property
+    def _path(self) -> bytes:
+        """Of the file; Twisted 24.11, which is Debian 13's, has it by another name."""
+        path: bytes = self._bindPath if hasattr(self, "_bindPath") else self.port
+        return path
+
     def startListening(self) -> None:
         """Listen, where no living process does. Errors: CannotListenError, OSError of a folder that is not there or not readable."""
-        path = self._bindPath
+        path = self._path
         if path[:1] == b"\0":  # Linux's abstract names have no file
             super().startListening()
             return
@@ -47,8 +53,8 @@ class UNIXPort(Port, unix.Port):
 
     def connectionLost(self, reason: Failure) -> None:
         """Remove the file, unless it is another one's by now, and close. Errors: OSError of the removal; nothing is closed then."""
-        if self._made is not None and _identity(self._bindPath) == self._made:
-            os.unlink(self._bindPath)  # noqa: PTH108
+        if self._made is not None and _identity(self._path) == self._made:
+            os.unlink(self._path)  # noqa: PTH108
         tcp.Port.connectionLost(self, reason)
 
 

@@ -39,10 +39,32 @@ systemctl stop mailserver; fetch
 grep -E '^(Uid|CapEff|NoNewPrivs|Seccomp):' /proc/$(systemctl show -P MainPID mailserver)/status
 """
 
+SOCKET_OF_A_GROUP = """
+install -d /etc/systemd/system/mailserver.service.d
+printf '[Service]\\nSupplementaryGroups=mail\\n' > /etc/systemd/system/mailserver.service.d/lmtp.conf
+sed -i 's|^lmtp = .*|lmtp = ["unix:/run/mailserver/lmtp:mode=660:group=mail"]|' /etc/mailserver/mailserver.toml
+systemctl daemon-reload; systemctl restart mailserver
+test "$(stat -c '%U %G %a' /run/mailserver/lmtp)" = "vmail mail 660"
+"""
+
+LOG_IN_A_FILE = """
+apt-get install --yes --no-install-recommends logrotate
+install -m 644 ../logrotate.d/mailserver /etc/logrotate.d/mailserver
+sed -n -e 's|twist |twist --log-file=/var/log/mailserver/mailserver.log |' -e '/^ExecStart=/p' mailserver.service > start
+(echo '[Service]'; echo LogsDirectory=mailserver; echo ExecStart=; cat start) > /etc/systemd/system/mailserver.service.d/log.conf
+systemctl daemon-reload; systemctl restart mailserver; fetch
+logrotate --force /etc/logrotate.d/mailserver
+fetch
+systemctl stop mailserver
+grep -c retrieved /var/log/mailserver/mailserver.log /var/log/mailserver/mailserver.log.1
+test "$(stat -c '%U %G %a' /var/log/mailserver/mailserver.log)" = "vmail adm 640"
+rm /etc/systemd/system/mailserver.service.d/log.conf
+systemctl daemon-reload; systemctl start mailserver
+"""
+
 CREDENTIALS = """
 install -m 600 /etc/mailserver/key.pem /root/key.pem
 rm /etc/mailserver/key.pem
-install -d /etc/systemd/system/mailserver.service.d
 printf '[Service]\\nLoadCredential=key.pem:/root/key.pem\\n' > /etc/systemd/system/mailserver.service.d/credentials.conf
 sed -i 's|^key = .*|key = "/run/credentials/mailserver.service/key.pem"|' /etc/mailserver/mailserver.toml
 systemctl daemon-reload; systemctl restart mailserver; fetch
@@ -68,11 +90,20 @@ def test_a_newcomer_does_the_first_hour_and_lets_systemd_hold_the_ports(suite, s
     if shutil.which("debootstrap") is None or shutil.which("systemd-nspawn") is None:
         pytest.fail("apt-get install debootstrap systemd-container")
     with Debian.bare(suite) as debian:
-        debian.put(
-            "/root/dist", sdist, wheel
-        )  # a release of Python that the wheel is not for builds from the sdist, without a compiler
+        # A release of Python that the wheel is not for builds from the sdist, without a compiler.
+        debian.put("/root/dist", sdist, wheel)
         sockets = blocks("install.md", "## systemd")
-        script = [BEGIN, blocks("first-hour.md"), FETCH, sockets, AFTER_RESTARTS, CREDENTIALS, WITH_PAM]
+        script = [
+            BEGIN,
+            blocks("first-hour.md"),
+            FETCH,
+            sockets,
+            AFTER_RESTARTS,
+            SOCKET_OF_A_GROUP,
+            LOG_IN_A_FILE,
+            CREDENTIALS,
+            WITH_PAM,
+        ]
         said = debian.boot("".join(script))
     assert "\nIt works.\n" in said
     assert re.search(r"^WORKER +PID +VERSION .*\n +- +\d+ +\d", said, re.MULTILINE)

@@ -28,7 +28,7 @@ apt-get install -qq build-essential lintian
 cd /root/source
 apt-get build-dep -qq ./
 dpkg-buildpackage --unsigned-source --unsigned-changes
-lintian --fail-on error,warning --suppress-tags no-manual-page ../*.changes
+lintian --fail-on error,warning ../*.changes
 """
 
 USE = """

@@ -63,6 +63,15 @@ def abandon(path: Path) -> None:
         dead.listen()
 
 
+def test_the_path_is_known_with_a_twisted_that_calls_it_otherwise(hub: Hub, path: Path) -> None:
+    port = listen(hub, path)
+    name = port.__dict__.pop("_bindPath", port.port)
+    port.port = name  # as in Twisted 24.11
+    assert port._path == os.fsencode(path)
+    port._bindPath = name
+    close(port)
+
+
 def test_over_a_unix_socket(hub: Hub, path: Path) -> None:
     factory = Hearing()
     port = hub.listenUNIX(os.fsencode(path), factory, mode=0o600)
