@@ -72,7 +72,7 @@ def _killed(directory: Path, step: int) -> str:
     after = maildrop.shown()
     sys.stdout.write(json.dumps({
         "died": died, "kinds": sorted(kinds), "lost": len(stored - left - {GONE}), "left": [each.kind for each in done.left],
-        "found": maildrop.kinds(), "again": len(maildrop.repair().mended), "whole": {*maildrop.stored()} == stored - {GONE} | {BACK},
+        "found": maildrop.kinds(), "whole": {*maildrop.stored()} == stored - {GONE} | {BACK},
         "same": {data: after.get(data) for data in ids} == ids,
     }) + "\n")  # fmt: skip
     return died

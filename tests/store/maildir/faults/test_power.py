@@ -106,7 +106,7 @@ def test_no_message_is_lost_or_known_by_another_id_and_what_was_told_is_done(pow
 
 
 def test_so_it_is_after_a_kill(power: Power) -> None:
-    for number in count(1, 5):
+    for number in count(1, 9):
         recorder = power.play(killed(number))
         assert power.wrongs(recorder, recorder.steps) == [], number
         if number > recorder.calls:

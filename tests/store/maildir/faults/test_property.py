@@ -152,7 +152,7 @@ ONE, TWO = "1700000001.M1P1.h", "1700000002.M2P1.h"
     ]
 )
 @given(st.lists(damages(), min_size=1, max_size=10))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_whatever_happened_a_repair_leaves_nothing_to_find_and_loses_nothing(history: list[tuple[str, ...]]) -> None:
     directory = Path(tempfile.mkdtemp(prefix="mailserver-test-"))
     try:
