@@ -102,5 +102,5 @@ async def _facts(maildrop: IMaildrop, number: int, *, whole: bool) -> dict[str, 
 
 def _cells(row: dict[str, Any]) -> list[object]:
     arrived = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["arrived"]))
-    subject = f"({row['problem']})" if row["problem"] else row["subject"]
+    subject = "(cannot be read)" if row["problem"] else row["subject"]
     return [row["number"], row["octets"], arrived, row["flags"], row["from"], subject, row["uidl"]]

@@ -181,6 +181,15 @@ def link_or_rename(old: bytes, new: bytes) -> bool:
     return False
 
 
+def is_there(path: bytes) -> bool:
+    """Whether there is something of this name. Errors: OSError where that cannot be told."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def directory_status(path: bytes) -> os.stat_result:
     """The status of a directory in a maildrop. Errors: NotADirectoryError, also for a link, which could lead into another one."""
     status = os.lstat(path.rstrip(b"/"))

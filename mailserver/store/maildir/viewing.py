@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import replace
 
 from zope.interface import implementer
 
-from mailserver.store.maildir.files import shown
+from mailserver.store.maildir.files import is_there, shown
 from mailserver.store.maildir.former import Former
 from mailserver.store.maildir.index import UNTRUSTED, Index
 from mailserver.store.maildir.maildrop import Context, Maildrop
@@ -39,7 +38,7 @@ class View(Maildrop):
 def viewed(root: bytes, former: Former | None) -> Index:
     """What the next login would show. For a thread. Errors: StoreError."""
     try:
-        rows = Ours(former).rows(root) if os.path.lexists(root) else Rows()
+        rows = Ours(former).rows(root) if is_there(root) else Rows()
     except OSError as error:
         raise unavailable(error) from error
     return Index.of(rows, UNTRUSTED, UNTRUSTED)

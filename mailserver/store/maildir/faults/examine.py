@@ -1,8 +1,5 @@
 """Examines a maildrop, and repairs it under its lock."""
 
-# Paths are octets here, which pathlib cannot hold.
-# ruff: noqa: PTH110
-
 from __future__ import annotations
 
 import os
@@ -16,7 +13,7 @@ from mailserver.store.maildir import index, opening
 from mailserver.store.maildir.faults import frame, mail, records
 from mailserver.store.maildir.faults.fault import Fault
 from mailserver.store.maildir.faults.files import Files
-from mailserver.store.maildir.files import read_whole, sync_directory
+from mailserver.store.maildir.files import is_there, read_whole, sync_directory
 from mailserver.store.maildir.former import Former
 from mailserver.store.maildir.holding import held
 from mailserver.store.maildir.listing import DIRECTORIES, Clock
@@ -46,10 +43,10 @@ def repair(
     root: bytes, owner: str, clock: Callable[[bytes], int], former: Former | None, namings: opening.Namings
 ) -> Repair:
     """Mend what can be mended. Errors: MaildropInUse, MaildropUnavailable."""
-    if not os.path.exists(root):
-        return Repair((), ())
     mended: dict[tuple[str, bytes], Finding] = {}
     try:
+        if not is_there(root):
+            return Repair((), ())
         _mend(list(frame.of_locks(root)), mended)
         lock_held = lock(root, owner)
         try:
@@ -102,16 +99,18 @@ def _log_in(root: bytes, owner: str, held: int, clock: Callable[[bytes], int], n
 def _examined(root: bytes, former: Former | None) -> list[Fault]:
     """Errors: MaildropUnavailable."""
     try:
-        return list(_faults(root, former, time.time_ns)) if os.path.exists(root) else []
+        return list(_faults(root, former, time.time_ns)) if is_there(root) else []
     except OSError as error:
         raise opening.unavailable(error) from error
 
 
 def _faults(root: bytes, former: Former | None, clock: Clock) -> Iterator[Fault]:
     """All faults. What keeps the rest from being read is told alone."""
-    found = list(frame.faults(root, time.time()))
-    yield from found
+    found: list[Fault] = []
     try:
+        for each in frame.faults(root, time.time()):
+            found.append(each)
+            yield each
         files = Files(root)
         written = list(records.faults(root, files, clock))
     except OSError:

@@ -44,7 +44,8 @@ def faults(root: bytes, files: Files, twice: Iterable[Fault] | None) -> Iterator
         if measured.flags & PACKED and (reason := _sealed(root, path, measured)):
             yield Fault("sealed", path, reason, "see to it that the file can be unpacked, or restore it from a backup")
     for path, reason in files.unreadable.items():
-        if files.messages[path].st_mode & stat.S_IRUSR:
+        status = files.messages[path]
+        if status.st_mode & stat.S_IRUSR and not is_strange(status):  # else that is told
             yield Fault("unreadable", path, f"it cannot be read: {reason}", "see that its disk is sound")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mailserver.errors import MaildropInUse
+from mailserver.errors import MaildropInUse, MaildropUnavailable
 from mailserver.interfaces import Quota
 from mailserver.store.maildir import maildirsize, making, uidls
 from mailserver.store.maildir.faults import examine
@@ -327,6 +328,34 @@ def test_what_is_wrong_for_a_moment_only_is_not_told(maildrop: Maildrop, monkeyp
     monkeypatch.setattr(examine.time, "sleep", lambda _: path.rename(path.with_name("1700000007.M1P1.h,S=3")))
     maildrop.put("cur/1700000006.M1P1.h,S=3:2,", b"four")
     assert [each.file for each in maildrop.verify()] == ["cur/1700000006.M1P1.h,S=3:2,"]
+
+
+def test_what_belongs_to_another_user_is_told_once_with_the_command_for_root(
+    maildrop: Maildrop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    found = [each for each in maildrop.verify() if each.kind == "owner"]
+    assert {each.kind for each in maildrop.verify()} == {"owner"}
+    assert found[-1].remedy == f"as root: chown -R 12345 {maildrop.path}/"
+    assert "and 2 more" in found[-1].text
+    assert not any(each.mendable for each in found)
+
+
+def test_where_it_cannot_be_told_whether_there_is_a_maildrop_that_is_an_error(
+    maildrop: Maildrop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a home that belongs to somebody else: nothing to find would be a lie."""
+    monkeypatch.setattr(os, "stat", raising(PermissionError(errno.EACCES, "Permission denied", str(maildrop.path))))
+    for act in (maildrop.verify, maildrop.repair):
+        with pytest.raises(MaildropUnavailable, match="Permission denied"):
+            act()
+
+
+def raising(error: OSError) -> Callable[..., object]:
+    def call(*_: object, **_options: object) -> object:
+        raise error
+
+    return call
 
 
 def test_a_sum_that_is_right_is_no_fault(maildrop: Maildrop) -> None:
