@@ -24,6 +24,7 @@ HEADINGS: Final[Mapping[str, tuple[str, str]]] = {
     "pop3.login_failed": ("login refused", ""),
     "pop3.login_held": ("login not tried", ""),
     "pop3.login_delayed": ("login too early", ""),
+    "pop3.login_put_off": ("login put off", ""),
     "pop3.needs_tls": ("no password without TLS", ""),
     "pop3.tls_failed": ("no TLS", ""),
     "pop3.wrong_protocol": ("wrong protocol", ""),
@@ -41,10 +42,11 @@ HEADINGS: Final[Mapping[str, tuple[str, str]]] = {
     "lmtp.given_up": ("not delivered", "the sending mail server tries again"),
     "lmtp.tls_failed": ("no TLS", "see the certificate, and tls.profile"),
     "lmtp.turned_away": ("turned away", _BUSY),
+    "web.refused": ("page refused", "who asks needs the token in web.token_file; nobody should ask who has none"),
     "worker.ended": ("process died", "see the log: it is replaced by itself"),
     "fault": ("fault", "see the traceback in the log, and report it"),
 }
-"""What an event is called, and what helps where neither it nor its reason knows. Of others, only warnings and errors are told."""
+"""What an event is called, and what helps where neither it nor its reason knows. Of others, what has refused a login is told, and warnings and errors."""
 
 _MINDED: Final = frozenset({LogLevel.warn, LogLevel.error, LogLevel.critical})
 
@@ -107,13 +109,16 @@ class Troubles:
 
 def group_of(event: LogEvent) -> Group | None:
     """The group of an event; None: nothing failed."""
-    name = event.get("event", "")
+    name = event.get("event")
+    if not isinstance(name, str):  # another program's, or a library's
+        name = ""
     if name == "pop3.session":
         return _of_session(event)
-    if name not in HEADINGS and event.get("log_level") not in _MINDED:
+    reason, minded = of_event(event), event.get("log_level") in _MINDED
+    if not (name in HEADINGS or reason or minded):
         return None
-    reason = of_event(event)
-    what, remedy = HEADINGS.get(name, ("warning" if event.get("log_level") is LogLevel.warn else "error", ""))
+    warned = "warning" if event.get("log_level") is LogLevel.warn else "error"
+    what, remedy = HEADINGS.get(name, ("login refused" if reason else warned, ""))
     why = event.get("reason") or (reason.words if reason else event.get("ended") or formatEvent(event))
     helps = event.get("hint") or (reason.remedy if reason else event.get("remedy") or remedy)
     who = event.get("who") or event.get("user") or event.get("recipient") or ""

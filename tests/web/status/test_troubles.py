@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.logger import LogLevel
 
-from mailserver.web.status.troubles import HOUR, Troubles, group_of
+from mailserver.reasons import of_event
+from mailserver.web.status.troubles import HEADINGS, HOUR, Troubles, group_of
 from tests.test_events import on_the_page
 
+REFUSING = {name for name in on_the_page() if of_event({"event": name, "why": "unknown-user"})}
 NOW = 1_700_000_000.0
 
 
@@ -40,10 +42,19 @@ def test_an_event_without_words_has_those_of_its_reason(name: str) -> None:
     assert group.help
 
 
+@pytest.mark.parametrize("name", sorted(REFUSING))
+def test_whatever_refuses_a_login_is_told_with_what_helps(name: str) -> None:
+    group = group_of(event(name, who="alice", peer="192.0.2.7", why="unknown-user"))
+    assert group is not None
+    assert group.why
+    assert group.help
+
+
 def test_a_warning_that_has_no_words_here_is_told_as_the_log_tells_it() -> None:
     group = group_of(event("auth.sql.down", level=LogLevel.error, place="p", reason="", remedy="start it"))
     assert group == ("error", "", "", "text of auth.sql.down", "start it")
     assert group_of(event("auth.sql.up")) is None
+    assert group_of(event("x", level=LogLevel.critical) | {"event": ["odd"]}) is not None
     assert group_of({"log_time": NOW, "log_level": LogLevel.info, "log_format": "Twisted's own"}) is None
 
 
@@ -96,6 +107,4 @@ def test_a_long_text_is_cut() -> None:
 
 
 def test_every_event_that_is_named_here_exists() -> None:
-    from mailserver.web.status.troubles import HEADINGS
-
     assert HEADINGS.keys() <= on_the_page().keys()
