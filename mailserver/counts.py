@@ -72,6 +72,22 @@ class Spread:
         self.sum += value
 
 
+class Waits(Spread):
+    """A spread that knows its largest value, for who looks at it from time to time."""
+
+    __slots__ = ("longest",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.longest = 0.0
+        """The largest value since whoever reads it has set it back."""
+
+    def add(self, value: float) -> None:
+        """Count a value."""
+        super().add(value)
+        self.longest = max(self.longest, value)
+
+
 class Traffic:
     """What a listener of some name has served. It counts when something ends, so that a session costs little."""
 
@@ -205,7 +221,7 @@ class Counts:
     def __init__(self) -> None:
         self.traffic: dict[str, Traffic] = {}
         """By listener."""
-        self.waits = Spread()
+        self.waits = Waits()
         """The seconds for which login attempts were held back; those that were not are not among them."""
         self.store = Answers()
         """How maildrops are opened."""

@@ -1,4 +1,4 @@
-"""What a process remembers for the status page: it listens to its own log, and looks at its memory once a minute.
+"""What a process remembers for the status page: failures that it hears of in its own log, and what it counts and its memory once a minute.
 
 Nothing of it is done without a page. A record outlives a reload: it is the process's, not that of its settings.
 """
@@ -6,7 +6,7 @@ Nothing of it is done without a page. A record outlives a reload: it is the proc
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, execute, succeed
@@ -14,13 +14,17 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
+from mailserver.counts import Counts
 from mailserver.interfaces import IPart
 from mailserver.service.process import memory
-from mailserver.web.status.history import History
+from mailserver.web.status.history import COUNTED, STEP, History
 from mailserver.web.status.troubles import Troubles
 
 SAMPLE_SECONDS: Final = 60.0
-"""Between looks at the memory: a point of the plots is five minutes."""
+"""Between looks at the memory and the counts: a point of the plots is five minutes."""
+
+GRANTED: Final = "granted"
+"""The result of a login that was let in, as it is counted."""
 
 
 @implementer(ILogObserver)
@@ -32,32 +36,28 @@ class Record:
         self.history = History()
         self.troubles = Troubles()
         self._watches = 0
+        self._totals: Mapping[str, int] = {}
 
     def __call__(self, event: LogEvent) -> None:
         """Take notice of an event of the log."""
         self.troubles.note(event)
-        match event.get("event"):
-            case "pop3.session":
-                minute = self.minute
-                self.history.count(minute, "logins")
-                if fetched := event["retrieved"]:
-                    self.history.count(minute, "fetched", fetched)
-            case "pop3.login_failed":
-                self.history.count(self.minute, "refused")
-                if waited := event["waited"]:
-                    self.history.count(self.minute, "waited", waited)
-            case "pop3.login_held":
-                self.history.count(self.minute, "refused")
 
-    def sample(self) -> None:
-        """Note that this process is there, and its memory."""
-        self.history.attend(self.minute)
-        self.history.count(self.minute, "memory", memory())
+    def sample(self, counts: Counts) -> None:
+        """Note that this process is there, its memory, and what it has counted since the last look."""
+        minute, history = int(self.now() // 60), self.history
+        history.attend(minute)
+        history.count(minute, "memory", memory())
+        history.count(minute, "waited", counts.waits.longest)
+        counts.waits.longest = 0.0
+        totals, before = totals_of(counts), self._totals
+        self._totals = totals
+        for name, total in totals.items() if before else ():
+            history.count(minute, name, total - before[name])
 
-    @property
-    def minute(self) -> int:
-        """The minute of now, since the epoch."""
-        return int(self.now() // 60)
+    def steps(self) -> dict[str, Any]:
+        """The last day, as the page takes it: the number of the last step, and the series up to it."""
+        minute = int(self.now() // 60)
+        return {"step": minute // STEP, "series": self.history.steps(minute)}
 
     def watched(self, by: int) -> None:
         """Count one more who wants it, or one less; while there is any, it listens to the log."""
@@ -68,13 +68,23 @@ class Record:
             globalLogPublisher.removeObserver(self)
 
 
+def totals_of(counts: Counts) -> dict[str, int]:
+    """What a process has counted of what is plotted, over all listeners."""
+    found = dict.fromkeys(COUNTED, 0)
+    for each in counts.traffic.values():
+        found["fetched"] += each.retrieved
+        for (_mechanism, result), number in each.logins.items():
+            found["logins" if result == GRANTED else "refused"] += number
+    return found
+
+
 @implementer(IPart)
 class Watch:
     """The part that lets a record listen, for the time that a page is served."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, counts: Counts) -> None:
         self._record = record
-        self._loop = LoopingCall(record.sample)
+        self._loop = LoopingCall(record.sample, counts)
 
     def start(self, reactor: Any) -> Deferred[None]:
         """Listen from now on."""

@@ -187,7 +187,7 @@ class Server:
             from mailserver.service.status_page import StatusPage  # as above
 
             self._record = self.memories.record
-            self.parts.add(Watch(self._record), "web.status_page")
+            self.parts.add(Watch(self._record, self.memories.counts), "web.status_page")
             pages["/"] = Page(StatusPage(self.gathering, self._record, self.listeners.hostname, self._reactor).answer)
         return Web(pages, settings.token_file, certificates)
 

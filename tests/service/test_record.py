@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ from twisted.logger import Logger
 
 from mailserver.control.lines import LONGEST, line
 from mailserver.control.port import Asking
+from mailserver.counts import Counts
 from mailserver.service.process import age, memory
 from mailserver.service.questions import questions
 from mailserver.service.questions.facts import Facts
@@ -22,8 +24,19 @@ from tests.web.status.pages import NOW
 
 log = Logger()
 
-ENDED = {"who": "alice", "peer": "192.0.2.7", "ended": "QUIT", "marked": 0, "uidl_all": False, "retrieved": 3}
-FAILED = {"who": "bob", "peer": "192.0.2.9", "reason": "wrong password", "hint": "", "waited": 2.5}
+FAILED = {
+    "who": "bob",
+    "peer": "192.0.2.9",
+    "reason": "wrong password",
+    "hint": "",
+    "why": "wrong-password",
+    "waited": 2.5,
+}
+
+
+@pytest.fixture
+def counts() -> Counts:
+    return Counts()
 
 
 @pytest.fixture
@@ -32,49 +45,64 @@ def record() -> Record:
 
 
 def last(record: Record) -> dict[str, float | None]:
-    return {name: values[-1] for name, values in record.history.steps(record.minute).items()}
+    return {name: values[-1] for name, values in record.steps()["series"].items()}
 
 
-def test_it_counts_logins_fetches_and_refusals_of_its_log(record: Record) -> None:
+def test_it_takes_over_what_was_counted_since_the_last_look(record: Record, counts: Counts) -> None:
+    counts.of("pop3").logins.update({("PLAIN", "granted"): 1000})
+    record.sample(counts)
+    assert last(record)["logins"] == 0, "before anybody looked"
+    counts.of("pop3").logins.update({("PLAIN", "granted"): 2, ("USER", "refused"): 3, ("USER", "in_use"): 1})
+    counts.of("pop3s").logins.update({("USER", "granted"): 5})
+    counts.of("pop3s").retrieved += 9
+    for seconds in (1.0, 2.5, 2.0):
+        counts.waits.add(seconds)
+    record.sample(counts)
+    seen = last(record)
+    assert (seen.pop("memory") or 0) > 1_000_000
+    assert seen == {"logins": 7, "refused": 4, "fetched": 9, "waited": 2.5}
+    record.now = lambda: NOW + 300
+    record.sample(counts)
+    assert (last(record)["logins"], last(record)["waited"]) == (0, 0)
+
+
+def test_it_hears_what_fails_and_no_more_when_nobody_wants_it(record: Record) -> None:
     record.watched(1)
-    log.info("x", event="pop3.session", **ENDED)
     log.info("x", event="pop3.login_failed", **FAILED)
-    log.info("x", event="pop3.login_held", who="bob", peer="192.0.2.9")
     record.watched(-1)
-    log.info("x", event="pop3.session", **ENDED)
-    assert last(record) == {"logins": 1, "fetched": 3, "refused": 2, "waited": 2.5, "memory": None}
-    assert sorted(row["what"] for row in record.troubles.rows(NOW, 10)) == ["login not tried", "login refused"]
+    log.info("x", event="pop3.login_failed", **FAILED)
+    log_time = time.time()
+    assert [(row["what"], row["times"]) for row in record.troubles.rows(log_time, 10)] == [("login refused", 1)]
 
 
-def test_it_looks_at_its_memory_once_a_minute_and_notes_that_it_is_there(record: Record) -> None:
-    clock, watch = Clock(), Watch(record)
+def test_it_looks_once_a_minute_and_leaves_no_timer(record: Record, counts: Counts) -> None:
+    clock, watch = Clock(), Watch(record, counts)
     watch.start(clock)
-    assert (last(record)["memory"] or 0) > 1_000_000
     assert last(record)["logins"] == 0
     record.now = lambda: NOW + 300
     clock.advance(SAMPLE_SECONDS)
-    assert (last(record)["memory"] or 0) > 1_000_000
+    assert last(record)["logins"] == 0
     watch.stop()
     watch.stop()
     assert clock.getDelayedCalls() == []
 
 
-def test_it_listens_until_the_last_who_wants_it_has_gone(record: Record) -> None:
+def test_it_listens_until_the_last_who_wants_it_has_gone(record: Record, counts: Counts) -> None:
     """A reload makes a new watch beside the old one, which goes later."""
-    old, new = Watch(record), Watch(record)
+    old, new = Watch(record, counts), Watch(record, counts)
     old.start(Clock())
     new.start(Clock())
     old.stop()
-    log.info("x", event="pop3.session", **ENDED)
+    log.info("x", event="pop3.login_failed", **FAILED)
     new.stop()
-    log.info("x", event="pop3.session", **ENDED)
-    assert last(record)["logins"] == 1
+    log.info("x", event="pop3.login_failed", **FAILED)
+    assert record.troubles.total(time.time()) == 1
 
 
 def said(record: Record | None, sessions: Any = (), **more: Any) -> list[dict[str, Any]]:
     answered: list[Any] = []
     ports = [SimpleNamespace(listener="pop3", connections=sessions)]
-    facts = Facts(SimpleNamespace(made=ports), SimpleNamespace(), None, 0, record=record, **more)  # type: ignore[arg-type]  # what is looked at
+    facts = Facts(SimpleNamespace(made=ports), SimpleNamespace(counts=Counts()), None, 0, record=record, **more)  # type: ignore[arg-type]  # what is looked at
     questions(facts)["overview"].answer(Asking({}, answered.append))
     return [each["row"] for each in answered]
 
@@ -86,7 +114,7 @@ def test_without_a_page_nothing_is_told() -> None:
 def test_a_process_tells_its_part_in_bounded_lines(record: Record) -> None:
     for number in range(3 * SHOWN):
         record({**FAILED, "event": "pop3.login_failed", "who": str(number), "log_time": NOW})
-        record.history.count(record.minute - number, "memory", 123_456_789_012)
+        record.history.count(int(NOW // 60) - number, "memory", 123_456_789_012)
     sessions = [Session(number) for number in range(3 * SHOWN)]
     for number, each in enumerate(sessions):
         each.facts().update(seconds=300.0 - number, peer="192.0.2.7")

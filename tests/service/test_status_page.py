@@ -92,6 +92,7 @@ def test_whichever_worker_is_asked_shows_all(site: Site, lively: Server) -> None
         assert "alice" in text
         assert "bob" in text
         assert "3 sessions are open" in text
+        assert "<dt>Logins</dt><dd>2<small>" in text, "counted in whichever worker they were"
         assert "&lt;script&gt;document" in text
         assert "<script" not in text
 

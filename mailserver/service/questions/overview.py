@@ -13,7 +13,6 @@ from mailserver.service.process import age, memory
 from mailserver.service.questions.facts import Facts
 from mailserver.service.questions.sessions import sessions_by_listener
 from mailserver.service.record import Record
-from mailserver.web.status.history import STEP
 from mailserver.web.status.overview import SHOWN
 
 
@@ -22,7 +21,7 @@ def overview(facts: Facts, asking: Asking) -> None:
     record = facts.record
     if record is None:
         return
-    record.sample()
+    record.sample(facts.memories.counts)
     now = record.now()
     asking.say({"part": "process", **_process(facts, record, now)})
     for kind, endpoint in facts.ports:
@@ -33,7 +32,7 @@ def overview(facts: Facts, asking: Asking) -> None:
         asking.say({"part": "trouble", **trouble})
     for certificate in _certificates(facts):
         asking.say({"part": "certificate", **certificate})
-    asking.say({"part": "history", "step": record.minute // STEP, "series": record.history.steps(record.minute)})
+    asking.say({"part": "history", **record.steps()})
 
 
 def parent(number: int) -> dict[str, Any] | None:
