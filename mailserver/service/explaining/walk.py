@@ -140,7 +140,7 @@ class Explainer:
         if hold.too_long:
             walk.refuses("hold", HELD, f"{HELD.words}: {hold.waiting} wait before it, if they fail", **facts)
         elif hold.seconds:
-            walk.waits("hold", f"it would wait {hold.seconds:.0f} s, after {hold.failures} failures", **facts)
+            walk.waits("hold", f"it would wait {hold.seconds:.1f} s, after {hold.failures} failures", **facts)
         else:
             walk.passes("hold", "nothing holds it back", **facts)
 
