@@ -18,9 +18,10 @@ FOR_LIFE = {
     *(("service/logpipe.py", name) for name in ("dup", "open", "socket")),
     ("pam/keeper.py", "socket"),
     ("auth/pam/line.py", "socketpair"),
+    ("service/succession.py", "open"),
     ("migration/troubles.py", "open"),
 }
-"""Opened once, and used for as long as the process lives: its log, a move's --log, the demonstration's pipe to its child, and the lines to PAM."""
+"""Opened once, and used for as long as the process lives: its log, a move's --log, the demonstration's pipe to its child, the lines to PAM, and twistd's pidfile."""
 
 SOURCES = sorted(Path(mailserver.__file__).parent.rglob("*.py"))
 

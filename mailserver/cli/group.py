@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "password": "mailserver.cli.password",
     "quota": "mailserver.cli.quota",
     "reload": "mailserver.cli.reload",
+    "restart": "mailserver.cli.restart",
     "status": "mailserver.cli.status",
     "throttle": "mailserver.cli.throttle",
     "trace": "mailserver.cli.trace",

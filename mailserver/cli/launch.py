@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 from twisted.application.service import Service
@@ -30,8 +30,12 @@ from mailserver.credentials import IBearerToken
 from mailserver.errors import ConfigError
 from mailserver.service.binding import written
 from mailserver.service.failures import report
+from mailserver.service.legacy import VARIABLE
 from mailserver.service.mail import MailService
 from mailserver.service.notify import Notifier
+from mailserver.service.origin import Origin
+from mailserver.service.predecessor import Predecessor
+from mailserver.service.succession import Pidfile, Succession
 from mailserver.service.whole import Outcome
 from mailserver.toml_text import Key
 
@@ -88,6 +92,21 @@ class Options(usage.Options, AuthOptionMixin):
         usage.Options.__init__(self)
         self.repeated: dict[str, list[str]] = {}
         """The given values of the flags in `_REPEATABLE`."""
+        self.origin = Origin.here()
+        """How this process was started."""
+        self.pidfile = ""
+        """That of twistd."""
+
+    def postOptions(self) -> None:
+        """Note twistd's pidfile; a process that takes another's place leaves it alone until then, and is in the background already."""
+        program = getattr(self, "parent", None)
+        if not isinstance(program, MutableMapping | dict) or "pidfile" not in program:
+            return
+        self.pidfile = program["pidfile"] or ""
+        if VARIABLE in os.environ:
+            program["pidfile"] = ""
+            if not program["nodaemon"]:
+                program["nodaemon"], program["logfile"] = True, program["logfile"] or "twistd.log"
 
     def flags(self) -> dict[Key, Flag]:
         """The settings that the flags give."""
@@ -157,7 +176,11 @@ class Program(Service):
         self._changes = Changes(options["config"], options.flags())
         self._logs = Logs(config.log, reactor)
         self._notifier = Notifier(os.environ, reactor, lambda: self._mail.alive)
-        self._mail = MailService(config, reactor, _level(self._program), misread, self._logs, whole=self)
+        predecessor = Predecessor.find(os.environ, reactor)
+        legacy, level = predecessor.legacy if predecessor else None, _level(self._program)
+        self._mail = MailService(config, reactor, level, misread, self._logs, whole=self, legacy=legacy)
+        self._pidfile = Pidfile(options.pidfile, self._program)
+        self._succession = Succession(options.origin, self._mail, self._notifier, self._pidfile, predecessor, reactor)
         self._reloading = DeferredLock()
         self._reactor = reactor
         self._status: int | None = None
@@ -166,10 +189,11 @@ class Program(Service):
         """Install the signal handlers and the log: twist and twistd call this before they open their log or bind a port."""
         Service.setServiceParent(self, parent)
         self._logs.replace(self._program, parent)
-        attend(self._reactor, self.reload, self._logs.reopen)
+        attend(self._reactor, self.reload, self._logs.reopen, self.restart)
 
     def privilegedStartService(self) -> None:
         """Bind early: twistd calls this before it gives up root for its own --uid; twist never calls it."""
+        self._pidfile.open()
         self._mail.privilegedStartService()
 
     def startService(self) -> None:
@@ -185,12 +209,17 @@ class Program(Service):
     def stopService(self) -> Deferred[None]:
         """Drain and stop."""
         Service.stopService(self)
+        self._succession.stop()
         self._notifier.stopping()
         return self._mail.stopService().addBoth(self._stopped)
 
     def reload(self) -> Deferred[Outcome]:
         """At SIGHUP: take the settings that have changed; or read certificates and users again, where none has. Never fails."""
         return self._reloading.run(lambda: Deferred.fromCoroutine(self._reload()))
+
+    def restart(self) -> Deferred[Outcome]:
+        """At SIGUSR2: let a new process take the place of this one, as soon as it serves. Never fails."""
+        return self._succession.restart()
 
     async def _reload(self) -> Outcome:
         self._notifier.reloading()
@@ -218,7 +247,8 @@ class Program(Service):
         return Outcome(changed=now.changed, restart=now.restart)
 
     def _serves(self, ports: Sequence[IListeningPort]) -> None:
-        self._notifier.ready("serving " + ", ".join(written(port.getHost()) for port in ports))
+        status = "serving " + ", ".join(written(port.getHost()) for port in ports)
+        self._succession.serves(lambda: self._notifier.ready(status))
 
     def _stopped(self, outcome: Any) -> Any:
         self._notifier.close()

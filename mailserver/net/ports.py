@@ -93,6 +93,10 @@ class Port(tcp.Port):
             bound = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT)
             self.restrains = bound == STRANGER_OCTETS
 
+    def leave(self) -> None:
+        """Leave the socket to another process, which has it, too: the end of this port is not its end."""
+        self._shouldShutdown = False
+
     def doRead(self) -> None:
         """Accept connections, up to a bound that grows while each turn reaches it: a vain accept costs as much as a send."""
         before, self._turn = self._turn, self.reactor.turns

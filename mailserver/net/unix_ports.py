@@ -51,6 +51,20 @@ class UNIXPort(Port, unix.Port):
             super().startListening()
             self._made = _identity(path)
 
+    @property
+    def made(self) -> bool:
+        """Whether the file is this process's to remove."""
+        return self._made is not None
+
+    def own(self) -> None:
+        """Have the file from another process, as the one who removes it."""
+        self._made = _identity(self._bindPath)
+
+    def leave(self) -> None:
+        """Leave the file, too."""
+        super().leave()
+        self._made = None
+
     def connectionLost(self, reason: Failure) -> None:
         """Remove the file, unless it is another one's by now, and close. Errors: OSError of the removal; nothing is closed then."""
         if self._made is not None and _identity(self._path) == self._made:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,8 +20,11 @@ from mailserver.config.kinds import KINDS, Listen, interface_of, parts_of
 from mailserver.config.problems import Problems
 from mailserver.errors import ConfigError
 from mailserver.net.hub import loop_of
+from mailserver.net.ports import Port as OurPort
+from mailserver.net.unix_ports import UNIXPort
 from mailserver.service.closing import close_ports
 from mailserver.service.endpoints import unfit
+from mailserver.service.legacy import Legacy, Passed
 from mailserver.service.ownership import Ownership, owned
 
 BACKLOG: Final = 1024
@@ -84,6 +88,24 @@ class Socket:
     endpoint: str
     port: Port
     gate: Gate
+    file: bool = False
+    """Whether it has a file that another process has made, and leaves to this one."""
+
+    def passed(self, endpoint: str, descriptor: int) -> Passed:
+        """As another process is told of it, which inherits this descriptor."""
+        return Passed(endpoint, descriptor, made=isinstance(self.port, UNIXPort) and self.port.made)
+
+    def own(self) -> None:
+        """Have all of it: the other process has left it."""
+        if self.file and isinstance(self.port, UNIXPort):
+            self.port.own()
+
+    def leave(self) -> None:
+        """Leave it to another process, which has it, too."""
+        if isinstance(self.port, OurPort):
+            self.port.leave()
+        else:
+            self.port._shouldShutdown = False  # noqa: SLF001 - a port of Twisted's, of which none is our subclass
 
     @property
     def address(self) -> str:
@@ -104,13 +126,22 @@ class CannotBind(Exception):
     """A port cannot be bound. The text is for the operator."""
 
 
-async def bind(listen: Listen, reactor: Any, kinds: Iterable[str] = KINDS) -> list[Socket]:
-    """Bind all the ports without accepting connections. Errors: ConfigError with all problems; then no port is bound."""
+async def bind(
+    listen: Listen, reactor: Any, kinds: Iterable[str] = KINDS, legacy: Legacy | None = None
+) -> list[Socket]:
+    """Bind all the ports without accepting connections; those of a `legacy` are bound already.
+
+    Errors: ConfigError with all problems; then no port is bound.
+    """
     loop = loop_of(reactor)
     bound: list[Socket] = []
     problems: list[str] = []
     for kind in kinds:
         for endpoint in listen.of(kind):
+            passed = legacy.take(endpoint.removeprefix("haproxy:")) if legacy else None
+            if passed is not None:
+                bound.append(adopted(kind, endpoint, passed, loop))
+                continue
             try:
                 bound.append(await bind_one(kind, endpoint, reactor, loop))
             except CannotBind as error:
@@ -135,6 +166,15 @@ async def bind_one(kind: str, endpoint: str, reactor: Any, loop: Any, given: str
     except (ValueError, TypeError, LookupError, OverflowError) as error:  # what Twisted's endpoints raise
         raise CannotBind(unfit(given or endpoint, error)) from None
     raise CannotBind(f'cannot listen on "{given or endpoint}": {why}')
+
+
+def adopted(kind: str, endpoint: str, passed: Passed, loop: Any) -> Socket:
+    """A port of a socket that another process has bound, without accepting connections."""
+    gate = Gate(kind)
+    with socket.socket(fileno=passed.descriptor) as theirs:  # Twisted duplicates it
+        port = loop.adoptStreamPort(theirs.fileno(), theirs.family, gate)
+    port.stopReading()
+    return Socket(kind, endpoint, port, gate, file=passed.made)
 
 
 async def _bind_one(kind: str, endpoint: str, reactor: Any, loop: Any) -> Socket:

@@ -44,6 +44,12 @@ INSTALL: Final = "install"
 DROP: Final = "drop"
 """Forget them, since another worker cannot."""
 
+RETIRE: Final = "retire"
+"""Accept no more, let sessions end by themselves, and end: another server has the ports."""
+
+BURY: Final = "bury"
+"""The server whose place this one has taken is gone: free what a killed worker of its held in the memory."""
+
 ANSWER: Final = "answer"
 """The outcome of what was asked."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from twisted.logger import Logger
@@ -21,8 +22,9 @@ from mailserver.control.lines import numbered
 from mailserver.control.port import ControlFactory, Question
 from mailserver.errors import ConfigError
 from mailserver.net.hub import loop_of
-from mailserver.service.binding import CannotBind, Socket, bind_one, check_endpoint
+from mailserver.service.binding import CannotBind, Socket, adopted, bind_one, check_endpoint
 from mailserver.service.closing import close_ports
+from mailserver.service.legacy import Legacy
 
 KIND: Final = "control"
 """Their name among the sockets."""
@@ -32,8 +34,8 @@ SETTING: Final = "listen.control"
 log = Logger()
 
 
-async def bind_control(config: Config, reactor: Any, workers: int = 0) -> list[Socket]:
-    """Bind the socket of all, and after it that of each of so many worker processes.
+async def bind_control(config: Config, reactor: Any, workers: int = 0, legacy: Legacy | None = None) -> list[Socket]:
+    """Bind the socket of all, and after it that of each of so many worker processes; those of a `legacy` are bound already.
 
     None where there is nobody to write to its folder, unless the settings ask for it. Errors: ConfigError; then none is bound.
     """
@@ -44,7 +46,12 @@ async def bind_control(config: Config, reactor: Any, workers: int = 0) -> list[S
     bound: list[Socket] = []
     try:
         for each in [endpoint, *(_private(endpoint, number) for number in range(1, workers + 1))]:
-            bound.append(await bind_one(KIND, _unix(each, config), reactor, loop, f"unix:{each}"))  # noqa: PERF401 - a failure leaves the others to close
+            passed = legacy.take(parts_of(each)[0]) if legacy else None
+            if passed is not None:
+                bound.append(adopted(KIND, parts_of(each)[0], passed, loop))
+            else:
+                made = await bind_one(KIND, _unix(each, config), reactor, loop, f"unix:{each}")
+                bound.append(replace(made, endpoint=parts_of(each)[0]))
     except CannotBind as error:
         await close_ports(each.port for each in bound)
         if SETTING in config.places:

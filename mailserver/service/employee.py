@@ -23,13 +23,14 @@ from mailserver.service.channel import (
     PREPARED,
     REFUSED,
     RELOADED,
+    RETIRE,
     SERVING,
     Lines,
     heard,
 )
 from mailserver.service.passing import PASSED, Journal
 from mailserver.service.reporting import LONGEST_LINE, crossed
-from mailserver.service.whole import ASKS, Whole, bounded
+from mailserver.service.whole import ASKS, RELOAD, Whole, bounded
 
 RELOAD_SECONDS: Final = 30.0
 """How long a reload waits for a worker process to finish it; one on a slow file system finishes later."""
@@ -136,9 +137,8 @@ class Worker(ProcessProtocol):
         whole = self._owner.whole
         if whole is None or what not in ASKS:
             return
-        whole.reload().addCallback(
-            lambda outcome: self.send({"order": ANSWER, "number": number, "outcome": outcome.plain()})
-        )
+        answered = whole.reload() if what == RELOAD else whole.restart()
+        answered.addCallback(lambda outcome: self.send({"order": ANSWER, "number": number, "outcome": outcome.plain()}))
 
     def _answer_reloads(self) -> None:
         reloads, self._reloads = self._reloads, []
@@ -177,6 +177,13 @@ class Worker(ProcessProtocol):
         installed: Deferred[None] = Deferred()
         self._reloads.append(installed)
         return installed
+
+    def retire(self) -> None:
+        """Let its sessions end by themselves, and then the process; one that does not serve yet ends at once."""
+        if self.serving:
+            self.send({"order": RETIRE})
+        else:
+            self.signal("TERM")
 
     def send(self, order: Mapping[str, Any]) -> None:
         """Send an order, which is a line. To one that has ended it goes nowhere."""

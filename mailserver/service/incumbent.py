@@ -14,6 +14,8 @@ from twisted.python.failure import Failure
 from mailserver.config.problems import Problems
 from mailserver.config.settings import Config
 from mailserver.service.binding import Gate
+from mailserver.service.legacy import Legacy
+from mailserver.service.listeners import DRAIN_SECONDS
 from mailserver.service.server import Server
 
 log = Logger()
@@ -106,6 +108,15 @@ class Incumbent:
         ends = DeferredList([server.empty() for server in (self._server, *self._earlier)], consumeErrors=True)
         waiting: Deferred[Any] = ends.addTimeout(seconds, self._reactor)
         return waiting.addErrback(lambda failure: failure.trap(TookTooLong)).addCallback(lambda _: None)
+
+    def bequeath(self, legacy: Legacy, _descriptors: list[int]) -> None:
+        """Add what another process needs of this one."""
+        legacy.tickets = self._server.tickets.passed()
+
+    async def retire(self) -> None:
+        """The ports are closed: let sessions end by themselves for some time, and then stop."""
+        await self.empty(DRAIN_SECONDS)
+        await self.stop()
 
     async def stop(self) -> None:
         """End idle sessions, wait some time for the others, and release everything."""

@@ -10,7 +10,8 @@ root is given up and all files are read; if one of these fails, nothing is left 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Container, Sequence
 from typing import Any
 
 from twisted.application.service import Service
@@ -28,11 +29,13 @@ from mailserver.service.binding import Socket, bind
 from mailserver.service.closing import close_ports
 from mailserver.service.control import SETTING, bind_control
 from mailserver.service.incumbent import Door, Incumbent
+from mailserver.service.legacy import FIRST, Legacy
 from mailserver.service.passing import Journal
 from mailserver.service.privileges import become
 from mailserver.service.server import Server
 from mailserver.service.whole import Whole
 from mailserver.service.workers import Workers
+from mailserver.tls.tickets import MemoryTickets
 
 log = Logger()
 
@@ -55,6 +58,7 @@ class MailService(Service):
         journal: Journal | None = None,
         *,
         whole: Whole | None = None,
+        legacy: Legacy | None = None,
     ) -> None:
         self._config = config
         self._reactor = reactor
@@ -64,6 +68,8 @@ class MailService(Service):
         self._log_level = log_level  # worker processes do not send events below it
         self._journal = journal  # takes their finished lines; without it they send events
         self._whole = whole  # whom operators ask for a reload and a restart
+        self._legacy = legacy  # of another process, whose place this one takes
+        self._was_root = legacy is not None and legacy.was_root
         self._outdated = False
         self._sockets: list[Socket] = []
         self._controls: list[Socket] = []  # that of all processes, then each worker's own
@@ -115,6 +121,49 @@ class MailService(Service):
             await self._server.renew(config, problems)
             self._config = config
 
+    # Another process takes the place of this one.
+
+    def leaves(self) -> tuple[Legacy, list[int]]:
+        """What this process leaves to another one, and the descriptors that it inherits, from `legacy.FIRST` on."""
+        sockets = [*self._sockets, *self._controls]
+        endpoints = [each.endpoint.removeprefix("haproxy:") for each in sockets]
+        passed = [
+            each.passed(endpoint, at) for at, (each, endpoint) in enumerate(zip(sockets, endpoints, strict=True), FIRST)
+        ]
+        legacy = Legacy(passed, was_root=self._was_root)
+        descriptors = [each.port.fileno() for each in sockets]
+        if self._server is not None:
+            self._server.bequeath(legacy, descriptors)
+        return legacy, descriptors
+
+    def taken(self) -> list[int]:
+        """The descriptors that this process has taken of the other one's."""
+        return self._legacy.taken if self._legacy else []
+
+    def own(self) -> None:
+        """Have the ports alone, since the other process has left them, or is gone."""
+        for each in (*self._sockets, *self._controls):
+            each.own()
+
+    def bury(self) -> None:
+        """The other process is gone, perhaps killed."""
+        if isinstance(self._server, Workers):
+            self._server.bury()
+
+    def leave(self, taken: Container[int]) -> None:
+        """Leave the sockets that another process has `taken`: their end is no more that of this one's ports."""
+        for at, each in enumerate((*self._sockets, *self._controls), FIRST):
+            if at in taken:
+                each.leave()
+
+    async def retire(self) -> None:
+        """Accept no more, and go on until the last session has ended by itself, or for DRAIN_SECONDS; then end as at a stop."""
+        sockets = [*self._sockets, *self._controls]
+        self._sockets, self._controls = [], []
+        await close_ports(each.port for each in sockets)
+        if self._server is not None:
+            await self._server.retire()
+
     async def _start(self) -> Sequence[IListeningPort]:
         try:
             await (self._preparing or self._prepare())
@@ -129,13 +178,16 @@ class MailService(Service):
     async def _prepare(self) -> None:
         """Import, and then bind: the slow step comes first, so that no client waits for it."""
         if self._config.workers == 1:
-            self._made = Server(self._config, self._reactor, self._problems, whole=self._whole)
+            tickets = MemoryTickets.adopted(*self._legacy.tickets) if self._legacy else None
+            self._made = Server(
+                self._config, self._reactor, self._problems, tickets, whole=self._whole, was_root=self._was_root
+            )
         with self._problems.collect("listen"):
             kinds = [kind for kind in KINDS if self._problems.sound(f"listen.{kind}")]
-            self._sockets = await bind(self._config.listen, self._reactor, kinds)
+            self._sockets = await bind(self._config.listen, self._reactor, kinds, self._legacy)
         with self._problems.collect(SETTING):
             workers = 0 if self._config.workers == 1 else self._config.workers or cores()
-            self._controls = await bind_control(self._config, self._reactor, workers)
+            self._controls = await bind_control(self._config, self._reactor, workers, self._legacy)
         if self._problems and self._made is None:
             # The start will fail: find also the problems that a worker process would find.
             self._made = Server(self._config, self._reactor, self._problems)
@@ -143,6 +195,7 @@ class MailService(Service):
     async def _serve(self, server: Server) -> None:
         if self._problems.sound("user"):
             with self._problems.collect("user"):
+                self._was_root |= os.geteuid() == 0 and bool(self._config.user)
                 become(self._config.user)
         await server.start()
         doors = [Door(each.kind, each.endpoint, each.gate) for each in self._sockets]
@@ -158,9 +211,18 @@ class MailService(Service):
         sockets = [(each.kind, each.endpoint, each.port) for each in self._sockets]
         controls = [each.port for each in self._controls]
         self._server = workers = Workers(
-            self._config, self._reactor, sockets, self._log_level, self._journal, controls=controls, whole=self._whole
+            self._config,
+            self._reactor,
+            sockets,
+            self._log_level,
+            self._journal,
+            controls=controls,
+            whole=self._whole,
+            legacy=self._legacy,
         )
         await workers.start()
+        if self._legacy is not None:
+            await workers.complete()
         for each in self._sockets:
             _log_listening(each)
 

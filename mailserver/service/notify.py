@@ -61,6 +61,12 @@ class Notifier:
         """The stop has begun. The watchdog is notified until the end, since a stop has a time limit of its own."""
         self._send("STOPPING=1")
 
+    def succeeded_by(self, pid: int) -> None:
+        """Another process is the service's main one from now on, and speaks for it; this one says no more."""
+        self._send(f"MAINPID={pid}")
+        self.close()
+        self._address = ""
+
     def close(self) -> None:
         """Send nothing any more."""
         self._ready = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from itertools import count
 from typing import Any
 
@@ -13,9 +13,21 @@ from twisted.python.failure import Failure
 from mailserver.config.problems import Problems
 from mailserver.config.reading import revive
 from mailserver.errors import Unusable
-from mailserver.service.channel import ANSWER, ASKED, DROP, INSTALL, PREPARE, PREPARED, REFUSED, RELOADED, say
+from mailserver.service.channel import (
+    ANSWER,
+    ASKED,
+    BURY,
+    DROP,
+    INSTALL,
+    PREPARE,
+    PREPARED,
+    REFUSED,
+    RELOADED,
+    RETIRE,
+    say,
+)
 from mailserver.service.incumbent import Incumbent
-from mailserver.service.whole import RELOAD, Outcome, bounded
+from mailserver.service.whole import RELOAD, RESTART, Outcome, bounded
 
 log = Logger()
 
@@ -30,6 +42,10 @@ class Parent:
     def reload(self) -> Deferred[Outcome]:
         """Ask for a reload."""
         return self._ask(RELOAD)
+
+    def restart(self) -> Deferred[Outcome]:
+        """Ask for a restart."""
+        return self._ask(RESTART)
 
     def answered(self, number: int, outcome: Outcome) -> None:
         """The parent has answered."""
@@ -47,9 +63,17 @@ class Parent:
 class Orders:
     """Obeys, one order at a time: the parent waits for the end of each that has one."""
 
-    def __init__(self, incumbent: Incumbent, parent: Parent) -> None:
+    def __init__(
+        self,
+        incumbent: Incumbent,
+        parent: Parent,
+        retire: Callable[[], Coroutine[Any, Any, None]],
+        bury: Callable[[], object],
+    ) -> None:
         self._incumbent = incumbent
         self._parent = parent
+        self._retire = retire
+        self._bury = bury
 
     def obey(self, order: Mapping[str, Any]) -> None:
         """Do as the parent wants."""
@@ -60,6 +84,10 @@ class Orders:
             Deferred.fromCoroutine(self._prepare(order)).addCallbacks(_prepared, _refused)
         elif name == INSTALL:
             Deferred.fromCoroutine(self._incumbent.install()).addErrback(_faulty).addCallback(lambda _: say(RELOADED))
+        elif name == RETIRE:
+            Deferred.fromCoroutine(self._retire()).addErrback(_faulty)
+        elif name == BURY:
+            self._bury()
         elif name == DROP:
             Deferred.fromCoroutine(self._incumbent.drop()).addErrback(_faulty)
 

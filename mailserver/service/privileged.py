@@ -28,11 +28,13 @@ class Privileged:
         problems: Problems,
         reactor: object,
         before: Privileged | None = None,
+        *,
+        was_root: bool = False,
     ) -> None:
         self._kept: list[
             tuple[ICredentialsChecker, ICredentialsChecker]
         ] = []  # the one that runs, and the one it stands for
-        self.was_root: bool = before.was_root if before else os.geteuid() == 0
+        self.was_root: bool = before.was_root if before else was_root or os.geteuid() == 0
         running: list[ICredentialsChecker] = []
         if before is not None:
             running = [each for each in before.checkers if IPrivileged.providedBy(each)]

@@ -64,7 +64,7 @@ class Server:
     Make it before root is given up, for it imports plugins and codecs, which the serving user need not be able to read.
     Start it after, for then its parts read the files that they will read again. What is wrong with the settings is collected,
     with what the caller has found, and raised by `start`. The server of a worker process has a memory in `common` with the others, and
-    one of them `sweeps`. `whole` is whom operators' questions ask for a reload and a restart.
+    one of them `sweeps`. `whole` is whom operators' questions ask for a reload and a restart. A process that `was_root` cannot begin what begins as root.
 
     At a reload, another is made beside the one `before` it, which goes on if this one cannot start. With `take_over` the ports are
     this one's, and the other stays for its sessions.
@@ -96,6 +96,7 @@ class Server:
         sweeps: bool = True,
         before: Server | None = None,
         whole: Whole | None = None,
+        was_root: bool = False,
     ) -> None:
         load_all()
         self._reactor = reactor
@@ -108,7 +109,9 @@ class Server:
         self.tickets = before.tickets if before else tickets or MemoryTickets()
         naming = config.naming() if problems.sound("names", "sdps") else None
         checkers = make_checkers(config.auth.checkers, naming, problems)
-        self.privileged = Privileged(checkers, problems, reactor, before.privileged if before else None)
+        self.privileged = Privileged(
+            checkers, problems, reactor, before.privileged if before else None, was_root=was_root
+        )
         checkers = self.privileged.checkers
         expiry = make_expiry(config.retention)
         opened = before.store if before and same_store(before.config, config) else None

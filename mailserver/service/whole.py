@@ -9,7 +9,8 @@ from typing import Any, Protocol, Self
 from twisted.internet.defer import Deferred
 
 RELOAD = "reload"
-ASKS = frozenset({RELOAD})
+RESTART = "restart"
+ASKS = frozenset({RELOAD, RESTART})
 """What can be asked, by the names that cross the lines between the processes."""
 
 MOST_PROBLEMS = 100
@@ -29,6 +30,9 @@ class Outcome:
     """The settings that are other ones now."""
     restart: Sequence[str] = ()
     """The settings that have changed in the file, and wait for a restart."""
+
+    pid: int = 0
+    """The new process; 0: there is none."""
 
     def plain(self) -> dict[str, Any]:
         """Fit for JSON, and bounded."""
@@ -54,3 +58,6 @@ class Whole(Protocol):
 
     def reload(self) -> Deferred[Outcome]:
         """Read the settings again, and take what can change. Never fails."""
+
+    def restart(self) -> Deferred[Outcome]:
+        """Let a new process take the place of this one. Never fails; fires when it serves, or cannot."""

@@ -40,7 +40,9 @@ from mailserver.service.channel import FIRST_SOCKET, LONGEST_ORDER, MEMORY, RELO
 from mailserver.service.closing import close_ports
 from mailserver.service.failures import report
 from mailserver.service.incumbent import Door, Incumbent
+from mailserver.service.listeners import DRAIN_SECONDS
 from mailserver.service.logpipe import LineObserver, LogPipe
+from mailserver.service.memories import Memories
 from mailserver.service.orders import Orders, Parent
 from mailserver.service.passing import FORMS
 from mailserver.service.privileges import become
@@ -90,8 +92,11 @@ class Lifeline:
 def common_memory(spec: dict[str, Any]) -> CommonMemory:
     """What this worker remembers in common with the others. Errors: Unusable, of a program that was changed under its parent."""
     os.set_inheritable(MEMORY, False)  # no program that a part starts may write there
-    key = bytes.fromhex(spec["memory_key"])
-    return CommonMemory(MEMORY, key, spec["number"] - 1, spec["processes"], spec["connections"])
+    return _memory(spec["memory"], spec["memory"]["number"])
+
+
+def _memory(memory: dict[str, Any], number: int) -> CommonMemory:
+    return CommonMemory(MEMORY, bytes.fromhex(memory["key"]), number, memory["processes"], memory["connections"])
 
 
 async def serve(spec: dict[str, Any], reactor: Any, lifeline: Lifeline) -> None:
@@ -122,13 +127,27 @@ async def serve(spec: dict[str, Any], reactor: Any, lifeline: Lifeline) -> None:
         await close_ports(paged)
 
     reactor.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(stop()))
-    lifeline.obey = Orders(incumbent, parent).obey
+
+    async def retire() -> None:
+        await close_ports(ports)
+        await incumbent.empty(DRAIN_SECONDS)
+        reactor.stop()
+
+    def bury() -> None:
+        Memories.made(
+            config, reactor, _memory(spec["memory"], spec["memory"]["other"])
+        )  # as its successor, it tidies up
+
+    lifeline.obey = Orders(incumbent, parent, retire, bury).obey
 
     def reload() -> None:
         incumbent.reload().addBoth(lambda _: say(RELOADED))
 
     signal.signal(signal.SIGHUP, lambda _number, _frame: reactor.callFromThread(reload))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
+    if spec["stderr"]:  # until now it was a pipe, for the problems of a start
+        os.dup2(FIRST_SOCKET + len(ports), 2)
+        os.close(FIRST_SOCKET + len(ports))
     log.info("worker {number} serves (pid {pid})", event="worker.serving", number=spec["number"], pid=os.getpid())
     say(SERVING)
 
@@ -145,8 +164,8 @@ def main() -> int:
     level = LogLevelFilterPredicate(defaultLogLevel=LogLevel.levelWithName(spec["log_level"]))
     # Standard output itself becomes part of the log, so that no print garbles the lines.
     globalLogBeginner.beginLoggingTo([FilteringLogObserver(observer, [level])])
-    # Ctrl-C reaches the parent, too, which then sends SIGTERM; and only the parent has a log to open again at SIGUSR1.
-    for number in (signal.SIGINT, signal.SIGUSR1):
+    # Ctrl-C reaches the parent, too, which then sends SIGTERM; and only the parent has a log to open again at SIGUSR1, or is restarted at SIGUSR2.
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     problems: list[Failure] = []
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, cast
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -26,15 +25,16 @@ from mailserver.config.problems import Problems
 from mailserver.config.reading import plain
 from mailserver.config.settings import Config
 from mailserver.errors import ConfigError
-from mailserver.net.common.memory import make
-from mailserver.service.channel import CHANNEL, DROP, FIRST_SOCKET, MEMORY, PREPARE
+from mailserver.service.channel import BURY, CHANNEL, DROP, FIRST_SOCKET, MEMORY, PREPARE
+from mailserver.service.common import Common
 from mailserver.service.employee import RELOAD_SECONDS, Worker
+from mailserver.service.legacy import FIRST, STDERR, Legacy
 from mailserver.service.listeners import CUT_SECONDS, DRAIN_SECONDS
 from mailserver.service.passing import Journal
 from mailserver.service.whole import Whole
 from mailserver.tls.tickets import MemoryTickets
 
-HELD: Final = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGUSR1})
+HELD: Final = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2})
 """Signals that are blocked until a worker process can handle them: service managers and terminals send them to all processes."""
 
 STEADY_SECONDS: Final = 60.0
@@ -62,6 +62,7 @@ class Workers:
         *,
         controls: Sequence[IFileDescriptor] = (),
         whole: Whole | None = None,
+        legacy: Legacy | None = None,
     ) -> None:
         self.whole = whole
         """Whom workers ask for what is not theirs."""
@@ -71,16 +72,16 @@ class Workers:
         self._controls = controls  # the operators' socket, then each worker's own
         self._log_level = log_level  # events that the observers here would drop need not be sent
         self.journal = journal
-        self._tickets = MemoryTickets()
+        self._tickets = MemoryTickets.adopted(*legacy.tickets) if legacy and legacy.tickets else MemoryTickets()
         self._count = config.workers or cores()
-        self._connections = config.limits.connections  # by which the memory is made, whatever they are after a reload
-        self._memory: int | None = None  # the descriptor of the workers' memory, which this process never looks into
-        self._memory_key = secrets.token_hex(32)
+        self._common = Common.following(legacy.common if legacy else None, self._count, config.limits.connections)
+        self._stderr = STDERR if legacy else None
         self._workers: set[Worker] = set()
         self._waiting: list[IDelayedCall] = []
         self._delays: dict[int, float] = {}
         self._started: Deferred[None] | None = None
         self._stopped: Deferred[None] | None = None
+        self._completed: Deferred[None] | None = None
 
     @property
     def alive(self) -> bool:
@@ -90,7 +91,7 @@ class Workers:
     def start(self) -> Deferred[None]:
         """Start one worker and, when it serves, the others, so that problems are reported once. Errors: ConfigError."""
         self._started = Deferred()
-        self._memory = make(self._count, self._connections)
+        self._common.open()
         self._reactor.callWhenRunning(self._spawn, 1)
         return self._started
 
@@ -136,16 +137,43 @@ class Workers:
 
     def stop(self) -> Deferred[None]:
         """Let the workers drain; fires when the last has ended. A worker that takes too long is killed."""
-        self._stopped = Deferred()
+        return self._end(lambda: self._signal("TERM"), DRAIN_SECONDS)
+
+    def retire(self) -> Deferred[None]:
+        """Let the workers' sessions end by themselves for some time, and then stop; fires when the last worker has ended."""
+        return self._end(self._retire, 2 * DRAIN_SECONDS)
+
+    def _retire(self) -> None:
+        for worker in self._workers:
+            worker.retire()
+
+    def bequeath(self, legacy: Legacy, descriptors: list[int]) -> None:
+        """Add what the workers of another process need of these."""
+        legacy.tickets = self._tickets.passed()
+        if self._common.descriptor is not None:
+            legacy.common = self._common.passed(FIRST + len(descriptors))
+            descriptors.append(self._common.descriptor)
+
+    def bury(self) -> None:
+        """The process whose place this one has taken is gone: give back what its workers hold in the memory, if they were killed."""
+        for worker in self._workers:
+            worker.send({"order": BURY})
+
+    def _end(self, begin: Callable[[], object], drain_seconds: float) -> Deferred[None]:
+        """End the workers. It is called again by a stop that comes while they retire."""
+        ended: Deferred[None] = Deferred()
+        earlier, self._stopped = self._stopped, ended
+        if earlier is not None:
+            ended.addCallback(lambda _: None if earlier.called else earlier.callback(None))
         self._started = None  # a first worker that serves only now does not start the others
         for call in self._waiting:
             if call.active():
                 call.cancel()
-        self._signal("TERM")
+        begin()
         # A worker limits its own drain, what it cuts, and the end of its threads (5 s); a second is to spare.
-        killer = self._reactor.callLater(DRAIN_SECONDS + CUT_SECONDS + 6, self._signal, "KILL")
+        killer = self._reactor.callLater(drain_seconds + CUT_SECONDS + 6, self._signal, "KILL")
         self._check_stopped()
-        return self._stopped.addCallback(lambda _: killer.cancel() if killer.active() else None)
+        return ended.addCallback(lambda _: killer.cancel() if killer.active() else None)
 
     def _signal(self, name: str) -> None:
         for worker in self._workers:
@@ -158,9 +186,9 @@ class Workers:
             "config": plain(self._config),
             "sockets": sockets,
             "controls": bool(self._controls),
-            "connections": self._connections,
+            "memory": self._common.spec(number),
+            "stderr": self._stderr is not None,
             "tickets": self._tickets.passed(),
-            "memory_key": self._memory_key,
             "processes": self._count,
             "log_level": self._log_level.name,
             "log_form": "event" if self.journal is None else self.journal.form,
@@ -168,13 +196,15 @@ class Workers:
         worker = Worker(self, number, self._config, json.dumps(spec).encode() + b"\n", self._reactor.seconds())
         self._workers.add(worker)
         descriptors: dict[int, int | str] = {0: "w", 1: "r", 2: 2, CHANNEL: "r"}
-        if self._memory is not None:
-            descriptors[MEMORY] = self._memory
+        if self._common.descriptor is not None:
+            descriptors[MEMORY] = self._common.descriptor
         ports = [port for _kind, _endpoint, port in self._sockets]
         if self._controls:
             ports += [self._controls[0], self._controls[number]]
         for descriptor, port in enumerate(ports, FIRST_SOCKET):
             descriptors[descriptor] = port.fileno()
+        if self._stderr is not None:
+            descriptors[FIRST_SOCKET + len(ports)] = self._stderr
         # -P: what lies in the working directory is not for import. The path is this process's, however it was found.
         command = [sys.executable, "-P", "-m", "mailserver.service.worker"]
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -193,6 +223,18 @@ class Workers:
             for number in range(2, self._count + 1):
                 self._spawn(number)
             started.callback(None)
+        self._check_complete()
+
+    def complete(self) -> Deferred[None]:
+        """Fires when all of them serve: another server that has as many is not to end before."""
+        self._completed = Deferred()
+        self._check_complete()
+        return self._completed
+
+    def _check_complete(self) -> None:
+        if self._completed is not None and sum(worker.serving for worker in self._workers) == self._count:
+            completed, self._completed = self._completed, None
+            completed.callback(None)
 
     def worker_ended(self, worker: Worker, failure: Failure) -> None:
         """A worker process has ended."""
@@ -223,9 +265,7 @@ class Workers:
 
     def _check_stopped(self) -> None:
         if not self._workers and self._stopped is not None and not self._stopped.called:
-            if self._memory is not None:
-                os.close(self._memory)
-                self._memory = None
+            self._common.close()
             self._stopped.callback(None)
 
 

@@ -50,6 +50,7 @@ class WorkerTests(TestCase):
             "controls": False,
             "number": 1,
             "processes": 1,
+            "stderr": False,
             "tickets": MemoryTickets().passed(),
         }
         await worker.serve(spec, shutdown, worker.Lifeline(0, shutdown.stop))

@@ -23,4 +23,5 @@ def questions(facts: Facts) -> Mapping[str, Question]:
         "throttle list": Question(partial(throttle.listed, facts), everywhere=True),
         "throttle forget": Question(partial(throttle.forget, facts), everywhere=True, changes=True),
         "reload": Question(partial(whole.reload, facts), changes=True, seconds=whole.RELOAD_SECONDS),
+        "restart": Question(partial(whole.restart, facts), changes=True, seconds=whole.RESTART_SECONDS),
     }
