@@ -36,7 +36,7 @@ class Controller:
     With `tls` it is a POP3S server, else STLS is offered. `certificate` is the server's, by default one that all servers of the
     process share; `client_context` trusts it. Without `cleartext` passwords are refused before STLS. `mechanisms` are SASL mechanisms in
     their order, by default all. `checkers` of your own are asked before the server's users, and a `store` of your own has the
-    mail of those whom they let in.
+    mail of those whom they let in; it may be a function that makes one of the reactor, at each start.
 
     It is a context manager. What tests have put in, and the records of sessions, last until `reset`, over a `stop` and a new `start`.
     """
@@ -49,15 +49,16 @@ class Controller:
         cleartext: bool = True,
         mechanisms: Sequence[str] = (),
         checkers: Iterable[object] = (),
-        store: object | None = None,
+        store: object | Callable[[Any], object] | None = None,
     ) -> None:
         self.tls = tls
         self.certificate = certificate or Certificate.common()
         self.faults = Faults()
         self._cleartext = "always" if cleartext else "tls"
         self._mechanisms = tuple(mechanisms)
-        self._store = MemoryStore() if store is None else cast("IStore", store)
-        self._maildrops = Maildrops(self._store, self.faults)
+        self._make_store = store if callable(store) else None
+        ready = MemoryStore() if store is None or callable(store) else store
+        self._maildrops = Maildrops(cast("IStore", ready), self.faults)
         self._own: Sequence[Any] = tuple(checkers)
         self._users = Users([*self._own, KnownUsers(self._maildrops.users)])
         self._records: list[ClientSession] = []
@@ -87,6 +88,8 @@ class Controller:
         thread = ReactorThread()
         thread.start()
         try:
+            if self._make_store is not None:
+                self._maildrops.put_before(cast("IStore", self._make_store(thread.reactor)))
             for part in self._parts():
                 thread.call(part.start, thread.reactor)
             self._listener = listener = self._made(thread.reactor)
@@ -152,7 +155,7 @@ class Controller:
     # Inside.
 
     def _parts(self) -> list[IPart]:
-        return [each for each in (*self._own, self._store) if IPart.providedBy(each)]
+        return [each for each in (*self._own, self._maildrops) if IPart.providedBy(each)]
 
     def _made(self, reactor: Any) -> Listener:
         return Listener(

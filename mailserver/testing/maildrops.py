@@ -110,6 +110,10 @@ class Maildrops(Forwarding):
         self.users: dict[str, Maildrop] = {}
         self._faults = faults
 
+    def put_before(self, store: IStore) -> None:
+        """Have another store for the others from now on."""
+        self._store = store
+
     def open(self, user: User, owner: str) -> Deferred[IMaildrop]:
         """As IStore, unless a test wants another outcome."""
         error = self._faults.take_login()

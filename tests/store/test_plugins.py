@@ -81,6 +81,7 @@ def test_users_may_have_their_mail_there():
 def test_ours_is_no_others():
     assert isinstance(open_store("memory:", None), MemoryStore)
     assert messages(User("alice"), "memory:") == 0
+    assert messages(User("alice", mail="memory:"), "acme:place") == 0
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,12 @@ import socket
 import ssl
 import time
 from contextlib import closing
+from functools import partial
 
 import pytest
+from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
 
+from mailserver.store import MaildirStore
 from mailserver.testing import Controller
 from tests.rawpop3 import RawPOP3
 
@@ -71,6 +74,37 @@ def test_a_message_ends_in_the_middle_with_its_connection(server, after):
         assert client.rest() == (b"+OK %d octets\r\n" % len(MESSAGE) + MESSAGE)[:after]
     with logged_in(server) as client:
         assert client.fetch(b"RETR 2") == MESSAGE
+
+
+def test_nothing_runs_after_a_cut(server):
+    server.faults.cut("RETR", after=30)
+    with logged_in(server) as client:
+        client.send(b"DELE 1\r\nRETR 2\r\nQUIT\r\n")
+        assert client.rest().startswith(b"+OK message 1 deleted\r\n+OK 240017 octets\r\n")
+    server.settle()
+    assert (server.sessions[0].verbs[-1], server.sessions[0].deleted) == ("RETR", [])
+
+
+def test_a_message_that_the_kernel_would_send_ends_in_the_middle_as_well(tmp_path):
+    """A store of one's own may have bodies with descriptors."""
+    (tmp_path / "alice/new").mkdir(parents=True)
+    (tmp_path / "alice/new/1700000000.1.host").write_bytes(MESSAGE)
+    checker = InMemoryUsernamePasswordDatabaseDontUse(alice=b"wonderland")
+    with Controller(checkers=[checker], store=partial(MaildirStore, f"{tmp_path}/{{user}}")) as server:
+        for after in (100_000, None):
+            with logged_in(server) as client:
+                client.ok(b"UIDL")
+                client.body()
+                if after:
+                    server.faults.cut("RETR", after=after, times=1)
+                client.send(b"RETR 1\r\n")
+                if after:
+                    assert len(client.rest()) == after
+                else:
+                    client.line()
+                    assert client.body() == MESSAGE
+            server.settle()
+    assert server.sessions[1].retrieved == [1]
 
 
 def test_the_connection_may_end_by_a_reset(server):
