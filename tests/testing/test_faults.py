@@ -159,6 +159,13 @@ def test_a_reply_may_come_late_and_in_pieces(server):
         assert client.rest() == b"+OK signing off\r\n"
 
 
+def test_a_late_command_may_be_refused_as_any(server):
+    server.faults.slow("RETR", 0.001)
+    with logged_in(server) as client:
+        assert client.command(b"RETR 7") == b"-ERR no such message\r\n"
+        assert client.fetch(b"RETR 1") == b"Subject: one\r\n\r\nfirst\r\n"
+
+
 def test_the_greeting_may_be_a_refusal(server):
     server.faults.answer("greeting", "-ERR [SYS/TEMP] too busy", times=1)
     with connected(server) as client:
