@@ -320,7 +320,7 @@ print("served")  # and it ends, though nobody has stopped the server, nor closed
 def test_the_process_keeps_its_choice_of_a_reactor_and_ends_without_a_stop(tls):
     run = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(tls=tls)],
-        env={**os.environ, "PYTHONPATH": ROOT},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([ROOT, os.environ.get("PYTHONPATH", "")])},
         capture_output=True,
         text=True,
         timeout=60,
