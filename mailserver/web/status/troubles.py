@@ -21,7 +21,6 @@ LONGEST: Final = 250
 _BUSY: Final = "raise the limit if these are clients; for strangers see docs/logging.md, fail2ban"
 
 HEADINGS: Final[Mapping[str, tuple[str, str]]] = {
-    "pop3.login_failed": ("login refused", ""),
     "pop3.login_held": ("login not tried", ""),
     "pop3.login_delayed": ("login too early", ""),
     "pop3.login_put_off": ("login put off", ""),
