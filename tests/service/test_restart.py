@@ -302,7 +302,7 @@ def test_a_new_process_goes_on_when_the_old_one_is_killed_in_the_handover(server
         pytest.skip("shown with one process")
     old = server.now
     with server.halted() as child:
-        pass
+        log_in(server).close()  # by now the old one has told what it leaves
     os.kill(old, signal.SIGKILL)  # not while the child is halted: the kernel hangs up on halted orphans
     server.events.append({"text": "", "event": "restart.done", "pid": child})  # who was killed did not say it
     listening = len(server.told("service.listening"))
