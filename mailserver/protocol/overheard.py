@@ -152,9 +152,8 @@ class Overheard:
     told: ClassVar[type[LineBuffer]]
     """Its buffer's, while somebody does."""
 
-    def words(self, line: bytes) -> str:
-        """A line that was read, without secrets."""
-        raise NotImplementedError
+    words: ClassVar[Callable[[Any, bytes], str]]
+    """Says a line that was read, without secrets."""
 
     @property
     def lists(self) -> bool:

@@ -109,6 +109,12 @@ def test_of_a_listing_the_first_lines_are_shown_and_the_rest_is_counted() -> Non
     ]
 
 
+def test_a_long_listing_is_counted_whole() -> None:
+    watch = Watch(make_factory(Maildrop([b"x\r\n"] * 1500), limits=NO_WAITING))
+    watch.talk(LOGIN, b"LIST\r\n").turns()
+    assert watch.said[-3:] == ["S: 20 3", "S: (1,480 lines more; 10,893 octets in all)", "S: ."]
+
+
 def test_a_failed_login_is_shown_with_its_refusal() -> None:
     watch = Watch()
     watch.talk(b"USER alice\r\nPASS guess\r\n")
@@ -200,6 +206,13 @@ def test_a_ticket_is_not_shown() -> None:
     ]
     assert "C: PASS ***" in watch.said
     assert "AP-REP" not in str(watch.rows)
+
+
+def test_a_client_that_leaves_before_its_ticket_is_told() -> None:
+    watch = Watch(kpop_factory(), "192.0.2.1")
+    watch.talk(KPOP_HELLO).lose()
+    assert watch.said[-1].startswith("-: ended by client's close after ")
+    assert watch.tracing.kept == 0
 
 
 def test_the_reply_that_ends_a_session_is_shown() -> None:
