@@ -44,7 +44,7 @@ def trace(  # noqa: PLR0913, PLR0917 - its options
     """Show what is said in the sessions that USER begins from now on, or in those from an ADDRESS or a NETWORK, or in the one SESSION that is open, until Ctrl-C.
 
     A session is shown once its user is known, with what was said before. Passwords, SASL responses and challenges, APOP digests, tickets and whatever
-    could be one of them are never shown, nor is anything of a message but its octets; what a client gives as a name is. Mail that comes in by LMTP is
+    could be one of them are never shown, nor is anything of a message but its octets, nor a name that is not USER before the login. Mail that comes in by LMTP is
     shown, too, where its address is USER, or has that before the @. The log tells who asked.
 
     \b

@@ -71,13 +71,21 @@ class Trace:
     def say(self, connection: Connection, row: Row) -> None:
         """Tell the operator a line of a session."""
         facts = connection.facts()
-        self._say({"session": facts["session"], "user": facts["who"], **row})
+        named = (
+            connection.is_known or facts["user"] == self._whom.name
+        )  # else it may be anything that a client has sent
+        self._say({"session": facts["session"], "user": facts["who"] if named else "", **row})
+
+    @property
+    def name(self) -> str:
+        """The name that the operator has given."""
+        return self._whom.name
 
 
 class Tap:
     """What is heard of one connection, and who follows it."""
 
-    __slots__ = ("_connection", "_core", "_followers", "_kept", "_late", "_left_out", "_tracing")
+    __slots__ = ("_connection", "_core", "_followers", "_kept", "_late", "_left_out", "_named", "_tracing")
 
     def __init__(self, tracing: Tracing, connection: Connection, *, late: bool) -> None:
         self._tracing = tracing
@@ -88,11 +96,12 @@ class Tap:
         self._kept: deque[Row] = deque()
         self._left_out = 0
         self._late = late
+        self._named = connection.is_known
 
     def hear(self, core: Core) -> None:
         """Hear a core."""
         self._core = core
-        if not overhear(core, self.tell):
+        if not overhear(core, self.tell, self._tracing.names):
             self.tell(NOTE, "what is said before POP3 begins, with a Kerberos ticket, is not shown")
 
     def tell(self, who: str, text: str, **more: Any) -> None:
@@ -100,6 +109,9 @@ class Tap:
         for trace in self._tracing.traces:
             if trace not in self._followers and self._is_wanted(trace):
                 self._begin(trace)
+        if self._connection.is_known and not self._named:
+            self._named = True
+            self.tell(NOTE, f"logged in as {self._connection.facts()['who']}")
         row = {"at": round(self._tracing.now(), 3), "from": who, "text": text, **more}
         for trace in self._followers:
             trace.say(self._connection, row)
@@ -179,6 +191,10 @@ class Tracing:
         self.kept = 0
         """Octets of the lines that are kept."""
         self._listeners: set[Listener] = set()
+
+    def names(self) -> set[str]:
+        """The names that operators have given, which are shown wherever a client gives them as its own."""
+        return {trace.name.casefold() for trace in self.traces}
 
     def begin(self, name: str, say: Say) -> Trace:
         """Follow the sessions of a user, an address, a network or a session. What they say comes once `watch` was called."""

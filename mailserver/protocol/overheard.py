@@ -7,7 +7,7 @@ octets arrive, what is a password here is what the session takes for one. Bodies
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from typing import Any, ClassVar, Final
 
@@ -24,6 +24,8 @@ SERVER: Final = "S"
 
 Tell = Callable[[str, str], object]
 """Takes a line: who says it, and its text."""
+Names = Callable[[], Collection[str]]
+"""The names that may be shown, without capitals."""
 
 ROWS: Final = 20
 """Lines of a listing that are shown: all capabilities, and the first messages."""
@@ -35,10 +37,11 @@ LISTINGS: Final = frozenset({b"CAPA", b"LIST", b"UIDL", b"AUTH"})
 class Hearing:
     """What was told of one session."""
 
-    __slots__ = ("_heard", "_octets", "_rows", "_told", "_verb")
+    __slots__ = ("_heard", "_octets", "_rows", "_told", "_verb", "names")
 
-    def __init__(self, told: Tell) -> None:
+    def __init__(self, told: Tell, names: Names) -> None:
         self._told = told
+        self.names = names
         self._heard = 0  # of the replies that wait in the session
         self._rows = -1  # of the listing under way; -1: none is
         self._octets = 0  # of a message that is read, or of the listing
@@ -160,10 +163,10 @@ class Overheard:
         """Whether a listing is under way."""
         return False
 
-    def hear(self, told: Tell) -> None:
+    def hear(self, told: Tell, names: Names) -> None:
         """Tell what comes."""
         buffer = self._buffer = _moved(self._buffer, self.told)
-        buffer.hearing, buffer.session = Hearing(told), self
+        buffer.hearing, buffer.session = Hearing(told, names), self
 
     def unhear(self) -> None:
         """Be as any other session."""
@@ -205,7 +208,7 @@ class _POP3(Overheard, pop3.Session):
         stranger = self.state is pop3.AUTHORIZATION
         if stranger and self._exchanges is not None and self._exchanges.under_way:
             return "*" if line == b"*" else RESPONSE
-        return pop3_line(line, _verbs(self._commands), stranger=stranger)
+        return pop3_line(line, _verbs(self._commands), self._buffer.hearing.names(), stranger=stranger)
 
 
 class _LMTP(Overheard, lmtp.Session):
@@ -223,12 +226,12 @@ class _LMTP(Overheard, lmtp.Session):
 _KINDS: Final = {each.plain[0]: each for each in (_POP3, _LMTP)}
 
 
-def overhear(session: Any, told: Tell) -> bool:
+def overhear(session: Any, told: Tell, names: Names = tuple) -> bool:
     """Tell the dialog of a session from now on. False: it is none, such as a preamble before one."""
     kind = _KINDS.get(type(session))
     if kind is not None:
         session.__class__ = kind
-        session.hear(told)
+        session.hear(told, names)
     return kind is not None
 
 

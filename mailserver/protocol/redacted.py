@@ -1,7 +1,8 @@
 """A client's lines in words that hold no secret: what is shown is what is known to be none, and nothing else.
 
-A password may stand anywhere: behind PASS, in a SASL response, in a line that a client takes for one of them, or alone in a line, because
-the client is a step ahead. So before the login only names are shown, and only where the line is right, and after it only numbers.
+A password may stand anywhere: behind PASS, in a SASL response, in a line that a client takes for one of them, alone in a line, because
+the client is a step ahead, or behind a name, because a line's end was lost. So before the login no argument is shown but a name that the operator has
+given himself, and after it only numbers.
 """
 
 from __future__ import annotations
@@ -18,9 +19,6 @@ NO_COMMAND: Final = "(a line that is no command, not shown)"
 TOO_LONG: Final = "(a line that is too long, not shown)"
 
 _NUMBERS: Final = re.compile(r"[0-9]{1,10}(?: [0-9]{1,10})?")
-_NAME: Final = re.compile(r"[\w.@+\-=%/\\#*!~$&']{1,128}")
-"""A user's name. None of a passwd-file has a colon, behind which a client might put the password."""
-
 _DIGEST: Final = re.compile(r"(.*) [0-9a-fA-F]{32}")
 """APOP's arguments: a name, and an MD5 in hexadecimal digits."""
 
@@ -37,8 +35,11 @@ _ADDRESSES: Final = frozenset({b"MAIL", b"RCPT", b"LHLO", b"BDAT"})
 """Commands of LMTP whose arguments are shown: it has no login."""
 
 
-def pop3_line(line: bytes, verbs: Collection[bytes], *, stranger: bool) -> str:
-    """A line of POP3, before the login where it is a `stranger`'s; `verbs` are all that any state knows."""
+def pop3_line(line: bytes, verbs: Collection[bytes], names: Collection[str], *, stranger: bool) -> str:
+    """A line of POP3, before the login where it is a `stranger`'s.
+
+    `verbs` are all that any state knows, and `names` those that may be shown, without capitals.
+    """
     verb, space, rest = line.partition(b" ")
     name = verb.upper()
     if name not in verbs:
@@ -50,10 +51,10 @@ def pop3_line(line: bytes, verbs: Collection[bytes], *, stranger: bool) -> str:
     if not stranger:
         arguments = text if _NUMBERS.fullmatch(text) and name != b"PASS" else HIDDEN
     elif name == b"USER":
-        arguments = _name(text)
+        arguments = _name(text, names)
     elif name == b"APOP":
         proof = _DIGEST.fullmatch(text.strip(" "))
-        arguments = HIDDEN if proof is None else f"{_name(proof[1])} {HIDDEN}"
+        arguments = HIDDEN if proof is None else f"{_name(proof[1], names)} {HIDDEN}"
     elif name == b"AUTH":
         arguments = _mechanism(rest)
     else:
@@ -80,9 +81,9 @@ def printable(octets: bytes) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text)
 
 
-def _name(text: str) -> str:
+def _name(text: str, known: Collection[str]) -> str:
     name = text.strip(" ")
-    return name if _NAME.fullmatch(name) and name.isprintable() else HIDDEN
+    return name if name.casefold() in known else HIDDEN
 
 
 def _mechanism(rest: bytes) -> str:

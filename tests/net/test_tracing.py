@@ -73,7 +73,13 @@ def test_the_dialog_is_shown_from_its_beginning_when_the_user_is_known() -> None
     assert watch.rows == []
     talk.say(b"PASS secret\r\n")
     assert watch.said[:3] == ["-: pop3 from 192.0.2.1", "S: +OK h POP3 server ready", "C: CAPA"]
-    assert watch.said[-3:] == ["S: +OK send PASS", "C: PASS ***", "S: +OK maildrop has 30 messages (810 octets)"]
+    assert watch.said[-5:] == [
+        "C: USER alice",
+        "S: +OK send PASS",
+        "C: PASS ***",
+        "-: logged in as alice",
+        "S: +OK maildrop has 30 messages (810 octets)",
+    ]
     talk.say(b"STAT\r\nRETR 1\r\nTOP 2 1\r\nDELE 1\r\nQUIT\r\n")
     talk.lose()
     assert watch.said[-15:] == [
@@ -157,6 +163,15 @@ def test_an_address_is_followed_from_the_greeting_and_no_other() -> None:
     assert watch.said == ["-: pop3 from 192.0.2.1", "S: +OK h POP3 server ready"]
 
 
+def test_a_name_is_shown_once_it_is_known_for_one_which_is_after_the_login() -> None:
+    watch = Watch(name="192.0.2.1")
+    talk = watch.talk(b"USER bob\r\nPASS guess\r\n")
+    assert "bob" not in str(watch.rows)
+    talk.say(b"USER bob\r\nPASS secret\r\n")
+    assert "-: logged in as bob" in watch.said
+    assert [row["user"] for row in watch.rows][-2:] == ["bob", "bob"]
+
+
 def test_a_session_that_is_open_is_followed_by_its_name() -> None:
     watch = Watch(name="nobody")
     talk = watch.talk(LOGIN)
@@ -173,7 +188,7 @@ def test_who_has_not_logged_in_yet_is_followed_from_now_on() -> None:
     talk = watch.talk(b"USER alice\r\n")
     watch.begin("alice")
     talk.say(b"PASS secret\r\n")
-    assert watch.said[1:] == ["C: PASS ***", "S: +OK maildrop has 30 messages (810 octets)"]
+    assert watch.said[1:] == ["C: PASS ***", "-: logged in as alice", "S: +OK maildrop has 30 messages (810 octets)"]
     assert "what was said before is not shown" in watch.said[0]
 
 
@@ -185,8 +200,8 @@ def test_two_operators_see_each_what_they_want() -> None:
     watch.talk(LOGIN).lose()
     watch.tracing.end(watch.trace)
     watch.talk(LOGIN, b"QUIT\r\n")
-    assert len(watch.rows) == 7
-    assert len(second) == 14 + 1
+    assert len(watch.rows) == 8
+    assert len(second) == 16 + 1
 
 
 def test_tls_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -393,6 +408,10 @@ _LINES = [
     b"USER alice\r%b",
     b"USER  %b alice",
     b"APOP alice %b",
+    b"APOP %b " + DIGEST,
+    b"USER %b",
+    b"USER alice@%b",
+    b"AUTH PLAIN\r\n" + base64.b64encode("\0ξψω\0guess".encode()),
     b"APOP alice %b " + DIGEST,
     b"APOP alice " + DIGEST + b" %b",
     b"AUTH PLAIN %b",
@@ -448,7 +467,7 @@ _PIECES = st.lists(
 
 
 def shown_nowhere(rows: list[dict[str, Any]]) -> None:
-    text = str([row["text"] for row in rows])
+    text = str(rows)
     octets = text + ascii(text)
     for secret in (*SECRET, *(f"\\x{octet:02x}" for octet in _S), DIGEST.decode()[:6], _B64.decode()[-6:]):
         assert secret not in text, (secret, text)
@@ -457,6 +476,7 @@ def shown_nowhere(rows: list[dict[str, Any]]) -> None:
 
 @given(_PIECES, st.lists(st.integers(1, 40), max_size=20), st.sampled_from(["192.0.2.1", "alice"]))
 @example([(b"USER alice", b"\r\n"), (b"PASS " + _S, b"\r\n")], [14, 3], "192.0.2.1")
+@example([(b"USER alice", b""), (b"PASS" + _S, b"\r\n"), (b"PASS x", b"\r\n")], [], "192.0.2.1")
 @example([(b"AUTH PLAIN", b"\r\n"), (_B64, b"\r\n")], [], "192.0.2.1")
 @example([(b"USER alice", b"\r\n"), (b"PASS secret", b"\r\n"), (b"PASS " + _S, b"\r\n")], [], "alice")
 def test_no_octet_of_a_secret_is_shown_whatever_a_client_sends_and_however_it_is_split(

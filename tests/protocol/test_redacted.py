@@ -17,14 +17,12 @@ DIGEST = b"0123456789abcdefABCDEF0123456789"
     ("line", "shown"),
     [
         (b"USER alice", "USER alice"),
-        (b"user  alice@example.org ", "user alice@example.org"),
-        (b"USER j\xc3\xb6rg", "USER j\N{LATIN SMALL LETTER O WITH DIAERESIS}rg"),
+        (b"user  Alice ", "user Alice"),
+        (b"USER bob", "USER ***"),
+        (b"USER alicePASS secret", "USER ***"),
+        (b"USER alice@secret", "USER ***"),
         (b"USER j\xf6rg", "USER ***"),
-        (b"USER alice secret", "USER ***"),
-        (b"USER alice:secret", "USER ***"),
         (b"USER alice\rPASS secret", "USER ***"),
-        (b"USER alice\tsecret", "USER ***"),
-        (b"USER " + b"x" * 129, "USER ***"),
         (b"USER", "USER"),
         (b"PASS secret", "PASS ***"),
         (b"pAsS s e c", "pAsS ***"),
@@ -52,8 +50,8 @@ DIGEST = b"0123456789abcdefABCDEF0123456789"
         (b"GET /secret HTTP/1.1", "GET ***"),
     ],
 )
-def test_before_the_login_names_are_shown_where_the_line_is_right(line: bytes, shown: str) -> None:
-    assert pop3_line(line, VERBS, stranger=True) == shown
+def test_before_the_login_the_operator_s_own_name_is_shown_alone(line: bytes, shown: str) -> None:
+    assert pop3_line(line, VERBS, {"alice"}, stranger=True) == shown
 
 
 @pytest.mark.parametrize(
@@ -73,7 +71,7 @@ def test_before_the_login_names_are_shown_where_the_line_is_right(line: bytes, s
     ],
 )
 def test_after_the_login_numbers_are_shown_alone(line: bytes, shown: str) -> None:
-    assert pop3_line(line, VERBS, stranger=False) == shown
+    assert pop3_line(line, VERBS, {"alice"}, stranger=False) == shown
 
 
 @pytest.mark.parametrize(
