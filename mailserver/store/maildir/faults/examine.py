@@ -36,7 +36,8 @@ def verify(root: bytes, former: Former | None) -> Sequence[Finding]:
     busy = records.BUSY if _in_session(root) else frozenset()
     time.sleep(_PAUSE)
     keys = {each.key for each in first}
-    return [each.finding for each in _examined(root, former) if each.key in keys and each.kind not in busy]
+    again = {each.key: each for each in _examined(root, former)}
+    return [each.finding for key, each in again.items() if key in keys and each.kind not in busy]
 
 
 def repair(
@@ -58,9 +59,8 @@ def repair(
         left = _examined(root, former)
     except OSError as error:
         raise opening.unavailable(error) from error
-    for each in left:
-        mended.pop(each.key, None)
-    return Repair(list(mended.values()), [each.finding for each in left])
+    findings = {each.key: each.finding for each in left}
+    return Repair([each for key, each in mended.items() if key not in findings], list(findings.values()))
 
 
 def _mend_all(root: bytes, former: Former | None, clock: Clock, mended: dict[tuple[str, bytes], Finding]) -> None:
