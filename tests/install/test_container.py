@@ -40,6 +40,12 @@ def test_the_ports_that_it_publishes_are_those_of_its_settings_and_need_no_root(
     assert min(published) >= 1024
 
 
+def test_it_has_all_extras_that_a_server_uses_and_that_come_as_wheels():
+    given = re.search(r"(?m)^ARG EXTRAS=(.*)$", FILE)[1].split(",")
+    wheels = re.search(r"(?m)^WHEELS := (.*)$", (ROOT / "Makefile").read_text("utf-8"))[1].split(",")
+    assert {*given, "migrate"} == set(wheels)  # whose bars are for a terminal
+
+
 def test_what_it_is_made_without_is_what_git_ignores():
     ignored = set((ROOT / ".containerignore").read_text("utf-8").split())
     assert {".git", ".venv", "var", "build", "dist", "**/__pycache__"} <= ignored
