@@ -35,6 +35,7 @@ AFTER_RESTARTS = """
 for each in 1 2 3; do systemctl --no-block restart mailserver; fetch; systemctl is-active --wait mailserver || true; done
 test "$(systemctl is-active mailserver)" = active
 systemctl reload mailserver
+mailserver explain alice
 systemctl stop mailserver; fetch
 grep -E '^(Uid|CapEff|NoNewPrivs|Seccomp):' /proc/$(systemctl show -P MainPID mailserver)/status
 """

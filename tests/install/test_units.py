@@ -81,3 +81,18 @@ def test_the_service_says_what_the_server_needs_of_systemd():
     assert values(SERVICE, "RestartPreventExitStatus") == [str(os.EX_CONFIG)]
     (start,) = values(SERVICE, "ExecStart")
     assert "--ignore-signal=HUP,USR1,USR2 " in start
+    assert values(SERVICE, "KillMode") == ["mixed"], (
+        "else a worker that is told to end looks to its parent like one that died"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("MemoryDenyWriteExecute", "pyOpenSSL's callbacks: TLS could not start"),
+        ("ProcSubset", "/proc/locks: who holds a maildrop's lock could not be told"),
+        ("PrivateUsers", "who asks at the operators' socket would be nobody"),
+    ],
+)
+def test_nothing_is_taken_from_the_server_that_it_needs(name, why):
+    assert values(SERVICE, name) == [], why
