@@ -9,7 +9,8 @@ A --server's COMMAND runs in the foreground and serves the same maildrops; in it
 listen on, {users} is a passwd-file "NAME:{PLAIN}secret:UID:GID::HOME" (maildrop: HOME/Maildir), {cert} and {key} PEM files.
 
 Groups of lines: small, tls, wire, bulk and many (see scenarios.py); aged (bulk again, after other work in the same processes);
-new10 (the first login after ten deliveries to a maildrop of 100,000); workers (two worker processes beside one); idle (memory).
+new10 (the first login after ten deliveries to a maildrop of 100,000); workers (two worker processes beside one); pages (a server that
+counts for /metrics beside one that does not); idle (memory).
 
 CPU is that of all of a server's processes, also of those that came and went. Machines are shared and noisy: quote the ratios of
 one run, never a figure alone. What is missing here (root, Dovecot, gcc, cgroups) is said at the start, and the rest is measured.
@@ -27,6 +28,7 @@ import json
 import shlex
 import sys
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +39,14 @@ from bench.machine import versions
 from bench.maildrops import MAILDROPS
 from bench.root import alone
 from bench.scenarios import AGES, SCENARIOS, Scenario
-from bench.servers import BUILT_IN, WORKERS, Server
+from bench.servers import BUILT_IN, PAGES, WORKERS, Server
 
-GROUPS = ("small", "tls", "wire", "bulk", "many", "aged", "workers", "new10", "idle")
+GROUPS = ("small", "tls", "wire", "bulk", "many", "aged", "workers", "pages", "new10", "idle")
 PLAIN_TOOLS = ("new10",)
 """Groups that need no load generator."""
 
-ONE, TWO = "-1", "-2"
-"""End the names of a fresh server of one process, and of one with two workers."""
+PAIRS = {"workers": {"-1": WORKERS.format(1), "-2": WORKERS.format(2)}, "pages": {"-plain": "", "-counted": PAGES}}
+"""By group: what ends the names of two fresh servers, and their commands. The second is compared with the first."""
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -85,7 +87,7 @@ def make_maildrops(options: argparse.Namespace, names: list[str]) -> None:
 class Comparison:
     """One run: the servers, and what was measured of them."""
 
-    def __init__(self, options: argparse.Namespace, servers: list[Server], pairs: list[Server]) -> None:
+    def __init__(self, options: argparse.Namespace, servers: list[Server], pairs: dict[str, list[Server]]) -> None:
         self.options = options
         self.servers, self.pairs = servers, pairs
         self.lines: dict[str, measures.Rounds] = {}
@@ -106,14 +108,21 @@ class Comparison:
                 self.keep(scenario.label, measures.sessions(real, scenario, seconds, rounds))
         else:
             for scenario in SCENARIOS[group]:
-                able = self.pairs if group == "workers" else self.servers if floor(scenario) else real
+                able = self.pairs[group] if group in PAIRS else self.servers if floor(scenario) else real
                 self.keep(scenario.label, measures.sessions(able, scenario, seconds, rounds))
 
     def keep(self, label: str, results: measures.Rounds) -> None:
         """Print a line and remember it."""
         self.lines[label] = results
-        paired = any(name.endswith(TWO) for name in results)
-        measures.show(label, results, (lambda name: name.removesuffix(TWO) + ONE) if paired else (lambda _: "dovecot"))
+        measures.show(label, results, lambda name: first_of(name) or "dovecot")
+
+
+def first_of(name: str) -> str:
+    """The first of a pair, by the second's name; "": it is no second one."""
+    for first, second in PAIRS.values():
+        if name.endswith(second):
+            return name.removesuffix(second) + first
+    return ""
 
 
 def floor(scenario: Scenario) -> bool:
@@ -137,12 +146,16 @@ def main(arguments: list[str]) -> int:
             return server
 
         servers = [started(name, command) for name, command in found.items()]
-        ours = [server for server in servers if server.ours] if "workers" in options.only else []
-        pairs = [
-            started(server.name + suffix, server.template + WORKERS.format(count))
-            for server in ours
-            for suffix, count in ((ONE, 1), (TWO, 2))
-        ]
+        pairs = {
+            group: [
+                started(server.name + suffix, server.template + more)
+                for server in servers
+                if server.ours
+                for suffix, more in PAIRS[group].items()
+            ]
+            for group in options.only
+            if group in PAIRS
+        }
         comparison = Comparison(options, servers, pairs)
         for group in options.only:
             if there.popload or group in PLAIN_TOOLS:
@@ -151,7 +164,7 @@ def main(arguments: list[str]) -> int:
             told: dict[str, Any] = {"versions": versions(), "command": shlex.join(["bench/compare.py", *arguments])}
             told |= {"lacks": there.lacks(), "lines": comparison.lines, "idle": comparison.idle}
             options.json.write_text(json.dumps(told, indent=1))
-        return 1 if any(server.errors for server in [*servers, *pairs]) else 0
+        return 1 if any(server.errors for server in [*servers, *chain.from_iterable(pairs.values())]) else 0
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ SCENARIOS = {
     "bulk": [BULK, Scenario("TLS 2 x 10 MB", "--retr 2", "bulk", True, 4)],
     "many": [MANY],
     "workers": [STAT._replace(label="login + STAT, two workers")],
+    "pages": [STAT._replace(label="login + STAT, counted for /metrics")],
 }
 
 AGES = [

@@ -26,6 +26,9 @@ BUILT_IN = {
     "mailserver": MAILSERVER,
 }
 
+PAGES = " --http unix:{root}/{name}.http"
+"""Ends the command of a server that is ours, to make it one that counts what it does."""
+
 WORKERS = " --workers {}"
 """Ends the command of a server that is ours, to make it one of several processes."""
 

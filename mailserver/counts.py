@@ -56,20 +56,39 @@ def word_for(ended: str) -> str:
 
 
 class Spread:
-    """Values by size: how many were at most so big, for each of some bounds; and their sum."""
+    """Values by size: how many were at most so big, for each of some bounds; and their sum.
 
-    __slots__ = ("bounds", "numbers", "sum")
+    `add` is a list's own method, a tenth of the work that a value is in the end: that is done when somebody looks, and every few seconds.
+    """
+
+    __slots__ = ("_new", "_numbers", "_sum", "add", "bounds")
 
     def __init__(self, bounds: Sequence[float] = QUICK) -> None:
         self.bounds = bounds
-        self.numbers = [0] * (len(bounds) + 1)
-        """How many were above the bound before, and at most this one; the last: above all bounds."""
-        self.sum = 0.0
-
-    def add(self, value: float) -> None:
+        self._numbers = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+        self._new: list[float] = []
+        self.add: Callable[[float], None] = self._new.append
         """Count a value."""
-        self.numbers[bisect_left(self.bounds, value)] += 1
-        self.sum += value
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """How many were above the bound before, and at most this one; the last: above all bounds."""
+        self.settle()
+        return self._numbers
+
+    @property
+    def sum(self) -> float:
+        """All values together."""
+        self.settle()
+        return self._sum
+
+    def settle(self) -> None:
+        """Sort in what was added, so that it takes no memory."""
+        for value in self._new:
+            self._numbers[bisect_left(self.bounds, value)] += 1
+            self._sum += value
+        self._new.clear()
 
 
 class Waits(Spread):
@@ -81,10 +100,10 @@ class Waits(Spread):
         super().__init__()
         self.longest = 0.0
         """The largest value since whoever reads it has set it back."""
+        self.add = self._take
 
-    def add(self, value: float) -> None:
-        """Count a value."""
-        super().add(value)
+    def _take(self, value: float) -> None:
+        self._new.append(value)
         self.longest = max(self.longest, value)
 
 
@@ -108,11 +127,14 @@ class Traffic:
         "seconds",
         "sessions",
         "strangers",
+        "tidy",
         "turned_away",
         "update",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, tidy: Callable[[], object] = lambda: None) -> None:
+        self.tidy = tidy
+        """To be called every few seconds while there are connections."""
         self.connections = 0
         self.turned_away = 0
         self.octets_in = 0
@@ -139,13 +161,12 @@ class Traffic:
         self.message = Spread()
         """The seconds from a message's first recipient to its answer."""
 
-    def session(self, ended: str, seconds: float) -> None:
-        """Count a session's end."""
-        self.sessions[word_for(ended)] += 1
+    def session(  # noqa: PLR0913 - what it has done, each named
+        self, ended: str, seconds: float, *, retrieved: int = 0, deleted: int = 0, marked: int = 0, again: bool = False
+    ) -> None:
+        """Count a session's end, and what it has done with the maildrop."""
+        self.sessions[ENDS.get(ended) or word_for(ended)] += 1
         self.seconds.add(seconds)
-
-    def taken(self, *, retrieved: int, deleted: int, marked: int, again: bool) -> None:
-        """Count what a session has done with the maildrop."""
         self.retrieved += retrieved
         self.deleted += deleted
         self.marked += marked
@@ -165,6 +186,16 @@ class Answers:
         self.failed = 0.0
         """The time of the last error, by the reactor's clock."""
 
+    def came(self, answer: object, began: float, now: float) -> None:
+        """Count an answer, or an error in its place. Who gave up waiting says nothing of it."""
+        self.seconds.add(now - began)
+        if not isinstance(answer, BaseException) or is_answer(answer):
+            self.in_a_row = 0
+        elif not isinstance(answer, CancelledError):
+            self.errors += 1
+            self.in_a_row += 1
+            self.failed = now
+
     def usable(self, now: float) -> bool:
         """Whether it has answered lately. After some time without questions it may be tried again."""
         return self.in_a_row < BAD_ANSWERS or now - self.failed >= LATELY_SECONDS
@@ -182,29 +213,23 @@ class Timing:
     def ask(self, whom: object, question: Callable[..., Answer[Any]], *args: Any) -> Answer[Any]:
         """Ask ``question(*args)`` of `whom`, now or when the answer comes; what is not counted is only asked."""
         answers = self._answers.get(id(whom))
-        return question(*args) if answers is None else self._timed(answers, question, *args)
-
-    def _timed(self, answers: Answers, question: Callable[..., Answer[Any]], *args: Any) -> Answer[Any]:
+        if answers is None:
+            return question(*args)
         began = self._seconds()
-
-        def over(result: Any) -> Any:
-            now = self._seconds()
-            answers.seconds.add(now - began)
-            error = result.value if isinstance(result, Failure) else result
-            if not isinstance(error, BaseException) or is_answer(error):
-                answers.in_a_row = 0
-            elif not isinstance(error, CancelledError):
-                answers.errors += 1
-                answers.in_a_row += 1
-                answers.failed = now
-            return result
-
         try:
             answer = question(*args)
         except Exception as error:
-            over(error)
+            answers.came(error, began, self._seconds())
             raise
-        return answer.addBoth(over) if is_later(answer) else over(answer)
+        if is_later(answer):
+            return answer.addBoth(self._arrived, answers, began)
+        answers.seconds.add(self._seconds() - began)
+        answers.in_a_row = 0
+        return answer
+
+    def _arrived(self, answer: Any, answers: Answers, began: float) -> Any:
+        answers.came(answer.value if isinstance(answer, Failure) else answer, began, self._seconds())
+        return answer
 
 
 def is_answer(error: BaseException) -> bool:
@@ -233,7 +258,16 @@ class Counts:
 
     def of(self, listener: str) -> Traffic:
         """The traffic of the listeners of this name."""
-        return self.traffic.setdefault(listener, Traffic())
+        return self.traffic.setdefault(listener, Traffic(self.settle))
+
+    def settle(self) -> None:
+        """Sort in what the spreads have got."""
+        for each in self.traffic.values():
+            for spread in (each.seconds, each.authorization, each.login, each.update, each.message):
+                spread.settle()
+        for answers in (self.store, *self.databases.values()):
+            answers.seconds.settle()
+        self.waits.settle()
 
     def asked(self, database: str) -> Answers:
         """How this database answers."""

@@ -21,6 +21,7 @@ from mailserver.counts import (
     word_for,
 )
 from mailserver.errors import LoginRefused, MaildropInUse, MaildropUnavailable, TemporaryFailure
+from mailserver.net.listener import SWEEP_SECONDS, Listener
 
 
 @pytest.mark.parametrize(("value", "at"), [(0, 0), (0.001, 0), (0.0011, 1), (30, len(QUICK) - 1), (30.1, len(QUICK))])
@@ -29,6 +30,20 @@ def test_a_value_is_counted_at_the_first_bound_that_it_does_not_exceed(value: fl
     spread.add(value)
     assert [number for number, n in enumerate(spread.numbers) if n] == [at]
     assert spread.sum == value
+
+
+def test_what_nobody_looks_at_takes_no_memory_after_the_sweep() -> None:
+    counts = Counts()
+    traffic = counts.of("pop3")
+    traffic.login.add(0.2)
+    counts.waits.add(3.0)
+    counts.asked("sql").seconds.add(0.1)
+    factory = Listener("pop3", lambda _: b"", clock=(clock := Clock()))
+    factory.traffic = traffic
+    factory._wake()
+    clock.advance(SWEEP_SECONDS)
+    assert not any(spread._new for spread in (traffic.login, counts.waits, counts.asked("sql").seconds))
+    assert (sum(traffic.login.numbers), counts.waits.sum) == (1, 3.0)
 
 
 def test_each_end_has_a_word_and_a_refusal_has_one_whatever_it_says() -> None:

@@ -157,8 +157,10 @@ class MailboxRealm:
         if isinstance(mind, Mind):
             mind.user, mind.terms = user.name, _terms(user)
         owner = f"{listener} {peer or 'local'} {_session(mind)}".rstrip()
+        timing = self._users.timing
+        asked: Callable[..., Any] = ask if timing is None else partial(timing.ask, self._store, ask)
         opening = partial(
-            rescued, (HomeUnknown,), lambda why: _homeless(why, user, mind), ask, self._store.open, user, owner
+            rescued, (HomeUnknown,), lambda why: _homeless(why, user, mind), asked, self._store.open, user, owner
         )
         opened: Answer[IMaildrop] = opening() if delays is None else _in_time(delays, user, opening)
         return then(opened, _avatar)

@@ -196,6 +196,8 @@ class Listener(ServerFactory):
     def _begin_sweep(self) -> None:
         now = self.clock.seconds()
         self.places.tally.catch_up(now)
+        if self.traffic is not None:
+            self.traffic.tidy()
         for stranger in tuple(self._turned_away):  # at most TURNED_AWAY
             self._look_at(stranger, now)
         self._connections.begin()

@@ -174,8 +174,7 @@ class POP3Server(Connection):
         seconds = self.clock.seconds() - self.since
         traffic = self.factory.traffic
         if traffic is not None and self._maildrop is not None:
-            traffic.session(self.ended, seconds)
-            traffic.taken(**taken)
+            traffic.session(self.ended, seconds, **taken)
         tell_session(
             facts,
             ended=self.ended,

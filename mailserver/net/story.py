@@ -63,7 +63,7 @@ class Fetches:
 
 
 class Taken(TypedDict):
-    """What a session has done with the maildrop, as `tell_session` and `Traffic.taken` have it."""
+    """What a session has done with the maildrop, as `tell_session` and `Traffic.session` have it."""
 
     retrieved: int
     deleted: int

@@ -9,11 +9,9 @@ from twisted.internet.defer import Deferred, execute, succeed
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from mailserver.answers import Answer, ask, prompt
 from mailserver.auth import Users
 from mailserver.counts import Counts, Timing
-from mailserver.forwarding import Forwarding
-from mailserver.interfaces import IMaildrop, IPart, IStore, User
+from mailserver.interfaces import IPart
 
 
 @implementer(IPart)
@@ -36,19 +34,6 @@ class LogCounts:
         return execute(self._counts.watch_no_more)
 
 
-class CountedStore(Forwarding):
-    """Counts how soon the maildrops of a store are opened, and how often that fails."""
-
-    def __init__(self, store: IStore, counts: Counts, clock: IReactorTime) -> None:
-        super().__init__(store)
-        self._timing = Timing({id(store): counts.store}, clock.seconds)
-
-    @prompt
-    def open(self, user: User, owner: str) -> Answer[IMaildrop]:
-        """As the store."""
-        return self._timing.ask(self._store, ask, self._store.open, user, owner)
-
-
 def databases(descriptions: Iterable[str], checkers: Sequence[object]) -> Mapping[str, object]:
     """The checkers of these strcred strings by names that tell no secret: their kinds, such as "sql", and "sql-2" for the second."""
     seen: Counter[str] = Counter()
@@ -60,6 +45,9 @@ def databases(descriptions: Iterable[str], checkers: Sequence[object]) -> Mappin
     return named
 
 
-def time_questions(users: Users, named: Mapping[str, object], counts: Counts, clock: IReactorTime) -> None:
-    """Count how the databases of users answer from now on."""
-    users.timing = Timing({id(checker): counts.asked(name) for name, checker in named.items()}, clock.seconds)
+def time_questions(
+    users: Users, named: Mapping[str, object], store: object, counts: Counts, clock: IReactorTime
+) -> None:
+    """Count how the databases of users, and the store at their logins, answer from now on."""
+    answers = {id(checker): counts.asked(name) for name, checker in named.items()}
+    users.timing = Timing({**answers, id(store): counts.store}, clock.seconds)

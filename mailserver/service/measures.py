@@ -8,7 +8,6 @@ those of any process do that Prometheus knows.
 from __future__ import annotations
 
 import resource
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from mailserver.interfaces import IVerifiers
 from mailserver.net.throttle import Throttle
 from mailserver.pool import Pool
 from mailserver.service.listeners import Listeners
-from mailserver.service.process import age, descriptors, memory
+from mailserver.service.process import began, descriptors, memory
 from mailserver.tls.certificate_store import CertificateStore
 
 Samples: TypeAlias = Iterable[tuple[Sequence[str], Any]]
@@ -38,6 +37,8 @@ class Measures:
     databases: Mapping[str, object] = field(default_factory=dict)
     """The checkers, by the names that they have here."""
     workers: int = 1
+    began: float = field(default_factory=began)
+    """When the process began; read once, since it must not change by a rounding."""
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """A row for each metric that has a value."""
@@ -50,6 +51,7 @@ class Measures:
         yield from self._of_traffic(self.counts.traffic)
         yield from self._of_logins()
         yield from self._of_states()
+        yield "process_start_time_seconds", [((), self.began)]
         yield from _of_process()
 
     def _of_traffic(self, traffic: Mapping[str, Traffic]) -> Iterator[tuple[str, Samples]]:
@@ -113,7 +115,6 @@ def _of_process() -> Iterator[tuple[str, Samples]]:
     used = resource.getrusage(resource.RUSAGE_SELF)
     yield "process_cpu_seconds", [((), used.ru_utime + used.ru_stime)]
     yield "process_resident_memory_bytes", [((), memory())]
-    yield "process_start_time_seconds", [((), round(time.time() - age(), 2))]
     yield "process_open_fds", [((), descriptors())]
     yield "process_max_fds", [((), resource.getrlimit(resource.RLIMIT_NOFILE)[0])]
 

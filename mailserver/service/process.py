@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 from typing import Final
@@ -17,10 +18,20 @@ def memory(pid: int | str = "self") -> int:
 
 def age(pid: int | str = "self") -> float:
     """The seconds since a process began. Errors: OSError, as above."""
-    ticks = int(Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[19])
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - _ticks(pid) / os.sysconf("SC_CLK_TCK")
+
+
+def began() -> float:
+    """When this process began, in seconds since 1970: the same at each call, as long as nobody sets the clock."""
+    booted = re.search(r"^btime (\d+)$", Path("/proc/stat").read_text(encoding="ascii"), re.MULTILINE)
+    return (int(booted[1]) if booted else 0) + _ticks("self") / os.sysconf("SC_CLK_TCK")
 
 
 def descriptors() -> int:
     """The open descriptors of this process, but for the one that lists them."""
     return sum(1 for _ in Path("/proc/self/fd").iterdir()) - 1
+
+
+def _ticks(pid: int | str) -> int:
+    """When a process began, in the kernel's ticks since the machine did."""
+    return int(Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[19])

@@ -30,7 +30,7 @@ from mailserver.service.census import CensusLog
 from mailserver.service.certificates import Certificates
 from mailserver.service.checkers import make_checkers, make_users
 from mailserver.service.control import control_factories
-from mailserver.service.counting import CountedStore, LogCounts, databases, time_questions
+from mailserver.service.counting import LogCounts, databases, time_questions
 from mailserver.service.deliveries import make_deliveries
 from mailserver.service.explaining.walk import Explainer
 from mailserver.service.gathering import Gathering
@@ -135,9 +135,10 @@ class Server:
         self.parts.add(self._web, "web.token_file")
         if store is not None and naming is not None and not problems:  # else `start` raises them, and nothing is served
             users = make_users(naming, [*checkers, kerberos.checker] if kerberos else checkers)
-            named, workers = databases(config.auth.checkers, checkers), config.workers or cores()
-            opener = self._count(named, users, store, certificates, workers) if config.listen.shows_pages else store
-            self._entrance = make_entrance(config.auth.masters, users, opener, kerberos, delays=memories.delays)
+            if config.listen.shows_pages:
+                named = databases(config.auth.checkers, checkers)
+                self._count(named, users, store, certificates, config.workers or cores())
+            self._entrance = make_entrance(config.auth.masters, users, store, kerberos, delays=memories.delays)
             if config.listen.lmtp:
                 deliveries = make_deliveries(config, users, store, problems, self.parts)
                 self._entrance = replace(self._entrance, deliveries=deliveries)
@@ -163,10 +164,10 @@ class Server:
 
     def _count(
         self, named: Mapping[str, object], users: Users, store: IStore, certificates: Certificates, workers: int
-    ) -> IStore:
-        """Count what is shown on pages; the store, as it is counted."""
+    ) -> None:
+        """Count what is shown on pages."""
         counts = self.memories.counts
-        time_questions(users, named, counts, self._reactor)
+        time_questions(users, named, store, counts, self._reactor)
         self.parts.add(LogCounts(counts), "listen")
         self.measures = Measures(
             counts=counts,
@@ -176,7 +177,6 @@ class Server:
             databases=named,
             workers=workers,
         )
-        return CountedStore(store, counts, self._reactor)
 
     def _make_web(self, settings: WebSettings, certificates: Certificates) -> Web:
         from mailserver.service.web import Web, metrics_page  # it imports an HTTP server, which few servers need
