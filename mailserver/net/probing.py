@@ -51,7 +51,7 @@ class _Client:
     """What a session asks of its connection."""
 
     def __init__(self, hostname: bytes, identities: tuple[bytes, ...], *, tls: bool) -> None:
-        self._context = SaslContext(hostname, tls, b"", _BINDINGS if tls else {}, identities if tls else ())
+        self._context = SaslContext(hostname, tls, b"nonce", _BINDINGS if tls else {}, identities if tls else ())
 
     def surroundings(self) -> SaslContext:
         """The context of an exchange."""

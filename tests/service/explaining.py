@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
-from base64 import b64encode
+import hmac
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from hashlib import md5
+from hashlib import md5, pbkdf2_hmac, sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -124,8 +125,31 @@ class Login:
             case "PLAIN":
                 own, other = (attempt.master.encode(), user) if attempt.master else (user, b"")
                 yield b"AUTH PLAIN %b\r\n" % b64encode(b"\0".join((other, own, password.encode())))
+            case "CRAM-MD5":
+                yield b"AUTH CRAM-MD5\r\n"
+                digest = hmac.digest(password.encode(), self._challenge(), "md5").hex().encode()
+                yield b64encode(user + b" " + digest) + b"\r\n"
+            case "SCRAM-SHA-256":
+                yield b"AUTH SCRAM-SHA-256 %b\r\n" % b64encode(b"n,,n=%b,r=nonce" % user)
+                said = self._challenge()
+                yield b64encode(scram(b"n=%b,r=nonce" % user, said, password.encode())) + b"\r\n"
+                yield b"\r\n"  # after the server's proof
             case name:
                 yield b"AUTH %b\r\n" % name.encode()
+
+    def _challenge(self) -> bytes:
+        return b64decode(self._heard.splitlines()[-1].removeprefix(b"+ "))
+
+
+def scram(bare: bytes, said: bytes, password: bytes) -> bytes:
+    """The client's last message (RFC 5802 section 3), with the proof."""
+    nonce, salt, rounds = (part[2:] for part in said.split(b","))
+    salted = pbkdf2_hmac("sha256", password, b64decode(salt), int(rounds))
+    key = hmac.digest(salted, b"Client Key", "sha256")
+    rest = b"c=biws,r=" + nonce
+    signature = hmac.digest(sha256(key).digest(), b",".join((bare, said, rest)), "sha256")
+    proof = bytes(one ^ other for one, other in zip(key, signature, strict=True))
+    return rest + b",p=" + b64encode(proof)
 
 
 @contextmanager

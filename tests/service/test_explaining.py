@@ -159,6 +159,8 @@ def database(folder: Path, *, whole: bool = True) -> None:
 FOREIGN = promise.encode([]).replace(b" 3\0", b" 99\0", 1)
 IN_DATABASE = {"auth": {"checkers": ["sql:{folder}/sql.toml"]}}
 BY_MASTER = Attempt("bob", mechanism="PLAIN", master="alice")
+BY_SCRAM = Attempt("alice", mechanism="SCRAM-SHA-256")
+BOB = "bob:{PLAIN}other::::/x::\n"
 TWO = f"{ALICE}\nbob:{{PLAIN}}other::::{{folder}}/bob::\n"
 TWO_PORTS = {"listen": {"pop3": ["tcp:0"], "pop3s": ["tcp:0"], "control": ""}}
 IN_TLS = {"tls": {"certificate": "{folder}/cert.pem", "key": "{folder}/key.pem"}}
@@ -175,6 +177,33 @@ ROWS: dict[str, Row] = {
     ),
     "let in by APOP": Row(None, attempt=Attempt("alice", mechanism="APOP")),
     "let in by PLAIN": Row(None, attempt=Attempt("alice", mechanism="PLAIN")),
+    "let in by CRAM-MD5": Row(None, attempt=Attempt("alice", mechanism="CRAM-MD5")),
+    "let in by SCRAM": Row(None, attempt=BY_SCRAM),
+    "let in to a share by SCRAM": Row(
+        None,
+        users="vision25:{PLAIN}s3same::::::\n",
+        attempt=Attempt("john@vision25", mechanism="SCRAM-SHA-256"),
+        settings={"sdps": {"accounts": {"vision25": ""}}},
+    ),
+    "unknown by SCRAM": Row(reasons.UNKNOWN_USER, attempt=Attempt("dora", mechanism="SCRAM-SHA-256")),
+    "a name that is none, by SCRAM": Row(reasons.INVALID_NAME, attempt=Attempt("a/b", mechanism="SCRAM-SHA-256")),
+    "disabled, by SCRAM": Row(reasons.DENIED, users=f"{ALICE}disabled\n{BOB}", attempt=BY_SCRAM),
+    "from another network by SCRAM": Row(reasons.ADDRESS, "allow_nets=192.0.2.0/24", attempt=BY_SCRAM),
+    "a hash that cannot serve SCRAM": Row(
+        reasons.UNFIT_SECRET,
+        users=f"{ALICE}\n{HASHED}",
+        attempt=Attempt("bob", mechanism="SCRAM-SHA-256"),
+        settings={"auth": {"mechanisms": ["SCRAM-SHA-256", "PLAIN"]}},
+    ),
+    "an app password, by SCRAM": Row(
+        reasons.UNFIT_SECRET,
+        users=f"alice:::::/x::app_password=phone:::{{PLAIN}}s3same\n{BOB}",
+        attempt=BY_SCRAM,
+        settings={"auth": {"mechanisms": ["SCRAM-SHA-256", "PLAIN"]}},
+    ),
+    "held for too long by SCRAM": Row(
+        reasons.HELD, attempt=BY_SCRAM, settings={"limits": {"failure_delay_seconds": 5}}, act=failed, patch=impatient
+    ),
     "let in by another spelling": Row(
         None,
         attempt=Attempt("Alice@Example.ORG"),
@@ -421,7 +450,7 @@ combined = st.fixed_dictionaries(
         "peer": st.sampled_from(["127.0.0.1", "192.0.2.7", "198.51.100.1"]),
         "listener": st.sampled_from(["pop3", "pop3s"]),
         "tls": st.booleans(),
-        "mechanism": st.sampled_from(["", "", "PLAIN", "APOP"]),
+        "mechanism": st.sampled_from(["", "", "PLAIN", "APOP", "CRAM-MD5", "SCRAM-SHA-256"]),
         "cleartext": st.sampled_from(["tls", "loopback", "always"]),
         "names": st.sampled_from([{}, {"case": "lower"}, {"tag_separators": "+"}]),
         "twice": st.booleans(),
