@@ -66,7 +66,7 @@ def explain(name: str, as_json: bool, offline: bool, **given: Any) -> int:
       77  only root, the user that serves and the socket's group may ask
       78  no server runs, and the configuration is wrong
     """  # noqa: D301 - click's mark of a paragraph that stays as it is
-    if not name.isprintable():
+    if not name or not name.isprintable():
         raise click.UsageError("no client can send such a name")
     try:
         given["peer"] = str(ip_address(given["peer"])) if given["peer"] else ""

@@ -111,7 +111,7 @@ def test_where_no_server_runs_the_command_looks_itself(site: Site, server: Serve
 
 @pytest.mark.parametrize(
     ("arguments", "status"),
-    [(["a\nb"], 64), (["alice", "--listener", "imap"], 64), (["alice", "--from", "nowhere"], 64)],
+    [(["a\nb"], 64), ([""], 64), (["alice", "--listener", "imap"], 64), (["alice", "--from", "nowhere"], 64)],
 )
 def test_what_cannot_be_asked_is_said(site: Site, server: Server, arguments: list[str], status: int) -> None:
     for extra in ([], ["--offline"]):

@@ -446,7 +446,7 @@ combined = st.fixed_dictionaries(
     {
         "secret": st.sampled_from(SECRETS),
         "extras": st.sets(st.sampled_from(sorted(EXTRAS)), max_size=3),
-        "user": st.sampled_from(["alice", "alice", "alice", "Alice", "alice+tag", "dora", "a/b", ""]),
+        "user": st.sampled_from(["alice", "alice", "alice", "Alice", "alice+tag", "dora", "a/b"]),
         "peer": st.sampled_from(["127.0.0.1", "192.0.2.7", "198.51.100.1"]),
         "listener": st.sampled_from(["pop3", "pop3s"]),
         "tls": st.booleans(),
