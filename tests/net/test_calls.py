@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 import mailserver
+from mailserver.counts import Counts
 from mailserver.net import Limits, POP3ServerFactory
 from tests.net.sessions import Maildrop, Talk, portal_of
 
@@ -110,3 +111,25 @@ def test_a_session_that_was_ended_leaves_nothing_to_the_garbage_collector() -> N
         gc.set_debug(0)
         gc.garbage.clear()
         gc.enable()
+
+
+def test_counting_a_session_takes_three_calls_more() -> None:
+    portal = portal_of(Maildrop([b"a: b\r\n\r\nx\r\n"] * 20))
+    plain, counted = (
+        POP3ServerFactory(portal, clock=Clock(), hostname="h", cleartext="always", limits=NO_WAITING) for _ in range(2)
+    )
+    counted.traffic = Counts().of("pop3")
+
+    def session(factory: POP3ServerFactory) -> Callable[[], None]:
+        def act() -> None:
+            talk = Talk(factory, ALICE, logged_in=False)
+            for line in (*IN, b"STAT\r\n", *OUT):
+                talk.say(line)
+            talk.lose()
+
+        act()
+        return act
+
+    clocks = 6  # the reactor's own clock is one of C
+    assert calls(session(counted)) - calls(session(plain)) <= 3 + clocks
+    assert counted.traffic.sessions == {"quit": 3 - 1}
