@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 
 from mailserver.service.legacy import FIRST
@@ -159,7 +160,11 @@ class Succession:
     def _retire(self) -> None:
         retired = Deferred.fromCoroutine(self._mail.retire())
         retired.addErrback(lambda failure: log.failure("fault in a restart", failure, event="restart.fault"))
-        retired.addCallback(lambda _: self._reactor.stop() if self._reactor.running else None)
+        retired.addCallback(lambda _: self._end())
+
+    def _end(self) -> None:
+        with suppress(ReactorNotRunning):  # it was stopped meanwhile
+            self._reactor.stop()
 
 
 def _failed(problems: Any, status: int) -> Outcome:

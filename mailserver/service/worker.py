@@ -13,10 +13,11 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, ReactorNotRunning
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import (
@@ -89,6 +90,12 @@ class Lifeline:
             self._ended()
 
 
+def end(reactor: Any) -> None:
+    """Stop the reactor, unless it stops already, for another reason."""
+    with suppress(ReactorNotRunning):
+        reactor.stop()
+
+
 def common_memory(spec: dict[str, Any]) -> CommonMemory:
     """What this worker remembers in common with the others. Errors: Unusable, of a program that was changed under its parent."""
     os.set_inheritable(MEMORY, False)  # no program that a part starts may write there
@@ -131,7 +138,7 @@ async def serve(spec: dict[str, Any], reactor: Any, lifeline: Lifeline) -> None:
     async def retire() -> None:
         await close_ports(ports)
         await incumbent.empty(DRAIN_SECONDS)
-        reactor.stop()
+        end(reactor)
 
     def bury() -> None:
         Memories.made(
@@ -174,7 +181,7 @@ def main() -> int:
         reactor.stop()
 
     def begin() -> None:
-        lifeline = Lifeline(0, reactor.stop)
+        lifeline = Lifeline(0, lambda: end(reactor))
         reactor.addReader(lifeline)
         Deferred.fromCoroutine(serve(spec, reactor, lifeline)).addErrback(failed)
 

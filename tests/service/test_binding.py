@@ -64,7 +64,8 @@ class BindingTests(TestCase):
             with pytest.raises(BlockingIOError):
                 client.recv(10)
             factory = Factory.forProtocol(Greeting)
-            bound.accept(factory)
+            bound.gate.open(factory)
+            bound.accept()
             heard = Deferred()
             reactor.addReader(Ear(client, heard))
             assert await heard == b"welcome"
