@@ -83,6 +83,7 @@ def sweep(root: bytes, *, whole: bool = False) -> None:
 
 def abandoned(root: bytes, now: float, entries: int | None = None) -> Iterator[bytes]:
     """The names of these files among so many `entries`, None: among all; `now` in seconds of the epoch. Errors: OSError."""
+    directory_status(root + b"tmp/")  # a link could lead to anything
     with os.scandir(root + b"tmp") as listed:
         for entry in islice(listed, entries):
             with suppress(OSError):

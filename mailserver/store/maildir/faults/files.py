@@ -11,6 +11,7 @@ from functools import cached_property
 from mailserver.store.maildir import contents
 from mailserver.store.maildir import filenames as names
 from mailserver.store.maildir.contents import Contents
+from mailserver.store.maildir.files import directory_status
 from mailserver.store.maildir.listing import DIRECTORIES, PREFIX
 from mailserver.store.maildir.pieces import in_turns
 
@@ -29,6 +30,7 @@ class Files:
         """Why some could not be measured."""
         self._root = root
         for directory in DIRECTORIES:
+            directory_status(root + directory)  # a link would lead to another's, which would then be mended
             with os.scandir(root + directory) as entries:
                 for entry in in_turns(entries, _STAT):
                     if not entry.name.startswith(b"."):  # Maildir leaves these to others, such as file servers

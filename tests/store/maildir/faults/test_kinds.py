@@ -281,11 +281,31 @@ def test_a_twin_of_another_keeps_what_a_client_knows_when_the_index_is_lost(mail
     assert maildrop.shown() == before
 
 
+def elsewhere(maildrop: Maildrop, name: str) -> None:
+    """A link in the place of a directory, to another's, in which everything would be mended."""
+    other = Maildrop(maildrop.path.parent / "other")
+    (other.path / "cur/folder").mkdir()
+    other.put("cur/1700000001.M1P1.h:2,", b"Subject: 0\n\nmessage 0\r\n")  # as one of ours
+    other.put("cur/1700000004.M1P1.h,S=1:2,").chmod(0)
+    for path in maildrop.path.glob(f"{name}/*"):
+        path.rename(maildrop.path / ("new" if name == "cur" else "cur") / path.name)
+    if (maildrop.path / name).exists():
+        (maildrop.path / name).rmdir()
+    (maildrop.path / name).symlink_to(other.path / "cur")
+
+
+def everything(folder: Path) -> list[tuple[Path, int, int]]:
+    return sorted((path, (status := path.lstat()).st_mode, status.st_ino) for path in folder.rglob("*"))
+
+
 @pytest.mark.parametrize(
     ("damage", "kind"),
     [
-        (lambda it: (it.path / "tmp").rmdir() or (it.path / "tmp").symlink_to("/tmp"), "directory"),
-        (lambda it: (it.path / ".Trash").symlink_to("/tmp"), "directory"),
+        (lambda it: elsewhere(it, "tmp"), "directory"),
+        (lambda it: elsewhere(it, "new"), "directory"),
+        (lambda it: elsewhere(it, "cur"), "directory"),
+        (lambda it: elsewhere(it, ".Trash"), "directory"),
+        (lambda it: elsewhere(it, "mailserver-kept"), "directory"),
         (lambda it: it.put("mailserver-journal", b"mailserver-journal 99\0digest\0body"), "journal"),
         (lambda it: it.put("mailserver-uidls", b"nonsense"), "unique-ids"),
         (lambda it: it.put("new/1700000008.M1P1.h", b"\x1f\x8b nonsense"), "sealed"),
@@ -296,8 +316,9 @@ def test_what_only_the_operator_can_mend_is_left_with_its_remedy(
     maildrop: Maildrop, damage: Callable[[Maildrop], object], kind: str
 ) -> None:
     damage(maildrop)
-    before = maildrop.stored()
+    before, others = maildrop.stored(), everything(maildrop.path.parent / "other")
     done = maildrop.repair()
+    assert everything(maildrop.path.parent / "other") == others, "a link leads to what is not to be mended here"
     assert [(each.kind, each.mendable) for each in done.left] == [(kind, False)]
     assert done.left[0].remedy
     assert maildrop.stored() == before
