@@ -64,8 +64,8 @@ class Places:
 
     def adjust(self, connections: int, per_address: int) -> None:
         """Set other limits. Who has a place keeps it."""
-        self._connections = connections
-        self._per_address = per_address
+        self.most = connections
+        self.per_address = per_address
 
     def take(self, peer: str | None) -> str:
         """Take a place for a client (None: a proxy has not named it yet); answers "", or the limit that is exceeded."""

@@ -12,7 +12,7 @@ from mailserver.errors import Refusal
 from mailserver.net import POP3ServerFactory
 from mailserver.net.connection import Connection
 from mailserver.net.listener import SWEEP_SECONDS, Limits, Listener, is_loopback, peer_host
-from mailserver.net.places import TURNED_AWAY, TURNED_AWAY_SECONDS, Places
+from mailserver.net.places import PER_ADDRESS, TURNED_AWAY, TURNED_AWAY_SECONDS, Places
 from mailserver.net.tls_transport import TLSFactory
 from mailserver.protocol.kpop import Preamble
 from tests.net.sessions import GREETING, Maildrop, SocketCase, Talk, make_factory
@@ -156,6 +156,14 @@ def test_a_flood_of_clients_over_the_limit_does_not_fill_the_log(events: list[di
     talk.clock.advance(SWEEP_SECONDS)
     told = [each for each in events if each.get("event") == "pop3.turned_away"]
     assert [(each["peer"], each["others"]) for each in told] == [("192.0.2.0", 0), ("192.0.2.249", 498)]
+
+
+def test_other_limits_count_from_the_next_connection_on() -> None:
+    places = Places(1, 1)
+    assert places.take("192.0.2.1") == ""
+    places.adjust(3, 2)
+    assert [places.take("192.0.2.1") for _ in range(2)] == ["", PER_ADDRESS]
+    assert [places.take(f"192.0.2.{n}") for n in (2, 3)] == ["", "limits.connections"]
 
 
 def test_who_is_turned_away_may_not_hang_on() -> None:
