@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final
 
 PLAIN: Final = "text/plain; charset=utf-8"
@@ -13,8 +13,6 @@ PLAIN: Final = "text/plain; charset=utf-8"
 class Asked:
     """A request for a page, by GET or HEAD."""
 
-    query: Mapping[str, str] = field(default_factory=dict)
-    """The parameters behind the "?"; of one that is given twice, the last."""
     accept: str = ""
     """The types that the client takes, as in its header Accept."""
 

@@ -1,6 +1,6 @@
 """The pages over HTTP/1.1, by twisted.web's channel: one request a connection, and each within a time, a size and a number.
 
-It reads nothing but the path, the query and a few headers: there are no folders to leave, no bodies, no cookies, and no words about what
+It reads nothing but the path and a few headers: there are no folders to leave, no bodies, no cookies, and no words about what
 went wrong inside.
 """
 
@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from inspect import isawaitable
 from io import BytesIO
 from typing import Any, Final
-from urllib.parse import parse_qsl
 
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import CancelledError, Deferred
@@ -34,7 +33,6 @@ SECONDS: Final = 30.0
 
 LONGEST_LINE: Final = 8192
 MOST_HEADERS: Final = 64
-MOST_PARAMETERS: Final = 16
 
 ALWAYS: Final[Mapping[str, str]] = {
     "X-Content-Type-Options": "nosniff",
@@ -104,7 +102,7 @@ class Site(ServerFactory):
 
     def answer(self, request: _Request) -> Any:
         """The answer to a request, or an awaitable of it."""
-        method, (path, _, query) = request.method, request.uri.partition(b"?")
+        method, path = request.method, request.uri.partition(b"?")[0]
         if method not in (b"GET", b"HEAD"):
             return _said(405, "only GET and HEAD are served here")
         page = self._pages.get(path.decode("latin-1"))
@@ -112,11 +110,7 @@ class Site(ServerFactory):
             return refusal
         if page is None:
             return _said(404, "there is no such page")
-        try:
-            parameters = dict(parse_qsl(query.decode("utf-8"), max_num_fields=MOST_PARAMETERS, keep_blank_values=True))
-        except ValueError:
-            return _said(400, "the query cannot be read")
-        return page.answer(Asked(query=parameters, accept=_field(request, "Accept")))
+        return page.answer(Asked(accept=_field(request, b"Accept").decode("latin-1")))
 
     def _refusal(self, request: _Request) -> Answer | None:
         """Why a page is not shown; None: it is."""
@@ -125,13 +119,13 @@ class Site(ServerFactory):
             return None  # its file's mode has let the client in
         token = self._token()
         if token:
-            if shows(_field(request, "Authorization").encode("latin-1", "replace"), token):
+            if shows(_field(request, b"Authorization"), token):
                 return None
             self.refusals.count(self.clock.seconds(), listener=self.listener, peer=request.channel.peer)
             return _said(401, "a token is needed: as Bearer, or as the password of Basic")
         if not is_loopback(peer_host(host)):
             return _said(403, "these pages need a token or a Unix socket")
-        if not names_an_address(_field(request, "Host")):
+        if not names_an_address(_field(request, b"Host").decode("latin-1")):
             return _said(421, "ask by an address, or as localhost")
         return None
 
@@ -238,8 +232,9 @@ def _said(code: int, text: str) -> Answer:
     return Answer(body=f"{text}\n".encode(), code=code)
 
 
-def _field(request: _Request, name: str) -> str:
-    return str(request.getHeader(name) or "")
+def _field(request: _Request, name: bytes) -> bytes:
+    """A header, or nothing. Its octets may be in no encoding: of a name that is a str, Twisted decodes the value as UTF-8."""
+    return bytes(request.getHeader(name) or b"")
 
 
 def _tell_turned_away(*, listener: str, peer: str, reason: str, others: int, remarks: str) -> None:
