@@ -56,11 +56,10 @@ class Metrics:
 
     def _of_server(self) -> Iterator[Metric]:
         up = _made("worker_up", OF_SERVER["worker_up"], (WORKER,))
-        answered = dict.fromkeys(str(row["worker"]) for row in self._gathered.rows)
-        for worker in answered:
-            up.add_metric([worker], 1)
-        for worker in map(str, self._gathered.silent):
-            up.add_metric([worker], 0)
+        answered = {str(row["worker"]): 1 for row in self._gathered.rows}
+        answered.update((str(worker), 0) for worker in self._gathered.silent)  # also of one that ended amid its answer
+        for worker, whole in answered.items():
+            up.add_metric([worker], whole)
         yield up
         info = _made("build_info", OF_SERVER["build_info"], OF_SERVER["build_info"].labels)
         info.add_metric([__version__, platform.python_version(), twisted.__version__], 1)
