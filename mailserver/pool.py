@@ -76,6 +76,8 @@ class Pool:
 
     started: ClassVar[WeakSet[Pool]] = WeakSet()
     """Those of this process that have threads, for whoever shows how they are; nothing else may depend on it."""
+    refused: ClassVar[Counter[str]] = Counter()
+    """How many jobs were turned away, because too many waited, by the name of the pool: of all that had it, so that it never goes back."""
 
     def __init__(  # noqa: PLR0913 - numbers by keyword, each with its reason where the pool is made
         self,
@@ -105,7 +107,6 @@ class Pool:
         self._keys: Counter[Hashable] = Counter()  # the number of running jobs
         self._queues: OrderedDict[Hashable, deque[_Job]] = OrderedDict()
         self._queued = 0
-        self._refused = 0
         self._stops: list[Deferred[None]] = []
         self._patience: Any = None
         self._watch: Any = None
@@ -116,9 +117,9 @@ class Pool:
         return self._open
 
     @property
-    def standing(self) -> tuple[str, int, int, int, int]:
-        """Its name, its threads, those that work, the jobs that wait, and how many were refused because too many did."""
-        return (self._name, self._threads, len(self._running), self._queued, self._refused)
+    def standing(self) -> tuple[str, int, int, int]:
+        """Its name, its threads, those that work, and the jobs that wait."""
+        return (self._name, self._threads, len(self._running), self._queued)
 
     def has(self, key: Hashable) -> bool:
         """Whether a job of this key runs or waits."""
@@ -167,7 +168,7 @@ class Pool:
             self._queues.setdefault(key, deque()).append(job)
             self._queued += 1
         else:
-            self._refused += 1
+            self.refused[self._name] += 1
             job.refuse()
         return job.result
 
@@ -200,7 +201,7 @@ class Pool:
             return False
         last = longest[-1]
         self._take(last)
-        self._refused += 1
+        self.refused[self._name] += 1
         last.refuse()
         return True
 

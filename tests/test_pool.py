@@ -51,6 +51,19 @@ class PoolTests(PoolCase):
             await pool.run(divmod, 1, 0)
         assert await pool.run(divmod, 7, 2) == (3, 1)
 
+    async def test_the_number_of_the_refused_does_not_go_back_with_a_pool_that_ends(self) -> None:
+        before = Pool.refused["works"]
+        for _ in range(2):
+            pool = self.pool(waiting=0)
+            busy = pool.run(self.work, "busy")
+            self.refused(pool.run(self.work, "one too many"))
+            self.gate.set()
+            await busy
+            await pool.stop()
+            self.gate.clear()
+        del pool
+        assert Pool.refused["works"] == before + 2
+
     async def test_what_waits_has_an_end(self) -> None:
         pool = self.pool()
         accepted = [pool.run(self.work, number) for number in range(3)]

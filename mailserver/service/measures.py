@@ -80,9 +80,10 @@ class Measures:
         pools: dict[str, list[int]] = {}
         for pool in Pool.started:
             name, *figures = pool.standing  # a server before a reload may have one of the same name
-            pools[name] = [a + b for a, b in zip(pools.get(name, [0] * 4), figures, strict=True)]
-        for at, metric in enumerate(("pool_threads", "pool_busy", "pool_waiting", "pool_refused")):
+            pools[name] = [a + b for a, b in zip(pools.get(name, [0] * 3), figures, strict=True)]
+        for at, metric in enumerate(("pool_threads", "pool_busy", "pool_waiting")):
             yield metric, [((name,), figures[at]) for name, figures in sorted(pools.items())]
+        yield "pool_refused", [((name,), Pool.refused[name]) for name in sorted({*pools, *Pool.refused})]
         yield "users", [((name,), n) for name, each in self.databases.items() if (n := _users(each)) is not None]
         store = self.certificates()
         pairs = () if store is None else store.loaded.pairs
