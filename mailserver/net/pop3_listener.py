@@ -125,10 +125,6 @@ class POP3ServerFactory(Listener):
                 log.failure("fault in a look at what can be announced; it stays as it was", event="fault")
         policy = self._loopback_policy if is_loopback(peer) else self._policy
         stamp = make_stamp(self._stamp_host, next(self._random)) if self._stamps else b""
-        return self.begin_session(policy, stamp, connection, tls=tls)
-
-    def begin_session(self, policy: Policy, stamp: bytes, connection: POP3Server, *, tls: bool) -> Session:
-        """Return a session under this policy; `stamp` is APOP's, or empty. A subclass may give one that differs."""
         return Session(policy, COMMANDS, stamp, tls=tls, surroundings=connection.surroundings)
 
     def _look(self) -> None:

@@ -18,7 +18,6 @@ from mailserver.net.pop3 import POP3Server
 from mailserver.net.pop3_listener import POP3ServerFactory
 from mailserver.net.transfer import FileSender, Transfer
 from mailserver.protocol.effects import Commit
-from mailserver.protocol.policy import Policy
 from mailserver.protocol.pop3 import Session
 from mailserver.testing.faults import Faults
 from mailserver.testing.records import ClientSession
@@ -40,10 +39,11 @@ class Listener(POP3ServerFactory):
         self.records.append(connection.record)
         return connection
 
-    def begin_session(self, policy: Policy, stamp: bytes, connection: POP3Server, *, tls: bool) -> Session:
-        """Return a session that does what a test wants."""
+    def session(self, peer: str, connection: POP3Server, *, tls: bool) -> Session:
+        """Return a session that does what a test wants, with the policy and the stamp of the one that would serve."""
+        plain = super().session(peer, connection, tls=tls)
         record = connection.record if isinstance(connection, Connection) else ClientSession()
-        return Scripted(policy, self.faults, record, stamp, tls=tls, surroundings=connection.surroundings)
+        return Scripted(plain.policy, self.faults, record, plain.stamp, tls=tls, surroundings=connection.surroundings)
 
     def ended(self, connection: AnyConnection) -> None:
         """Forget a connection that was lost, and tell who waits for the last one."""
