@@ -12,17 +12,21 @@ from typing import Any, Final, NamedTuple
 
 from cryptography import x509
 
-from mailserver.cli.places import NoPlace, first
-from mailserver.config.kinds import KINDS
+from mailserver.cli.places import Place, place_of
+from mailserver.config.kinds import KINDS, Kind
 from mailserver.config.problems import load_usable
 from mailserver.errors import ConfigError
 from mailserver.migration.logins import Denied
 from mailserver.migration.pop3_client import Client
-from mailserver.migration.server import PORTS, Address, Trust
+from mailserver.migration.server import Address, Trust
 from mailserver.migration.source import SourceError
 from mailserver.migration.wire import Patience, TryAgain, Unreachable
 
 _DAY: Final = 86_400
+
+
+class NoKind(Exception):
+    """There is no such kind of listener. The text says which there are."""
 
 
 class NoPort(Exception):
@@ -37,7 +41,7 @@ class Visit:
     secret: str
     host: str = ""
     port: int | None = None
-    listener: str | None = None
+    listener: str = ""
     mechanism: str | None = None
     tls: str | None = None
     ca: str = ""
@@ -56,12 +60,12 @@ Seen = dict[str, Any]
 
 
 def visit(given: Visit) -> tuple[Seen, Trouble | None]:
-    """Log in and out; what was seen until then, and what went wrong. Errors: NoPort."""
-    address = _address(given)
-    trust = Trust(given.tls or ("unverified" if address.here and not given.ca else "verify"), given.ca)
-    seen: Seen = {"server": str(address), "listener": address.protocol}
+    """Log in and out; what was seen until then, and what went wrong. Errors: NoKind, NoPort."""
+    there = address(given)
+    trust = Trust(given.tls or ("unverified" if there.here and not given.ca else "verify"), given.ca)
+    seen: Seen = {"server": str(there), "listener": there.protocol}
     try:
-        _session(address, trust, given, seen)
+        _session(there, trust, given, seen)
     except Unreachable as error:
         return seen, Trouble(str(error), os.EX_UNAVAILABLE)
     except TryAgain as error:
@@ -109,21 +113,37 @@ def _security(client: Client) -> Seen:
     return {"tls": version, "certificate": certificate.subject.rfc4514_string(), "certificate_days": days}
 
 
-def _address(given: Visit) -> Address:
-    """The server's address. Errors: NoPort."""
+def address(given: Visit) -> Address:
+    """Where the server is that is meant. Errors: NoKind, NoPort."""
+    kinds = _kinds(given.listener)
     if given.host:
-        kind = given.listener or ("pop3" if given.port == PORTS["pop3"] else "pop3s")
-        return Address(kind, given.host, given.port or PORTS[kind])
+        kind = next((each for each in kinds if each.port == given.port), kinds[0])
+        return Address(kind.name, given.host, given.port or kind.port)
     try:
         config, _ = load_usable(given.config)
     except ConfigError as error:
         raise NoPort(f"{error}; or name the server by --host") from None
-    for kind in [given.listener] if given.listener else ["pop3s", "pop3"]:
-        endpoints = [each for each in config.listen.of(KINDS[kind].name) if not each.startswith("unix:")]
-        if endpoints:
-            try:
-                place = first(endpoints, f"listen.{kind}")
-            except NoPlace as error:
-                raise NoPort(f"{error}; or name the server by --host") from None
-            return Address(kind, place.host, given.port or place.port)
-    raise NoPort(f"{given.config}: no TCP port of POP3 is configured; name the server by --host")
+    for kind in kinds:
+        for place in filter(None, (_place(kind, each) for each in config.listen.of(kind.name))):
+            return Address(kind.name, place.host, given.port or place.port)
+    names = " or ".join(f"listen.{each.name}" for each in kinds)
+    raise NoPort(f"{given.config}: {names} has no TCP port that can be asked from here; name the server by --host")
+
+
+def _kinds(name: str) -> list[Kind]:
+    """The kinds of this name, "": all, that let in who has a password; those in TLS first. Errors: NoKind."""
+    kinds = sorted((each for each in KINDS.values() if each.login and not each.keytab), key=lambda each: not each.tls)
+    named = [each for each in kinds if name in {"", each.name}]
+    if not named:
+        raise NoKind(
+            f"{name!r} is no kind of listener to log in to: there are {', '.join(each.name for each in kinds)}"
+        )
+    return named
+
+
+def _place(kind: Kind, endpoint: str) -> Place | None:
+    """Where clients of this machine reach a listener; None: nowhere, or it expects a proxy's header."""
+    if endpoint.startswith("systemd:"):  # our units' sockets have the kinds' own ports, in both families
+        return Place("", "127.0.0.1", kind.port)
+    place = place_of(endpoint)
+    return None if place is None or place.path or not place.port else place

@@ -23,7 +23,11 @@ VARIABLE: Final = "MAILSERVER_PASSWORD"
 )
 @click.option("-p", "--port", metavar="PORT", type=click.IntRange(1, 65535), help="Its port. Default: the listener's.")
 @click.option(
-    "-l", "--listener", metavar="KIND", type=click.Choice(["pop3", "pop3s"]), help="Default: pop3s, or else pop3."
+    "-l",
+    "--listener",
+    metavar="KIND",
+    default="",
+    help="pop3s (TLS from the first octet) or pop3. Default: pop3s, or else pop3.",
 )
 @click.option(
     "-m",
@@ -77,12 +81,14 @@ def login(name: str, as_json: bool, **given: Any) -> int:
       76  what is there is no POP3 server, or its TLS is not to be believed
       78  the settings name no port that can be asked
     """  # noqa: D301 - click's mark of a paragraph that stays as it is
-    from mailserver.cli.logging_in import NoPort, Visit, visit
+    from mailserver.cli.logging_in import NoKind, NoPort, Visit, visit
 
     path = given.pop("password_file")
     secret = _secret(path) if name else ""
     try:
         seen, trouble = visit(Visit(name, secret, **given))
+    except NoKind as error:
+        raise click.UsageError(str(error)) from None
     except NoPort as error:
         tell(f"mailserver: {error}")
         return os.EX_CONFIG

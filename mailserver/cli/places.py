@@ -50,14 +50,14 @@ def configured(path: str) -> Place:
 
 def first(endpoints: Iterable[str], setting: str) -> Place:
     """The first Unix socket of some endpoint strings, or else the first TCP port. Errors: NoPlace, which names the `setting`."""
-    places = [place for place in map(_place, endpoints) if place is not None]
+    places = [place for place in map(place_of, endpoints) if place is not None]
     places.sort(key=lambda place: not place.path)
     if not places:
         raise NoPlace(f"{setting} has no Unix socket and no TCP port, as in unix:/run/mailserver/lmtp")
     return places[0]
 
 
-def _place(endpoint: str) -> Place | None:
+def place_of(endpoint: str) -> Place | None:
     """Where an endpoint string of Twisted's listens; None where it cannot be told, or where a proxy's header is expected."""
     kind, *parts = re.split(r"(?<!\\):", endpoint)
     named = {match[1]: _plain(match[2]) for part in parts if (match := _NAMED.fullmatch(part))}

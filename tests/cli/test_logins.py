@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from mailserver.cli.logging_in import NoKind, NoPort, Visit, address
 from tests.cli.running import run
 from tests.rawpop3 import RawPOP3
 from tests.servers import Server, Site
@@ -176,6 +177,39 @@ def test_a_certificate_is_believed_by_its_authority_alone(site: Site, server: Se
     _, status, said = logged_in(site, server, *here, "--tls", "verify")
     assert status == 76
     assert "is not valid" in said
+
+
+@pytest.mark.parametrize(
+    ("listen", "given", "where"),
+    [
+        ('pop3 = ["tcp:110"]\npop3s = ["tcp6:995"]', {}, "pop3s [::1]:995"),
+        ('pop3 = ["tcp:110"]\npop3s = ["tcp6:995"]', {"listener": "pop3"}, "pop3 127.0.0.1:110"),
+        ('pop3 = ["tcp:110"]\npop3s = ["haproxy:tcp:995", "tcp:996:192.0.2.1"]', {}, "pop3s 192.0.2.1:996"),
+        ('pop3 = ["tcp:110"]\npop3s = ["haproxy:tcp:995", "unix:/run/pop3s"]', {}, "pop3 127.0.0.1:110"),
+        ('pop3s = ["systemd:domain=INET6:name=pop3s"]', {}, "pop3s 127.0.0.1:995"),
+        ('pop3s = ["tcp:995"]', {"port": 1995}, "pop3s 127.0.0.1:1995"),
+        ("", {"host": "pop.example.org"}, "pop3s pop.example.org:995"),
+        ("", {"host": "pop.example.org", "port": 110}, "pop3 pop.example.org:110"),
+        ("", {"host": "pop.example.org", "port": 995, "listener": "pop3"}, "pop3 pop.example.org:995"),
+        ('pop3s = ["haproxy:tcp:995"]', {}, "listen.pop3s or listen.pop3 has no TCP port that can be asked from here"),
+        ('pop3 = ["tcp:110"]', {"listener": "pop3s"}, "listen.pop3s has no TCP port that can be asked from here"),
+        (
+            'kpop = ["tcp:1109"]',
+            {"listener": "kpop"},
+            "'kpop' is no kind of listener to log in to: there are pop3s, pop3",
+        ),
+    ],
+)
+def test_the_settings_say_where_the_server_is(tmp_path: Path, listen: str, given: dict[str, Any], where: str) -> None:
+    path = tmp_path / "mailserver.toml"
+    path.write_text(f"[listen]\n{listen}\n")
+    visit = Visit("alice", "", config=str(path), **given)
+    if " has no TCP port " in where or " is no kind " in where:
+        with pytest.raises((NoKind, NoPort), match=where):
+            address(visit)
+        return
+    found = address(visit)
+    assert f"{found.protocol} {found}" == where
 
 
 def test_where_no_server_is_is_told_apart_from_what_is_none(site: Site, server: Server) -> None:
