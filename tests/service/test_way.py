@@ -25,17 +25,21 @@ from tests.net.sessions import Talk
 PACKAGE = Path(mailserver.__file__).parent
 
 HANDED_ALL = {
+    "cli/changes.py": {"Changes.read", "Changes._compared"},
     "cli/config.py": {"settings"},
     "service/control.py": {"bind_control", "check_control", "_unix"},
     "service/deliveries.py": {"make_deliveries"},
+    "service/employee.py": {"Worker.__init__", "Worker.install"},
+    "service/incumbent.py": {"Incumbent.prepare", "Incumbent.renew"},
     "service/kerberos.py": {"make_kerberos", "_gssapi"},
     "service/listeners.py": {"Listeners.__init__"},
-    "service/mail.py": {"MailService.__init__"},
-    "service/server.py": {"Server.__init__"},
-    "service/stores.py": {"make_store"},
-    "service/workers.py": {"Workers.__init__"},
+    "service/mail.py": {"MailService.__init__", "MailService.renew"},
+    "service/memories.py": {"Memories.made", "Memories.adjust"},
+    "service/server.py": {"Server.__init__", "Server.successor"},
+    "service/stores.py": {"make_store", "same_store", "_about_stores"},
+    "service/workers.py": {"Workers.__init__", "Workers.renew"},
 }
-"""Who is handed all settings: who composes, or needs several tables of them."""
+"""Who is handed all settings: who composes, who takes others at a reload, or who needs several tables of them."""
 
 
 def handed_all(path: Path) -> set[str]:
