@@ -223,7 +223,7 @@ class Server:
 
     def launch(self) -> None:
         """Start, and do not wait: for a server that is to end with an error."""
-        config = self.site.folder / f"mailserver-{time.monotonic_ns()}.toml"
+        self.file = config = self.site.folder / f"mailserver-{time.monotonic_ns()}.toml"
         config.write_text(toml(self.settings), encoding="utf-8")
         path = [ROOT, *filter(None, [os.environ.get("PYTHONPATH")])]
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"}

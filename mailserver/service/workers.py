@@ -11,6 +11,8 @@ import json
 import os
 import signal
 import sys
+import time
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, cast
 
@@ -41,6 +43,9 @@ STEADY_SECONDS: Final = 60.0
 """A worker process that lived so long is replaced at once; otherwise the delay grows."""
 
 LONGEST_DELAY: Final = 30.0
+
+DEATHS: Final = 20
+"""How many ends of a worker's earlier processes the next one is told, for the status page: enough to see that it dies again and again."""
 
 log = Logger()
 
@@ -79,6 +84,7 @@ class Workers:
         self._workers: set[Worker] = set()
         self._waiting: list[IDelayedCall] = []
         self._delays: dict[int, float] = {}
+        self._deaths: defaultdict[int, deque[dict[str, Any]]] = defaultdict(lambda: deque(maxlen=DEATHS))
         self._started: Deferred[None] | None = None
         self._stopped: Deferred[None] | None = None
         self._completed: Deferred[None] | None = None
@@ -190,6 +196,7 @@ class Workers:
             "stderr": self._stderr is not None,
             "tickets": self._tickets.passed(),
             "processes": self._count,
+            "deaths": list(self._deaths[number]),
             "log_level": self._log_level.name,
             "log_form": "event" if self.journal is None else self.journal.form,
         }
@@ -251,13 +258,15 @@ class Workers:
     def _replace(self, worker: Worker, failure: Failure) -> None:
         lived = self._reactor.seconds() - worker.since
         delay = 0.0 if lived >= STEADY_SECONDS else self._delays.get(worker.number, 0.0)
+        reason = failure.getErrorMessage()
+        self._deaths[worker.number].append({"event": "worker.ended", "log_time": time.time(), "reason": reason})
         log.error(
             "worker {number} (pid {pid}) ended and is replaced in {delay} s: {reason}",
             event="worker.ended",
             number=worker.number,
             pid=worker.pid,
             delay=delay,
-            reason=failure.getErrorMessage(),
+            reason=reason,
         )
         self._waiting = [call for call in self._waiting if call.active()]
         self._waiting.append(self._reactor.callLater(delay, self._spawn, worker.number))

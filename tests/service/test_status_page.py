@@ -15,7 +15,7 @@ import pytest
 from tests.browser import ENTER, TAB, Browser, need_browser
 from tests.rawpop3 import RawPOP3
 from tests.servers import Server, Site
-from tests.service.test_web import SERVING, TOKEN, Local, get, own
+from tests.service.test_web import SERVING, TOKEN, Local, get, own, reloaded
 from tests.waiting import eventually
 from tests.web.status.test_style import PICTURE, TEXT, contrast
 
@@ -231,12 +231,24 @@ def test_the_first_key_skips_to_the_content_and_a_table_opens_by_a_key(opened: B
     assert opened.run("return document.querySelector('details[open] caption').textContent") == "Logins, by the hour"
 
 
-def test_a_worker_that_dies_leaves_a_hole_and_no_fault(site: Site, lively: Server) -> None:
+def test_a_reload_keeps_what_failed_and_what_was_counted(site: Site, lively: Server) -> None:
+    reloaded(lively, hostname="other.example.org")
+    page = fetched(site)
+    assert "<h1>other.example.org</h1>" in page
+    assert "<dt>Logins</dt><dd>2<small>" in page
+    assert page.count("unknown user") == 1
+    assert "3 sessions are open" in page
+
+
+def test_a_worker_that_dies_leaves_a_hole_and_its_successor_tells_why(site: Site, lively: Server) -> None:
     pid = lively.told("worker.serving")[0]["pid"]
     os.kill(pid, signal.SIGKILL)
     lively.wait_for("worker.serving", WORKERS + 1)
     eventually(lambda: f">{lively.told('worker.serving')[-1]['pid']}<" in fetched(site), lively.log)
-    assert "does not answer" not in fetched(site)
+    page = fetched(site)
+    assert "does not answer" not in page
+    assert page.count("process died") == 1
+    assert "signal 9" in page
     lively.events[:] = [
         each for each in lively.events if each.get("event") != "worker.ended"
     ]  # it is an error of the log

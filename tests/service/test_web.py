@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import pwd
 import signal
 import socket
 import struct
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from operator import itemgetter
@@ -19,17 +21,21 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 
 from mailserver.config.problems import Problems
 from mailserver.config.settings import Tls
 from mailserver.errors import ConfigError, Unusable
 from mailserver.service.certificates import Certificates
 from mailserver.service.families import FAMILIES, OF_SERVER
-from mailserver.service.web import Web
+from mailserver.service.gathering import Gathering
+from mailserver.service.web import Web, metrics_page
+from mailserver.web.pages import Answer, Asked
+from tests.cli.running import run
 from tests.interop.unpacked import unpacked
 from tests.rawlmtp import RawLMTP
 from tests.rawpop3 import RawPOP3
-from tests.servers import Server, Site
+from tests.servers import Server, Site, toml
 from tests.waiting import eventually
 
 SERVING = pwd.getpwuid(os.geteuid()).pw_name if os.geteuid() else "nobody"
@@ -114,6 +120,7 @@ class Metrics:
     def __init__(self, text: str) -> None:
         self.families = list(text_string_to_metric_families(text))
         self.samples = [sample for family in self.families for sample in family.samples]
+        self.counters = [each for family in self.families if family.type != "gauge" for each in family.samples]
 
     def of(self, name: str, *by: str, **labels: str) -> dict[tuple[str, ...], float]:
         """The samples of a name with these labels, as sums by other labels; what is zero is left out."""
@@ -126,6 +133,14 @@ class Metrics:
     def sum(self, name: str, **labels: str) -> float:
         """All of them."""
         return sum(self.of(name, **labels).values())
+
+    def back_since(self, before: Metrics) -> list[object]:
+        """What has counted less than before, or is no more there."""
+        now, old = (
+            {(each.name, *sorted(each.labels.items())): each.value for each in its}
+            for its in (self.counters, before.counters)
+        )
+        return [key for key, value in old.items() if now.get(key, -1.0) < value]
 
 
 @pytest.fixture(scope="module", params=[1, 4])
@@ -291,6 +306,33 @@ def test_prometheus_own_lint_has_nothing_to_say(server: Paged) -> None:
     assert (found.returncode, found.stdout + found.stderr) == (0, b"")
 
 
+def reloaded(server: Server, **changes: Any) -> None:
+    """Let the server take these changes of its settings, while it runs."""
+    server.file.write_text(toml({**server.settings, **changes}))
+    told = run("reload", "--json", "--socket", f"{server.site.folder}/control")
+    assert json.loads(told.stdout)["changed"] == list(changes), told
+
+
+def test_no_counter_goes_back_at_a_reload_and_all_go_on(site: Site, server: Paged) -> None:
+    before = server.metrics()
+    with RawPOP3(server.pop3_port).login("dora", "sesame of dora") as client:
+        reloaded(server, hostname="other.example.org")
+        during = server.metrics()
+        assert during.sum("mailserver_connections_open") == 1
+        client.quit()
+    with RawPOP3(server.pop3_port).login(USERS[0], f"sesame of {USERS[0]}") as client:
+        assert b"other.example.org" in client.greeting
+        told = run("kick", USERS[0], "--socket", f"{site.folder}/control")
+        assert told.returncode == 0
+    kicked = {"listener": "pop3", "ended": "operator"}
+    eventually(lambda: server.metrics().sum("mailserver_sessions_total", **kicked) == 1, server.log)
+    after = server.metrics()
+    assert during.back_since(before) == []
+    assert after.back_since(during) == []
+    for name in ("mailserver_logins_total", "mailserver_connections_total"):
+        assert after.sum(name) - before.sum(name) == 2
+
+
 def test_a_worker_that_dies_begins_anew_and_no_other_goes_back(server: Paged) -> None:
     if server.settings["workers"] == 1:
         return
@@ -320,17 +362,35 @@ def test_a_worker_that_dies_begins_anew_and_no_other_goes_back(server: Paged) ->
 
 def test_the_pages_say_when_the_server_drains(site: Site, server: Paged) -> None:
     local = Local(site.folder / "http")
-    with RawPOP3(server.pop3_port).login("alice", "sesame of alice") as client:
+    with (
+        RawPOP3(server.pop3_port).login("dora", "sesame of dora"),
+        RawPOP3(server.pop3_port).login("alice", "sesame of alice") as client,
+    ):
         client.send(b"RETR 1\r\n")  # and reads nothing
         server.process.terminate()
         eventually(lambda: said(local, "/readyz") == (503, b"the server is stopping\n"), server.log)
         eventually(lambda: said(local, "/healthz") == (200, b"alive\n"), server.log)
+        if server.settings["workers"] == 1:  # else the idle session's process may be gone
+            assert server.metrics().of("mailserver_sessions_total", "ended", ended="server_stop") == {
+                ("server_stop",): 1
+            }
     server.wait()
 
 
 def web(token_file: str) -> Web:
     problems = Problems()
     return Web({}, token_file, Certificates(Tls(), problems))
+
+
+def test_without_its_library_the_page_of_the_metrics_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    monkeypatch.delitem(sys.modules, "mailserver.service.exposition", raising=False)
+    with capturedLogs() as events:
+        answer = metrics_page(Gathering())(Asked())
+    assert isinstance(answer, Answer)
+    assert (answer.code, answer.body) == (501, b"metrics need more: pip install twisted-mailserver[metrics]\n")
+    (told,) = [each for each in events if each.get("event") == "metrics.absent"]
+    assert "[metrics]" in told["reason"]
 
 
 def test_root_serves_no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
