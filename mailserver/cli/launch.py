@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import sys
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from twisted.application.service import Service
@@ -222,6 +224,8 @@ class Program(Service):
         return self._succession.restart()
 
     async def _reload(self) -> Outcome:
+        if pid := await self._succession.follower():
+            return _passed_on(pid)
         self._notifier.reloading()
         try:
             return await self._reread()
@@ -262,6 +266,13 @@ class Program(Service):
             # twist and twistd end with 0 whatever stopped the reactor, which swallows SystemExit: so end the process here.
             self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, self._status)
             self._reactor.stop()
+
+
+def _passed_on(pid: int) -> Outcome:
+    """Let the process that has this one's place reload: it may have read the old files."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGHUP)
+    return Outcome(os.EX_TEMPFAIL, [f"process {pid} has this one's place by now, and was told to reload: see its log"])
 
 
 def _refused(problems: Sequence[str]) -> Outcome:

@@ -30,6 +30,7 @@ def reload(as_json: bool, socket: str | None, config: str) -> int:
        0  done; what needs a restart is named
       69  no server answers at the socket
       70  a fault of the server, which its log tells
+      75  a restart was under way: the new process was told to reload
       77  only root, the user that serves and the socket's group may ask
       78  nothing was changed: the settings are wrong
     """  # noqa: D301 - click's mark of a paragraph that stays as it is

@@ -58,7 +58,7 @@ class UNIXPort(Port, unix.Port):
 
     def own(self) -> None:
         """Have the file from another process, as the one who removes it."""
-        self._made = _identity(self._bindPath)
+        self._made = _identity(self._path)
 
     def leave(self) -> None:
         """Leave the file, too."""

@@ -85,10 +85,10 @@ class Incumbent:
         if self._next is None:
             return
         (server, factories), self._next = self._next, None
-        await server.take_over()
         before, self._server = self._server, server
+        self._earlier.append(before)  # both are known to a stop that comes now
+        await server.take_over()
         self._open(factories)
-        self._earlier.append(before)
         self._retired = Deferred.fromCoroutine(self._retire(before, self._retired)).addBoth(self._over, before)
 
     async def _retire(self, server: Server, earlier: Deferred[None]) -> None:

@@ -75,7 +75,6 @@ class MailService(Service):
         self._controls: list[Socket] = []  # that of all processes, then each worker's own
         self._server: Incumbent | Workers | None = None
         self._stopping = DeferredLock()
-        self._renewing = DeferredLock()
 
     def privilegedStartService(self) -> None:
         """Import and bind early: twistd calls this before it gives up root for its own --uid. Elsewhere `startService` does."""
@@ -117,9 +116,8 @@ class MailService(Service):
         """
         if self._server is None:
             raise ConfigError(["the server does not serve yet, or it stops: try again"])
-        async with self._renewing:
-            await self._server.renew(config, problems)
-            self._config = config
+        await self._server.renew(config, problems)
+        self._config = config
 
     # Another process takes the place of this one.
 

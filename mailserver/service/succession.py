@@ -8,7 +8,7 @@ from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 
@@ -21,6 +21,7 @@ from mailserver.service.successor import CannotServe, Successor
 from mailserver.service.whole import Outcome
 
 _CANNOT_RUN: Final = "cannot run {}: {}; the user that serves must be allowed to, or restart it by what starts it"
+_STOPPED: Final = "the server was stopped meanwhile"
 
 log = Logger()
 
@@ -78,7 +79,8 @@ class Succession:
         self._predecessor = predecessor
         self._reactor = reactor
         self._successor: Successor | None = None
-        self._left = False
+        self._left = self._stops = False
+        self._restarting = DeferredLock()
 
     # The one before.
 
@@ -100,24 +102,31 @@ class Succession:
 
     def restart(self) -> Deferred[Outcome]:
         """Start it, and leave all to it when it serves. Never fails."""
-        return Deferred.fromCoroutine(self._restart())
+        reason, status = self._obstacle()
+        if reason:
+            return succeed(_refused(reason, status))
+        return self._restarting.run(lambda: Deferred.fromCoroutine(self._restart()))
+
+    async def follower(self) -> int:
+        """The process that has this one's place, when a restart is over that is under way; 0: this one has it."""
+        async with self._restarting:
+            return self._successor.pid if self._left and self._successor is not None else 0
 
     def stop(self) -> None:
         """This process stops: one that does not serve yet is not to take its place."""
+        self._stops = True
         if self._successor is not None and not self._left:
-            self._successor.kill()
+            self._successor.kill(_STOPPED)
 
     async def _restart(self) -> Outcome:
-        reason, status = self._obstacle()
-        if reason:
-            log.warn("no restart: {reason}", event="restart.refused", reason=reason)
-            return Outcome(status, [reason])
         log.info("a new process is started, to take the place of this one", event="restart.begun")
         try:
             self._successor = self._start()
             taken = await self._successor.serving
         except (CannotServe, OSError) as error:
             self._successor = None
+            if self._stops:
+                return _refused(_STOPPED, os.EX_TEMPFAIL)
             problems = (
                 error.problems
                 if isinstance(error, CannotServe)
@@ -165,6 +174,11 @@ class Succession:
     def _end(self) -> None:
         with suppress(ReactorNotRunning):  # it was stopped meanwhile
             self._reactor.stop()
+
+
+def _refused(reason: str, status: int) -> Outcome:
+    log.warn("no restart: {reason}", event="restart.refused", reason=reason)
+    return Outcome(status, [reason])
 
 
 def _failed(problems: Any, status: int) -> Outcome:

@@ -101,10 +101,12 @@ class Successor(ProcessProtocol):
         """Tell it that what it has taken is its own."""
         self.transport.writeToChild(ORDERS, json.dumps({"word": YOURS}).encode() + b"\n")
 
-    def kill(self) -> None:
-        """End it, since it is not to serve."""
-        with suppress(ProcessExitedAlready):  # its end is heard soon
+    def kill(self, why: str) -> None:
+        """End it, since it is not to serve, whatever it has said that nobody has heard yet."""
+        with suppress(ProcessExitedAlready):
             self.transport.signalProcess("KILL")
+        if self._settle():
+            self.serving.errback(CannotServe([why]))
 
     def processEnded(self, reason: Failure) -> None:
         """It has ended, without serving if nobody was told before."""
@@ -123,12 +125,7 @@ class Successor(ProcessProtocol):
         ]
 
     def _give_up(self) -> None:
-        self._late = None
-        self.kill()
-        if self._settle():
-            self.serving.errback(
-                CannotServe([f"the new process does not serve after {START_SECONDS:.0f} s, and was ended"])
-            )
+        self.kill(f"the new process does not serve after {START_SECONDS:.0f} s, and was ended")
 
     def _settle(self) -> bool:
         """Whether nothing was told yet."""

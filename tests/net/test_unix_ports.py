@@ -68,6 +68,9 @@ def test_the_path_is_known_with_a_twisted_that_calls_it_otherwise(hub: Hub, path
     name = port.__dict__.pop("_bindPath", port.port)
     port.port = name  # as in Twisted 24.11
     assert port._path == os.fsencode(path)
+    port.leave()
+    port.own()
+    assert port.made
     port._bindPath = name
     close(port)
 

@@ -230,8 +230,9 @@ def test_a_session_that_lasts_into_the_drain_keeps_its_deletions(server):
 
 
 def test_a_new_process_that_is_killed_in_its_start_replaces_nobody_and_a_second_restart_is_told(server):
-    before, failed = server.now, len(server.told("restart.failed"))
+    before, failed, reloads = server.now, len(server.told("restart.failed")), len(server.told("service.reload"))
     with server.halted() as child:
+        os.kill(before, signal.SIGHUP)  # which may have come too late for the new one, and so waits
         told = run("restart", "--socket", server.socket)
         assert (told.returncode, told.stderr) == (
             os.EX_TEMPFAIL,
@@ -239,6 +240,7 @@ def test_a_new_process_that_is_killed_in_its_start_replaces_nobody_and_a_second_
         )
         os.kill(child, signal.SIGKILL)
         assert "ended before it served" in server.wait_for("restart.failed", failed + 1)["problem"]
+    server.wait_for("service.reload", reloads + 1)
     assert server.now == before
     log_in(server).close()
 
@@ -269,7 +271,11 @@ def test_another_version_takes_over_and_a_broken_one_does_not(server):
     assert row["status"] == 1
     assert "SyntaxError" in row["problems"][0]
     source.write_text(text.replace(mailserver.__version__, "99.1"))
-    pid = server.restarted()
+    reloads = len(server.told("service.reload"))
+    with server.halted() as pid:
+        os.kill(server.now, signal.SIGHUP)
+    assert server.wait_for("restart.done", len(server.told("restart.done")) + 1)["pid"] == pid
+    server.wait_for("service.reload", reloads + 1)  # by the new one, which may have read the files before
     told = json.loads(run("status", "--json", "--socket", server.socket).stdout)
     assert (told["version"], told["pid"]) == ("99.1", pid)
 
