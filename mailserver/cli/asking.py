@@ -77,8 +77,13 @@ def as_lines(rows: Iterable[Row]) -> None:
 
 
 def as_json(row: Row) -> str:
-    """A line for programs."""
-    return json.dumps(row, ensure_ascii=False)
+    """A line for programs. What a client or a sender chose may hold what steers a terminal, or what UTF-8 has not: that is escaped."""
+    text = json.dumps(row, ensure_ascii=False)
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    return character if character.isprintable() else json.dumps(character)[1:-1]
 
 
 def as_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

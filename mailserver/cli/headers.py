@@ -22,12 +22,14 @@ def field(head: bytes, name: str) -> str:
     text = found[1].decode("utf-8", "replace")
     with suppress(HeaderParseError, LookupError, UnicodeError, ValueError):  # then it is as it stands there
         text = str(make_header(decode_header(text)))
-    return " ".join(text.split())
+    return " ".join(text.encode("utf-8", "replace").decode().split())  # UTF-7, for one, can name half a character
 
 
 def redacted_sender(text: str) -> str:
     """The first letter of the address, and its domain."""
-    local, at, domain = parseaddr(text)[1].rpartition("@")
+    local = at = domain = ""
+    with suppress(RecursionError):  # of comments in comments in comments
+        local, at, domain = parseaddr(text)[1].rpartition("@")
     return f"{local[:1]}…{at}{domain}" if at else "…" if text else ""
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
+import shlex
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from mailserver.cli.asking import duration, socket_option, table
+from mailserver.cli import asking
+from mailserver.cli.asking import duration, socket_option, table, visible
 from mailserver.cli.group import config_option, json_option, user_option
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def locks(users: tuple[str, ...], as_json: bool, socket: str | None, user: str |
         status = admin.worst([await admin.about(name, maildrops, look) async for name in names])
         if as_json:
             for row in rows:
-                admin.say(json.dumps(row, ensure_ascii=False))
+                admin.say(asking.as_json(row))
         elif rows:
             admin.say("\n".join(_lines(rows)))
         return status or (os.EX_OK if users else admin.unlisted(maildrops)) or int(not rows)
@@ -112,9 +113,7 @@ def _remedy(held: Held, *, lost: bool) -> str:
     """What to do about it; "": nothing."""
     pid = held.pid
     if not held.state:
-        return (
-            f"process {pid}, which took it, has ended, but one that it started has it: `fuser {held.path}` tells which"
-        )
+        return f"process {pid}, which took it, has ended, but one that it started has it: `fuser {shlex.quote(held.path)}` tells which"
     if held.state in "Tt":
         return f"process {pid} is stopped: `kill -CONT {pid}` lets it go on"
     if held.state == "D":
@@ -131,7 +130,7 @@ def _remedy(held: Held, *, lost: bool) -> str:
 def _lines(rows: list[dict[str, Any]]) -> list[str]:
     heads = ["USER", "LOCK", "PID", "PROGRAM", "FOR", "IDLE", "HOLDER"]
     shown = list(table(heads, map(_cells, rows)))
-    return shown + [f"{row['user']}: {row['remedy']}" for row in rows if row["remedy"]]
+    return shown + [visible(f"{row['user']}: {row['remedy']}") for row in rows if row["remedy"]]
 
 
 def _cells(row: dict[str, Any]) -> list[object]:

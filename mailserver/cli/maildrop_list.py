@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import PurePosixPath
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mailserver.cli.asking import table
+from mailserver.cli import asking
+from mailserver.cli.asking import table, visible
 from mailserver.cli.group import config_option, json_option, user_option
 
 if TYPE_CHECKING:
@@ -62,14 +62,14 @@ async def _list(user: User, maildrops: Maildrops, headers: bool, as_json: bool) 
     for number in range(1, len(maildrop.messages) + 1):
         row = await _facts(maildrop, number, whole=headers)
         if as_json:
-            say(json.dumps({"user": user.name, **row}, ensure_ascii=False))
+            say(asking.as_json({"user": user.name, **row}))
         else:
             rows.append(row)
     if rows:
         heads = ["NUMBER", "OCTETS", "ARRIVED", "FLAGS", "FROM", "SUBJECT", "UNIQUE-ID"]
         say("\n".join(table(heads, map(_cells, rows))))
     elif not as_json:
-        say(f"{user.name}: no messages")
+        say(f"{visible(user.name)}: no messages")
     return os.EX_OK
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
 
+from mailserver.cli import asking
+from mailserver.cli.asking import visible
 from mailserver.cli.group import config_option, json_option, user_option
 from mailserver.cli.maildrop_verify import facts, lines
 
@@ -57,12 +58,12 @@ def repair(users: tuple[str, ...], as_json: bool, user: str | None, config: str)
 
 def _as_json(user: User, done: Repair) -> str:
     found = {"user": user.name, "mended": facts(done.mended), "left": facts(done.left)}
-    return json.dumps(found, ensure_ascii=False)
+    return asking.as_json(found)
 
 
 def _as_text(user: User, done: Repair) -> str:
     if not (done.mended or done.left):
-        return f"{user.name}: nothing was wrong"
+        return f"{visible(user.name)}: nothing was wrong"
     mended = [f"  mended: {each.kind}: {f'{each.file}: ' if each.file else ''}{each.text}" for each in done.mended]
     left = ["  left:", *lines(done.left)] if done.left else []
-    return "\n".join([f"{user.name}: {len(done.mended):,} mended, {len(done.left):,} left", *mended, *left])
+    return "\n".join([f"{visible(user.name)}: {len(done.mended):,} mended, {len(done.left):,} left", *mended, *left])

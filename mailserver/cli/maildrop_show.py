@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from mailserver.cli import asking
 from mailserver.cli.group import config_option, json_option, user_option
 from mailserver.cli.main import tell
 
@@ -64,7 +64,7 @@ async def _show(user: User, maildrops: Maildrops, wanted: str, whole: bool, as_j
         tell(f"mailserver: {user.name}: there is no message {wanted}")
         return 1
     if as_json:
-        say(json.dumps(await _facts(user, maildrop, number, whole), ensure_ascii=False))
+        say(asking.as_json(await _facts(user, maildrop, number, whole)))
     elif whole:
         await copy(maildrop, number, _put)
     else:
@@ -74,8 +74,9 @@ async def _show(user: User, maildrops: Maildrops, wanted: str, whole: bool, as_j
 
 def _number(maildrop: IMaildrop, wanted: str) -> int:
     """The message-number; 0: there is none. A unique-id of digits alone goes after a number."""
-    if wanted.isascii() and wanted.isdecimal() and 1 <= int(wanted) <= len(maildrop.messages):
-        return int(wanted)
+    digits = wanted.lstrip("0") if wanted.isascii() and wanted.isdecimal() else ""
+    if digits and len(digits) <= len(str(len(maildrop.messages))) and int(digits) <= len(maildrop.messages):
+        return int(digits)
     uidls = list(maildrop.messages.uidls)
     uidl = os.fsencode(wanted)
     return uidls.index(uidl) + 1 if uidl in uidls else 0
@@ -122,8 +123,7 @@ async def _put(octets: bytes) -> None:
     from mailserver.cli.admin import unheard
 
     if os.isatty(1):
-        lines = _text(octets).splitlines(keepends=True)
-        octets = "".join(map(_harmless, lines)).encode()
+        octets = "\r\n".join(map(_harmless, _text(octets).split("\r\n"))).encode()
     with unheard():
         view = memoryview(octets)
         while view:
@@ -131,8 +131,5 @@ async def _put(octets: bytes) -> None:
 
 
 def _harmless(line: str) -> str:
-    """A line for a terminal, which a message must not steer."""
-    text = "".join(
-        each if each.isprintable() or each == "\t" else "\N{REPLACEMENT CHARACTER}" for each in line.rstrip("\r\n")
-    )
-    return text + line[len(line.rstrip("\r\n")) :]
+    """A line for a terminal, which a message must not steer: a bare CR would write over what stands there."""
+    return "".join(each if each.isprintable() or each == "\t" else "\N{REPLACEMENT CHARACTER}" for each in line)

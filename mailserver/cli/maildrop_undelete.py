@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING
 
 import click
 
+from mailserver.cli import asking
+from mailserver.cli.asking import visible
 from mailserver.cli.group import config_option, json_option, user_option
 
 if TYPE_CHECKING:
@@ -57,9 +58,9 @@ async def _undelete(user: User, store: IStore, dry_run: bool, as_json: bool) -> 
     keeps = IKeeps(store)
     count = await (keeps.kept(user) if dry_run else keeps.undelete(user))
     if as_json:
-        say(json.dumps({"user": user.name, "messages": count, "dry_run": dry_run}, ensure_ascii=False))
+        say(asking.as_json({"user": user.name, "messages": count, "dry_run": dry_run}))
     else:
-        say(f"{user.name}: {_sentence(count, dry_run)}")
+        say(f"{visible(user.name)}: {_sentence(count, dry_run)}")
     return os.EX_OK if count else 1
 
 

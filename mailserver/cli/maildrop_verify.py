@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from mailserver.cli import asking
+from mailserver.cli.asking import visible
 from mailserver.cli.group import config_option, json_option, user_option
 
 if TYPE_CHECKING:
@@ -51,9 +52,9 @@ def verify(users: tuple[str, ...], everybody: bool, as_json: bool, user: str | N
         async def look(found: User) -> int:
             findings = await maildrops.upkeep().verify(found)
             if as_json:
-                admin.say(json.dumps({"user": found.name, "findings": facts(findings)}, ensure_ascii=False))
+                admin.say(asking.as_json({"user": found.name, "findings": facts(findings)}))
             else:
-                admin.say("\n".join([f"{found.name}: {_sum(findings)}", *lines(findings)]))
+                admin.say("\n".join([f"{visible(found.name)}: {_sum(findings)}", *lines(findings)]))
             return int(bool(findings))
 
         names = maildrops.chosen(users, everybody)

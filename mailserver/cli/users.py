@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from mailserver.cli import asking
 from mailserver.cli.asking import table
 from mailserver.cli.group import config_option, json_option, user_option
 
@@ -50,7 +50,7 @@ def users(pattern: str, as_json: bool, user: str | None, config: str) -> int:
         found = [row for row in rows if row is not None]
         if as_json:
             for row in found:
-                admin.say(json.dumps(row, ensure_ascii=False))
+                admin.say(asking.as_json(row))
         elif found:
             heads = ["USER", "CHECKER", "MAILDROP", "QUOTA", "MAY NOT"]
             admin.say("\n".join(table(heads, map(_cells, found))))
