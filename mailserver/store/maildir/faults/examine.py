@@ -30,13 +30,15 @@ _PAUSE: Final = 0.2
 
 def verify(root: bytes, former: Former | None) -> Sequence[Finding]:
     """All that is wrong, by reading alone: what is wrong at two looks. Errors: MaildropUnavailable."""
+    in_session = _in_session(root)
     first = _examined(root, former)
     if not first:
         return ()
-    busy = records.BUSY if _in_session(root) else frozenset()
+    in_session |= _in_session(root)
     time.sleep(_PAUSE)
     keys = {each.key for each in first}
     again = {each.key: each for each in _examined(root, former)}
+    busy = records.BUSY if in_session or _in_session(root) else frozenset()
     return [each.finding for key, each in again.items() if key in keys and each.kind not in busy]
 
 
@@ -56,11 +58,11 @@ def repair(
             os.close(lock_held)
             raise
         _log_in(root, owner, lock_held, clock, namings)
-        left = _examined(root, former)
     except OSError as error:
         raise opening.unavailable(error) from error
-    findings = {each.key: each.finding for each in left}
-    return Repair([each for key, each in mended.items() if key not in findings], list(findings.values()))
+    left = verify(root, former)
+    still = {(each.kind, each.file) for each in left}
+    return Repair([each for each in mended.values() if (each.kind, each.file) not in still], list(left))
 
 
 def _mend_all(root: bytes, former: Former | None, clock: Clock, mended: dict[tuple[str, bytes], Finding]) -> None:

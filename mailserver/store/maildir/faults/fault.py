@@ -48,11 +48,26 @@ class Fault(NamedTuple):
 
 def in_the_way(root: bytes, path: bytes, kind: str, text: str) -> Fault:
     """Something that has the place of something else, and is moved aside."""
-    return Fault(kind, path, text, f"repair moves it to {shown(ASIDE)}", lambda: move_aside(root, path))
+    seen = _identity(root, path)
+    return Fault(kind, path, text, f"repair moves it to {shown(ASIDE)}", lambda: move_aside(root, path, seen))
 
 
-def move_aside(root: bytes, path: bytes) -> None:
-    """Give it a name among what is kept for the operator, which nothing there has yet. Errors: OSError."""
+def _identity(root: bytes, path: bytes) -> tuple[int, int] | None:
+    try:
+        status = os.lstat(root + path.rstrip(b"/"))
+    except FileNotFoundError:
+        return None
+    return status.st_ino, stat.S_IFMT(status.st_mode)
+
+
+def move_aside(root: bytes, path: bytes, seen: tuple[int, int] | None) -> None:
+    """Give it a name among what is kept for the operator, which nothing there has yet. Errors: OSError.
+
+    It is left if it is not what was `seen` there any more: another repair may have put the right thing in its place, and somebody
+    may hold that lock.
+    """
+    if seen is None or _identity(root, path) != seen:
+        return
     make_inside(root, ASIDE)
     name = path.rstrip(b"/").replace(b"/", b"-")
     names = (name + (b".%d" % number if number else b"") for number in count())

@@ -11,8 +11,7 @@ from functools import cached_property
 from mailserver.store.maildir import contents
 from mailserver.store.maildir import filenames as names
 from mailserver.store.maildir.contents import Contents
-from mailserver.store.maildir.files import directory_status
-from mailserver.store.maildir.listing import DIRECTORIES, PREFIX
+from mailserver.store.maildir.listing import DIRECTORIES, PREFIX, directory_times
 from mailserver.store.maildir.pieces import in_turns
 
 _STAT = 64
@@ -28,9 +27,12 @@ class Files:
         """What is no regular file, and what it is."""
         self.unreadable: dict[bytes, str] = {}
         """Why some could not be measured."""
+        self.times = directory_times(
+            root
+        )  # which refuses a link: it would lead to another's files, and they would be mended
+        """The directories' times before they were listed."""
         self._root = root
         for directory in DIRECTORIES:
-            directory_status(root + directory)  # a link would lead to another's, which would then be mended
             with os.scandir(root + directory) as entries:
                 for entry in in_turns(entries, _STAT):
                     if not entry.name.startswith(b"."):  # Maildir leaves these to others, such as file servers

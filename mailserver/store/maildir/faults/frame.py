@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -61,7 +63,7 @@ def strangers(root: bytes, paths: list[bytes]) -> Fault:
     """The one fault of all that belongs to others."""
     more = f"and {len(paths) - 1:,} more belong" if len(paths) > 1 else "belongs"
     text = f"{shown(root + paths[0])} {more} to another user than the one that serves, uid {os.geteuid()}"
-    return Fault("owner", b"", text, f"as root: chown -R {os.geteuid()} {shown(root)}")
+    return Fault("owner", b"", text, f"as root: chown -R {os.geteuid()} {shlex.quote(shown(root))}")
 
 
 def _directory(root: bytes, directory: bytes) -> Iterator[Fault]:
@@ -118,7 +120,7 @@ def _left(root: bytes, now: float) -> Iterator[Fault]:
             )
     if (path := dotlock.stale(root, now)) is not None:
         text = "a lock of Dovecot's, whose process is gone"
-        yield Fault("left", path, text, "repair removes it, as the next login would", partial(removed, root, path))
+        yield Fault("left", path, text, "repair removes it, as the next login would", partial(_unlocked, root))
     abandoned = 0
     with suppress(FileNotFoundError, NotADirectoryError):  # which is told
         abandoned = sum(1 for _ in making.abandoned(root, now))
@@ -126,6 +128,12 @@ def _left(root: bytes, now: float) -> Iterator[Fault]:
         text = f"{abandoned:,} files of deliveries that died, of which nobody was told that they had come"
         remedy = "repair removes them, as a later delivery would"
         yield Fault("left", b"tmp", text, remedy, partial(making.sweep, root, whole=True))
+
+
+def _unlocked(root: bytes) -> None:
+    """Remove Dovecot's lock, if it is stale still: all messages have been read since."""
+    if (path := dotlock.stale(root, time.time())) is not None:
+        removed(root, path)
 
 
 def _status(path: bytes) -> os.stat_result | None:

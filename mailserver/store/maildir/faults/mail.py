@@ -83,7 +83,7 @@ def _renamed(root: bytes, path: bytes) -> None:
 
 
 def _waits() -> None:
-    """Do nothing yet."""
+    """Do nothing yet: another base could be the other message's, and the unique-id that this one would get would be another."""
 
 
 def copies(root: bytes, files: Files, indexed: frozenset[int]) -> Iterator[Fault]:

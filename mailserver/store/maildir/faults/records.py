@@ -14,7 +14,7 @@ from typing import Final
 from mailserver.store.maildir import filenames as names
 from mailserver.store.maildir import index, journal, keeping, maildirsize, promise, uidls
 from mailserver.store.maildir.contents import Contents
-from mailserver.store.maildir.counting import count
+from mailserver.store.maildir.counting import count, times
 from mailserver.store.maildir.faults.fault import Fault, in_the_way, removed
 from mailserver.store.maildir.faults.files import Files
 from mailserver.store.maildir.files import read_whole, sync_directory
@@ -24,8 +24,8 @@ from mailserver.store.maildir.places import kept_sessions
 from mailserver.store.maildir.recorded import UNWRITTEN
 from mailserver.store.maildir.rows import Row
 
-BUSY: Final = frozenset({"journal", "index", "quota"})
-"""The kinds of faults that a session at its end only seems to make."""
+BUSY: Final = frozenset({"journal", "index", "quota", "undelete"})
+"""The kinds of faults that a session at its end, or an undelete, only seems to make."""
 
 _MEASURED: Final = WIRE | PACKED | SEALED
 
@@ -98,7 +98,7 @@ def _index(root: bytes, data: bytes, found: Index | None, files: Files) -> Itera
     if wrong:
         text = f"sizes of {len(wrong):,} messages in it are not those of their files"
         yield Fault("index", index.NAME, text, remedy, again)
-    elif found[:2] == directory_times(root) and not _agrees(found, files):
+    elif found[:2] == files.times == directory_times(root) and not _agrees(found, files):
         text = "it says that nothing has changed, and has not the files that are there"
         yield Fault("index", index.NAME, text, remedy, again)
 
@@ -179,7 +179,9 @@ def _quota(root: bytes) -> Iterator[Fault]:
     if stated is None:
         text = "it cannot be used" if status.st_size < maildirsize.LONG else ""
     else:
-        there = count(root)[0]
+        there, before = count(root)
+        if stated != there and (times(root) != before or maildirsize.stated(root) != stated):
+            return  # mail comes or goes: only where nothing does, the two can be compared
         text = (
             ""
             if stated == there
