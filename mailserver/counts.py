@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from mailserver.answers import Answer, is_later
 from mailserver.errors import MaildropUnavailable, StoreError, TemporaryFailure, refusal_for
+from mailserver.interfaces import User
 
 QUICK: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Bounds of what takes a disk, a database or a hash: a millisecond, up to what no client waits for."""
@@ -44,7 +45,7 @@ MOST_EVENTS: Final = 200
 
 
 BAD_ANSWERS: Final = 3
-"""Errors in a row by which something is unusable: one may be a single user's, or a connection that was cut."""
+"""Errors in a row by which something is unusable: one may be a connection that was cut. Of the store, as many users': one's may be broken for days."""
 
 LATELY_SECONDS: Final = 60.0
 """For so long after the last of them: then a balancer may send clients again, whose questions tell how it is."""
@@ -176,29 +177,30 @@ class Traffic:
 class Answers:
     """How soon and how surely something answers: a database, or the store. A refusal is an answer; that it cannot say is none."""
 
-    __slots__ = ("errors", "failed", "in_a_row", "seconds")
+    __slots__ = ("errors", "failed", "failing", "seconds")
 
     def __init__(self) -> None:
         self.seconds = Spread()
         self.errors = 0
-        self.in_a_row = 0
-        """The errors since the last answer."""
+        self.failing: set[object] = set()
+        """Since the last answer, the errors, or the users whose maildrops had them; no more than make it unusable."""
         self.failed = 0.0
         """The time of the last error, by the reactor's clock."""
 
-    def came(self, answer: object, began: float, now: float) -> None:
+    def came(self, answer: object, began: float, now: float, *question: object) -> None:
         """Count an answer, or an error in its place. Who gave up waiting says nothing of it."""
         self.seconds.add(now - began)
         if not isinstance(answer, BaseException) or is_answer(answer):
-            self.in_a_row = 0
+            self.failing.clear()
         elif not isinstance(answer, CancelledError):
             self.errors += 1
-            self.in_a_row += 1
             self.failed = now
+            if len(self.failing) < BAD_ANSWERS:
+                self.failing.add(next((each.name for each in question if isinstance(each, User)), self.errors))
 
     def usable(self, now: float) -> bool:
         """Whether it has answered lately. After some time without questions it may be tried again."""
-        return self.in_a_row < BAD_ANSWERS or now - self.failed >= LATELY_SECONDS
+        return len(self.failing) < BAD_ANSWERS or now - self.failed >= LATELY_SECONDS
 
 
 class Timing:
@@ -219,16 +221,16 @@ class Timing:
         try:
             answer = question(*args)
         except Exception as error:
-            answers.came(error, began, self._seconds())
+            answers.came(error, began, self._seconds(), *args)
             raise
         if is_later(answer):
-            return answer.addBoth(self._arrived, answers, began)
+            return answer.addBoth(self._arrived, answers, began, *args)
         answers.seconds.add(self._seconds() - began)
-        answers.in_a_row = 0
+        answers.failing.clear()
         return answer
 
-    def _arrived(self, answer: Any, answers: Answers, began: float) -> Any:
-        answers.came(answer.value if isinstance(answer, Failure) else answer, began, self._seconds())
+    def _arrived(self, answer: Any, answers: Answers, began: float, *question: object) -> Any:
+        answers.came(answer.value if isinstance(answer, Failure) else answer, began, self._seconds(), *question)
         return answer
 
 

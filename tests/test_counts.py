@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.logger import Logger, globalLogPublisher
 
-from mailserver.answers import is_later
+from mailserver.answers import ask, is_later
 from mailserver.counts import (
     BAD_ANSWERS,
     ENDS,
@@ -21,6 +21,7 @@ from mailserver.counts import (
     word_for,
 )
 from mailserver.errors import LoginRefused, MaildropInUse, MaildropUnavailable, TemporaryFailure
+from mailserver.interfaces import User
 from mailserver.net.listener import SWEEP_SECONDS, Listener
 
 
@@ -122,12 +123,20 @@ def test_what_fails_time_and_again_is_unusable_until_it_answers_or_some_time_has
     assert asked.answers.usable(asked.clock.seconds())
 
 
+@pytest.mark.parametrize("names", ["aaaaa", "aabab", "abc", "abacad"])
+def test_one_user_s_broken_maildrop_makes_the_store_not_unusable(names: str) -> None:
+    asked = Asked()
+    for name in names:
+        asked.timing.ask(asked.whom, ask, lambda _: fail(MaildropUnavailable()), User(name)).addErrback(lambda _: None)
+    assert asked.answers.usable(asked.clock.seconds()) == (len(set(names)) < BAD_ANSWERS)
+
+
 def test_what_is_unusable_is_said_without_its_name() -> None:
     counts = Counts()
     assert counts.usable(0) == ""
-    counts.asked("sql").in_a_row = BAD_ANSWERS
+    counts.asked("sql").failing |= set(range(BAD_ANSWERS))
     assert counts.usable(0) == "a users' database does not answer"
-    counts.store.in_a_row = BAD_ANSWERS
+    counts.store.failing |= set(range(BAD_ANSWERS))
     assert counts.usable(0) == "maildrops cannot be opened"
 
 

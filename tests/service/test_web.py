@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import pwd
+import shutil
 import signal
 import socket
 import struct
@@ -40,6 +41,8 @@ from tests.waiting import eventually
 
 SERVING = pwd.getpwuid(os.geteuid()).pw_name if os.geteuid() else "nobody"
 USERS = [f"user{number}" for number in range(18)]
+BROKEN = [f"broken{number}" for number in range(3)]
+"""Users whose Maildir is none."""
 TOKEN = "MTIzNDU2Nzg5MDEyMzQ1Njc4"
 
 
@@ -78,6 +81,10 @@ def site() -> Iterator[Site]:
         for name in USERS:
             made.account(name, messages=[b"Subject: %d\n\n1\n" % number for number in range(10)])
         made.account("dora")
+        for name in BROKEN:
+            folder = made.account(name).maildir
+            shutil.rmtree(folder)
+            folder.touch()
         made.account("erik", extra="userdb_quota_rule=*:bytes=1")
         token = made.folder / "token"
         token.touch(mode=0o600)
@@ -277,7 +284,7 @@ def test_the_counters_are_what_was_done(server: Paged) -> None:
     octets = [each for each in server.events if each.get("event") in ("pop3.session", "lmtp.session")]
     assert metrics.sum("mailserver_sent_bytes_total") >= sum(each["octets_out"] for each in octets)
     assert metrics.sum("mailserver_database_seconds_count") > 0
-    assert metrics.sum("mailserver_users", worker=min(workers_of(server))) == len(USERS) + 3
+    assert metrics.sum("mailserver_users", worker=min(workers_of(server))) == len(USERS) + len(BROKEN) + 3
     assert "sesame" not in repr(metrics.samples)
     assert not {"alice", USERS[0], "127.0.0.1"} & {value for each in metrics.samples for value in each.labels.values()}
 
@@ -331,6 +338,24 @@ def test_no_counter_goes_back_at_a_reload_and_all_go_on(site: Site, server: Page
     assert after.back_since(during) == []
     for name in ("mailserver_logins_total", "mailserver_connections_total"):
         assert after.sum(name) - before.sum(name) == 2
+
+
+def test_a_server_whose_disk_fails_is_not_ready_until_it_opens_a_maildrop(site: Site, server: Paged) -> None:
+    if server.settings["workers"] > 1:
+        return  # another worker would be asked
+    local = Local(site.folder / "http")
+
+    def log_in(name: str) -> bytes:
+        with RawPOP3(server.pop3_port) as client:
+            client.ok(b"USER " + name.encode())
+            return client.command(f"PASS sesame of {name}".encode())
+
+    for name in [BROKEN[0], *BROKEN]:
+        assert get(local, "/readyz")[0] == 200
+        assert log_in(name).startswith(b"-ERR [SYS/TEMP]")
+    assert get(local, "/readyz") == (503, b"maildrops cannot be opened\n")
+    assert log_in("dora").startswith(b"+OK")
+    assert get(local, "/readyz")[0] == 200
 
 
 def test_a_worker_that_dies_begins_anew_and_no_other_goes_back(server: Paged) -> None:
