@@ -16,29 +16,15 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mailserver.errors import TemporaryFailure, Unusable
+from mailserver.errors import TemporaryFailure
+from mailserver.threads import begin, dismiss
 
 STOP_SECONDS: Final = 5.0
 """How long a stop waits for running work. A commit takes milliseconds: longer work hangs on a disk or a server that is gone,
 and the stop must end before a service manager gives up (after 30 to 90 s).
 """
 
-_JOIN_SECONDS: Final = 1.0
-"""How long to wait for an idle thread to end, which takes no time; it should end before Python does."""
-
 log = Logger()
-
-
-class NoThreads(Unusable):
-    """The system gives this process no more threads."""
-
-
-def no_threads(count: int, name: str, error: Exception) -> NoThreads:
-    """The error, with the remedy for the operator."""
-    return NoThreads(
-        f"cannot start {count} threads for {name} ({error}): the limit of this user or service is reached; "
-        "raise ulimit -u or systemd's TasksMax=, or see that there is memory"
-    )
 
 
 @dataclass(slots=True, eq=False)
@@ -129,17 +115,7 @@ class Pool:
         """Start all threads, even during a stop; idempotent. Errors: NoThreads, and then no thread is left."""
         if self._inbox is None:
             inbox: SimpleQueue[_Job | None] = SimpleQueue()
-            alive: list[threading.Thread] = []
-            for number in range(self._threads):
-                name = f"{self._name}-{number}"
-                # A daemon thread, since the process must end even where a system call hangs forever.
-                thread = self._thread(target=self._serve, args=(inbox,), name=name, daemon=True)
-                try:
-                    thread.start()
-                except (RuntimeError, MemoryError) as error:
-                    _dismiss(inbox, alive)
-                    raise no_threads(self._threads, self._name, error) from error
-                alive.append(thread)
+            alive = begin(self._threads, self._name, self._serve, inbox, self._thread)
             self._inbox, self._alive, self._idle = inbox, alive, self._threads
             self.started.add(self)
         self._open = True
@@ -334,7 +310,7 @@ class Pool:
             self._watch = None
         hanging = any(job.inbox is inbox for job in self._running)
         if inbox is not None:
-            _dismiss(inbox, self._alive, join=not hanging)
+            dismiss(inbox, self._alive, join=not hanging)
 
     def _fire_stops(self) -> None:
         patience, self._patience = self._patience, None
@@ -348,11 +324,3 @@ class Pool:
 def _shown(key: Hashable) -> str:
     """A key as the log shows it; octets are a path."""
     return os.fsdecode(key) if isinstance(key, bytes) else str(key)
-
-
-def _dismiss(inbox: SimpleQueue[_Job | None], threads: list[threading.Thread], *, join: bool = True) -> None:
-    for _ in threads:
-        inbox.put(None)
-    if join:
-        for each in threads:
-            each.join(_JOIN_SECONDS)

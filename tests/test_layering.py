@@ -30,6 +30,7 @@ BASE = {
     "modules",
     "reasons",
     "pool",
+    "threads",
     "answers",
     "asker",
     "toml",

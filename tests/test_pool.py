@@ -16,7 +16,8 @@ from twisted.trial.unittest import TestCase
 
 from mailserver.asker import asked_by, asker
 from mailserver.errors import TemporaryFailure
-from mailserver.pool import STOP_SECONDS, NoThreads, Pool
+from mailserver.pool import STOP_SECONDS, Pool
+from mailserver.threads import NoThreads
 
 
 class PoolCase(TestCase):
@@ -206,7 +207,8 @@ class StartTests(PoolCase):
 FEW = """
 import os, resource, threading
 from twisted.internet import reactor
-from mailserver.pool import NoThreads, Pool
+from mailserver.pool import Pool
+from mailserver.threads import NoThreads
 if os.geteuid() == 0:
     os.setgid(54321)
     os.setuid(54321)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from mailserver.pool import no_threads
+from mailserver.threads import no_threads
 
 LOOKUPS: Final = 2
 """Threads: a name takes milliseconds, and its answer is for a connection that serves many logins."""

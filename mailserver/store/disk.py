@@ -9,7 +9,8 @@ from typing import Any, Final, TypeVar
 from twisted.internet.defer import Deferred, fail, gatherResults, maybeDeferred
 
 from mailserver.errors import MaildropUnavailable
-from mailserver.pool import NoThreads, Pool
+from mailserver.pool import Pool
+from mailserver.threads import NoThreads
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from twisted.python.threadpool import ThreadPool
 from mailserver.auth.ldap.checker import LdapUsers
 from mailserver.auth.lookups import LOOKUPS, start_lookups
 from mailserver.auth.policy import Policy
-from mailserver.pool import NoThreads
+from mailserver.threads import NoThreads
 
 
 class Reactor(Clock):

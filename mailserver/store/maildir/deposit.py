@@ -12,11 +12,11 @@ from zope.interface import implementer
 from mailserver.answers import unstoppable
 from mailserver.errors import MaildropUnavailable, TemporaryFailure
 from mailserver.incoming import IDeposit, Kept
-from mailserver.pool import NoThreads
 from mailserver.store.disk import Disk
 from mailserver.store.maildir.filenames import field_for
 from mailserver.store.maildir.spool import Spool
 from mailserver.store.maildir.unique import UniqueNames
+from mailserver.threads import NoThreads
 from mailserver.wireform import Canonical
 
 CHUNK: Final = 256 * 1024

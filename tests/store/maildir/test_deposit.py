@@ -13,12 +13,12 @@ from twisted.internet.defer import Deferred, gatherResults
 from mailserver.errors import MaildropUnavailable
 from mailserver.incoming import Kept, Usage
 from mailserver.interfaces import Quota
-from mailserver.pool import NoThreads
 from mailserver.store import disk
 from mailserver.store.maildir import filenames, maildirsize
 from mailserver.store.maildir.deposit import CHUNK
 from mailserver.store.maildir.spool import Spool
 from mailserver.testing.contracts.store import ONE, TWO
+from mailserver.threads import NoThreads
 from tests.store.maildir.maildirs import LoggedCase
 
 PIECE = b"0123456789abcde\n" * 1000

@@ -12,9 +12,10 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
 from mailserver.errors import TemporaryFailure
-from mailserver.pool import STOP_SECONDS, NoThreads
+from mailserver.pool import STOP_SECONDS
 from mailserver.store.disk import COMMITS, HANGING_SECONDS, SHARE
 from mailserver.testing.contracts.store import ONE
+from mailserver.threads import NoThreads
 from tests.store.maildir.maildirs import MaildirCase
 from tests.store.maildir.test_leaving import open_files
 
