@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import inf
@@ -17,7 +18,7 @@ from mailserver.net.core import Core
 from mailserver.net.pop3 import POP3Server
 from mailserver.net.pop3_listener import POP3ServerFactory
 from mailserver.net.transfer import FileSender, Transfer
-from mailserver.protocol.effects import Commit
+from mailserver.protocol.effects import Commit, StartTLS
 from mailserver.protocol.pop3 import Session
 from mailserver.testing.faults import Faults
 from mailserver.testing.records import ClientSession
@@ -76,7 +77,9 @@ class Connection(POP3Server):
         self._piece = 0  # octets of a piece; 0: all leaves at once
         self._seconds = 0.0
         self._held = b""  # what waits for its piece's time
-        self._hang_up: Callable[[], object] | None = None
+        self._when_left: Callable[[], object] | None = None
+        self._departed = 0  # octets
+        self._messages: deque[tuple[int, int]] = deque()  # what has departed when one is whole, and its number
 
     # The record.
 
@@ -96,10 +99,15 @@ class Connection(POP3Server):
         self.record.ended = self.ended
 
     def sent(self, body: Transfer | FileSender) -> None:
-        """Note a message that was retrieved."""
+        """Remember where a message ends: it is retrieved when its last octet leaves, which a cut may prevent."""
         if body.asked.lines is None:
-            self.record.retrieved.append(body.asked.number)
+            self._messages.append((self.octets_out + sum(map(len, self._batch)), body.asked.number))
         super().sent(body)
+
+    def _note_departure(self, octets: int) -> None:
+        self._departed += octets
+        while self._messages and self._messages[0][0] <= self._departed:
+            self.record.retrieved.append(self._messages.popleft()[1])
 
     def _let_in(self, mind: Mind, mechanism: bytes, began: float, maildrop: IMaildrop) -> None:
         self.record.user = mind.user
@@ -161,6 +169,7 @@ class Connection(POP3Server):
             self._cut()
 
     def _let_through(self, data: bytes) -> None:
+        self._note_departure(len(data))
         self._through = True  # what writes may call `write` again, with the rest
         super().write(data)
         self._through = False
@@ -171,11 +180,17 @@ class Connection(POP3Server):
 
     def hang_up(self, *, talking: bool) -> None:
         """Close, but not before the last piece has left."""
-        closing = partial(super().hang_up, talking=talking)
+        self._after_the_last_piece(partial(super().hang_up, talking=talking))
+
+    def _begin_tls(self, effect: StartTLS) -> None:
+        self.flush()  # its pieces still are plain
+        self._after_the_last_piece(partial(self._start_tls, effect))
+
+    def _after_the_last_piece(self, act: Callable[[], object]) -> None:
         if self._held:
-            self._hang_up = closing
+            self._when_left = act
         else:
-            closing()
+            act()
 
     def _send_piece(self) -> None:
         if self.lost:
@@ -184,8 +199,10 @@ class Connection(POP3Server):
         self._let_through(piece)
         if self._held:
             self.clock.callLater(self._seconds, self._send_piece)
-        elif self._hang_up is not None:
-            self._hang_up()
+        elif self._when_left is not None:
+            act, self._when_left = self._when_left, None
+            act()
+            self.pump()
 
     def _cut(self) -> None:
         """Run nothing more, and end the connection when this turn is over."""
@@ -207,5 +224,6 @@ class Connection(POP3Server):
     performers: ClassVar[Mapping[type, Callable[[Any, Any], None]]] = {
         **POP3Server.performers,
         Commit: _note_commit,
+        StartTLS: _begin_tls,
         Acting: _act,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from ssl import SSLContext
 from typing import Any, Final, Self, cast
 
@@ -63,6 +64,7 @@ class Controller:
         self._users = Users([*self._own, KnownUsers(self._maildrops.users)])
         self._records: list[ClientSession] = []
         self._thread: ReactorThread | None = None
+        self._running = ExitStack()  # what is to be ended, and in which order
         self.port = 0
         """The port; 0 while the server does not run."""
 
@@ -85,35 +87,30 @@ class Controller:
         """Listen; clients may connect as soon as this returns. Errors: those of your own parts' start."""
         if self._thread is not None:
             raise RuntimeError("the server runs already")
-        thread = ReactorThread()
-        thread.start()
-        try:
+        with ExitStack() as begun:
+            thread = ReactorThread()
+            thread.start()
+            begun.callback(thread.stop)
             if self._make_store is not None:
-                self._maildrops.put_before(cast("IStore", self._make_store(thread.reactor)))
+                self._maildrops.put_before(cast("IStore", thread.call(self._make_store, thread.reactor)))
             for part in self._parts():
                 thread.call(part.start, thread.reactor)
+                begun.callback(thread.call, part.stop)
             self._listener = listener = self._made(thread.reactor)
             self._socket: Any = thread.call(self._listen, listener, thread.reactor)
-        except BaseException:
-            thread.stop()
-            raise
+            begun.callback(thread.call, self._end)
+            self._running = begun.pop_all()
         self.port, self._thread = self._socket.getHost().port, thread
 
     def stop(self) -> None:
-        """Cut all sessions, and end the thread; idempotent."""
-        thread, self._thread, self.port = self._thread, None, 0
-        if thread is not None:
-            try:
-                thread.call(self._end)
-                for part in reversed(self._parts()):
-                    thread.call(part.stop)
-            finally:
-                thread.stop()
+        """Cut all sessions, stop your own parts, and end the thread; idempotent. Errors: those of a part's stop, at the end."""
+        self._thread, self.port = None, 0
+        self._running.close()
 
     def reset(self) -> None:
         """Cut all sessions, and forget users, mail, faults and records: for a server that several tests share."""
         if self._thread is not None:
-            self._thread.call(self._listener.abort)
+            self._in_a_turn(self._listener.abort)
             self.settle()
         self.faults.clear()
         self._records.clear()
@@ -124,11 +121,13 @@ class Controller:
 
         Errors: TimeoutError if one is still open then.
         """
+        if self._thread is None:
+            return
         try:
-            self._call(self._listener.over, seconds)
+            self._in_a_turn(self._listener.over, seconds)
         except LateAnswer:
             left = sum(not each.ended for each in self._records)
-            raise TimeoutError(f"{left} sessions are still open after {seconds} s") from None
+            raise TimeoutError(f"sessions still open after {seconds} s: {left}") from None
 
     # What tests put in and look at.
 
@@ -191,3 +190,10 @@ class Controller:
         if isinstance(outcome[0], Failure):
             outcome[0].raiseException()
         return outcome[0]
+
+    def _in_a_turn(self, function: Callable[..., Any], *args: Any) -> None:
+        """Call it when the server has accepted the connections that the kernel has made before."""
+        thread, turn = cast("ReactorThread", self._thread), Deferred[None]()
+        later = thread.reactor.callFromThread
+        later(later, turn.callback, None)  # the inner one is the next turn's
+        thread.call(lambda: turn.addCallback(lambda _: function(*args)))

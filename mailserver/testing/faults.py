@@ -127,6 +127,10 @@ class Faults:
     def _add(self, command: str, fault: Fault, times: int | None) -> None:
         if times is not None and times < 1:
             raise ValueError(f"a fault happens once or more often, not {times} times")
+        if command.split() != [command]:
+            raise ValueError(f"{command!r} is no command's name: a fault is one of all RETRs, not of one message's")
+        if not (fault.seconds >= 0 <= fault.octets and (fault.cut or 0) >= 0):
+            raise ValueError("neither octets nor seconds are below 0")
         with self._lock:
             self._faults[command.upper()].append((fault, times))
 

@@ -63,7 +63,9 @@ class Maildrop:
     @property
     def messages(self) -> list[Message]:
         """The messages that are there now; what a client has deleted is there until its QUIT."""
-        return [self._told[key] for key in list(self._store.maildrop(self.name))]
+        stored = list(self._store.maildrop(self.name))
+        # One that another thread adds right now may be in the first only.
+        return [self._told[key] for key in stored if key in self._told]
 
     @property
     def contents(self) -> list[bytes]:

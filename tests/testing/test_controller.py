@@ -13,12 +13,15 @@ import sys
 import threading
 import weakref
 from base64 import b64encode
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
+from twisted.internet.defer import fail, succeed
+from zope.interface import implementer
 
+from mailserver.interfaces import IPart
 from mailserver.testing import Certificate, ClientSession, Controller
 from tests.rawpop3 import RawPOP3
 
@@ -96,7 +99,7 @@ def test_a_session_that_ends_without_quit_is_waited_for(server):
 
 
 def test_one_that_does_not_end_is_named_in_an_error(server):
-    error = pytest.raises(TimeoutError, match=r"^1 sessions are still open after 0\.01 s$")
+    error = pytest.raises(TimeoutError, match=r"^sessions still open after 0\.01 s: 1$")
     with closing(poplib.POP3(server.host, server.port, timeout=30)), error:
         server.settle(0.01)
     server.settle()
@@ -299,27 +302,27 @@ def test_neither_threads_nor_descriptors_nor_servers_are_left():
 PROGRAM = """
 import poplib, sys
 from mailserver.testing import Controller
-server = Controller(tls={tls})
-server.start()
-server.user("alice", "wonderland")
-if {tls}:
-    client = poplib.POP3_SSL(server.host, server.port, context=server.client_context, timeout=30)
-else:
-    client = poplib.POP3(server.host, server.port, timeout=30)
-    client.stls(server.client_context)
-client.user("alice"), client.pass_("wonderland")
+for tls in (False, True):
+    server = Controller(tls=tls)
+    server.start()
+    server.user("alice", "wonderland")
+    if tls:
+        client = poplib.POP3_SSL(server.host, server.port, context=server.client_context, timeout=30)
+    else:
+        client = poplib.POP3(server.host, server.port, timeout=30)
+        client.stls(server.client_context)
+    client.user("alice"), client.pass_("wonderland")
 assert "twisted.internet.reactor" not in sys.modules, "it has installed a reactor"
-assert not {{"pytest", "hypothesis"}} & sys.modules.keys()
+assert not {"pytest", "hypothesis"} & sys.modules.keys()
 from twisted.python import threadable
 assert threadable.ioThread is None
-print("served")  # and it ends, though nobody has stopped the server, nor closed the connection
+print("served")  # and it ends, though nobody has stopped the servers, nor closed the last connection
 """
 
 
-@pytest.mark.parametrize("tls", [False, True], ids=["pop3", "pop3s"])
-def test_the_process_keeps_its_choice_of_a_reactor_and_ends_without_a_stop(tls):
+def test_the_process_keeps_its_choice_of_a_reactor_and_ends_without_a_stop():
     run = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(tls=tls)],
+        [sys.executable, "-c", PROGRAM],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([ROOT, os.environ.get("PYTHONPATH", "")])},
         capture_output=True,
         text=True,
@@ -363,6 +366,76 @@ def test_a_part_that_cannot_start_leaves_nothing_running():
     with pytest.raises(Exception, match="/nowhere"), Controller(checkers=[PasswordFile("/nowhere")]):
         pass
     assert threading.active_count() == threads
+
+
+def test_parts_that_have_started_are_stopped_when_another_cannot():
+    told = []
+
+    @implementer(IPart)
+    class Part:
+        def __init__(self, name, *, fails=()):
+            self.name, self.fails = name, fails
+            self.credentialInterfaces = ()
+
+        def __getattr__(self, verb):
+            def act(*_):
+                told.append(f"{verb} {self.name}")
+                return fail(OSError(f"no {verb}")) if verb in self.fails else succeed(None)
+
+            return act
+
+    for late in ({"mechanisms": ["NONE"]}, {"checkers": [Part("a"), Part("b", fails=["start"])]}):
+        with pytest.raises((OSError, ValueError), match=r"no start|NONE"):
+            Controller(**{"checkers": [Part("a")], **late}).start()
+    assert told == ["start a", "stop a", "start a", "start b", "stop a"]
+    told.clear()
+    with pytest.raises(OSError, match="no stop"), Controller(checkers=[Part("a"), Part("b", fails=["stop"])]):
+        pass
+    assert told == ["start a", "start b", "stop b", "stop a"]
+
+
+def test_before_its_start_and_after_its_stop_there_is_nothing_to_wait_for():
+    server = Controller()
+    server.settle()
+    with server:
+        pass
+    server.settle()
+    server.reset()
+
+
+@contextmanager
+def unseen(server, act):
+    """A client whose connection waits to be accepted, since the server is busy, when `act` comes to its turn; gives what follows it."""
+    reactor, clients, seen = server._thread.reactor, [], []
+    busy, begin, told = threading.Event(), threading.Event(), threading.Event()
+    reactor.callFromThread(lambda: (busy.set(), begin.wait(30)))
+    assert busy.wait(30)
+    reactor.callFromThread(lambda: clients.append(socket.create_connection((server.host, server.port), 5)))
+    acting = threading.Thread(target=lambda: (act(), seen.extend(server.sessions), told.set()))
+    acting.start()
+    while len(reactor.threadCallQueue) < 3:  # the first one stays in it while it runs; the others are of the next turn
+        acting.join(0.001)
+    reactor.callFromThread(told.wait, 0.05)
+    begin.set()
+    while not clients:
+        acting.join(0.001)
+    with closing(clients[0]) as client:
+        yield client
+    acting.join()
+    assert seen == server.sessions
+
+
+def test_a_client_whom_the_server_has_not_seen_yet_is_waited_for(server):
+    with unseen(server, server.settle) as client:
+        client.close()
+    assert [each.ended for each in server.sessions] == ["client's close"]
+
+
+def test_a_client_whom_the_server_has_not_seen_yet_does_not_come_after_a_reset(server):
+    with unseen(server, server.reset) as client, suppress(ConnectionResetError):
+        while client.recv(1000):
+            pass
+    assert server.sessions == []
 
 
 def test_users_of_a_checker_and_mail_of_a_store_of_ones_own_are_served(tmp_path):

@@ -76,6 +76,37 @@ def test_a_message_ends_in_the_middle_with_its_connection(server, after):
         assert client.fetch(b"RETR 2") == MESSAGE
 
 
+def test_a_message_is_retrieved_when_its_last_octet_has_left(server):
+    whole = len(b"+OK 23 octets\r\nSubject: one\r\n\r\nfirst\r\n.\r\n")
+    for after in (whole - 1, whole):
+        server.faults.cut("RETR", after=after, times=1)
+        with logged_in(server) as client:
+            client.send(b"RETR 1\r\nRETR 2\r\n")
+            assert len(client.rest()) == after
+    server.settle()
+    assert [each.retrieved for each in server.sessions] == [[], [1]]
+
+
+def test_a_message_in_pieces_is_not_retrieved_before_the_last_one(server):
+    server.faults.slow("RETR", 0.001, octets=20)
+    with logged_in(server) as client:
+        client.send(b"RETR 2\r\n")
+        assert client.line() == b"+OK %d octets\r\n" % len(MESSAGE)
+    server.settle()
+    assert server.sessions[0].retrieved == []
+
+
+def test_tls_begins_after_the_last_piece_of_the_reply_to_stls():
+    with Controller() as server:
+        server.user("alice", "wonderland")
+        server.faults.slow("greeting", 0.001, octets=7)
+        with closing(poplib.POP3("localhost", server.port, timeout=20)) as client:
+            client.stls(server.client_context)
+            client.user("alice")
+            client.pass_("wonderland")
+        assert server.sessions[0].verbs == ["CAPA", "STLS", "USER", "PASS"]
+
+
 def test_nothing_runs_after_a_cut(server):
     server.faults.cut("RETR", after=30)
     with logged_in(server) as client:
@@ -234,3 +265,14 @@ def test_what_cannot_be_meant_is_an_error():
         faults.refuse_login("BUSY")
     with pytest.raises(ValueError, match="not 0 times"):
         faults.hang("RETR", times=0)
+    for command in ("", "RETR 1", "RETR\r\n"):
+        with pytest.raises(ValueError, match="is no command's name"):
+            faults.drop(command)
+    for ask in (
+        lambda: faults.cut("RETR", after=-1),
+        lambda: faults.slow("RETR", -0.1),
+        lambda: faults.slow("RETR", float("nan")),
+        lambda: faults.slow("RETR", 1, octets=-1),
+    ):
+        with pytest.raises(ValueError, match="neither octets nor seconds are below 0"):
+            ask()
