@@ -67,7 +67,10 @@ def follow(path: str, question: str, seconds: float | None, **arguments: Any) ->
         return None if until is None else max(0.001, until - time.monotonic())
 
     try:
-        yield from _said(path, {"question": question, **arguments}, left)
+        for said in _said(path, {"question": question, **arguments}, left):
+            yield said
+            if until is not None and time.monotonic() >= until:  # it may never wait, and so never be late
+                return
         raise NoServer(f"{path}: the server has ended")
     except NoServer:
         if until is None or time.monotonic() < until:

@@ -127,6 +127,8 @@ class ControlPort(LineOnlyReceiver):
         """The answer that goes on."""
         self._full = False
         self._left_out = 0
+        self._lost: set[int] = set()
+        """Worker processes that were lost meanwhile."""
 
     def connectionMade(self) -> None:
         """See who it is."""
@@ -178,6 +180,9 @@ class ControlPort(LineOnlyReceiver):
     def resumeProducing(self) -> None:
         """Go on, and say how much was left out."""
         self._full = False
+        lost, self._lost = self._lost, set()
+        for number in sorted(lost):
+            self._send({"lost": number})
         if self._left_out:
             left_out, self._left_out = self._left_out, 0
             self._send({"left_out": left_out})
@@ -200,10 +205,12 @@ class ControlPort(LineOnlyReceiver):
         self.transport.loseConnection()
 
     def _send(self, said: Row) -> None:
-        if self._full:
-            self._left_out += 1
-        else:
+        if not self._full:
             self.transport.write(line(said))
+        elif "lost" in said:
+            self._lost.add(said["lost"])
+        else:
+            self._left_out += said.get("left_out", 1)
 
     def _end(self, said: Row) -> None:
         if self._lasting is not None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.endpoints import UNIXClientEndpoint
-from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectError, ConnectingCancelledError
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.task import deferLater
@@ -22,6 +22,9 @@ WORKER_SECONDS: Final = 5.0
 
 AGAIN_SECONDS: Final = 1.0
 """How long after its end a worker process is asked again for what it has to say: its successor takes as long to start."""
+
+_CANCELLED: Final = CancelledError, ConnectingCancelledError
+"""What a cancel raises, the latter where a connection is still being made."""
 
 Send = Callable[[Row], object]
 """Passes a line on."""
@@ -44,7 +47,7 @@ def follow(reactor: Any, number: int, path: str, question: Row, send: Send) -> D
             send({"lost": number})
             await deferLater(reactor, AGAIN_SECONDS)
 
-    return ensureDeferred(asked()).addErrback(lambda failure: failure.trap(CancelledError) and None)
+    return ensureDeferred(asked()).addErrback(lambda failure: failure.trap(*_CANCELLED) and None)
 
 
 class _Once(Factory):

@@ -31,8 +31,11 @@ NOTE: Final = "-"
 KEPT_LINES: Final = 40
 """Lines of a session that are kept until its user is known, the latest: a client that tries three mechanisms first needs as many."""
 
-KEPT_OCTETS: Final = 4 * 1024 * 1024
-"""Octets of all that is kept: of 10,000 strangers each 400. Then the oldest of a session goes for each new line."""
+LINE_OCTETS: Final = 275
+"""What a kept line takes besides its letters, measured."""
+
+KEPT_OCTETS: Final = 16 * 1024 * 1024
+"""Octets of all that is kept: of 10,000 strangers five lines each. Then the oldest of a session goes for each new line."""
 
 SLICE: Final = 200
 """Connections that are tapped at once: it takes them less than 5 ms."""
@@ -170,13 +173,13 @@ class Tap:
     def _keep(self, row: Row) -> None:
         """Keep a line, the latest ones of all."""
         self._kept.append(row)
-        self._tracing.kept += len(row["text"])
+        self._tracing.kept += _octets(row)
         while self._kept and (len(self._kept) > KEPT_LINES or self._tracing.kept > KEPT_OCTETS):
-            self._tracing.kept -= len(self._kept.popleft()["text"])
+            self._tracing.kept -= _octets(self._kept.popleft())
             self._left_out += 1
 
     def _forget(self) -> None:
-        self._tracing.kept -= sum(len(row["text"]) for row in self._kept)
+        self._tracing.kept -= sum(map(_octets, self._kept))
         self._kept.clear()
         self._left_out = 0
 
@@ -215,7 +218,10 @@ class Tracing:
 
         Of the connections that are there, those are tapped whose user is not known yet, and the session that was named.
         """
-        for listener in tuple(listeners):
+        made = tuple(listeners)
+        trace.watched.intersection_update(made)  # those that a reload has replaced go when their sessions have ended
+        self._listeners.intersection_update(made)
+        for listener in made:
             if listener in trace.watched:
                 continue
             trace.watched.add(listener)
@@ -296,6 +302,10 @@ class Tapped:
             super().connectionLost(reason)  # type: ignore[misc]
         finally:
             tap.ended()
+
+
+def _octets(row: Row) -> int:
+    return LINE_OCTETS + len(row["text"])
 
 
 @cache

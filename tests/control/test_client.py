@@ -3,6 +3,7 @@
 import os
 import socket
 import threading
+import time
 
 import pytest
 
@@ -73,6 +74,13 @@ def test_an_answer_that_goes_on_is_left_when_the_time_is_over(tmp_path):
         server.bind(str(tmp_path / "control"))
         server.listen()
         assert list(follow(str(tmp_path / "control"), "trace", 0.05)) == []
+
+
+def test_the_time_is_over_also_while_lines_come_without_a_pause(answering):
+    said = follow(answering(line({"row": {}}) * 50), "trace", 0.05)
+    assert next(said) == {"row": {}}
+    time.sleep(0.06)
+    assert list(said) == []
 
 
 def test_a_server_that_is_not_there_is_told_although_the_time_is_not_over(tmp_path):

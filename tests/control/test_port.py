@@ -1,5 +1,6 @@
 """The answering side, a connection at a time: who may ask, what is no question, faults, and peers that waste its time."""
 
+import gc
 import json
 import os
 import socket
@@ -280,6 +281,19 @@ def test_a_peer_that_reads_too_slowly_gets_no_more_and_hears_how_much_that_was(c
     assert len(port.transport.said()) == 2
 
 
+def test_what_another_process_has_left_out_counts_too_where_the_peer_reads_too_slowly(call):
+    trace = Lasting()
+    port = call({"trace": trace.question})
+    port.dataReceived(line({"question": "trace"}))
+    port.transport.producer.pauseProducing()
+    trace.asking.say({"a": 1})
+    trace.asking.send({"left_out": 500})
+    trace.asking.send({"lost": 2})
+    trace.asking.send({"lost": 2})
+    port.transport.producer.resumeProducing()
+    assert port.transport.said() == [{"lost": 2}, {"left_out": 501}]
+
+
 def test_an_answer_that_goes_on_may_end_by_itself(call):
     async def impossible(asking):
         asking.say({"a": 1})
@@ -330,6 +344,16 @@ def test_a_process_where_nobody_serves_is_told_and_asked_again(call, reactor):
         assert port.transport.said()[-1] == {"lost": 2}
         reactor.advance(AGAIN_SECONDS)
     port.connectionLost(Failure(ConnectionDone()))
+
+
+def test_a_peer_that_goes_while_another_process_is_asked_leaves_no_fault(call, reactor, events):
+    port = call({"trace": Lasting(everywhere=True).question}, others={2: "/nowhere/control.2"})
+    port.dataReceived(line({"question": "trace"}))
+    reactor.unixClients.clear()
+    port.connectionLost(Failure(ConnectionDone()))
+    del port
+    gc.collect()  # which tells of failures that nobody heard
+    assert not [each for each in events if "log_failure" in each]
 
 
 def test_another_process_that_is_silent_is_named(call, reactor):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -362,6 +363,15 @@ def test_what_is_kept_of_all_strangers_is_bounded(monkeypatch: pytest.MonkeyPatc
     for talk in talks:
         talk.lose()
     assert watch.tracing.kept == 0
+
+
+def test_of_what_is_kept_all_counts_that_it_takes_and_not_its_letters_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "KEPT_OCTETS", 50_000)
+    watch = Watch()
+    talks = [watch.talk(b"CAPA\r\n") for _ in range(50)]
+    rows = [row for talk in talks for row in talk.server.tap._kept]
+    taken = sum(sys.getsizeof(each) for row in rows for each in (row, row["at"], row["text"]))
+    assert 20_000 < taken <= 50_000
 
 
 def test_listeners_that_come_later_are_watched_too() -> None:
