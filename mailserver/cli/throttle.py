@@ -12,8 +12,8 @@ from mailserver.cli.group import config_option, json_option
 
 _WHY: Final = {
     "address": "failed logins from there",
-    "user": "failed logins as this user, from anywhere",
-    "regular": "failed logins from a network of his own",
+    "user": "failed logins as this user from places that are new to him",
+    "regular": "failed logins as this user from there, where he has logged in before",
     "login_delay": "LOGIN-DELAY: he has logged in just now",
     "connections": "all the connections that are allowed",
 }
@@ -33,6 +33,8 @@ def list_(name: str, as_json: bool, socket: str | None, config: str) -> int:
     """Show whose failed logins of the last 15 minutes hold back the next attempt, for how long, and who else gets nothing now.
 
     HELD FOR is the time until the next attempt is verified. WAITING are attempts that wait for it; one without a turn for 20 seconds is refused.
+    Where a user has logged in before, only failed logins as this user from there hold him back, whatever others do. At a place that is
+    new to him, all failed logins from there hold him back, and all as this user from such places.
     A user whose LOGIN-DELAY is not over is refused, and so is a connection beyond limits.connections_per_address or limits.connections;
     the others of an address are in `mailserver who`. An IPv6 address counts with its /64 network.
 
@@ -61,8 +63,8 @@ def list_(name: str, as_json: bool, socket: str | None, config: str) -> int:
 def forget(name: str, as_json: bool, socket: str | None, config: str) -> int:
     """Forget the failed logins of USER, or those from ADDRESS or NETWORK, in all worker processes, and show what they were.
 
-    Attempts that wait for their turn have it at once, if nothing else holds them back: a user is held back by failures at his name, and by those
-    from his address. The LOGIN-DELAY of USER ends, too. Connections stay; `mailserver kick` ends them. The log tells who asked for it.
+    Attempts that wait for their turn have it at once, if nothing else holds them back: see `mailserver throttle list`. What failed as USER is forgotten
+    wherever it came from. The LOGIN-DELAY of USER ends, too. Connections stay; `mailserver kick` ends them. The log tells who asked for it.
 
     \b
     Examples:

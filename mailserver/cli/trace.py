@@ -113,10 +113,11 @@ def _rows(said: Iterable[dict[str, Any]]) -> Iterator[Row]:
         elif "left_out" in each:
             tell(f"mailserver: {each['left_out']:,} lines are left out: they came faster than they could be written")
         elif "lost" in each and each["lost"] not in lost:
-            lost.add(each["lost"])
-            tell(
-                f"mailserver: worker {each['lost']} has ended: what it was told is missing, until its successor answers"
-            )
+            who = "the server"
+            if each["lost"]:
+                lost.add(each["lost"])
+                who = f"worker {each['lost']}"
+            tell(f"mailserver: {who} has ended: what it was told is missing, until its successor answers")
 
 
 def _until(rows: Iterable[Row], sessions: int | None) -> Iterator[Row]:

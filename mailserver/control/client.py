@@ -59,7 +59,7 @@ def ask(path: str, question: str, *, patience: float = PATIENCE_SECONDS, **argum
 def follow(path: str, question: str, seconds: float | None, **arguments: Any) -> Generator[dict[str, Any], None, None]:
     """Ask a question whose answer goes on, and yield its lines as they come, for so many seconds (None: until the server ends).
 
-    Errors: NoServer, Declined.
+    Where another server has followed it at a restart, that one is asked, after ``{"lost": 0}``. Errors: NoServer, Declined.
     """
     until = None if seconds is None else time.monotonic() + seconds
 
@@ -67,7 +67,7 @@ def follow(path: str, question: str, seconds: float | None, **arguments: Any) ->
         return None if until is None else max(0.001, until - time.monotonic())
 
     try:
-        for said in _said(path, {"question": question, **arguments}, left):
+        for said in _one_after_the_other(path, {"question": question, **arguments}, left):
             yield said
             if until is not None and time.monotonic() >= until:  # it may never wait, and so never be late
                 return
@@ -75,6 +75,21 @@ def follow(path: str, question: str, seconds: float | None, **arguments: Any) ->
     except NoServer:
         if until is None or time.monotonic() < until:
             raise
+
+
+def _one_after_the_other(
+    path: str, question: dict[str, Any], patience: Callable[[], float | None]
+) -> Iterator[dict[str, Any]]:
+    """As `_said`, of each server that serves at the path in its turn, until one says nothing."""
+    lines = _said(path, question, patience)
+    first = next(lines, None)
+    while first is not None:
+        yield first
+        yield from lines
+        lines = _said(path, question, patience)
+        first = next(lines, None)
+        if first is not None:
+            yield {"lost": 0}
 
 
 def _said(path: str, question: dict[str, Any], patience: Callable[[], float | None]) -> Iterator[dict[str, Any]]:

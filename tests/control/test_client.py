@@ -14,20 +14,21 @@ from mailserver.control.lines import line
 
 @pytest.fixture
 def answering(tmp_path):
-    """A server that says these octets, before it reads or after it, and closes."""
+    """A server that says these octets, before it reads or after it, and closes; more of them one connection after the other."""
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "control"))
         server.listen()
         threads = []
 
-        def answer(octets, *, reads):
-            with server.accept()[0] as connected:
-                if reads:
-                    connected.makefile("rb").readline()
-                connected.sendall(octets)
+        def answer(several, *, reads):
+            for octets in several:
+                with server.accept()[0] as connected:
+                    if reads:
+                        connected.makefile("rb").readline()
+                    connected.sendall(octets)
 
-        def made(octets, *, reads=True):
-            threads.append(threading.Thread(target=answer, args=(octets,), kwargs={"reads": reads}))
+        def made(*several, reads=True):
+            threads.append(threading.Thread(target=answer, args=(several,), kwargs={"reads": reads}))
             threads[-1].start()
             return str(tmp_path / "control")
 
@@ -58,8 +59,15 @@ def test_an_answer_without_an_end_is_no_answer(answering, octets):
 
 def test_lines_of_an_answer_that_goes_on_come_as_they_are_until_the_server_ends(answering):
     lines = [{"row": {"a": 1}}, {"left_out": 2}, {"lost": 3}]
-    said = follow(answering(b"".join(map(line, lines))), "trace", None)
+    said = follow(answering(b"".join(map(line, lines)), b""), "trace", None)
     assert [next(said) for _ in lines] == lines
+    with pytest.raises(NoServer, match="the server has ended"):
+        next(said)
+
+
+def test_a_server_that_has_followed_another_at_a_restart_is_asked_in_its_place(answering):
+    said = follow(answering(line({"row": {"a": 1}}), line({"row": {"a": 2}}), b""), "trace", None)
+    assert [next(said) for _ in range(3)] == [{"row": {"a": 1}}, {"lost": 0}, {"row": {"a": 2}}]
     with pytest.raises(NoServer, match="the server has ended"):
         next(said)
 
