@@ -113,11 +113,13 @@ class Tap:
             if trace not in self._followers and self._is_wanted(trace):
                 self._begin(trace)
         if self._connection.is_known and not self._named:
-            self._named = True
+            self._named = self._late = True  # for operators who come later
+            self._forget()
             self.tell(NOTE, f"logged in as {self._connection.facts()['who']}")
         row = {"at": round(self._tracing.now(), 3), "from": who, "text": text, **more}
         for trace in self._followers:
-            trace.say(self._connection, row)
+            if trace in self._tracing.traces:  # else he has gone, which `look` has not seen yet
+                trace.say(self._connection, row)
         if len(self._followers) < len(self._tracing.traces) and not self._connection.is_known:
             self._keep(row)
 
@@ -152,6 +154,8 @@ class Tap:
 
     def _is_wanted(self, trace: Trace) -> bool:
         connection = self._connection
+        if self._named:  # a session of earlier, which another operator follows or has followed
+            return trace.means(connection)
         return trace.wants(connection) or trace.wants_mail(connection)
 
     def _begin(self, trace: Trace) -> None:

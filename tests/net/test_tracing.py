@@ -183,6 +183,28 @@ def test_a_session_that_is_open_is_followed_by_its_name() -> None:
     assert watch.said == ["-: pop3 from 192.0.2.1" + late, "C: NOOP", "S: +OK"]
 
 
+def test_a_session_of_earlier_is_not_shown_to_an_operator_who_comes_after_its_login() -> None:
+    watch = Watch()
+    talk = watch.talk(LOGIN)
+    watch.tracing.end(watch.trace)
+    seen = len(watch.rows)
+    watch.begin("alice")
+    talk.say(b"NOOP\r\n")
+    assert len(watch.rows) == seen
+    assert type(talk.server) is POP3Server
+
+
+def test_a_session_that_is_followed_already_is_followed_by_its_name_as_any_other() -> None:
+    watch = Watch()
+    talk = watch.talk(LOGIN)
+    second: list[Any] = []
+    other = watch.tracing.begin(talk.server.name, second.append)
+    watch.look(other)
+    talk.say(b"NOOP\r\n")
+    late = "; it began 0.0 s ago, and what was said before is not shown"
+    assert [row["text"] for row in second] == ["pop3 from 192.0.2.1" + late, "NOOP", "+OK"]
+
+
 def test_who_has_not_logged_in_yet_is_followed_from_now_on() -> None:
     watch = Watch(name="nobody")
     watch.tracing.end(watch.trace)
