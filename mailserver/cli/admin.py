@@ -22,10 +22,10 @@ from twisted.python.failure import Failure
 from zope.interface import provider
 
 from mailserver.auth import Users
-from mailserver.cli.config import shown_checker
 from mailserver.cli.main import INTERRUPTED, tell
 from mailserver.config.problems import load_usable
 from mailserver.config.settings import Config
+from mailserver.config.shown import shown_checker
 from mailserver.delivery.quota import Quotas
 from mailserver.errors import ConfigError, NoMaildrop, Refusal, StoreError
 from mailserver.incoming import IDeposits, Usage

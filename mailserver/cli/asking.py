@@ -36,13 +36,13 @@ def put_or(
     **arguments: Any,
 ) -> int:
     """As `put`; but where no server runs that the settings name, do what the command can do `alone`, for that exit status."""
-    from mailserver.control.client import Declined, NoServer, ask
+    from mailserver.control.client import Absent, Declined, NoServer, ask
 
     try:
         answer = ask(socket or configured(config), question, **arguments)
         status = show(answer.rows)
     except (NoServer, Declined) as error:
-        if alone is not None and not socket and error.status == os.EX_UNAVAILABLE:
+        if alone is not None and not socket and isinstance(error, Absent):
             return alone()
         tell(f"mailserver: {error}")
         return error.status
@@ -52,22 +52,22 @@ def put_or(
 
 
 def configured(path: str) -> str:
-    """The socket of the settings. Errors: NoServer."""
+    """The socket of the settings. Errors: Absent."""
     from mailserver.config.problems import load_usable
-    from mailserver.control.client import NoServer
+    from mailserver.control.client import Absent
     from mailserver.errors import ConfigError
     from mailserver.service.control import path_of
 
     try:
         config, _ = load_usable(path)  # the server may run by the file as it was
     except ConfigError as error:
-        raise NoServer(f"{error}; name the server's socket by --socket") from None
+        raise Absent(f"{error}; name the server's socket by --socket") from None
     if not config.listen.control:
-        raise NoServer(f"{path}: listen.control is empty, so the server cannot be asked")
+        raise Absent(f"{path}: listen.control is empty, so the server cannot be asked")
     try:
         return path_of(config.listen.control)
     except ConfigError as error:
-        raise NoServer(str(error)) from None
+        raise Absent(str(error)) from None
 
 
 def as_lines(rows: Iterable[Row]) -> None:

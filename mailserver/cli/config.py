@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -15,12 +15,6 @@ from mailserver.cli.main import tell
 
 if TYPE_CHECKING:
     from mailserver.config.settings import Config
-
-MASKED: Final = "..."
-"""Instead of what may hold a secret."""
-
-OURS: Final = frozenset({"passwd-file", "kerberos-password", "dovecot-auth", "pam", "oauth2", "sql", "ldap"})
-"""Checkers that are named by a file or a service, never by a secret."""
 
 
 class Setting(NamedTuple):
@@ -84,17 +78,12 @@ def _settings(table: Any, prefix: str, places: Any) -> Iterator[Setting]:
 
 
 def _shown(name: str, value: Any, *, secret: bool) -> Any:
+    from mailserver.config.shown import MASKED, shown_checker
     from mailserver.toml import plain
 
     if name == "auth.checkers":
         return list(map(shown_checker, value))
     return MASKED if secret and value else plain(value)
-
-
-def shown_checker(description: str) -> str:
-    """A checker as the settings name it, without what may be a secret."""
-    kind = description.partition(":")[0]
-    return description if kind in OURS else f"{kind}:{MASKED}"
 
 
 def _place(name: str, places: Any) -> str:

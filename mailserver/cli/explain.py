@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from mailserver.cli.asking import Row, as_lines, put_or, socket_option
 from mailserver.cli.group import config_option, json_option, user_option
 
-_MARKS = {"passes": "ok", "waits": "waits", "refuses": "REFUSES", "skips": "-", "unknown": "?"}
+_LONGEST: Final = 4096
+"""Octets of a name. Every line that a client sends is shorter."""
+
+_TICKETS: Final = "GSSAPI"
+_FOR_NONE_ELSE: Final = {"USER", "PASS", "APOP", "CRAM-MD5", "LOGIN", "XOAUTH2"}
+"""The ways to log in that name one user alone."""
+
+_MARKS: Final = {"passes": "ok", "waits": "waits", "refuses": "REFUSES", "skips": "-", "unknown": "?"}
 
 
 @click.command(short_help="Say what would become of a user's login, and why.")
@@ -38,7 +46,9 @@ _MARKS = {"passes": "ok", "waits": "waits", "refuses": "REFUSES", "skips": "-", 
 @click.option(
     "--app", metavar="NAME", default="", help="It uses this app password. Default: any secret that is let in."
 )
-@click.option("--master", metavar="NAME", default="", help="This master user logs in, for USER.")
+@click.option(
+    "--master", metavar="NAME", default="", help="This master user logs in, for USER; by PLAIN, if no other is named."
+)
 @click.option(
     "--principal", metavar="PRINCIPAL", default="", help="Whose Kerberos ticket it has, such as alice@EXAMPLE.ORG."
 )
@@ -61,21 +71,20 @@ def explain(name: str, as_json: bool, offline: bool, **given: Any) -> int:
     Exit status:
        0  it would be let in, if the secret is right
        1  it would be refused
-      64  there is no such listener, or the name cannot be typed
+      64  there is no such listener, or no client could ask that
+      69  what is at the server's socket does not answer, or is of another version
       75  the server's answer is not whole
       77  only root, the user that serves and the socket's group may ask
       78  no server runs, and the configuration is wrong
     """  # noqa: D301 - click's mark of a paragraph that stays as it is
-    if not name or not name.isprintable():
+    if not 0 < len(name.encode("utf-8", "surrogateescape")) <= _LONGEST or {"\r", "\n"} & set(name):
         raise click.UsageError("no client can send such a name")
     try:
         given["peer"] = str(ip_address(given["peer"])) if given["peer"] else ""
     except ValueError:
         raise click.UsageError(f"{given['peer']!r} is no address") from None
     user, socket, config = (given.pop(each) for each in ("user", "socket", "config"))
-    mechanism = given.pop("mechanism").upper()
-    attempt = {"user": name, "tls": not given.pop("no_tls"), **given}
-    attempt["mechanism"] = "" if mechanism in {"USER", "PASS"} else mechanism
+    attempt = {"user": name, "tls": not given.pop("no_tls"), **given, "mechanism": _mechanism(given)}
 
     def alone() -> int:
         from mailserver.cli.explaining import run
@@ -87,6 +96,20 @@ def explain(name: str, as_json: bool, offline: bool, **given: Any) -> int:
     return put_or(alone, "explain", socket, config, lambda rows: show(rows, as_json), **attempt)
 
 
+def _mechanism(given: Mapping[str, str]) -> str:
+    """The mechanism, "": USER and PASS. Errors: click.UsageError, where it cannot say what the other options do."""
+    asked = given["mechanism"].upper()
+    if given["master"] and asked in _FOR_NONE_ELSE:
+        raise click.UsageError(f"{asked} names no user to act for; with --master, PLAIN does")
+    if given["principal"] and asked not in {"", _TICKETS}:
+        raise click.UsageError(f"{asked} takes no ticket; with --principal, {_TICKETS} and the ports of KPOP do")
+    if asked == _TICKETS and not given["principal"]:
+        raise click.UsageError(f"{_TICKETS} takes a ticket: say whose by --principal")
+    if given["master"] and not asked:
+        return "PLAIN"
+    return "" if asked in {"USER", "PASS"} else asked
+
+
 def show(rows: list[Row], as_json: bool) -> int:
     """Show the doors; the exit status."""
     if as_json:
@@ -94,7 +117,9 @@ def show(rows: list[Row], as_json: bool) -> int:
     else:
         width = max(len(row["door"]) for row in rows)
         for row in rows[:-1]:
-            click.echo(f"{row['door']:{width}}  {_MARKS[row['verdict']]:7}  {_visible(row['says'])}")
+            click.echo(
+                f"{row['door']:{width}}  {_MARKS.get(row['verdict'], row['verdict']):7}  {_visible(row['says'])}"
+            )
         click.echo(_ending(rows[-1]))
     return os.EX_OK if rows and rows[-1]["verdict"] == "let in" else 1
 

@@ -30,6 +30,10 @@ class NoServer(Exception):
         self.status = status
 
 
+class Absent(NoServer):
+    """No server runs that could be asked."""
+
+
 class Declined(Exception):
     """The server answers that it cannot. `status` is the exit status that fits."""
 
@@ -110,4 +114,5 @@ def _said(path: str, question: dict[str, Any], patience: Callable[[], float | No
         late = isinstance(error, TimeoutError)
         remedy = "it does not answer in time" if late else _REMEDIES.get(error.errno or 0) or error.strerror or error
         status = os.EX_NOPERM if isinstance(error, PermissionError) else os.EX_UNAVAILABLE
-        raise NoServer(f"{path}: {remedy}", status) from None
+        absent = error.errno in {errno.ENOENT, errno.ECONNREFUSED}
+        raise (Absent if absent else NoServer)(f"{path}: {remedy}", status) from None

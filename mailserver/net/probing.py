@@ -69,7 +69,10 @@ def asked(attempt: Attempt) -> Asked:
         return Asked(Apop(b"", user.strip(b" "), b""), IUsernameHashedPassword, b"APOP", secret=True)
     mechanism = KNOWN.get(name)
     interface = IUsernamePassword if mechanism is None else mechanism.credentials
-    own, other = prepared(attempt.master.encode() or user), prepared(user) if attempt.master else b""
+    own, other = (
+        prepared(attempt.master.encode("utf-8", "surrogateescape") or user),
+        prepared(user) if attempt.master else b"",
+    )
     by_secret = mechanism.asks if mechanism is not None and interface is not IKerberosIdentity else b""
     if interface is IUsernameHashedPassword:
         return Asked(CramMd5(own, b"", b""), interface, name.encode("ascii"), secret=True)
@@ -120,7 +123,7 @@ def _replied(session: Session, attempt: Attempt) -> str | None:
         case "APOP":
             lines = b"APOP %b %b\r\n" % (user, b"0" * 32)
         case "PLAIN":  # the one mechanism whose whole exchange is one line
-            own, other = (attempt.master.encode(), user) if attempt.master else (user, b"")
+            own, other = (attempt.master.encode("utf-8", "surrogateescape"), user) if attempt.master else (user, b"")
             lines = b"AUTH PLAIN\r\n%b\r\n" % b64encode(b"\0".join((other, own, b"x")))
         case name:
             lines = b"AUTH %b\r\n" % name.encode("ascii", "replace")

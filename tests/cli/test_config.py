@@ -4,8 +4,8 @@ import json
 import os
 
 from mailserver.auth import plugins
-from mailserver.cli.config import OURS
 from mailserver.config.settings import Config
+from mailserver.config.shown import OURS
 from tests.cli.running import run
 from tests.config.test_settings import keys
 

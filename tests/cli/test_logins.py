@@ -7,11 +7,15 @@ import os
 import pwd
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from mailserver.cli.asking import put_or
+from mailserver.cli.explain import explain
 from mailserver.cli.logging_in import NoKind, NoPort, Visit, address
 from tests.cli.running import run
 from tests.rawpop3 import RawPOP3
@@ -71,6 +75,7 @@ def test_the_running_server_says_what_would_become_of_a_login(site: Site, server
     found, status = rows("explain", "alice", "-c", path)
     assert (status, found[-1]["verdict"], found[-1]["doubts"]) == (0, "let in", [])
     doors = {row["door"]: row for row in found}
+    assert doors["checker"]["says"].startswith(f"passwd-file:{site.users} knows 'alice'")
     assert doors["checker"]["place"] == f"{site.users}, line 1"
     assert doors["checker"]["secrets"][0]["scheme"] == "PLAIN"
     assert (doors["maildrop"]["messages"], doors["listener"]["listener"], doors["listener"]["tls"]) == (
@@ -110,14 +115,61 @@ def test_where_no_server_runs_the_command_looks_itself(site: Site, server: Serve
     assert run("explain", "dora", "--socket", str(site.folder / "nobody")).returncode == 69
 
 
+@pytest.mark.parametrize("extra", [[], ["--offline"]])
+def test_a_listener_that_is_not_there_cannot_be_asked_about(site: Site, server: Server, extra: list[str]) -> None:
+    told = run("explain", "alice", "--listener", "kpop", "-c", settings(site, server), *extra)
+    assert (told.returncode, told.stdout) == (64, b"")
+    assert b"there is no listener 'kpop' for logins: there are pop3 (tcp:" in told.stderr
+
+
 @pytest.mark.parametrize(
-    ("arguments", "status"),
-    [(["a\nb"], 64), ([""], 64), (["alice", "--listener", "imap"], 64), (["alice", "--from", "nowhere"], 64)],
+    ("arguments", "said"),
+    [
+        (["a\nb"], "no client can send such a name"),
+        ([""], "no client can send such a name"),
+        (["x" * 5000], "no client can send such a name"),
+        (["alice", "--from", "nowhere"], "'nowhere' is no address"),
+        (["bob", "--master", "alice", "-m", "user"], "USER names no user to act for"),
+        (["bob", "--master", "alice", "-m", "apop"], "APOP names no user to act for"),
+        (["bob", "--principal", "bob@X", "-m", "plain"], "PLAIN takes no ticket"),
+        (["bob", "-m", "gssapi"], "say whose by --principal"),
+    ],
 )
-def test_what_cannot_be_asked_is_said(site: Site, server: Server, arguments: list[str], status: int) -> None:
-    for extra in ([], ["--offline"]):
-        told = run("explain", *arguments, "-c", settings(site, server), *extra)
-        assert (told.returncode, told.stdout) == (status, b"")
+def test_what_cannot_be_asked_is_said(arguments: list[str], said: str) -> None:
+    told = CliRunner().invoke(explain, [*arguments, "-c", "/nowhere"])
+    assert (told.exit_code, said in told.output) == (2, True)
+
+
+def test_a_master_logs_in_by_what_names_both(site: Site, server: Server) -> None:
+    found, status = rows("explain", "bob", "--master", "alice", "-c", settings(site, server))
+    assert (status, found[-1]["why"]) == (1, "no-checker"), "there are no masters here"
+
+
+def test_the_answer_of_a_client_s_odd_name_steers_no_terminal(site: Site, server: Server) -> None:
+    told = run("explain", "a\x1b[31m\udcff", "-c", settings(site, server))
+    assert (told.returncode, b"would be refused: no user can have such a name" in told.stdout) == (1, True)
+    assert b"\x1b" not in told.stdout
+
+
+@pytest.mark.parametrize("said", [b'{"error":"of another version","status":69}\n', b""])
+def test_beside_a_server_that_does_not_answer_nothing_is_said_as_if_none_ran(tmp_path: Path, said: bytes) -> None:
+    path = str(tmp_path / "control")
+    settings = tmp_path / "mailserver.toml"
+    settings.write_text(f'[listen]\npop3 = ["tcp:0"]\ncontrol = "{path}"\n')
+    with socket.socket(socket.AF_UNIX) as listening, ThreadPoolExecutor(1) as pool:
+        listening.bind(path)
+        listening.listen()
+
+        def answer() -> None:
+            with listening.accept()[0] as asking:
+                asking.recv(1000)
+                asking.sendall(said)
+
+        answered = pool.submit(answer)
+        assert put_or(lambda: pytest.fail("as if none ran"), "explain", None, str(settings), len) == 69
+        answered.result()
+    Path(path).unlink()
+    assert put_or(lambda: 7, "explain", None, str(settings), len) == 7
 
 
 # mailserver login

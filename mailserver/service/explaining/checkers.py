@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any, NamedTuple, cast
 
 from twisted.cred.portal import Portal
@@ -12,6 +11,8 @@ from mailserver.auth.chain import REFUSED
 from mailserver.auth.identities import Masters
 from mailserver.auth.refusals import first_reason
 from mailserver.auth.users import Users
+from mailserver.config.settings import Auth
+from mailserver.config.shown import shown_checker
 from mailserver.credentials import ActingFor, KerberosIdentity, Unproven, VerifiedIdentity
 from mailserver.errors import LoginRefused, Refusal, login_refused
 from mailserver.foresight import IForesees, Prospect, Way
@@ -32,10 +33,12 @@ class Entrant(NamedTuple):
 class Checkers:
     """The checkers of a portal, over these users."""
 
-    def __init__(self, portal: Portal, users: Users, masters: Collection[str]) -> None:
+    def __init__(self, portal: Portal, users: Users, settings: Auth) -> None:
         self._portal = portal
         self._users = users
-        self._masters = Masters(masters, portal, users)
+        self._masters = Masters(settings.masters, portal, users)
+        self._names = dict(zip(users.backends, map(shown_checker, settings.checkers), strict=False))
+        """What the settings call each; none of those that a program has added to them."""
 
     async def enter(self, walk: Walk, asked: Asked, app: str) -> list[Entrant]:
         """Those as whom a login with the right secret would come to the realm; none where the checkers refuse it."""
@@ -79,7 +82,7 @@ class Checkers:
         if holder.verifiers is None:
             await self._answer(Unproven(name, mechanism=mechanism))
         prospect = await self._prospect(holder.verifiers, holder.name, mechanism)
-        _tell(walk, holder.verifiers, holder.name, prospect)
+        _tell(walk, self._shown(holder.verifiers), holder.name, prospect)
         if prospect.refusal is not None:
             raise prospect.refusal
         return VerifiedIdentity(name, holder.user_id)
@@ -94,10 +97,11 @@ class Checkers:
             try:
                 prospect = await self._prospect(checker, secret, asked.mechanism)
             except Refusal:
+                walk.skips("checker", f"{self._shown(checker)} does not answer now", checker=self._shown(checker))
                 if entrants:
                     break
                 raise
-            _tell(walk, checker, secret, prospect)
+            _tell(walk, self._shown(checker), secret, prospect)
             if prospect.refusal is not None:
                 refusals[checker] = prospect.refusal
             ignorant = [each for each, why in refusals.items() if why.known is False]
@@ -125,6 +129,10 @@ class Checkers:
             return Prospect(False, refusal=LoginRefused(UNKNOWN_USER, known=False))
         return Prospect(True, [Way("", "", UserId(user.name.encode("utf-8"), user))], user=user)
 
+    def _shown(self, checker: object) -> str:
+        """The checker as the settings have it, without what may be a secret."""
+        return self._names.get(checker, type(checker).__name__)
+
     async def _acting(self, master: Entrant, credentials: ActingFor) -> Entrant:
         """The same for the other user, for whom the master acts. Errors: LoginRefused, TemporaryFailure."""
         if not self._masters.credentialInterfaces:
@@ -132,9 +140,8 @@ class Checkers:
         return Entrant(master.app, await self._masters.acting(master.avatar_id, credentials.authzid))
 
 
-def _tell(walk: Walk, checker: object, name: str, prospect: Prospect) -> None:
+def _tell(walk: Walk, shown: str, name: str, prospect: Prospect) -> None:
     """Say what a checker knows of the name."""
-    shown = repr(checker) if type(checker).__repr__ is not object.__repr__ else type(checker).__name__
     secrets = [_secret(each) for each in prospect.ways]
     mechanisms = sorted(each.decode("ascii") for each in prospect.mechanisms)
     facts = {"checker": shown, "place": prospect.place, "secrets": secrets, "by_secret": mechanisms}

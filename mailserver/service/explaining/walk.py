@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.cred.portal import Portal
@@ -58,7 +58,7 @@ class Explainer:
         mind = Mind(attempt.peer, tls, listener.listener)
         found = await self._names(walk, listener, attempt, mind, alone=alone)
         if found is not None:
-            checkers = Checkers(self.portal, self.users, self.config.auth.masters)
+            checkers = Checkers(self.portal, self.users, self.config.auth)
             entrants = await checkers.enter(walk, found, attempt.app)
             user = await self._user(walk, entrants, mind)
             if user is not None:
@@ -71,6 +71,8 @@ class Explainer:
         wanted = attempt.listener or ("kpop" if attempt.principal and not attempt.mechanism else "")
         for (kind, endpoint), found in sorted(made.items(), key=lambda each: not KINDS[each[0][0]].tls):
             if wanted in {"", kind, endpoint} and (wanted or not KINDS[kind].keytab):
+                if KINDS[kind].keytab and not attempt.principal:
+                    raise NoListener(f"{kind} takes a ticket: say whose by --principal")
                 return found, KINDS[kind].tls or (attempt.tls and found.tls is not None)
         known = ", ".join(f"{kind} ({endpoint})" for kind, endpoint in made) or "none"
         raise NoListener(f"there is no listener {wanted!r} for logins: there are {known}")
@@ -206,15 +208,15 @@ class Explainer:
     async def _quota(self, walk: Walk, user: User) -> None:
         """How full it is: it keeps nobody out, but mail."""
         deposits = IDeposits(self.store)
-        bounded = Quotas(deposits, self.config.quota).bounded(user)
-        if bounded.quota is None:
+        quota = Quotas(deposits, self.config.quota).of(user)
+        if quota is None:
             return
         try:
-            usage = await deposits.usage(bounded)
+            usage = await deposits.usage(replace(user, quota=None))  # by a quota it would be noted down in the maildrop
         except (StoreError, Refusal):
             walk.unknown("quota", "how full the maildrop is cannot be told now")
             return
-        full = percent(bounded.quota, usage)
+        full = percent(quota, usage)
         walk.passes("quota", f"{full} % of the quota are used", percent=full, octets=usage.octets)
 
 
