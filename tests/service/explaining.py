@@ -29,6 +29,7 @@ from mailserver.service.explaining.steps import Walk
 from mailserver.service.server import Server
 from tests.net.sessions import Wire
 from tests.net.tickets import ACCEPTED, HELLO, piece
+from tests.sasl.clients import digest_md5
 
 T = TypeVar("T")
 reactor: Any = installed
@@ -111,7 +112,7 @@ class Login:
         self._listen(0)
         if b"-ERR" in self._heard:
             return
-        user = attempt.user.encode()
+        user = attempt.user.encode("utf-8", "surrogateescape")
         if attempt.principal:
             yield HELLO + piece(attempt.principal.encode())
             self._heard = self._heard.replace(ACCEPTED, b"")
@@ -134,6 +135,15 @@ class Login:
                 said = self._challenge()
                 yield b64encode(scram(b"n=%b,r=nonce" % user, said, password.encode())) + b"\r\n"
                 yield b"\r\n"  # after the server's proof
+            case "DIGEST-MD5":
+                yield b"AUTH DIGEST-MD5\r\n"
+                uri = b"pop/mail.example.org"
+                response, _ = digest_md5(user, password.encode(), self._challenge(), uri=uri)
+                yield b64encode(response) + b"\r\n"
+                yield b"\r\n"  # as above
+            case "XOAUTH2":
+                yield b"AUTH XOAUTH2 %b\r\n" % b64encode(b"user=%b\1auth=Bearer %b\1\1" % (user, password.encode()))
+                yield b"\r\n"  # after the JSON of a failure
             case name:
                 yield b"AUTH %b\r\n" % name.encode()
 

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import sqlite3
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from hashlib import sha1
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import product
 from pathlib import Path
+from shutil import rmtree
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.internet.defer import Deferred, succeed
+from zope.interface import implementer
 
 from mailserver import reasons
 from mailserver.answers import awaited
 from mailserver.auth.kerberos.tickets import KerberosChecker
-from mailserver.credentials import VerifiedIdentity
+from mailserver.credentials import BearerToken, IBearerToken, VerifiedIdentity
 from mailserver.errors import LoginRefused
 from mailserver.foresight import Attempt
 from mailserver.interfaces import Mind
@@ -108,6 +114,26 @@ def with_checkers(*checkers: Callable[[], object]) -> Callable[[pytest.MonkeyPat
     return patch
 
 
+@implementer(ICredentialsChecker)
+class Tokens:
+    """A site's own checker, for which the password of these tests is everybody's token."""
+
+    credentialInterfaces = (IBearerToken,)  # noqa: N815 - Twisted's
+
+    def requestAvatarId(self, credentials: BearerToken) -> Deferred[bytes]:
+        assert credentials.token == PASSWORD.encode()
+        return succeed(credentials.claimed)
+
+
+def tree(folder: Path) -> dict[Path, tuple[int, ...]]:
+    """All files and folders below it, with what changes if they are changed."""
+    return {
+        path: (status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns)
+        for path in [folder, *folder.rglob("*")]
+        for status in [path.lstat()]
+    }
+
+
 def with_tickets(server: Server, _folder: Path, _stack: ExitStack) -> None:
     """A port of KPOP whose tickets tell their principals, since no KDC is about."""
     explainer = server.explainer
@@ -160,6 +186,9 @@ FOREIGN = promise.encode([]).replace(b" 3\0", b" 99\0", 1)
 IN_DATABASE = {"auth": {"checkers": ["sql:{folder}/sql.toml"]}}
 BY_MASTER = Attempt("bob", mechanism="PLAIN", master="alice")
 BY_SCRAM = Attempt("alice", mechanism="SCRAM-SHA-256")
+BY_DIGEST = Attempt("alice", mechanism="DIGEST-MD5")
+WITH_DIGEST = {"auth": {"mechanisms": ["DIGEST-MD5", "PLAIN"]}}
+BY_TOKEN = Attempt("alice", mechanism="XOAUTH2")
 BOB = "bob:{PLAIN}other::::/x::\n"
 TWO = f"{ALICE}\nbob:{{PLAIN}}other::::{{folder}}/bob::\n"
 TWO_PORTS = {"listen": {"pop3": ["tcp:0"], "pop3s": ["tcp:0"], "control": ""}}
@@ -168,6 +197,7 @@ IN_TLS = {"tls": {"certificate": "{folder}/cert.pem", "key": "{folder}/key.pem"}
 ROWS: dict[str, Row] = {
     "let in": Row(None),
     "let in, in a Maildir": Row(None, settings=MAILDIR, act=in_maildir(lambda _: None)),
+    "let in, with a quota": Row(None, "userdb_quota_rule=*:bytes=1M", settings=MAILDIR, act=in_maildir(lambda _: None)),
     "let in, in a Maildir that is to be made": Row(
         None, settings=MAILDIR, act=lambda _, folder, __: (folder / "alice").mkdir()
     ),
@@ -204,6 +234,26 @@ ROWS: dict[str, Row] = {
     "held for too long by SCRAM": Row(
         reasons.HELD, attempt=BY_SCRAM, settings={"limits": {"failure_delay_seconds": 5}}, act=failed, patch=impatient
     ),
+    "let in by DIGEST-MD5": Row(None, attempt=BY_DIGEST, settings=WITH_DIGEST),
+    "unknown by DIGEST-MD5": Row(
+        reasons.UNKNOWN_USER, attempt=Attempt("dora", mechanism="DIGEST-MD5"), settings=WITH_DIGEST
+    ),
+    "disabled, by DIGEST-MD5": Row(
+        reasons.DENIED, users=f"{ALICE}disabled\n{BOB}", attempt=BY_DIGEST, settings=WITH_DIGEST
+    ),
+    "a hash that cannot serve DIGEST-MD5": Row(
+        reasons.UNFIT_SECRET,
+        users=f"{ALICE}\n{HASHED}",
+        attempt=Attempt("bob", mechanism="DIGEST-MD5"),
+        settings=WITH_DIGEST,
+    ),
+    "DIGEST-MD5 where it is not named": Row(reasons.NOT_OFFERED, attempt=BY_DIGEST),
+    "let in by a token": Row(None, attempt=BY_TOKEN, patch=with_checkers(Tokens)),
+    "a token of nobody's": Row(
+        reasons.NO_ACCOUNT, attempt=Attempt("dora", mechanism="XOAUTH2"), patch=with_checkers(Tokens)
+    ),
+    "disabled, by a token": Row(reasons.DENIED, "disabled", attempt=BY_TOKEN, patch=with_checkers(Tokens)),
+    "a token where none is taken": Row(reasons.NOT_OFFERED, attempt=BY_TOKEN),
     "let in by another spelling": Row(
         None,
         attempt=Attempt("Alice@Example.ORG"),
@@ -243,6 +293,13 @@ ROWS: dict[str, Row] = {
         reasons.NOT_OFFERED, settings={"auth": {"mechanisms": ["LOGIN"]}}, attempt=Attempt("alice", mechanism="PLAIN")
     ),
     "a name that is none": Row(reasons.INVALID_NAME, attempt=Attempt("a/b")),
+    "a name that steers a terminal": Row(reasons.INVALID_NAME, attempt=Attempt("\x1b[31m")),
+    "a name that is no UTF-8": Row(reasons.INVALID_NAME, attempt=Attempt("a\udcff")),
+    "a name with a hard space": Row(reasons.INVALID_NAME, attempt=Attempt("a\u00a0b")),
+    "a name with a colon": Row(reasons.UNKNOWN_USER, attempt=Attempt("a:b")),
+    "a name with a space": Row(reasons.UNKNOWN_USER, attempt=Attempt("a b")),
+    "a name that is too long": Row(reasons.INVALID_NAME, attempt=Attempt("a" * 300, mechanism="PLAIN")),
+    "a line that is too long": Row(reasons.NOT_OFFERED, attempt=Attempt("a" * 4000)),
     "a name that is none, by PLAIN": Row(reasons.INVALID_NAME, attempt=Attempt("../alice", mechanism="PLAIN")),
     "unknown": Row(reasons.UNKNOWN_USER, attempt=Attempt("dora")),
     "unknown by this spelling": Row(reasons.UNKNOWN_USER, attempt=Attempt("Alice")),
@@ -359,7 +416,6 @@ ROWS: dict[str, Row] = {
 UNSEEN = {
     reasons.TLS_FAILED: "the client's TLS, of which nothing is known",
     reasons.WRONG_PROTOCOL: "what the client speaks",
-    reasons.NO_ACCOUNT: "a certificate's or a token's, which the test below has",
 }
 """The reasons that are no login's by a name and the right password, and why."""
 
@@ -386,7 +442,9 @@ def test_what_is_said_of_a_login_is_what_becomes_of_it(
     with served(tmp_path, lines(row), asked) as server, ExitStack() as stack:
         if row.act is not None:
             row.act(server, tmp_path, stack)
+        before = tree(tmp_path)
         said = explained(server, row.attempt)
+        assert tree(tmp_path) == before
         again = explained(server, row.attempt)
         real = Login(server, row.attempt).run()
     assert said.rows == again.rows, "to ask has changed something"
@@ -420,6 +478,59 @@ def test_whom_a_certificate_names_needs_an_account(tmp_path: Path) -> None:
                 spin(entered_by(visit, VerifiedIdentity(name.encode()), mind))
             assert (refused.value.why.name if refused else "") == why
             visit.log_out({})
+
+
+@contextmanager
+def as_nobody(folder: Path) -> Iterator[None]:
+    """As a user for whom modes count: of the files in the folder, which everybody finds."""
+    if os.geteuid() != 0:
+        yield
+        return
+    nobody = pwd.getpwnam("nobody").pw_uid
+    folder.chmod(0o755)
+    for path in folder.rglob("*"):
+        os.lchown(path, nobody, -1)
+    os.seteuid(nobody)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+IN_HOME = ["", "Maildir", "Maildir/new", "Maildir/cur", "Maildir/tmp"]
+OURS = [NAME.decode(), "mailserver-index", "mailserver-uidls"]
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "nothing": lambda _: None,
+    "a new message": lambda home: (home / "Maildir/new/1700000000.M1P1.host").write_bytes(b"Subject: x\n\nx\n"),
+    "no Maildir": lambda home: rmtree(home / "Maildir"),
+    "no cur": lambda home: rmtree(home / "Maildir/cur"),
+    "no tmp": lambda home: rmtree(home / "Maildir/tmp"),
+    "no lock": lambda home: (home / "Maildir" / NAME.decode()).unlink(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_the_rights_of_files_count_as_for_a_login(change: Callable[[Path], object]) -> None:
+    attempt, differ = Attempt("alice"), []
+    with TemporaryDirectory() as folder, served(Path(folder), f"{ALICE}\n", MAILDIR) as server:
+        home = Path(folder) / "alice"
+        home.mkdir()
+        with as_nobody(Path(folder)):
+            for name, mode in product([*IN_HOME, *(f"Maildir/{each}" for each in OURS)], [0, 0o400, 0o500, 0o100]):
+                assert Login(server, attempt).run().let_in
+                change(home)
+                path = home / name
+                if not path.exists():
+                    continue
+                kept = path.stat().st_mode & 0o777
+                path.chmod(mode)
+                said, real = explained(server, attempt).refusal, Login(server, attempt).run()
+                path.chmod(kept)
+                if ("" if said is None or said.why is None else said.why.name) != real.why:
+                    differ.append((name, oct(mode), said and said.says, real.why))
+    assert not differ
 
 
 async def entered_by(visit: Visit, credentials: Any, mind: Mind) -> Any:

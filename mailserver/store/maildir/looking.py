@@ -4,7 +4,7 @@ The steps are those of `opening`, in its order, by its functions where these onl
 """
 
 # Paths are octets here, which pathlib cannot hold.
-# ruff: noqa: PTH112, PTH116, PTH120
+# ruff: noqa: PTH112, PTH116, PTH120, PTH208
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mailserver.store.maildir.former import Former, mark
 from mailserver.store.maildir.holding import held
 from mailserver.store.maildir.listing import DIRECTORIES, directory_times
 from mailserver.store.maildir.locking import NAME
-from mailserver.store.maildir.opening import unavailable, unchanged
+from mailserver.store.maildir.opening import read_index, unavailable, unchanged
 from mailserver.store.maildir.ours import Ours
 
 
@@ -60,7 +60,8 @@ def _writable(path: bytes) -> None:
     path = path.rstrip(b"/")
     while not os.path.lexists(path):
         path = os.path.dirname(path)
-    for number, is_so in ((errno.ENOTDIR, os.path.isdir(path)), (errno.EACCES, os.access(path, os.W_OK | os.X_OK))):
+    usable = os.access(path, os.W_OK | os.X_OK, effective_ids=True)
+    for number, is_so in ((errno.ENOTDIR, os.path.isdir(path)), (errno.EACCES, usable)):
         if not is_so:
             raise OSError(number, os.strerror(number), os.fsdecode(path))
 
@@ -75,9 +76,10 @@ def _listed(root: bytes, former: Former | None, remarks: list[str]) -> int:
     if journal.is_promised(root):
         remarks.append("the next login finishes the deletions of an earlier session")
     if missing:
-        return 0
+        there = [each for each in DIRECTORIES if each[:-1] not in missing]
+        return sum(not name.startswith(b".") for each in there for name in os.listdir(root + each))
     found = unchanged(root, IndexCache(), None if former is None else mark(former))
     if found is not None:
         return len(found.rows)
     directory_times(root)
-    return len(Ours(former).rows(root))
+    return len(Ours(former).rows(root, read_index(root)))

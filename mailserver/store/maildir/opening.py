@@ -161,7 +161,7 @@ def _refresh(root: bytes, held: int, clock: Clock, kept: Kept | None, namings: N
     naming = namings(root, before)
     if last is not None and last.found[:2] == directory_times(root) and not naming.renames:
         return Opened(held, last.found, last.identity, notes)
-    known = index.decode_rows(_read_index(root)) if last is None else last.found.rows
+    known = index.decode_rows(read_index(root)) if last is None else last.found.rows
     scanned = scan(root, known, clock, naming)
     now = clock()  # listed files are older than the lock's mtime, later ones are not
     basis, durable = naming.written(scanned.rows, clock)
@@ -182,7 +182,7 @@ def _last(root: bytes, kept: Kept | None) -> Kept | None:
         return None
     if kept is not None and kept.identity == there:
         return kept
-    found = index.decode(_read_index(root))
+    found = index.decode(read_index(root))
     return None if found is None else Kept(there, found)
 
 
@@ -195,7 +195,8 @@ def _make_tmp(root: bytes) -> list[str]:
     return []
 
 
-def _read_index(root: bytes) -> bytes:
+def read_index(root: bytes) -> bytes:
+    """The index file as it is; b"" where it cannot be read."""
     try:
         return read_whole(root + index.NAME)
     except OSError:

@@ -37,9 +37,12 @@ class Ours:
         """The unique-id of a message that was delivered meanwhile."""
         return names.own_id(name)
 
-    def rows(self, root: bytes) -> Rows:
-        """The rows of all messages, in their order. Errors: OSError; StoreError where a login would be refused."""
-        data = _read(root + index.NAME)
+    def rows(self, root: bytes, data: bytes | None = None) -> Rows:
+        """The rows of all messages, in their order. Errors: OSError; StoreError where a login would be refused.
+
+        `data` is what a login would make of the index; without it, an index that this process cannot read is an error.
+        """
+        data = _read(root + index.NAME) if data is None else data
         last = index.decode(data)
         known, basis = (index.decode_rows(data), index.NOTHING) if last is None else (last.rows, last.basis)
         naming = Naming(root, basis, self._former, extends=False)
