@@ -27,9 +27,8 @@ class Files:
         """What is no regular file, and what it is."""
         self.unreadable: dict[bytes, str] = {}
         """Why some could not be measured."""
-        self.times = directory_times(
-            root
-        )  # which refuses a link: it would lead to another's files, and they would be mended
+        # a link is refused: the other files to which it leads would be mended, too
+        self.times = directory_times(root)
         """The directories' times before they were listed."""
         self._root = root
         for directory in DIRECTORIES:

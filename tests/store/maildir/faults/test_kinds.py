@@ -5,23 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from mailserver.errors import MaildropInUse, MaildropUnavailable
+from mailserver.errors import MaildropUnavailable
 from mailserver.interfaces import Quota
 from mailserver.store.maildir import maildirsize, making, uidls
-from mailserver.store.maildir.counting import count
-from mailserver.store.maildir.faults import examine, frame, records
-from mailserver.store.maildir.faults.files import Files
+from mailserver.store.maildir.faults import examine
 from mailserver.store.maildir.foreign import dotlock, read_formerly
 from mailserver.store.maildir.index import CLAIMED
-from mailserver.store.maildir.locking import holds, lock, signature
-from tests.store.maildir.crash import clock
-from tests.store.maildir.faults.broken import OLD, Maildrop
+from tests.store.maildir.faults.broken import Maildrop
 
 NAMES = ("new/1700000001.M1P1.h", "cur/1700000002.M1P1.h,S=23,W=25:2,S", "cur/1700000003.M1P1.h:2,F")
 
@@ -337,87 +332,6 @@ def test_a_list_of_a_former_server_that_cannot_be_read_is_told(maildrop: Maildro
     assert "the list of the former server cannot be used" in finding.text
 
 
-def test_who_looks_beside_a_session_does_not_take_its_journal_for_a_crash_s(maildrop: Maildrop) -> None:
-    maildrop.log_in()
-    maildrop.promise(NAMES[0])
-    held = lock(maildrop.root, signature() + "pop3 127.0.0.1 x")
-    assert maildrop.kinds() == []
-    with pytest.raises(MaildropInUse):
-        maildrop.repair()
-    os.close(held)
-    assert maildrop.kinds() == ["journal"]
-
-
-def test_an_undelete_that_goes_on_is_not_taken_for_one_that_was_interrupted(maildrop: Maildrop) -> None:
-    maildrop.log_in()
-    returning(maildrop)
-    held = lock(maildrop.root, signature() + "maildrop")
-    assert maildrop.kinds() == []
-    os.close(held)
-    assert maildrop.kinds() == ["undelete"]
-
-
-def test_a_session_that_begins_between_the_looks_counts_too(
-    maildrop: Maildrop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    promised(maildrop)
-    held: list[int] = []
-    monkeypatch.setattr(examine.time, "sleep", lambda _: held.append(lock(maildrop.root, signature() + "pop3 x y")))
-    assert maildrop.kinds() == []
-    os.close(*held)
-
-
-def test_a_message_that_came_before_the_index_was_written_is_not_missing_in_the_files(maildrop: Maildrop) -> None:
-    maildrop.settle()
-    files = Files(maildrop.root)
-    maildrop.put("new/1700000009.M1P1.h")
-    os.utime(maildrop.path / "new", (OLD + 9, OLD + 9))
-    maildrop.log_in()
-    assert list(records.faults(maildrop.root, files, clock)) == []
-
-
-def test_the_sum_is_not_compared_with_what_comes_meanwhile(maildrop: Maildrop, monkeypatch: pytest.MonkeyPatch) -> None:
-    maildirsize.usage(maildrop.root, Quota(octets=10_000))
-
-    def beside_deliveries(root: bytes) -> object:
-        maildirsize.charge(root, Quota(octets=10_000), 12, lambda: maildrop.put(f"new/{time.time_ns()}.M1P1.h"))
-        return count(root)
-
-    monkeypatch.setattr(records, "count", beside_deliveries)
-    assert maildrop.kinds() == []
-
-
-def test_what_is_left_is_looked_at_twice_too(maildrop: Maildrop, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = maildrop.put("new/1700000008.M1P1.h", b"\x1f\x8b nonsense")
-    monkeypatch.setattr(examine.time, "sleep", lambda _: path.unlink())
-    assert maildrop.repair() == ([], [])
-
-
-def test_a_lock_that_another_repair_has_made_meanwhile_stays_in_its_place(maildrop: Maildrop) -> None:
-    """It would be two locks, and two sessions."""
-    path = maildrop.path / "mailserver-lock"
-    path.mkdir()
-    (fault,) = frame.of_locks(maildrop.root)
-    path.rmdir()
-    held = lock(maildrop.root, signature() + "repair")
-    assert fault.mend is not None
-    fault.mend()
-    assert holds(held, maildrop.root)
-    os.close(held)
-
-
-def test_a_lock_of_dovecot_s_that_has_a_holder_again_is_not_removed(
-    maildrop: Maildrop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    half("dovecot-uidlist.lock")(maildrop)
-    (fault,) = frame.faults(maildrop.root, time.time())
-    monkeypatch.setattr(dotlock, "_STALE", 120)
-    path = maildrop.put("dovecot-uidlist.lock", b"another's")
-    assert fault.mend is not None
-    fault.mend()
-    assert path.exists()
-
-
 def test_a_twin_s_name_keeps_its_sizes_until_it_is_one_of_its_own(maildrop: Maildrop) -> None:
     """Without them it would have the name of the other, and as long as they are two, another unique-id."""
     maildrop.put("new/1700000005.M1P1.h", b"one\n")
@@ -426,13 +340,6 @@ def test_a_twin_s_name_keeps_its_sizes_until_it_is_one_of_its_own(maildrop: Mail
     before = maildrop.shown()
     assert {each.kind for each in maildrop.repair().mended} == {"sizes", "copy", "twin"}
     assert maildrop.shown() == before
-
-
-def test_what_is_wrong_for_a_moment_only_is_not_told(maildrop: Maildrop, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = maildrop.put("new/1700000005.M1P1.h,S=3", b"four")
-    monkeypatch.setattr(examine.time, "sleep", lambda _: path.rename(path.with_name("1700000007.M1P1.h,S=3")))
-    maildrop.put("cur/1700000006.M1P1.h,S=3:2,", b"four")
-    assert [each.file for each in maildrop.verify()] == ["cur/1700000006.M1P1.h,S=3:2,"]
 
 
 def test_what_belongs_to_another_user_is_told_once_with_the_command_for_root(
