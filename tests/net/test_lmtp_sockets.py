@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable
 from ipaddress import ip_network
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -36,7 +37,9 @@ class LMTPSockets(SocketCase):
         return self.listen(self.factory(**options))
 
     def unix(self, **options: Any) -> Path:
-        path = Path(self.mktemp()).absolute()
+        folder = TemporaryDirectory()  # where the path is short enough for a socket
+        self.addCleanup(folder.cleanup)
+        path = Path(folder.name, "lmtp")
         port = self.loop.listenUNIX(os.fsencode(path), self.factory(**options), mode=0o600)
         self.addCleanup(port.stopListening)
         return path
