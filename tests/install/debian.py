@@ -82,7 +82,9 @@ class Debian:
     def run(self, script: str) -> None:
         """Run this script of sh as root, without a boot. Errors: AssertionError."""
         mounted = f'mount -t proc proc {self.root}/proc && exec chroot {self.root} sh -ec "$1"'
-        run("unshare", "--mount", "sh", "-ec", mounted, "sh", f"export DEBIAN_FRONTEND=noninteractive\n{script}")
+        # Our own folder for temporary files is not in the tree, and ca-certificates cannot be configured without one.
+        here = "export DEBIAN_FRONTEND=noninteractive; unset TMPDIR"
+        run("unshare", "--mount", "sh", "-ec", mounted, "sh", f"{here}\n{script}")
 
     def boot(self, script: str, *options: str) -> str:
         """Boot, run this script of bash as root when all is up, and halt; what it said. Errors: AssertionError."""

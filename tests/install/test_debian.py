@@ -36,8 +36,23 @@ for each in 1 2 3; do systemctl --no-block restart mailserver; fetch; systemctl 
 test "$(systemctl is-active mailserver)" = active
 systemctl reload mailserver
 mailserver explain alice
+mailserver login
 systemctl stop mailserver; fetch
 grep -E '^(Uid|CapEff|NoNewPrivs|Seccomp):' /proc/$(systemctl show -P MainPID mailserver)/status
+"""
+
+BESIDE = """
+test -s /usr/local/share/man/man1/mailserver-explain.1 -a -s /usr/local/share/man/man5/mailserver.toml.5
+bash -c '. /usr/local/share/bash-completion/completions/mailserver; complete -p mailserver'
+"""
+
+REPLACED_BY_ITSELF = """
+before=$(systemctl show -P MainPID mailserver)
+mailserver restart; fetch
+until test "$(systemctl show -P MainPID mailserver)" != "$before"; do systemctl is-active mailserver; done
+while test -e /proc/$before; do systemctl is-active mailserver; done
+test "$(systemctl is-active mailserver) $(systemctl show -P NRestarts mailserver)" = "active 0"
+mailserver login alice --password-file /root/alice.password
 """
 
 SOCKET_OF_A_GROUP = """
@@ -80,10 +95,17 @@ systemctl daemon-reload; systemctl restart mailserver; fetch
 """
 
 
+REMOVED = """
+test -z "$(systemctl list-unit-files --legend=no 'mailserver*')$(find /etc/systemd /opt /usr/local/bin -name '*mailserver*')"
+test -d /var/vmail/alice -a -f /etc/mailserver/users
+"""
+
+
 def blocks(page, heading=""):
-    """The commands of a page, from a heading on."""
+    """The commands of a page, or of a section of it."""
     text = (DOCS / page).read_text("utf-8")
-    return "".join(re.findall(r"^```sh\n(.*?)^```", text[text.index(heading) :], re.DOTALL | re.MULTILINE))
+    section = text[text.index(heading) :].partition("\n## ")[0] if heading else text
+    return "".join(re.findall(r"^```sh\n(.*?)^```", section, re.DOTALL | re.MULTILINE))
 
 
 @pytest.mark.parametrize("suite", ["bookworm", "trixie"])
@@ -93,17 +115,22 @@ def test_a_newcomer_does_the_first_hour_and_lets_systemd_hold_the_ports(suite, s
     with Debian.bare(suite) as debian:
         # A release of Python that the wheel is not for builds from the sdist, without a compiler.
         debian.put("/root/dist", sdist, wheel)
-        sockets = blocks("install.md", "## systemd")
         script = [
             BEGIN,
             blocks("first-hour.md"),
             FETCH,
-            sockets,
+            REPLACED_BY_ITSELF,
+            blocks("install.md", "# Installing"),
+            BESIDE,
+            blocks("install.md", "## systemd"),
             AFTER_RESTARTS,
+            REPLACED_BY_ITSELF,
             SOCKET_OF_A_GROUP,
             LOG_IN_A_FILE,
             CREDENTIALS,
             WITH_PAM,
+            blocks("install.md", "## Removing it"),
+            REMOVED,
         ]
         said = debian.boot("".join(script))
     assert "\nIt works.\n" in said
