@@ -66,9 +66,9 @@ class Trace:
             return True
         return facts["peer"] != "" and self._whom.holds(network(str(facts["peer"])))
 
-    def wants_mail(self, connection: Connection) -> bool:
-        """Whether a delivery is to the user: to his address, or one that is his name before the @."""
-        addresses = [address.decode("utf-8", "replace") for address in connection.recipients or ()]
+    def wants_mail(self, recipients: Iterable[bytes]) -> bool:
+        """Whether one of these is the user: his address, or one that is his name before the @."""
+        addresses = [address.decode("utf-8", "replace") for address in recipients]
         return any(self._whom.name in (address, address.rpartition("@")[0]) for address in addresses)
 
     def say(self, connection: Connection, row: Row) -> None:
@@ -88,7 +88,17 @@ class Trace:
 class Tap:
     """What is heard of one connection, and who follows it."""
 
-    __slots__ = ("_connection", "_core", "_followers", "_kept", "_late", "_left_out", "_named", "_tracing")
+    __slots__ = (
+        "_connection",
+        "_core",
+        "_followers",
+        "_kept",
+        "_late",
+        "_left_out",
+        "_looked_at",
+        "_named",
+        "_tracing",
+    )
 
     def __init__(self, tracing: Tracing, connection: Connection, *, late: bool) -> None:
         self._tracing = tracing
@@ -99,6 +109,8 @@ class Tap:
         self._kept: deque[Row] = deque()
         self._left_out = 0
         self._late = late
+        self._looked_at = 0
+        """Recipients of the delivery under way that were looked at. There may be a thousand, each with lines of its own."""
         self._named = connection.is_known
 
     def hear(self, core: Core) -> None:
@@ -109,8 +121,11 @@ class Tap:
 
     def tell(self, who: str, text: str, **more: Any) -> None:
         """Tell a line to those who follow, and keep it for those who may turn out to want it."""
+        recipients = self._connection.recipients or ()
+        new = recipients[min(self._looked_at, len(recipients)) :]
+        self._looked_at = len(recipients)
         for trace in self._tracing.traces:
-            if trace not in self._followers and self._is_wanted(trace):
+            if trace not in self._followers and self._is_wanted(trace, new):
                 self._begin(trace)
         if self._connection.is_known and not self._named:
             self._named = self._late = True  # for operators who come later
@@ -152,11 +167,11 @@ class Tap:
 
     # Inside.
 
-    def _is_wanted(self, trace: Trace) -> bool:
+    def _is_wanted(self, trace: Trace, recipients: Iterable[bytes]) -> bool:
         connection = self._connection
         if self._named:  # a session of earlier, which another operator follows or has followed
             return trace.means(connection)
-        return trace.wants(connection) or trace.wants_mail(connection)
+        return trace.wants(connection) or trace.wants_mail(recipients)
 
     def _begin(self, trace: Trace) -> None:
         connection = self._connection

@@ -298,6 +298,17 @@ def test_a_delivery_is_the_user_s_by_his_address(address: bytes) -> None:
     assert f"C: RCPT TO:<{address.decode()}>" in watch.said
 
 
+def test_many_recipients_are_each_looked_at_once_and_anew_in_the_next_delivery(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[bytes] = []
+    monkeypatch.setattr(Trace, "wants_mail", lambda _, recipients: looked_at.extend(recipients))
+    watch = Watch(make_lmtp(), "nobody")
+    names = [b"<%d>" % number for number in range(50)]
+    mail = b"MAIL FROM:<>\r\n" + b"".join(b"RCPT TO:%b\r\n" % name for name in names)
+    talk = deliver(watch, mail + b"RSET\r\n" + mail)
+    talk.turns()
+    assert looked_at == [name[1:-1] for name in names] * 2
+
+
 def test_chunks_are_counted() -> None:
     watch = Watch(make_lmtp(), "192.0.2.1")
     deliver(watch, ENVELOPE, b"BDAT 4\r\nabcd", b"BDAT 3 LAST\r\nef\n")
