@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -55,8 +56,12 @@ def operated(request):
         site.account("bob")
         server = Server(site, workers=request.param, listen={"control": str(site.folder / "control")})
         server.start()
-        yield Operated(server)
-        server.stop()
+        made = Operated(server)
+        yield made
+        made.write(hostname="last.example.org")
+        for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM):  # a stop ends a reload that is under way
+            os.kill(server.pid, number)
+        assert server.wait() == -signal.SIGTERM
         text = bytes(server.raw)
         assert not [secret for secret in site.secrets if secret in text]
         assert "Traceback" not in server.log()
@@ -85,7 +90,9 @@ def test_sessions_in_transaction_go_on_and_their_deletions_are_kept(operated):
         pid = client.ok(b"NOOP")
         assert operated.reload(store={"seen": "retr"}, hostname="second.example.org")["changed"]
         assert b"IN-USE" in operated.refused("alice", "sesame of alice"), "one session has the maildrop"
-        assert operated.reload(hostname="third.example.org")["changed"]
+        mail = f"maildir:{operated.site.folder}/mail/{{user}}/Maildir"
+        assert "store.url" in operated.reload(store={"url": mail})["changed"]  # another store, the same maildrops
+        assert b"IN-USE" in operated.refused("alice", "sesame of alice")
         assert client.fetch(b"RETR 2").splitlines() == MESSAGES[1].splitlines()
         client.ok(b"DELE 3")
         client.ok(b"QUIT")
