@@ -162,6 +162,11 @@ class Traffic:
         self.message = Spread()
         """The seconds from a message's first recipient to its answer."""
 
+    def answered(self, mechanism: bytes, result: str, seconds: float) -> None:
+        """Count an attempt to log in."""
+        self.logins[mechanism.decode("ascii"), result] += 1
+        self.login.add(seconds)
+
     def session(  # noqa: PLR0913 - what it has done, each named
         self, ended: str, seconds: float, *, retrieved: int = 0, deleted: int = 0, marked: int = 0, again: bool = False
     ) -> None:

@@ -232,24 +232,20 @@ class POP3Server(Connection):
             self.leave()
             return
         self._maildrop = maildrop
-        if self.factory.traffic is not None:
-            self._count_login(self.factory.traffic, mechanism, "granted", began)
+        traffic = self.factory.traffic
+        if traffic is not None:
+            now = self.clock.seconds()
+            traffic.answered(mechanism, "granted", now - began)
+            traffic.authorization.add(now - self.since)
         self.trust()
         self.session.login_ok(maildrop.messages, mind.terms)
 
     def _not_let_in(self, mechanism: bytes | None, began: float, failure: Failure) -> None:
-        if self.factory.traffic is not None:
-            self._count_login(
-                self.factory.traffic, mechanism or self.session.mechanism, login_result(failure.value), began
-            )
+        traffic = self.factory.traffic
+        if traffic is not None:
+            tried, seconds = mechanism or self.session.mechanism, self.clock.seconds() - began
+            traffic.answered(tried, login_result(failure.value), seconds)
         self.session.refused(self.visit.refuse(failure, self.facts(), mechanism))
-
-    def _count_login(self, traffic: Traffic, mechanism: bytes, result: str, began: float) -> None:
-        now = self.clock.seconds()
-        traffic.logins[mechanism.decode("ascii"), result] += 1
-        traffic.login.add(now - began)
-        if self._maildrop is not None:
-            traffic.authorization.add(now - self.since)
 
     def _commit(self, effect: Commit) -> None:
         drop, self._committing = self._drop, True
