@@ -7,6 +7,7 @@ went wrong inside.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from inspect import isawaitable
 from io import BytesIO
 from typing import Any, Final
@@ -218,7 +219,7 @@ class _Request(Request):
             own["Allow"] = "GET, HEAD"
         for name, value in {**ALWAYS, **own}.items():
             self.setHeader(name, value)  # type: ignore[no-untyped-call]
-        self.setResponseCode(answer.code)
+        self.setResponseCode(answer.code, HTTPStatus(answer.code).phrase.encode())  # Twisted does not know all
         self.write(answer.body)  # type: ignore[no-untyped-call]
         self.finish()  # type: ignore[no-untyped-call]
 

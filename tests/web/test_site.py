@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -67,7 +68,8 @@ class Heard:
     def __init__(self, octets: bytes) -> None:
         head, _, self.body = octets.partition(b"\r\n\r\n")
         status, *lines = head.decode("latin-1").split("\r\n")
-        self.code = int(status.split(" ")[1])
+        _, code, self.phrase = status.split(" ", 2)
+        self.code = int(code)
         self.headers = dict(line.split(": ", 1) for line in lines)
 
 
@@ -224,7 +226,8 @@ def test_without_a_token_only_this_machine_sees_the_pages() -> None:
     ],
 )
 def test_a_name_that_points_here_shows_no_pages_without_a_token(name: str, code: int) -> None:
-    assert Pages().ask("/private", name=name).code == code
+    heard = Pages().ask("/private", name=name)
+    assert (heard.code, heard.phrase) == (code, HTTPStatus(code).phrase)
     assert Pages().ask("/public", name=name).code == 200
 
 
