@@ -533,6 +533,18 @@ def test_the_rights_of_files_count_as_for_a_login(change: Callable[[Path], objec
     assert not differ
 
 
+def test_a_database_that_is_down_is_named(tmp_path: Path) -> None:
+    database(tmp_path)
+    with served(tmp_path, "", {"auth": {"checkers": ["memory:bob:s3same", "sql:{folder}/sql.toml"]}}) as server:
+        (tmp_path / "mail.db").write_bytes(b"none" * 999)
+        said = [row["says"] for row in explained(server, Attempt("alice")).rows if row["door"] == "checker"]
+    assert said[:2] == [
+        "memory:... can tell of 'alice' only with the password",
+        f"sql:{tmp_path}/sql.toml does not answer now",
+    ]
+    assert PASSWORD not in str(said)
+
+
 async def entered_by(visit: Visit, credentials: Any, mind: Mind) -> Any:
     return await awaited(visit.log_in(credentials, mind))
 
