@@ -35,11 +35,16 @@ def folder(tmp_path_factory):
     return folder
 
 
+def beside(*folders):
+    """These folders, and then those where this Python finds its packages."""
+    return os.pathsep.join(filter(None, [*map(str, folders), os.environ.get("PYTHONPATH")]))
+
+
 def run(folder, work, *arguments):
     return subprocess.run(
         [sys.executable, "-P", "-m", *arguments],
         cwd=work,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])},
+        env={**os.environ, "PYTHONPATH": beside(folder, ROOT)},
         capture_output=True,
         text=True,
         check=False,
@@ -54,7 +59,7 @@ def test_their_tests_pass_under_trial(folder, tmp_path):
 
 
 def test_a_server_finds_them_and_serves_with_them_by_all_its_workers(folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.setenv("PYTHONPATH", beside(folder))
     users = tmp_path / "users.json"
     users.write_text(json.dumps({"alice": {"secret": "{PLAIN}wonderland"}}))
     settings = {
