@@ -20,7 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench import plot
-from bench.compare import ONE, TWO
+from bench.compare import PAIRS
 from bench.figures import Spread, medians, ratio, spread
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -122,8 +122,9 @@ def others(runs: Sequence[Run]) -> str:
             rows.append(
                 f"| {label} | **{each.median:.1f} KB** | {ends(each, 1)} | {AIMS_IDLE[OURS + tls]:g} KB | {known} |"
             )
+    one, two = (OURS + each for each in PAIRS["workers"])
     for label in runs[0]["lines"]:
-        if shared := ratios(runs, label, OURS + ONE, OURS + TWO):
+        if shared := ratios(runs, label, one, two):
             name = "two workers to one process, sessions a second of CPU"
             rows.append(f"| {name} | **{shared.median:.2f}** | {ends(shared, 2)} | {AIM_WORKERS} | |")
     return "\n".join(rows)

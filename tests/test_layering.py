@@ -28,6 +28,7 @@ BASE = {
     "wireform",
     "envelope",
     "modules",
+    "plugged",
     "reasons",
     "pool",
     "threads",

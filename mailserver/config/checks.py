@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Any
 
-from twisted.cred.strcred import InvalidAuthType, findCheckerFactories, findCheckerFactory
+from twisted.cred.strcred import ICheckerFactory
 
 from mailserver.config.cores import too_many
 from mailserver.config.kinds import KINDS, Kind, interface_of
 from mailserver.config.settings import Config, Kerberos
 from mailserver.names import Names, user_name
+from mailserver.plugged import plugged
 from mailserver.store import needs_of
 from mailserver.store.deleting import read_deleting
 from mailserver.toml import near_miss
@@ -88,10 +89,8 @@ def _login_contradictions(config: Config) -> Iterator[tuple[Key, str]]:
 def unknown_kind(description: str) -> Iterator[str]:
     """What to say of a checker that no plugin makes. It quotes the kind alone: the rest may hold a secret."""
     kind = description.partition(":")[0]
-    try:
-        findCheckerFactory(kind)
-    except InvalidAuthType:
-        known = [factory.authType for factory in findCheckerFactories()]
+    known = [factory.authType for factory in plugged(ICheckerFactory)]
+    if kind not in known:
         yield f'no kind of checker is called "{kind}"{near_miss(kind, known)}; see --help-auth'
 
 

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import cast
 
 from twisted.cred.checkers import ICredentialsChecker
-from twisted.cred.strcred import StrcredException, findCheckerFactory
+from twisted.cred.strcred import ICheckerFactory, StrcredException
 
 from mailserver.auth import Accounts, Hashing, PasswordFile, Users
 from mailserver.auth.dovecot.checker import DovecotAuth
@@ -21,6 +21,7 @@ from mailserver.config.problems import Problems
 from mailserver.errors import ConfigError
 from mailserver.modules import unusable_for
 from mailserver.names import Names
+from mailserver.plugged import plugged
 
 
 def make_checkers(descriptions: Iterable[str], naming: Names | None, problems: Problems) -> list[ICredentialsChecker]:
@@ -55,7 +56,8 @@ def make_checker(description: str) -> ICredentialsChecker:
         # Twisted's own checker raises a ValueError for this, which would be a fault in others.
         raise ConfigError(["auth.checkers: file needs the location of a file: file:/path"])
     try:
-        return cast(ICredentialsChecker, findCheckerFactory(kind).generateChecker(argument))
+        factory = next(each for each in plugged(ICheckerFactory) if each.authType == kind)
+        return cast(ICredentialsChecker, factory.generateChecker(argument))
     except Exception as error:
         unusable = unusable_for(error, StrcredException)
         if unusable is None:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from twisted.plugin import getPlugins
 from zope.interface import Attribute, Interface
 
 from mailserver.interfaces import IStore
+from mailserver.plugged import plugged
 
 
 class IStoreFactory(Interface):
@@ -30,4 +30,4 @@ class IStoreFactory(Interface):
 
 def store_factories() -> Mapping[str, IStoreFactory]:
     """Those that are installed, by their schemes. This imports their modules."""
-    return {each.scheme: each for each in getPlugins(IStoreFactory)}
+    return {each.scheme: each for each in plugged(IStoreFactory)}
