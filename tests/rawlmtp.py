@@ -25,7 +25,11 @@ class RawLMTP:
             self.socket.settimeout(seconds)
             self.socket.connect(str(where))
         self._data = bytearray()
-        self.greeting = self.reply()
+        try:
+            self.greeting = self.reply()
+        except BaseException:  # of a server that is killed
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self

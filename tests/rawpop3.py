@@ -22,9 +22,13 @@ class RawPOP3:
         self.socket = socket.create_connection(("127.0.0.1", port), seconds, (source, 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._data = bytearray()
-        if tls is not None:
-            self.start_tls(tls)
-        self.greeting = self.line()
+        try:
+            if tls is not None:
+                self.start_tls(tls)
+            self.greeting = self.line()
+        except BaseException:  # of a server that is killed
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self

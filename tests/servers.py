@@ -49,7 +49,7 @@ PATH: Final = (ROOT, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pat
 STARTS: Final = os.environ.get("TEST_STARTS", "")
 """``forked``: all servers are started by `forking`, as ``make quick`` wants it. ``real``: each is started as its user would."""
 
-FORKED: Final = frozenset({"abuse", "crash", "interop", "old"})
+FORKED: Final = frozenset({"abuse", "auth", "cli", "crash", "interop", "old", "service", "store", "web"})
 """Without TEST_STARTS: whose servers are started by `forking`. What these folders test comes after the start, and they start hundreds."""
 
 START_SECONDS: Final = 120

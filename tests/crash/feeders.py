@@ -28,8 +28,12 @@ class Mailer(RawLMTP):
         self._count = count
         try:
             super().__init__(port)
-            self.hello()
         except ConnectionError:
+            raise Died from None
+        try:
+            self.hello()
+        except (ConnectionError, Died):
+            self.close()
             raise Died from None
 
     def line(self) -> bytes:
