@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -13,6 +13,9 @@ from mailserver.cli.main import tell
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 Row = dict[str, Any]
+
+CHANGE_SECONDS: Final = 130.0
+"""How long a change of the whole server may take: longer than the server lets it."""
 
 
 def socket_option(command: Decorated) -> Decorated:
@@ -25,6 +28,24 @@ def socket_option(command: Decorated) -> Decorated:
 def put(question: str, socket: str | None, config: str, show: Callable[[list[Row]], int], **arguments: Any) -> int:
     """Ask the server, and show its whole answer; the exit status: that of `show`, or 75 where some worker process did not answer."""
     return put_or(None, question, socket, config, show, **arguments)
+
+
+def put_change(
+    question: str, socket: str | None, config: str, as_objects: bool, done: Callable[[Row], Iterable[str]]
+) -> int:
+    """Ask for a change of the whole server. Its problems are told, or else what was done; the exit status is the server's."""
+
+    def show(rows: list[Row]) -> int:
+        (row,) = rows
+        if as_objects:
+            click.echo(as_json(row))
+        for problem in row["problems"]:
+            tell(f"mailserver: {problem}")
+        for line in () if as_objects or row["problems"] else done(row):
+            click.echo(line)
+        return int(row["status"])
+
+    return put(question, socket, config, show, patience=CHANGE_SECONDS)
 
 
 def put_or(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 
 import click
 
-from mailserver.cli.asking import Row, put, socket_option
+from mailserver.cli.asking import Row, put_change, socket_option
 from mailserver.cli.group import config_option, json_option
-from mailserver.cli.main import tell
 
 
 @click.command(short_help="Let the server take its changed settings.")
@@ -34,23 +33,11 @@ def reload(as_json: bool, socket: str | None, config: str) -> int:
       77  only root, the user that serves and the socket's group may ask
       78  nothing was changed: the settings are wrong
     """  # noqa: D301 - click's mark of a paragraph that stays as it is
-    return put("reload", socket, config, lambda rows: _show(rows, as_json), patience=PATIENCE_SECONDS)
+    return put_change("reload", socket, config, as_json, _done)
 
 
-PATIENCE_SECONDS = 130.0
-"""Longer than the server takes at most."""
-
-
-def _show(rows: list[Row], as_json: bool) -> int:
-    (row,) = rows
-    if as_json:
-        click.echo(json.dumps(row, ensure_ascii=False))
-    for problem in row["problems"]:
-        tell(f"mailserver: {problem}")
-    if not as_json and not row["problems"]:
-        click.echo(
-            f"changed: {', '.join(row['changed'])}" if row["changed"] else "certificates and users were read again"
-        )
-        if row["restart"]:
-            click.echo(f"for a restart: {', '.join(row['restart'])}")
-    return int(row["status"])
+def _done(row: Row) -> Iterator[str]:
+    changed = ", ".join(row["changed"])
+    yield f"changed: {changed}" if changed else "certificates and users were read again"
+    if row["restart"]:
+        yield f"for a restart: {', '.join(row['restart'])}"

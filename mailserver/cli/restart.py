@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 
 import click
 
-from mailserver.cli.asking import Row, put, socket_option
+from mailserver.cli.asking import Row, put_change, socket_option
 from mailserver.cli.group import config_option, json_option
-from mailserver.cli.main import tell
-
-PATIENCE_SECONDS = 130.0
-"""Longer than the server takes at most."""
 
 
 @click.command(short_help="Let a new process take the server's place, without a refused connection.")
@@ -37,15 +33,8 @@ def restart(as_json: bool, socket: str | None, config: str) -> int:
       77  only root, the user that serves and the socket's group may ask
       78  it cannot, since the settings are wrong, and the old one goes on
     """  # noqa: D301 - click's mark of a paragraph that stays as it is
-    return put("restart", socket, config, lambda rows: _show(rows, as_json), patience=PATIENCE_SECONDS)
+    return put_change("restart", socket, config, as_json, _done)
 
 
-def _show(rows: list[Row], as_json: bool) -> int:
-    (row,) = rows
-    if as_json:
-        click.echo(json.dumps(row, ensure_ascii=False))
-    for problem in row["problems"]:
-        tell(f"mailserver: {problem}")
-    if not as_json and not row["status"]:
-        click.echo(f"process {row['pid']} serves")
-    return int(row["status"])
+def _done(row: Row) -> Iterator[str]:
+    yield f"process {row['pid']} serves"

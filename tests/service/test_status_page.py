@@ -15,7 +15,7 @@ import pytest
 from tests.browser import ENTER, TAB, Browser, need_browser
 from tests.rawpop3 import RawPOP3
 from tests.servers import Server, Site
-from tests.service.test_web import SERVING, TOKEN, Local, get, own, reloaded
+from tests.service.test_web import SERVING, TOKEN, Local, get, own, reloaded, write_token
 from tests.waiting import eventually
 from tests.web.status.test_style import PICTURE, TEXT, contrast
 
@@ -28,10 +28,7 @@ def site() -> Iterator[Site]:
     with Site() as made:
         made.account("alice", messages=[b"Subject: one\n\n1\n", b"Subject: two\n\n2\n"])
         made.account("bob")
-        token = made.folder / "token"
-        token.touch(mode=0o600)
-        token.write_text(TOKEN)
-        made.secrets.add(TOKEN.encode())
+        write_token(made)
         own(made.folder)
         yield made
 

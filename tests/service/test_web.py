@@ -87,12 +87,17 @@ def site() -> Iterator[Site]:
             shutil.rmtree(folder)
             folder.touch()
         made.account("erik", extra="userdb_quota_rule=*:bytes=1")
-        token = made.folder / "token"
-        token.touch(mode=0o600)
-        token.write_text(TOKEN)
-        made.secrets.add(TOKEN.encode())
+        write_token(made)
         own(made.folder)
         yield made
+
+
+def write_token(made: Site) -> None:
+    """Into the file that `web.token_file` names in these tests."""
+    token = made.folder / "token"
+    token.touch(mode=0o600)
+    token.write_text(TOKEN)
+    made.secrets.add(TOKEN.encode())
 
 
 def own(folder: Path) -> None:

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from heapq import nsmallest
 from typing import Any
 
-from mailserver import __version__
 from mailserver.control.port import Asking
 from mailserver.service.process import age, memory
 from mailserver.service.questions.facts import Facts
-from mailserver.service.questions.sessions import sessions_by_listener
+from mailserver.service.questions.sessions import process
 from mailserver.service.record import Record
 from mailserver.web.status.overview import SHOWN
 
@@ -57,16 +56,7 @@ def parent(number: int) -> dict[str, Any] | None:
 
 
 def _process(facts: Facts, record: Record, now: float) -> dict[str, Any]:
-    return {
-        "parent": False,
-        "worker": facts.number,
-        "pid": os.getpid(),
-        "version": __version__,
-        "seconds": round(age(), 1),
-        "memory": memory(),
-        "sessions": sessions_by_listener(facts),
-        "failures": record.troubles.total(now),
-    }
+    return {"parent": False, **process(facts), "failures": record.troubles.total(now)}
 
 
 def _sessions(facts: Facts) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 from mailserver import __version__
 from mailserver.control.port import Asking, Impossible
@@ -14,20 +15,23 @@ from mailserver.service.questions.facts import Facts
 
 
 def status(facts: Facts, asking: Asking) -> None:
+    """This process."""
+    asking.say(process(facts))
+
+
+def process(facts: Facts) -> dict[str, Any]:
     """This process: its number, its age in seconds, its memory in octets, and its sessions by listener."""
-    asking.say(
-        {
-            "worker": facts.number,
-            "pid": os.getpid(),
-            "version": __version__,
-            "seconds": round(age(), 1),
-            "memory": memory(),
-            "sessions": sessions_by_listener(facts),
-        }
-    )
+    return {
+        "worker": facts.number,
+        "pid": os.getpid(),
+        "version": __version__,
+        "seconds": round(age(), 1),
+        "memory": memory(),
+        "sessions": _by_listener(facts),
+    }
 
 
-def sessions_by_listener(facts: Facts) -> dict[str, int]:
+def _by_listener(facts: Facts) -> dict[str, int]:
     """How many sessions are open at the ports of each kind."""
     sessions: Counter[str] = Counter()
     for each in facts.listeners.made:
