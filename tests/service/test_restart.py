@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 import mailserver
+from mailserver.service.legacy import VARIABLE
 from tests.cli.running import run
 from tests.rawpop3 import RawPOP3
 from tests.servers import START_SECONDS, TWISTD, Server, Site, toml
@@ -91,6 +92,9 @@ class Dynasty(Server):
         os.kill(self.now, signal.SIGUSR2)
         self.wait_for("restart.begun", begun + 1)
         child = self.child()
+        environment = Path(f"/proc/{child}/environ")  # before it runs its own program, it has the sockets of the other
+        own = f"{VARIABLE}={self.now}".encode()
+        eventually(lambda: own in environment.read_bytes().split(b"\0"), self.log)
         os.kill(child, signal.SIGSTOP)
         try:
             yield child
