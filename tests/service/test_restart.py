@@ -263,9 +263,8 @@ def test_settings_that_cannot_stand_are_told_and_the_old_server_goes_on(server):
     log_in(server).close()
 
 
+@pytest.mark.parametrize("server", ["alone"], indirect=True, scope="module")
 def test_another_version_takes_over_and_a_broken_one_does_not(server):
-    if server.settings["workers"] > 1:
-        pytest.skip("the parent starts it in the same way, whatever it has below it")
     source = server.lib / "mailserver" / "__init__.py"
     text = source.read_text()
     source.write_text(text + "\nthis is no Python\n")
@@ -288,10 +287,8 @@ def guess(server):
         return client.command(b"PASS guess")
 
 
+@pytest.mark.parametrize("server", ["workers"], indirect=True, scope="module")
 def test_a_session_of_tls_is_resumed_and_a_guesser_does_not_begin_anew(server):
-    workers = server.settings["workers"]
-    if workers == 1:
-        pytest.skip("shown with workers")
     context = server.site.client_tls()
     context.maximum_version = ssl.TLSVersion.TLSv1_2  # where the ticket comes with the handshake
     address = "127.0.0.1", server.pop3s_port
@@ -305,9 +302,8 @@ def test_a_session_of_tls_is_resumed_and_a_guesser_does_not_begin_anew(server):
     assert json.loads(told.stdout)["lanes"], "a failure that no new process has seen"
 
 
+@pytest.mark.parametrize("server", ["alone"], indirect=True, scope="module")
 def test_a_new_process_goes_on_when_the_old_one_is_killed_in_the_handover(server):
-    if server.settings["workers"] > 1:
-        pytest.skip("shown with one process")
     old = server.now
     with server.halted() as child:
         log_in(server).close()  # by now the old one has told what it leaves
