@@ -3,7 +3,7 @@
 import os
 import socket
 import threading
-import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -84,10 +84,12 @@ def test_an_answer_that_goes_on_is_left_when_the_time_is_over(tmp_path):
         assert list(follow(str(tmp_path / "control"), "trace", 0.05)) == []
 
 
-def test_the_time_is_over_also_while_lines_come_without_a_pause(answering):
-    said = follow(answering(line({"row": {}}) * 50), "trace", 0.05)
+def test_the_time_is_over_also_while_lines_come_without_a_pause(answering, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("mailserver.control.client.time", SimpleNamespace(monotonic=lambda: now[0]))
+    said = follow(answering(line({"row": {}}) * 50), "trace", 60)
     assert next(said) == {"row": {}}
-    time.sleep(0.06)
+    now[0] += 61
     assert list(said) == []
 
 
