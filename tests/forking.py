@@ -111,7 +111,8 @@ class Forked:
     def send_signal(self, number: int) -> None:
         """Send a signal, if it has not ended."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it ended since, by another's signal
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         """SIGTERM."""
