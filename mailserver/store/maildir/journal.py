@@ -91,6 +91,18 @@ def is_promised(root: bytes) -> bool:
     return True
 
 
+def promised(root: bytes, clock: Clock) -> list[Target]:
+    """What `recover` would remove, by reading alone. Errors: as of `recover`."""
+    try:
+        data = read_whole(root + NAME)
+    except FileNotFoundError:
+        data = overwritten.whole(root)
+    if not data or _is_corrupt(root, data):
+        return []
+    targets = promise.decode(data)
+    return promise.decode_names(root, data, look(root, clock))[0] if targets is None else targets
+
+
 def _is_corrupt(root: bytes, data: bytes) -> bool:
     """Whether the journal is damaged. Errors: MaildropUnavailable for one of another version of this program."""
     kind = promise.kind(data)

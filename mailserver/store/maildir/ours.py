@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mailserver.errors import StoreError
 from mailserver.store.maildir import filenames as names
-from mailserver.store.maildir import index
+from mailserver.store.maildir import index, journal
 from mailserver.store.maildir.files import read_whole
 from mailserver.store.maildir.former import Entry, Former
 from mailserver.store.maildir.listing import PREFIX
 from mailserver.store.maildir.naming import Naming
 from mailserver.store.maildir.rows import Rows
+from mailserver.store.maildir.same import Target, candidates, is_proven
 from mailserver.store.maildir.scan import scan
 
 
 class Ours:
     """Reads as a `Former` does; a server that was there before is asked as the login would ask it.
 
-    It takes no lock: a message that moves meanwhile, or one that is delivered, may be missed.
+    It takes no lock: a message that moves meanwhile, or one that is delivered, may be missed. What a crash has left of a session's
+    deletions is not there any more, although its files are: the login removes them first.
     """
 
     def __init__(self, former: Former | None = None) -> None:
@@ -46,7 +48,23 @@ class Ours:
         last = index.decode(data)
         known, basis = (index.decode_rows(data), index.NOTHING) if last is None else (last.rows, last.basis)
         naming = Naming(root, basis, self._former, extends=False)
-        return scan(root, known, time.time_ns, naming).rows
+        leaving = journal.promised(root, time.time_ns)  # read first: a session that keeps it now takes it away at last
+        return _without(root, leaving, scan(root, known, time.time_ns, naming).rows)
+
+
+def _without(root: bytes, targets: Sequence[Target], rows: Rows) -> Rows:
+    """The rows that stay when the next login has removed the targets, which a crash has left."""
+    files = dict(zip(rows.names, rows.inodes, strict=True)) if targets else {}
+    named = candidates(files, targets)
+    gone = {path for target in targets for path in named[target.unique] if _is_gone(root, target, path, files)}
+    return rows.merged([at for at, name in enumerate(rows.names) if name in gone], Rows()) if gone else rows
+
+
+def _is_gone(root: bytes, target: Target, path: bytes, files: Mapping[bytes, int]) -> bool:
+    try:
+        return is_proven(root, target, path, files, time.time_ns)
+    except FileNotFoundError:  # removed meanwhile, or renamed: whoever looks may miss it
+        return True
 
 
 def _read(path: bytes) -> bytes:

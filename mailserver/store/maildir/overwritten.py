@@ -52,9 +52,7 @@ def write(root: bytes, data: bytes) -> bool:
 def read(root: bytes) -> bytes:
     """The promise, or b"". It is synced first, since a kill may have come before its fsync. Errors: OSError."""
     try:
-        if not is_promise(root):
-            return b""
-        data = read_whole(root + index.NAME).partition(_END)[0]
+        data = whole(root)
     except OSError as error:
         if error.errno in _EXHAUSTED:
             raise
@@ -63,11 +61,18 @@ def read(root: bytes) -> bytes:
         unlink_if_there(root + index.NAME)
         sync_directory(root)
         return b""
-    if promise.kind(data) is not promise.Kind.OURS:
-        return b""
-    with opened(root + index.NAME, _OVER) as descriptor:
-        sync(descriptor, root + index.NAME)
+    if data:
+        with opened(root + index.NAME, _OVER) as descriptor:
+            sync(descriptor, root + index.NAME)
     return data
+
+
+def whole(root: bytes) -> bytes:
+    """The promise, or b"", by reading alone. Errors: OSError."""
+    if not is_promise(root):
+        return b""
+    data = read_whole(root + index.NAME).partition(_END)[0]
+    return data if promise.kind(data) is promise.Kind.OURS else b""
 
 
 def forget(root: bytes) -> None:

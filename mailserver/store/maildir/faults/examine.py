@@ -125,7 +125,7 @@ def _faults(root: bytes, former: Former | None, clock: Clock) -> Iterator[Fault]
     try:
         twins = list(mail.twins(root, files, Ours(former).rows(root), copies))
     except (StoreError, OSError) as error:
-        if not any(each.kind == "unique-ids" for each in written) and not found:
+        if not any(each.kind in {"unique-ids", "journal"} for each in written) and not found:
             yield Fault("refused", b"", f"nobody can log in: {error}", "mend what this names")
         yield from mail.faults(root, files, None)
     else:
