@@ -116,7 +116,7 @@ class Tap:
     def hear(self, core: Core) -> None:
         """Hear a core."""
         self._core = core
-        if not overhear(core, self.tell, self._tracing.names):
+        if not overhear(core, self.tell, self._tracing.names, self._between):
             self.tell(NOTE, "what is said before POP3 begins, with a Kerberos ticket, is not shown")
 
     def tell(self, who: str, text: str, **more: Any) -> None:
@@ -140,12 +140,7 @@ class Tap:
 
     def look(self) -> None:
         """Let the connection be, if nobody follows it, and nobody may want it later. No session is in the midst of anything now."""
-        connection = self._connection
-        if connection.takes_mail and connection.recipients is None:
-            self._forget()
-            for trace in [each for each, to_the_end in self._followers.items() if not to_the_end]:
-                del self._followers[trace]
-                trace.say(connection, self._end("the delivery is over"))
+        self._between()
         self._followers = {each: end for each, end in self._followers.items() if each in self._tracing.traces}
         if not self._followers and (self._connection.is_known or not self._tracing.traces):
             self.let_be()
@@ -166,6 +161,15 @@ class Tap:
         self._tracing.let_be(self._connection)
 
     # Inside.
+
+    def _between(self) -> None:
+        """Between two deliveries, show no more to who follows the first for its recipient: the next may come in the same read."""
+        connection = self._connection
+        if connection.takes_mail and connection.recipients is None:
+            self._forget()
+            for trace in [each for each, to_the_end in self._followers.items() if not to_the_end]:
+                del self._followers[trace]
+                trace.say(connection, self._end("the delivery is over"))
 
     def _is_wanted(self, trace: Trace, recipients: Iterable[bytes]) -> bool:
         connection = self._connection

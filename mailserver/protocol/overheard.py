@@ -26,6 +26,8 @@ Tell = Callable[[str, str], object]
 """Takes a line: who says it, and its text."""
 Names = Callable[[], Collection[str]]
 """The names that may be shown, without capitals."""
+Between = Callable[[], object]
+"""Is called when all was told of a line that was read, and of what it has led to, before the next one is."""
 
 ROWS: Final = 20
 """Lines of a listing that are shown: all capabilities, and the first messages."""
@@ -37,11 +39,12 @@ LISTINGS: Final = frozenset({b"CAPA", b"LIST", b"UIDL", b"AUTH"})
 class Hearing:
     """What was told of one session."""
 
-    __slots__ = ("_heard", "_octets", "_rows", "_told", "_verb", "names")
+    __slots__ = ("_heard", "_octets", "_rows", "_told", "_verb", "between", "names")
 
-    def __init__(self, told: Tell, names: Names) -> None:
+    def __init__(self, told: Tell, names: Names, between: Between) -> None:
         self._told = told
         self.names = names
+        self.between = between
         self._heard = 0  # of the replies that wait in the session
         self._rows = -1  # of the listing under way; -1: none is
         self._octets = 0  # of a message that is read, or of the listing
@@ -109,6 +112,7 @@ class _Heard:
     def line(self, limit: int) -> bytes | None:
         """Take the next line, after the replies to the one before have been told."""
         self.session.tell_replies()
+        self.hearing.between()
         try:
             line: bytes | None = super().line(limit)  # type: ignore[misc]  # the buffer's
         except LineTooLong:
@@ -163,10 +167,10 @@ class Overheard:
         """Whether a listing is under way."""
         return False
 
-    def hear(self, told: Tell, names: Names) -> None:
+    def hear(self, told: Tell, names: Names, between: Between) -> None:
         """Tell what comes."""
         buffer = self._buffer = _moved(self._buffer, self.told)
-        buffer.hearing, buffer.session = Hearing(told, names), self
+        buffer.hearing, buffer.session = Hearing(told, names, between), self
 
     def unhear(self) -> None:
         """Be as any other session."""
@@ -226,12 +230,12 @@ class _LMTP(Overheard, lmtp.Session):
 _KINDS: Final = {each.plain[0]: each for each in (_POP3, _LMTP)}
 
 
-def overhear(session: Any, told: Tell, names: Names = tuple) -> bool:
+def overhear(session: Any, told: Tell, names: Names, between: Between) -> bool:
     """Tell the dialog of a session from now on. False: it is none, such as a preamble before one."""
     kind = _KINDS.get(type(session))
     if kind is not None:
         session.__class__ = kind
-        session.hear(told, names)
+        session.hear(told, names, between)
     return kind is not None
 
 

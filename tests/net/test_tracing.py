@@ -291,6 +291,39 @@ def test_a_delivery_to_the_user_is_shown_and_no_other_of_the_connection() -> Non
     talk.lose()
 
 
+@pytest.mark.parametrize("size", [9999, 60, 1])
+def test_of_deliveries_that_come_in_one_read_the_user_s_alone_is_shown(size: int) -> None:
+    watch = Watch(make_lmtp())
+    other = b"MAIL FROM:<%b@example.net>\r\nRCPT TO:<carol>\r\n"
+    chunks = b"BDAT 4\r\nMAILBDAT 2 LAST\r\nTO"
+    mail = b"MAIL FROM:<bob@example.net>\r\nRCPT TO:<alice>\r\n" + chunks
+    parts = [
+        other % b"eve",
+        b"RSET\r\n",
+        other % b"mallory",
+        chunks,
+        mail,
+        other % b"peggy",
+        b"LHLO h\r\n",
+        mail,
+        other % b"trent",
+    ]
+    data = b"".join(parts)
+    talk = deliver(watch, *(data[at : at + size] for at in range(0, len(data), size)))
+    talk.turns()
+    said = [text for text in watch.said if text[0] != "S"]
+    one = [
+        "C: MAIL FROM:<bob@example.net>",
+        "C: RCPT TO:<alice>",
+        "C: BDAT 4",
+        "C: (4 octets of a message)",
+        "C: BDAT 2 LAST",
+    ]
+    whole = ["-: lmtp from 192.0.2.1", *one, "C: (2 octets of a message)", "-: the delivery is over"]
+    assert said == whole * 2
+    talk.lose()
+
+
 @pytest.mark.parametrize("address", [b"alice@example.org", b"alice"])
 def test_a_delivery_is_the_user_s_by_his_address(address: bytes) -> None:
     watch = Watch(make_lmtp())
