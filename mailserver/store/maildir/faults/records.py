@@ -170,6 +170,13 @@ def _uidls(root: bytes, found: Index | None) -> Iterator[Fault]:
 
 def _quota(root: bytes) -> Iterator[Fault]:
     try:
+        there, before = count(root)
+    except OSError as error:
+        path = os.fsencode(error.filename or "").removeprefix(root).rstrip(b"/")
+        text = f"the quota counts this folder, and it cannot be read: {error.strerror}"
+        yield Fault("quota", path, text, "let the user that serves read it, or put it elsewhere")
+        return
+    try:
         status = os.lstat(root + maildirsize.NAME)
     except FileNotFoundError:
         return
@@ -179,7 +186,6 @@ def _quota(root: bytes) -> Iterator[Fault]:
     if stated is None:
         text = "it cannot be used" if status.st_size < maildirsize.LONG else ""
     else:
-        there, before = count(root)
         if stated != there and (times(root) != before or maildirsize.stated(root) != stated):
             return  # mail comes or goes: only where nothing does, the two can be compared
         text = (

@@ -377,6 +377,17 @@ def test_a_sum_that_is_right_is_no_fault(maildrop: Maildrop) -> None:
     assert maildrop.kinds() == []
 
 
+def test_folders_belong_to_others_but_the_quota_must_be_able_to_count_them(maildrop: Maildrop) -> None:
+    maildrop.put(".Sent/cur/1700000001.M1P1.h,S=9999:2,S")
+    maildrop.put(".Sent/new/folder/x")
+    assert maildrop.kinds() == []
+    (maildrop.path / ".Old").mkdir()
+    (maildrop.path / ".Old/cur").symlink_to("cur")  # to itself: as root, too, nobody can list it
+    (found,) = maildrop.verify()
+    assert (found.kind, found.file, found.mendable) == ("quota", ".Old/cur", False)
+    assert found.text.startswith("the quota counts this folder, and it cannot be read: ")
+
+
 def test_what_moves_aside_stays_there_beside_what_was_there(maildrop: Maildrop) -> None:
     for _ in range(2):
         (maildrop.path / "cur/folder").mkdir()
