@@ -33,26 +33,32 @@ _NAME: Final = re.compile(r"\d+ \((?P<program>.*)\) (?P<state>\S) ", re.DOTALL)
 
 def held(root: bytes) -> list[Held]:
     """The locks of the maildrop that are held now. Errors: OSError, where the kernel does not tell."""
-    return [each for name, purpose in PURPOSES.items() for each in _held(root + name, purpose)]
+    files = [(root + name, purpose, _status(root + name)) for name, purpose in PURPOSES.items()]
+    there = [(path, purpose, status) for path, purpose, status in files if status is not None]
+    listed = _LIST.read_bytes() if there else b""  # once: it has the locks of the whole machine
+    return [each for path, purpose, status in there for each in _held(path, purpose, status, listed)]
 
 
-def _held(path: bytes, purpose: str) -> Iterator[Held]:
+def _status(path: bytes) -> os.stat_result | None:
+    """Of a lock's file; None: there is none."""
     try:
         status = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
-        return
-    if not stat.S_ISREG(status.st_mode):
-        return
-    for pid in _holders(status):
+        return None
+    return status if stat.S_ISREG(status.st_mode) else None
+
+
+def _held(path: bytes, purpose: str, status: os.stat_result, listed: bytes) -> Iterator[Held]:
+    for pid in _holders(status, listed):
         program, state = _process(pid)
         writer, about = written_by(path)
         yield Held(purpose, shown(path), pid, program, state, status.st_mtime, about if writer == pid else "")
 
 
-def _holders(status: os.stat_result) -> Iterator[int]:
-    """The processes that have locked this file."""
+def _holders(status: os.stat_result, listed: bytes) -> Iterator[int]:
+    """The processes that have locked this file, by the kernel's list."""
     device = os.major(status.st_dev), os.minor(status.st_dev)
-    for line in _LINE.finditer(_LIST.read_bytes()):
+    for line in _LINE.finditer(listed):
         if int(line["inode"]) != status.st_ino:
             continue
         pid = int(line["pid"])

@@ -110,3 +110,21 @@ def test_where_devices_differ_the_process_must_have_the_file_open(
     monkeypatch.setattr(holding, "_LIST", listed)
     with (path if has_it else Path("/dev/null")).open("rb"):
         assert [each.pid for each in held(root)] == ([os.getpid()] if has_it else [])
+
+
+def test_the_list_of_the_whole_machine_is_read_once_for_all_locks(root: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = []
+
+    class Listed:
+        def read_bytes(self) -> bytes:
+            reads.append(1)
+            return Path("/proc/locks").read_bytes()
+
+    monkeypatch.setattr(holding, "_LIST", Listed())
+    assert held(root) == []
+    assert not reads
+    taken = [lock(root, signature() + "migrate", name) for name in holding.PURPOSES]
+    assert {each.purpose for each in held(root)} == {*holding.PURPOSES.values()}
+    assert reads == [1]
+    for each in taken:
+        os.close(each)
