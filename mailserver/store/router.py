@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, cast
+from typing import Final, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.python.failure import Failure
@@ -17,6 +17,16 @@ from mailserver.interfaces import IMaildrop, IStore, User
 from mailserver.modules import unusable_for
 from mailserver.store.joined import joined
 from mailserver.upkeep import Finding, Held, IUpkeep, Repair
+
+T = TypeVar("T")
+
+_UNABLE: Final[Mapping[object, str]] = {
+    IDeposits: "the store of {name!r} takes no messages",
+    IKeeps: "the store of {name!r} keeps nothing that is deleted",
+    IReserves: "no mail can move into the store of {name!r}",
+    IUpkeep: "the store of {name!r} has no files",
+}
+"""What to say where a store does not provide an interface."""
 
 SHOWN: Final = 80
 """Characters of a mail location that the log shows: a path's beginning tells enough."""
@@ -78,54 +88,65 @@ class Router:
 
     def usage(self, user: User) -> Deferred[Usage]:
         """As the user's store. Errors: also NoMaildrop, of a scheme that is not known, or a store that takes no messages."""
-        return self._store_of(user).addCallback(lambda store: _deposits(store, user).usage(user))
+        return self._able(IDeposits, user).addCallback(lambda store: store.usage(user))
 
     def reserve(self, user: User, owner: str, dry_run: bool = False) -> Deferred[Callable[[], object]]:
         """As the user's store. Errors: also as of `open`."""
-        return self._store_of(user).addCallback(lambda store: _reserves(store, user).reserve(user, owner, dry_run))
+        return self._able(IReserves, user).addCallback(lambda store: store.reserve(user, owner, dry_run))
 
     def undelete(self, user: User) -> Deferred[int]:
         """As the user's store. Errors: as of `open`."""
-        return self._store_of(user).addCallback(lambda store: _keeps(store, user).undelete(user))
+        return self._able(IKeeps, user).addCallback(lambda store: store.undelete(user))
 
     def kept(self, user: User) -> Deferred[int]:
         """As the user's store. Errors: as of `open`."""
-        return self._store_of(user).addCallback(lambda store: _keeps(store, user).kept(user))
+        return self._able(IKeeps, user).addCallback(lambda store: store.kept(user))
 
     def tidy(self, user: User, now: float, days: int | None) -> Deferred[bool]:
         """As the user's store. Errors: as of `open`."""
-        return self._store_of(user).addCallback(lambda store: _keeps(store, user).tidy(user, now, days))
+        return self._able(IKeeps, user).addCallback(lambda store: store.tidy(user, now, days))
 
     def place(self, user: User) -> Deferred[str]:
         """As the user's store. Errors: also NoMaildrop, of a store without files."""
-        return self._store_of(user).addCallback(lambda store: _upkeep(store, user).place(user))
+        return self._able(IUpkeep, user).addCallback(lambda store: store.place(user))
 
     def view(self, user: User) -> Deferred[IMaildrop]:
         """As the user's store. Errors: also as of `place`."""
-        return self._store_of(user).addCallback(lambda store: _upkeep(store, user).view(user))
+        return self._able(IUpkeep, user).addCallback(lambda store: store.view(user))
 
     def locks(self, user: User) -> Deferred[Sequence[Held]]:
         """As the user's store. Errors: also as of `place`."""
-        return self._store_of(user).addCallback(lambda store: _upkeep(store, user).locks(user))
+        return self._able(IUpkeep, user).addCallback(lambda store: store.locks(user))
 
     def verify(self, user: User) -> Deferred[Sequence[Finding]]:
         """As the user's store. Errors: also as of `place`."""
-        return self._store_of(user).addCallback(lambda store: _upkeep(store, user).verify(user))
+        return self._able(IUpkeep, user).addCallback(lambda store: store.verify(user))
 
     def repair(self, user: User) -> Deferred[Repair]:
         """As the user's store. Errors: also as of `place`."""
-        return self._store_of(user).addCallback(lambda store: _upkeep(store, user).repair(user))
+        return self._able(IUpkeep, user).addCallback(lambda store: store.repair(user))
 
     async def _deposit(self, users: Sequence[User], size: int | None, kept: Kept | None) -> IDeposit:
         stores: dict[IDeposits, list[int]] = {}
         errors: dict[int, Exception] = {}
         for at, user in enumerate(users):
             try:
-                stores.setdefault(_deposits(await self._store_of(user), user), []).append(at)
+                stores.setdefault(await self._able(IDeposits, user), []).append(at)
             except StoreError as error:
                 errors[at] = error
         parts = [(await store.deposit([users[at] for at in some], size, kept), some) for store, some in stores.items()]
         return joined(parts, errors)
+
+    def _able(self, ability: Callable[[IStore, None], T | None], user: User) -> Deferred[T]:
+        """The user's store, as one that can do this. Errors: as of `_store_of`, and NoMaildrop where it cannot."""
+
+        def able(store: IStore) -> T:
+            found = ability(store, None)
+            if found is None:
+                raise NoMaildrop(_UNABLE[ability].format(name=user.name))
+            return found
+
+        return self._store_of(user).addCallback(able)
 
     def _scheme_of(self, user: User) -> str:
         return self._scheme if user.mail is None else user.mail.partition(":")[0]
@@ -188,27 +209,3 @@ class Router:
         await DeferredList(calls)
         for called in calls:
             await called
-
-
-def _deposits(store: IStore, user: User) -> IDeposits:
-    if not IDeposits.providedBy(store):
-        raise NoMaildrop(f"the store of {user.name!r} takes no messages")
-    return cast("IDeposits", store)
-
-
-def _keeps(store: IStore, user: User) -> IKeeps:
-    if not IKeeps.providedBy(store):
-        raise NoMaildrop(f"the store of {user.name!r} keeps nothing that is deleted")
-    return cast("IKeeps", store)
-
-
-def _reserves(store: IStore, user: User) -> IReserves:
-    if not IReserves.providedBy(store):
-        raise NoMaildrop(f"no mail can move into the store of {user.name!r}")
-    return cast("IReserves", store)
-
-
-def _upkeep(store: IStore, user: User) -> IUpkeep:
-    if not IUpkeep.providedBy(store):
-        raise NoMaildrop(f"the store of {user.name!r} has no files")
-    return cast("IUpkeep", store)
