@@ -17,6 +17,12 @@ from mailserver.cli.asking import as_json as to_json
 from mailserver.cli.group import config_option, json_option
 from mailserver.cli.main import tell
 
+_MISSING: Final = {
+    "lost": "has ended: what it was told is missing, until its successor answers",
+    "silent": "does not answer: what is said to it is missing, until it does",
+}
+"""What to say of a process, by the word that the server has for it."""
+
 _SIDES: Final = {"C": "C:", "S": "S:", "-": "--"}
 
 
@@ -100,24 +106,30 @@ def _show(said: Generator[dict[str, Any], None, None], sessions: int | None, sho
 
 
 def _rows(said: Iterable[dict[str, Any]]) -> Iterator[Row]:
-    """The rows. What is missing is told on standard error, of a worker process once."""
-    lost: set[int] = set()
+    """The rows. What is missing is told on standard error, of a process once."""
+    missing: dict[int, str] = {}
     begun = False
     for each in said:
         if "row" in each:
-            lost.discard(each["row"]["worker"])
+            missing.pop(each["row"]["worker"], None)
             if not begun:
                 begun = True
                 tell("mailserver: what is said is shown from now on; Ctrl-C ends it")
             yield each["row"]
         elif "left_out" in each:
             tell(f"mailserver: {each['left_out']:,} lines are left out: they came faster than they could be written")
-        elif "lost" in each and each["lost"] not in lost:
-            who = "the server"
-            if each["lost"]:
-                lost.add(each["lost"])
-                who = f"worker {each['lost']}"
-            tell(f"mailserver: {who} has ended: what it was told is missing, until its successor answers")
+        else:
+            _tell_missing(each, missing)
+
+
+def _tell_missing(said: dict[str, Any], missing: dict[int, str]) -> None:
+    """Tell which process has ended, or does not answer, once."""
+    for how, text in _MISSING.items():
+        worker = said.get(how)
+        if worker is None or missing.get(worker) in {how, "lost"}:
+            continue
+        missing[worker] = how
+        tell(f"mailserver: {f'worker {worker}' if worker else 'the server'} {text}")
 
 
 def _until(rows: Iterable[Row], sessions: int | None) -> Iterator[Row]:

@@ -8,9 +8,10 @@ import socket
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
+from math import inf
 from typing import Any, Final, NamedTuple
 
-from mailserver.control.lines import LONGEST, line, read
+from mailserver.control.lines import LONGEST, SILENT_SECONDS, line, read
 
 PATIENCE_SECONDS: Final = 15.0
 """How long a line of the answer may take: the server itself gives up on a worker process earlier."""
@@ -32,6 +33,15 @@ class NoServer(Exception):
 
 class Absent(NoServer):
     """No server runs that could be asked."""
+
+
+class Broken(NoServer):
+    """The answer was not whole."""
+
+    def __init__(self, text: str, how: str) -> None:
+        super().__init__(text)
+        self.how = how
+        """What has become of the process that was asked: "lost" or "silent"."""
 
 
 class Declined(Exception):
@@ -63,37 +73,59 @@ def ask(path: str, question: str, *, patience: float = PATIENCE_SECONDS, **argum
 def follow(path: str, question: str, seconds: float | None, **arguments: Any) -> Generator[dict[str, Any], None, None]:
     """Ask a question whose answer goes on, and yield its lines as they come, for so many seconds (None: until the server ends).
 
-    Where another server has followed it at a restart, that one is asked, after ``{"lost": 0}``. Errors: NoServer, Declined.
+    Where the process that was asked ends or hangs, another one is asked that serves at the path, its successor say, and ``{"lost": 2}``
+    or ``{"silent": 2}`` goes before what that says. Errors: NoServer, Declined.
     """
-    until = None if seconds is None else time.monotonic() + seconds
-
-    def left() -> float | None:
-        return None if until is None else max(0.001, until - time.monotonic())
-
-    try:
-        for said in _one_after_the_other(path, {"question": question, **arguments}, left):
-            yield said
-            if until is not None and time.monotonic() >= until:  # it may never wait, and so never be late
+    following = _Following(inf if seconds is None else time.monotonic() + seconds)
+    before = ""  # what has become of the process that was asked before
+    while True:
+        heard, following.patience = False, PATIENCE_SECONDS
+        try:
+            for said in _said(path, {"question": question, **arguments}, following.left):
+                if before:
+                    yield {before: following.worker}
+                heard, before = True, ""
+                if following.is_news(said):
+                    yield said
+                if following.is_over:  # it may never wait, and so never be late
+                    return
+            before = "lost"
+        except Broken as error:
+            if following.is_over:
                 return
-        raise NoServer(f"{path}: the server has ended")
-    except NoServer:
-        if until is None or time.monotonic() < until:
-            raise
+            if not heard:
+                raise
+            before = error.how
+        if not heard:
+            raise NoServer(f"{path}: the server has ended")
 
 
-def _one_after_the_other(
-    path: str, question: dict[str, Any], patience: Callable[[], float | None]
-) -> Iterator[dict[str, Any]]:
-    """As `_said`, of each server that serves at the path in its turn, until one says nothing."""
-    lines = _said(path, question, patience)
-    first = next(lines, None)
-    while first is not None:
-        yield first
-        yield from lines
-        lines = _said(path, question, patience)
-        first = next(lines, None)
-        if first is not None:
-            yield {"lost": 0}
+class _Following:
+    """How long the process that answers may say nothing."""
+
+    def __init__(self, until: float) -> None:
+        self._until = until
+        self.patience = PATIENCE_SECONDS
+        self.worker = 0
+        """Which it is; 0: the only one, or it does not say so."""
+
+    def is_news(self, said: dict[str, Any]) -> bool:
+        """Whether it is for whoever asks, and not that the process is alive, without which it is of an earlier version."""
+        if "alive" in said:
+            self.patience, self.worker = SILENT_SECONDS, said["alive"]
+        elif self.patience == PATIENCE_SECONDS:
+            self.patience, self.worker = inf, 0
+        return "alive" not in said
+
+    def left(self) -> float | None:
+        """Seconds for the next line."""
+        least = min(self._until - time.monotonic(), self.patience)
+        return None if least == inf else max(0.001, least)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is over."""
+        return time.monotonic() >= self._until
 
 
 def _said(path: str, question: dict[str, Any], patience: Callable[[], float | None]) -> Iterator[dict[str, Any]]:
@@ -110,9 +142,12 @@ def _said(path: str, question: dict[str, Any], patience: Callable[[], float | No
                     raise Declined(str(said["error"]), int(said.get("status", os.EX_SOFTWARE)))
                 yield said
                 asking.settimeout(patience())
+    except TimeoutError:
+        raise Broken(f"{path}: it does not answer in time", "silent") from None
+    except ConnectionResetError:
+        raise Broken(f"{path}: the server has ended", "lost") from None
     except OSError as error:
-        late = isinstance(error, TimeoutError)
-        remedy = "it does not answer in time" if late else _REMEDIES.get(error.errno or 0) or error.strerror or error
+        remedy = _REMEDIES.get(error.errno or 0) or error.strerror or error
         status = os.EX_NOPERM if isinstance(error, PermissionError) else os.EX_UNAVAILABLE
         absent = error.errno in {errno.ENOENT, errno.ECONNREFUSED}
         raise (Absent if absent else NoServer)(f"{path}: {remedy}", status) from None

@@ -5,7 +5,8 @@ The command asks one question, ``{"question": "who", "user": "alice"}``. The ser
 serve, the one that was asked asks the others at sockets of their own, and its end names those that did not answer: ``{"end": {"silent": [2]}}``.
 
 The answer to a question such as "trace" goes on until the command closes the connection. Then ``{"left_out": 5}`` says how many facts were not
-sent, because the command did not read them in time, and ``{"lost": 2}`` that a worker process does not answer any more, or not yet.
+sent, because the command did not read them in time, and ``{"lost": 2}`` that a worker process does not answer any more, or not yet. Each
+process says ``{"alive": 2}`` meanwhile, so that one that hangs is seen: ``{"silent": 2}``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from typing import Any, Final
 
 LONGEST: Final = 65_536
 """Octets of a line. A session's facts are less than a thousand; what a client sent is cut long before."""
+
+SILENT_SECONDS: Final = 5.0
+"""How long a process says nothing until it is named: one that is busy for longer is worth it."""
 
 Row = Mapping[str, Any]
 """A fact: names of fields, and what JSON can hold."""

@@ -19,8 +19,8 @@ from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailserver.control.lines import LONGEST, Row, line, read
-from mailserver.control.relay import WORKER_SECONDS, follow, relay
+from mailserver.control.lines import LONGEST, SILENT_SECONDS, Row, line, read
+from mailserver.control.relay import follow, relay
 
 PEER_SECONDS: Final = 30.0
 """How long a connection may last, from its beginning until its answer is read; one whose answer goes on has no limit."""
@@ -29,6 +29,9 @@ _SO_PEERGROUPS: Final = 59
 """Linux's option with the groups of the other side; Python's socket module has no name for it."""
 _MOST_OCTETS: Final = 1024
 """What Python lets an option have: 256 groups. Of a process with more, only its first group counts."""
+
+_COUNTED: Final = frozenset({"row", "left_out"})
+"""The lines that are counted where they cannot be sent."""
 
 log = Logger()
 
@@ -52,6 +55,10 @@ class Asking:
     def say(self, row: Row) -> None:
         """Answer a fact."""
         self.send({"row": row})
+
+    def alive(self, worker: int) -> None:
+        """Say that this process goes on with its answer."""
+        self.send({"alive": worker})
 
     def text(self, name: str) -> str:
         """An argument that is a text; "": it was not given. Errors: Impossible."""
@@ -209,7 +216,7 @@ class ControlPort(LineOnlyReceiver):
             self.transport.write(line(said))
         elif "lost" in said:
             self._lost.add(said["lost"])
-        else:
+        elif said.keys() & _COUNTED:
             self._left_out += said.get("left_out", 1)
 
     def _end(self, said: Row) -> None:
@@ -270,7 +277,7 @@ class ControlFactory(ServerFactory):
         return {"end": {"silent": silent} if silent else {}}
 
     def _ask(self, path: str, asking: Asking) -> Deferred[bool]:
-        return relay(self.reactor, path, asking.arguments, asking.send).addTimeout(WORKER_SECONDS, self.reactor)
+        return relay(self.reactor, path, asking.arguments, asking.send).addTimeout(SILENT_SECONDS, self.reactor)
 
     async def _go_on(self, own: Awaitable[None], others: Mapping[int, str], asking: Asking) -> Row:
         """Answer until this process's part ends, which its cancel does; the others' rows come as they say them."""

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.error import ConnectError, ConnectingCancelledError
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.task import deferLater
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 
-from mailserver.control.lines import LONGEST, Row, line, read
-
-WORKER_SECONDS: Final = 5.0
-"""How long another worker process may take to answer: one that is busy for longer is worth to be named to the operator."""
+from mailserver.control.lines import LONGEST, SILENT_SECONDS, Row, line, read
 
 AGAIN_SECONDS: Final = 1.0
 """How long after its end a worker process is asked again for what it has to say: its successor takes as long to start."""
 
 _CANCELLED: Final = CancelledError, ConnectingCancelledError
 """What a cancel raises, the latter where a connection is still being made."""
+
+_PASSED_ON: Final = frozenset({"row", "left_out", "alive"})
 
 Send = Callable[[Row], object]
 """Passes a line on."""
@@ -33,7 +33,7 @@ Send = Callable[[Row], object]
 def relay(reactor: Any, path: str, question: Row, send: Send) -> Deferred[bool]:
     """Ask the process that serves at `path`; whether it has answered whole. Errors: ConnectError."""
     asked = Relay(question, send)
-    connected: Deferred[Any] = UNIXClientEndpoint(reactor, path, timeout=WORKER_SECONDS).connect(_Once(asked))
+    connected: Deferred[Any] = UNIXClientEndpoint(reactor, path, timeout=SILENT_SECONDS).connect(_Once(asked))
     return connected.addCallback(lambda _: asked.whole)
 
 
@@ -42,12 +42,44 @@ def follow(reactor: Any, number: int, path: str, question: Row, send: Send) -> D
 
     async def asked() -> None:
         while True:
-            with suppress(ConnectError):  # nobody serves there now
-                await relay(reactor, path, question, send)
+            watch = _Watch(reactor, partial(send, {"silent": number}))
+            try:
+                with suppress(ConnectError):  # nobody serves there now
+                    await relay(reactor, path, question, partial(_pass_on, send, watch))
+            finally:
+                watch.stop()
             send({"lost": number})
             await deferLater(reactor, AGAIN_SECONDS)
 
     return ensureDeferred(asked()).addErrback(lambda failure: failure.trap(*_CANCELLED) and None)
+
+
+def _pass_on(send: Send, watch: _Watch, said: Row) -> None:
+    watch.heard()
+    if "alive" not in said:
+        send(said)
+
+
+class _Watch:
+    """Tells each time when nothing was heard for long."""
+
+    def __init__(self, reactor: Any, tell: Callable[[], object]) -> None:
+        self._reactor = reactor
+        self._tell = tell
+        self._begin()
+
+    def _begin(self) -> None:
+        self._late: IDelayedCall = self._reactor.callLater(SILENT_SECONDS, self._tell)
+
+    def heard(self) -> None:
+        """Begin anew."""
+        self.stop()
+        self._begin()
+
+    def stop(self) -> None:
+        """Tell no more."""
+        if self._late.active():
+            self._late.cancel()
 
 
 class _Once(Factory):
@@ -83,7 +115,7 @@ class Relay(LineOnlyReceiver):
     def lineReceived(self, line: bytes) -> None:
         """Pass a row on."""
         said = read(line) or {}
-        if "row" in said or "left_out" in said:
+        if said.keys() & _PASSED_ON:
             self._send(said)
         else:
             self._ended = "end" in said

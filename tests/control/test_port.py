@@ -16,9 +16,9 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
-from mailserver.control.lines import LONGEST, line
+from mailserver.control.lines import LONGEST, SILENT_SECONDS, line
 from mailserver.control.port import PEER_SECONDS, ControlFactory, Impossible, Peer, Question
-from mailserver.control.relay import AGAIN_SECONDS, WORKER_SECONDS
+from mailserver.control.relay import AGAIN_SECONDS
 from tests.cli.running import environment
 
 STRANGER = Peer(4711, 12_345, frozenset({12_345, 54_321}))
@@ -289,6 +289,7 @@ def test_what_another_process_has_left_out_counts_too_where_the_peer_reads_too_s
     trace.asking.say({"a": 1})
     trace.asking.send({"left_out": 500})
     trace.asking.send({"lost": 2})
+    trace.asking.alive(1)
     trace.asking.send({"lost": 2})
     port.transport.producer.resumeProducing()
     assert port.transport.said() == [{"lost": 2}, {"left_out": 501}]
@@ -318,8 +319,6 @@ def test_what_other_processes_say_comes_as_they_say_it_and_their_successors_are_
     relay.dataReceived(line({"row": {"worker": 2}}) + line({"left_out": 3}))
     trace.asking.say({"worker": 1})
     assert port.transport.said() == [{"row": {"worker": 2}}, {"left_out": 3}, {"row": {"worker": 1}}]
-    reactor.advance(10 * WORKER_SECONDS)
-    assert not reactor.unixClients
     port.transport.clear()
     relay.connectionLost(Failure(ConnectionDone()))
     assert port.transport.said() == [{"lost": 2}]
@@ -331,6 +330,24 @@ def test_what_other_processes_say_comes_as_they_say_it_and_their_successors_are_
     port.connectionLost(Failure(ConnectionDone()))
     assert trace.ended == 1
     assert successor.transport.disconnected
+    assert not reactor.getDelayedCalls()
+
+
+def test_a_process_that_hangs_in_its_answer_is_named_each_time_while_it_is_asked_on(call, reactor):
+    port = call({"trace": Lasting(everywhere=True).question}, others={2: "/nowhere/control.2"})
+    port.dataReceived(line({"question": "trace"}))
+    relay = reactor.unixClients.pop()[1].buildProtocol(None)
+    relay.makeConnection(StringTransport())
+    reactor.advance(SILENT_SECONDS - 1)
+    relay.dataReceived(line({"alive": 2}))
+    reactor.advance(SILENT_SECONDS - 1)
+    assert port.transport.said() == []
+    for _ in range(2):
+        reactor.advance(10 * SILENT_SECONDS)
+        relay.dataReceived(line({"alive": 2}))
+    assert port.transport.said() == [{"silent": 2}] * 2
+    assert not reactor.unixClients
+    port.connectionLost(Failure(ConnectionDone()))
     assert not reactor.getDelayedCalls()
 
 
@@ -360,5 +377,5 @@ def test_another_process_that_is_silent_is_named(call, reactor):
     port = call({"who": Question(lambda _: None, everywhere=True)}, others={2: "/nowhere/control.2"})
     port.dataReceived(line({"question": "who"}))
     assert port.transport.value() == b""
-    reactor.advance(WORKER_SECONDS)
+    reactor.advance(SILENT_SECONDS)
     assert port.transport.said() == [{"end": {"silent": [2]}}]

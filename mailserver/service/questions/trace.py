@@ -11,7 +11,7 @@ from mailserver.control.port import Asking, Impossible
 from mailserver.service.questions.facts import Facts
 
 LOOK_SECONDS: Final = 1.0
-"""How soon listeners are watched that a reload has made."""
+"""How soon listeners are watched that a reload has made, and how often this process says that it is alive."""
 
 
 async def trace(facts: Facts, asking: Asking) -> None:
@@ -24,6 +24,7 @@ async def trace(facts: Facts, asking: Asking) -> None:
     try:
         told = False
         while True:
+            asking.alive(facts.number)
             for _slice in tracing.watch(followed, facts.listeners.made):
                 await deferLater(facts.reactor, 0)
             if not told:
