@@ -4,96 +4,83 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any
 
 import click
 
+from mailserver.cli.asking import put, socket_option
 from mailserver.cli.group import config_option, json_option
 from mailserver.cli.main import tell
 
-if TYPE_CHECKING:
-    from mailserver.config.settings import Config
-
-
-class Setting(NamedTuple):
-    """One of the settings."""
-
-    name: str
-    value: Any
-    place: str
-    """Where it is set, as FILE:LINE; "": it is the default."""
+Row = dict[str, Any]
+"""A setting: its name, its value, and where it is set ("": it is the default)."""
 
 
 @click.command(short_help="Show the settings as the server reads them.")
 @click.option("--defaults", is_flag=True, help="Show the default of each setting, and read no file.")
+@click.option("--running", is_flag=True, help="Show those that are in effect in the running server, and read no file.")
 @click.option("--all", "everything", is_flag=True, help="Show those that are not set, too, with their defaults.")
 @json_option
+@socket_option
 @config_option
-def config(defaults: bool, everything: bool, as_json: bool, config: str) -> int:
+def config(  # noqa: PLR0913, PLR0917 - the options of a command
+    defaults: bool, running: bool, everything: bool, as_json: bool, socket: str | None, config: str
+) -> int:
     """Show the settings that are set, as the server reads them, and the line of the file that sets each.
 
-    The server's own flags are not known here. What may hold a secret is shown as "...".
+    The server's own flags are known to the running server alone, which names them (--running). What may hold a secret is shown as "...".
+
+    \b
+    Examples:
+      mailserver config --all
+      mailserver config --running --json | jq -r 'select(.name == "limits.connections") | .value'
 
     \b
     Exit status:
        0  shown
       64  the command line is wrong
+      69  no server answers at the socket (with --running)
+      77  only root, the user that serves and the socket's group may ask (with --running)
       78  the file cannot be read, or the settings cannot stand: the problems are told, and what could be read is shown
     """  # noqa: D301 - click's mark of a paragraph that stays as it is
+    if running and defaults:
+        raise click.UsageError("--defaults and --running are two questions")
+    if socket and not running:
+        raise click.UsageError("--socket is that of a running server: add --running")
+
+    def show(rows: Iterable[Row]) -> int:
+        for row in rows:
+            if defaults or everything or row["place"]:
+                click.echo(json.dumps(row, ensure_ascii=False) if as_json else _as_line(row))
+        return os.EX_OK
+
+    if running:
+        return put("config", socket, config, show)
+    rows, problems = _read(None if defaults else config)
+    for problem in problems:
+        tell(f"mailserver: {problem}")
+    show(rows)
+    return os.EX_CONFIG if problems else os.EX_OK
+
+
+def _read(path: str | None) -> tuple[Iterable[Row], Iterable[str]]:
+    """The settings of a file, or else the defaults, and what is wrong with them."""
     from mailserver.config.reading import Misread, load
     from mailserver.config.settings import Config
+    from mailserver.config.shown import shown_settings
     from mailserver.errors import ConfigError
 
-    status = os.EX_OK
     read = Config()
+    problems: Iterable[str] = ()
     try:
-        read = read if defaults else load(config, {})
+        read = read if path is None else load(path, {})
     except ConfigError as error:
-        for problem in error.problems:
-            tell(f"mailserver: {problem}")
-        status = os.EX_CONFIG
+        problems = error.problems
         read = error.config if isinstance(error, Misread) else read
-    for setting in settings(read):
-        if defaults or everything or setting.place:
-            click.echo(_as_json(setting) if as_json else _as_line(setting))
-    return status
+    return [each._asdict() for each in shown_settings(read)], problems
 
 
-def settings(config: Config) -> Iterator[Setting]:
-    """All settings, in their order, by their dotted names."""
-    return _settings(config, "", config.places)
-
-
-def _settings(table: Any, prefix: str, places: Any) -> Iterator[Setting]:
-    for each in fields(table):
-        if not each.metadata.get("setting", True):
-            continue
-        value, name = getattr(table, each.name), prefix + each.name
-        if is_dataclass(value):
-            yield from _settings(value, f"{name}.", places)
-        else:
-            yield Setting(name, _shown(name, value, secret=not each.repr), _place(name, places))
-
-
-def _shown(name: str, value: Any, *, secret: bool) -> Any:
-    from mailserver.config.shown import MASKED, shown_checker
-    from mailserver.toml import plain
-
-    if name == "auth.checkers":
-        return list(map(shown_checker, value))
-    return MASKED if secret and value else plain(value)
-
-
-def _place(name: str, places: Any) -> str:
-    """Where a setting is set; a table's own line counts for a whole that has lines of its own."""
-    return places.get(name) or next((where for key, where in places.items() if key.startswith(f"{name}.")), "")
-
-
-def _as_json(setting: Setting) -> str:
-    return json.dumps({"name": setting.name, "value": setting.value, "place": setting.place}, ensure_ascii=False)
-
-
-def _as_line(setting: Setting) -> str:
-    return f"{setting.name} = {json.dumps(setting.value, ensure_ascii=False)}{f'    # {setting.place}' if setting.place else ''}"
+def _as_line(row: Row) -> str:
+    place = f"    # {row['place']}" if row["place"] else ""
+    return f"{row['name']} = {json.dumps(row['value'], ensure_ascii=False)}{place}"

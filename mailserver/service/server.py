@@ -229,6 +229,7 @@ class Server:
             number,
             self.explainer,
             self.whole,
+            config=self.config,
             measures=self.measures,
             certificates=self._certificates,
             record=self._record,

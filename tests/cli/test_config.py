@@ -3,6 +3,8 @@
 import json
 import os
 
+import pytest
+
 from mailserver.auth import plugins
 from mailserver.config.settings import Config
 from mailserver.config.shown import OURS
@@ -62,6 +64,16 @@ def test_what_can_be_read_of_a_wrong_file_is_shown_with_its_problems(tmp_path):
     assert told.stdout.decode() == f"workers = 3    # {path}:1\n"
     assert b'unknown setting "usr"; did you mean "user"?' in told.stderr
     assert run("config", "--config", "/nowhere").returncode == os.EX_CONFIG
+
+
+@pytest.mark.parametrize("arguments", [["--defaults", "--running"], ["--socket", "/nowhere"]])
+def test_what_cannot_be_asked_together_is_a_wrong_command_line(arguments):
+    assert run("config", *arguments).returncode == os.EX_USAGE
+
+
+def test_where_no_server_runs_nothing_is_in_effect(tmp_path):
+    told = run("config", "--running", "--socket", str(tmp_path / "control"))
+    assert (told.returncode, told.stdout) == (os.EX_UNAVAILABLE, b"")
 
 
 def test_no_checker_of_ours_but_those_is_shown_whole():

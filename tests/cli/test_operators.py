@@ -35,7 +35,7 @@ def socket_of(site):
 
 @pytest.fixture(scope="module", params=[1, 3], ids=["alone", "workers"])
 def server(request, site):
-    with Server(site, workers=request.param, listen={"control": socket_of(site)}) as running:
+    with Server(site, "--seen=never", workers=request.param, listen={"control": socket_of(site)}) as running:
         yield running
 
 
@@ -60,6 +60,19 @@ def test_status_tells_of_each_process(site, server):
         table = asked(site, "status").stdout.decode().splitlines()
     assert table[0].split() == ["WORKER", "PID", "VERSION", "RUNS", "FOR", "MEMORY", "POP3", "POP3S"]
     assert len(table) == 1 + workers
+
+
+def test_the_settings_in_effect_are_told_with_the_flag_or_the_line_that_sets_each_and_no_secret(site, server):
+    found = {row["name"]: row for row in rows(site, "config", "--running")}
+    assert found["store.seen"] == {"name": "store.seen", "value": "never", "place": "--seen"}
+    assert found["workers"]["value"] == server.settings["workers"]
+    assert re.search(r"\.toml:\d+$", found["workers"]["place"])
+    assert "limits.connections" not in found
+    everything = {row["name"]: row["value"] for row in rows(site, "config", "--running", "--all")}
+    assert everything["limits.connections"] == 10000
+    text = asked(site, "config", "--running", "--all").stdout
+    assert b'store.seen = "never"    # --seen\n' in text
+    assert not [secret for secret in site.secrets if secret in text]
 
 
 def test_who_tells_of_each_session(site, server):

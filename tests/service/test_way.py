@@ -26,7 +26,6 @@ PACKAGE = Path(mailserver.__file__).parent
 
 HANDED_ALL = {
     "cli/changes.py": {"Changes.read", "Changes._compared"},
-    "cli/config.py": {"settings"},
     "service/control.py": {"bind_control", "check_control", "_unix"},
     "service/deliveries.py": {"make_deliveries"},
     "service/employee.py": {"Worker.__init__", "Worker.install"},

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from mailserver.control.port import Question
-from mailserver.service.questions import logins, metrics, overview, sessions, throttle, trace, whole
+from mailserver.service.questions import logins, metrics, overview, sessions, settings, throttle, trace, whole
 from mailserver.service.questions.facts import Facts
 
 
@@ -16,6 +16,7 @@ def questions(facts: Facts) -> Mapping[str, Question]:
         "status": Question(partial(sessions.status, facts), everywhere=True),
         "who": Question(partial(sessions.who, facts), everywhere=True),
         "kick": Question(partial(sessions.kick, facts), everywhere=True, changes=True),
+        "config": Question(partial(settings.config, facts)),
         "trace": Question(partial(trace.trace, facts), everywhere=True, changes=True, lasting=True),
         "explain": Question(partial(logins.explain, facts)),
         "overview": Question(partial(overview.overview, facts), everywhere=True),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mailserver.config.settings import Config
 from mailserver.service.certificates import Certificates
 from mailserver.service.explaining.walk import Explainer
 from mailserver.service.listeners import Listeners
@@ -35,3 +36,5 @@ class Facts:
     """The kind and the endpoint of each port, as the settings have them."""
     measures: Measures | None = None
     """What is measured; None: nothing is counted."""
+    config: Config | None = None
+    """The settings that are in effect."""
