@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from mailserver.cli.launch import _FLAGS, _REPEATABLE
 from mailserver.config import settings as config
 
 ROOT = Path(__file__).parent.parent
@@ -27,6 +28,21 @@ PROGRAMS = re.findall(r"```python\n(.*?)```", (ROOT / "docs/embedding.md").read_
 def test_every_link_inside_the_project_leads_somewhere(page):
     targets = re.findall(r"\]\(([^)#\s]+)", page.read_text())
     assert [each for each in targets if "://" not in each and not (page.parent / each).exists()] == []
+
+
+def anchors(page):
+    """By what links name the sections of a page."""
+    outside = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    titles = (re.sub(r"[^\w\- ]", "", title.lower()) for title in re.findall(r"^#+ (.*)$", outside, re.MULTILINE))
+    return {title.strip().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_section_leads_to_one(page):
+    targets = [
+        each.partition("#") for each in re.findall(r"\]\(([^)\s]*#[^)\s]+)", page.read_text()) if "://" not in each
+    ]
+    assert [(name, at) for name, _, at in targets if at not in anchors(page.parent / name if name else page)] == []
 
 
 def test_the_site_leads_to_every_page_once():
@@ -76,6 +92,12 @@ def test_the_files_that_a_page_names_are_there(page):
 def test_the_table_of_settings_is_that_of_the_code():
     shown = [line for line in (ROOT / "docs/configuration.md").read_text().splitlines() if line.startswith("| `")]
     assert shown == [*rows(), *rows(config.Certificate, "tls.certificates.")], "the rows above belong into the table"
+
+
+def test_the_page_names_every_flag_of_the_server():
+    section = (ROOT / "docs/configuration.md").read_text().partition("## Flags\n\n")[2].partition("\n\n## ")[0]
+    ours = {"config", *_FLAGS, *_REPEATABLE}
+    assert set(re.findall(r"`--([a-z0-9-]+)`", section)) == {*ours, "help-auth", "version"}
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=["portal", "service"])
