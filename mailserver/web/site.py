@@ -6,6 +6,7 @@ went wrong inside.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from inspect import isawaitable
@@ -21,13 +22,15 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request, datetimeToString
 
 from mailserver.net.listener import is_loopback, peer_host
-from mailserver.net.places import Dropped, Places
+from mailserver.net.places import Dropped
 from mailserver.net.tally import Tally
+from mailserver.net.throttle import network
 from mailserver.web.guard import names_an_address, shows
 from mailserver.web.pages import Answer, Asked, Page
+from mailserver.web.target import BadTarget, Target, read_target
 
 CONNECTIONS: Final = 32
-"""Connections at once in each process: a few scrapers and browsers; more are dropped. Each holds 32 KiB at most, and an answer."""
+"""Connections at once of a port in each process: a few scrapers and browsers. Each holds 32 KiB at most, and an answer."""
 
 SECONDS: Final = 30.0
 """How long a connection may take, from its first octet to its answer's last: whoever is slower is cut."""
@@ -48,6 +51,8 @@ ALWAYS: Final[Mapping[str, str]] = {
 
 POLICY: Final = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
+_FULL: Final = f"all {CONNECTIONS} places are taken"
+
 log = Logger()
 
 
@@ -63,31 +68,42 @@ class Site(ServerFactory):
         clock: IReactorTime,
         token: Callable[[], bytes] = lambda: b"",
         listener: str = "http",
-        places: Places | None = None,
     ) -> None:
         self.clock = clock
         self.listener = listener
         self.refusals = Tally(_tell_refused)
+        self._turned_away = Tally(_tell_turned_away)
         self._pages = pages
         self._token = token
-        self._places = places or Places(
-            CONNECTIONS, CONNECTIONS, tell=_tell_turned_away, setting="the number of pages at once"
-        )
-        self._channels: set[_Channel] = set()
+        self._channels: dict[_Channel, None] = {}  # the oldest first
 
     def logPrefix(self) -> str:
         """Name the listener in Twisted's own log lines."""
         return self.listener
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        """Build a connection, or one that ends at once if there are too many."""
-        peer = peer_host(addr)
-        if reason := self._places.take(peer):
-            self._places.tally.count(self.clock.seconds(), listener=self.listener, peer=peer, reason=reason)
+        """Build a connection. Where there are too many, it has the place of another one, or ends at once if it finds none."""
+        channel = _Channel(self, peer_host(addr))
+        self._channels[channel] = None
+        if len(self._channels) <= CONNECTIONS:
+            return channel
+        leaving = self._leaving(channel)
+        self.ended(leaving)
+        self._turned_away.count(self.clock.seconds(), listener=self.listener, peer=leaving.peer, reason=_FULL)
+        if leaving is channel:
             return Dropped()
-        channel = _Channel(self, peer)
-        self._channels.add(channel)
+        leaving.abort()
         return channel
+
+    def _leaving(self, newcomer: _Channel) -> _Channel:
+        """Who must leave for a newcomer: the oldest connection of the address with most of them; the newcomer, if there is no other.
+
+        Otherwise whoever holds all places and says nothing would keep everybody out; and one address only pushes out its own, as soon as
+        it has more than each other. A page that is being made is waited for: that client had to show the token, or is on this machine.
+        """
+        waiting = [each for each in self._channels if not each.answering]
+        share = Counter(network(each.peer) for each in waiting)
+        return max(waiting[:-1], key=lambda each: share[network(each.peer)], default=newcomer)
 
     def abort(self) -> None:
         """Drop every connection."""
@@ -98,22 +114,25 @@ class Site(ServerFactory):
 
     def ended(self, channel: _Channel) -> None:
         """Forget a connection."""
-        self._channels.discard(channel)
-        self._places.give_back(channel.peer)
+        self._channels.pop(channel, None)
 
     def answer(self, request: _Request) -> Any:
         """The answer to a request, or an awaitable of it."""
-        method, path = request.method, request.uri.partition(b"?")[0]
-        if method not in (b"GET", b"HEAD"):
+        if request.method not in (b"GET", b"HEAD"):
             return _said(405, "only GET and HEAD are served here")
-        page = self._pages.get(path.decode("latin-1"))
-        if not (page is not None and page.public) and (refusal := self._refusal(request)):
+        try:
+            hosts = request.requestHeaders.getRawHeaders(b"Host", ())
+            target = read_target(request.uri, hosts, old=request.clientproto == b"HTTP/1.0")
+        except BadTarget as error:
+            return _said(400, str(error))
+        page = self._pages.get(target.path)
+        if not (page is not None and page.public) and (refusal := self._refusal(request, target)):
             return refusal
         if page is None:
             return _said(404, "there is no such page")
         return page.answer(Asked(accept=_field(request, b"Accept").decode("latin-1")))
 
-    def _refusal(self, request: _Request) -> Answer | None:
+    def _refusal(self, request: _Request, target: Target) -> Answer | None:
         """Why a page is not shown; None: it is."""
         host = request.host
         if isinstance(host, UNIXAddress):
@@ -126,7 +145,7 @@ class Site(ServerFactory):
             return _said(401, "a token is needed: as Bearer, or as the password of Basic")
         if not is_loopback(peer_host(host)):
             return _said(403, "these pages need a token or a Unix socket")
-        if not names_an_address(_field(request, b"Host").decode("latin-1")):
+        if not names_an_address(target.host):
             return _said(421, "ask by an address, or as localhost")
         return None
 
@@ -139,6 +158,8 @@ class _Channel(HTTPChannel):
     MAX_LENGTH = LONGEST_LINE
     timeOut = None  # noqa: N815 - an idle client's, and `SECONDS` are everybody's
     transport: Any
+    answering = False
+    """Whether a page is being made for its request."""
 
     def __init__(self, site: Site, peer: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # as all of twisted.web.http
@@ -192,6 +213,7 @@ class _Request(Request):
         if not isawaitable(answer):
             self._say(answer)
             return
+        self.channel.answering = True
         self._waiting = Deferred.fromCoroutine(_awaited(answer))
         self._waiting.addCallbacks(self._say, self._failed)
 
@@ -210,6 +232,7 @@ class _Request(Request):
     def _say(self, answer: Answer) -> None:
         if self._disconnected:
             return
+        self.channel.answering = False
         policy = "; ".join(filter(None, (POLICY, answer.policy)))
         own = {"Content-Type": answer.type, "Content-Length": str(len(answer.body)), "Content-Security-Policy": policy}
         own["Date"] = datetimeToString().decode("ascii")

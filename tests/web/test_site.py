@@ -36,12 +36,18 @@ class Pages:
             "/private": Page(self._private),
             "/faulty": Page(lambda _: 1 / 0),  # type: ignore[arg-type,return-value]
             "/later": Page(lambda _: self.pending),
+            "/slow": Page(self._slow),
         }
+        self.slow: list[Deferred[Answer]] = []
         self.site = Site(pages, clock=self.clock, token=lambda: token)
 
     def _private(self, asked: Asked) -> Answer:
         self.asked.append(asked)
         return Answer(body=b"for operators\n", type="text/html", policy="style-src 'sha256-x'")
+
+    def _slow(self, _: Asked) -> Deferred[Answer]:
+        self.slow.append(Deferred())
+        return self.slow[-1]
 
     def connect(self, host: Any = HERE, peer: Any = None) -> tuple[Any, StringTransport]:
         transport = StringTransport(hostAddress=host, peerAddress=peer or HERE)
@@ -51,11 +57,20 @@ class Pages:
         return protocol, transport
 
     def ask(
-        self, path: str, *headers: str, method: str = "GET", host: Any = HERE, name: str = "127.0.0.1:8110"
+        self,
+        path: str,
+        *headers: str,
+        method: str = "GET",
+        host: Any = HERE,
+        peer: Any = None,
+        name: str = "127.0.0.1:8110",
     ) -> Heard:
-        protocol, transport = self.connect(host)
-        lines = [f"{method} {path} HTTP/1.1", f"Host: {name}", *headers, "", ""]
-        protocol.dataReceived("\r\n".join(lines).encode("latin-1"))
+        return self.ask_raw(f"{method} {path} HTTP/1.1", f"Host: {name}", *headers, host=host, peer=peer)
+
+    def ask_raw(self, *lines: str, host: Any = HERE, peer: Any = None) -> Heard:
+        """Send these lines of a request, and no others."""
+        protocol, transport = self.connect(host, peer)
+        protocol.dataReceived("\r\n".join([*lines, "", ""]).encode("latin-1"))
         heard = Heard(transport.value())
         assert transport.disconnecting
         protocol.connectionLost(module.connectionDone)
@@ -111,7 +126,8 @@ def test_what_a_page_may_load_stands_in_its_policy() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/private/", "//private", "/../private", "/private/../private", "/%70rivate", "*", "http://x/private"]
+    "path",
+    ["/", "/private/", "//private", "/../private", "/private/../private", "/%70rivate", "*", "ftp://127.0.0.1/private"],
 )
 def test_there_are_no_other_paths(path: str) -> None:
     heard = Pages().ask(path)
@@ -164,7 +180,8 @@ def test_who_leaves_waits_no_more() -> None:
 @pytest.mark.parametrize("name", ["Host", "Authorization", "Accept"])
 @pytest.mark.parametrize("token", [b"", TOKEN])
 def test_a_header_in_no_encoding_is_no_fault(name: str, token: bytes, logs: Logs) -> None:
-    heard = Pages(token).ask("/private", f"{name}: \xff\xfe")
+    host = "Host: localhost" if name != "Host" else ""
+    heard = Pages(token).ask_raw("GET /private HTTP/1.1", *filter(None, [host]), f"{name}: \xff\xfe")
     assert heard.code == (401 if token else 421 if name == "Host" else 200)
     assert logs.take("fault") == []
 
@@ -250,15 +267,102 @@ def test_the_time_is_over_with_the_connection() -> None:
     assert pages.clock.getDelayedCalls() == []
 
 
-def test_there_is_room_for_so_many_and_the_others_are_dropped(logs: Logs) -> None:
+def peer(number: int) -> IPv4Address:
+    return IPv4Address("TCP", f"198.51.100.{number}", 50_000)
+
+
+def cut(connections: list[tuple[Any, StringTransport]]) -> list[int]:
+    """Which of them were cut."""
+    return [number for number, (_, transport) in enumerate(connections) if transport.disconnecting]
+
+
+def test_one_address_that_holds_all_places_keeps_nobody_out(logs: Logs) -> None:
     pages = Pages()
-    held = [pages.connect()[0] for _ in range(CONNECTIONS)]
-    dropped, transport = pages.connect()
+    silent = [pages.connect(peer=peer(1)) for _ in range(CONNECTIONS)]
+    assert cut(silent) == []
+    assert pages.ask("/private", peer=peer(2)).code == 200
+    assert pages.ask("/private", peer=peer(2)).code == 200, "there is room now"
+    assert cut(silent) == [0], "the oldest"
+    assert pages.ask("/private", peer=peer(1)).code == 200, "a proxy in front of all is one address"
+    (told,) = logs.take("web.turned_away")
+    assert (told["peer"], told["reason"]) == ("198.51.100.1", f"all {CONNECTIONS} places are taken")
+
+
+def test_an_address_with_many_connections_pushes_out_its_own_alone() -> None:
+    pages = Pages()
+    others = [pages.connect(peer=peer(2)) for _ in range(2)]
+    flood = [pages.connect(peer=peer(1)) for _ in range(2 * CONNECTIONS)]
+    assert cut(others) == []
+    assert cut(flood) == list(range(CONNECTIONS + 2))
+    scraper, said = pages.connect(peer=peer(3))
+    scraper.dataReceived(b"GET /private HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert Heard(said.value()).code == 200
+
+
+def test_many_addresses_keep_nobody_out_either() -> None:
+    pages = Pages()
+    silent = [pages.connect(peer=peer(number)) for number in range(CONNECTIONS)]
+    assert pages.ask("/private", peer=peer(100)).code == 200
+    assert cut(silent) == [0]
+
+
+def test_a_page_that_is_being_made_is_waited_for(logs: Logs) -> None:
+    pages = Pages()
+    asking = [pages.connect() for _ in range(CONNECTIONS)]
+    for protocol, _ in asking[1:]:
+        protocol.dataReceived(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    silent = pages.connect()
+    assert cut(asking) == [0]
+    silent[0].dataReceived(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    dropped, transport = pages.connect(peer=peer(1))
     assert isinstance(dropped, Dropped)
     assert transport.disconnecting
-    held[0].connectionLost(module.connectionDone)
-    assert pages.ask("/private").code == 200
-    assert len(logs.take("web.turned_away")) == 1
+    assert [each["peer"] for each in logs.take("web.turned_away")] == ["127.0.0.1"]
+    for each in pages.slow:
+        each.callback(Answer(body=b"now"))
+    assert all(Heard(said.value()).body == b"now" for _, said in [*asking[1:], silent])
+    assert pages.ask("/public", peer=peer(1)).code == 200, "who has its answer, and does not go, goes now"
+
+
+def test_the_end_of_who_was_pushed_out_gives_no_place_back_twice() -> None:
+    pages = Pages()
+    silent = [pages.connect(peer=peer(1)) for _ in range(CONNECTIONS + 3)]
+    for protocol, transport in silent:
+        if transport.disconnecting:
+            protocol.connectionLost(module.connectionDone)
+    for protocol, _ in silent[3:]:
+        protocol.connectionLost(module.connectionDone)
+    again = [pages.connect(peer=peer(2)) for _ in range(CONNECTIONS)]
+    assert cut(again) == []
+    assert cut([*again, pages.connect(peer=peer(2))]) == [0]
+
+
+@pytest.mark.parametrize(
+    ("target", "code"),
+    [
+        *[
+            (each, 200)
+            for each in ("http://127.0.0.1:8110/private", "HTTPS://localhost/private?a", "http://[::1]/private")
+        ],
+        *[(each, 404) for each in ("http://localhost", "http://localhost?/private", "http://localhost/%70rivate")],
+        *[(each, 421) for each in ("http://attacker.example/private", "http://127.0.0.1@attacker.example/private")],
+        *[(each, 400) for each in ("http:///private", "https://?")],
+    ],
+)
+def test_a_whole_uri_may_be_asked_for_and_its_host_counts(target: str, code: int) -> None:
+    assert Pages().ask(target).code == code
+    assert Pages().ask(target, name="attacker.example").code == code, "not that of the header"
+
+
+@pytest.mark.parametrize("path", ["/private", "/public"])
+def test_a_request_has_one_host(path: str) -> None:
+    pages = Pages()
+    for hosts in ([], ["Host: localhost", "Host: attacker.example"], ["Host: localhost"] * 2):
+        heard = pages.ask_raw(f"GET {path} HTTP/1.1", *hosts)
+        assert (heard.code, heard.body) == (400, b"a request has one Host\n")
+    assert pages.ask_raw(f"GET {path} HTTP/1.0").code == 200
+    assert pages.ask_raw(f"GET {path} HTTP/1.0", "Host: attacker.example").code == (200 if path == "/public" else 421)
+    assert len(pages.asked) == (path == "/private")
 
 
 @pytest.mark.parametrize(
