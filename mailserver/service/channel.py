@@ -50,6 +50,9 @@ RETIRE: Final = "retire"
 BURY: Final = "bury"
 """The server whose place this one has taken is gone: free what a killed worker of its held in the memory."""
 
+TELL: Final = "tell"
+"""Another one: show these failures on the status page, which the parent has none of."""
+
 ANSWER: Final = "answer"
 """The outcome of what was asked."""
 

@@ -24,6 +24,7 @@ from mailserver.service.channel import (
     REFUSED,
     RELOADED,
     RETIRE,
+    TELL,
     say,
 )
 from mailserver.service.incumbent import Incumbent
@@ -69,11 +70,13 @@ class Orders:
         parent: Parent,
         retire: Callable[[], Coroutine[Any, Any, None]],
         bury: Callable[[], object],
+        tell: Callable[[Any], object],
     ) -> None:
         self._incumbent = incumbent
         self._parent = parent
         self._retire = retire
         self._bury = bury
+        self._tell = tell
 
     def obey(self, order: Mapping[str, Any]) -> None:
         """Do as the parent wants."""
@@ -88,6 +91,8 @@ class Orders:
             Deferred.fromCoroutine(self._retire()).addErrback(_faulty)
         elif name == BURY:
             self._bury()
+        elif name == TELL:
+            self._tell(order["troubles"])
         elif name == DROP:
             Deferred.fromCoroutine(self._incumbent.drop()).addErrback(_faulty)
 

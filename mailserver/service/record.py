@@ -6,7 +6,7 @@ Nothing of it is done without a page. A record outlives a reload: it is the proc
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, execute, succeed
@@ -18,7 +18,7 @@ from mailserver.counts import Counts
 from mailserver.interfaces import IPart
 from mailserver.service.process import memory
 from mailserver.web.status.history import COUNTED, STEP, History
-from mailserver.web.status.troubles import Troubles
+from mailserver.web.status.troubles import Group, Troubles
 
 SAMPLE_SECONDS: Final = 60.0
 """Between looks at the memory and the counts: a point of the plots is five minutes."""
@@ -41,6 +41,12 @@ class Record:
     def __call__(self, event: LogEvent) -> None:
         """Take notice of an event of the log."""
         self.troubles.note(event)
+
+    def told(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Take notice of failures of another process: their groups, when they were seen last, and how often."""
+        now = self.now()
+        for row in rows:
+            self.troubles.add(Group(*row["group"]), row["last"], row["times"], now)
 
     def sample(self, counts: Counts) -> None:
         """Note that this process is there, its memory, and what it has counted since the last look."""

@@ -117,8 +117,6 @@ async def serve(spec: dict[str, Any], reactor: Any, lifeline: Lifeline) -> None:
     with problems.collect("user"):
         become(config.user)
     await server.start()
-    for death in spec.get("deaths", ()):  # of its predecessors; a parent from before an update tells none
-        server.memories.record(death)
     doors = [Door(kind, endpoint, Gate(kind)) for kind, endpoint in spec["sockets"]]
     controls = [Gate("control"), Gate("control")] if spec["controls"] else []
     workers = spec["processes"] if spec["controls"] else 0
@@ -147,7 +145,7 @@ async def serve(spec: dict[str, Any], reactor: Any, lifeline: Lifeline) -> None:
             config, reactor, _memory(spec["memory"], spec["memory"]["other"])
         )  # as its successor, it tidies up
 
-    lifeline.obey = Orders(incumbent, parent, retire, bury).obey
+    lifeline.obey = Orders(incumbent, parent, retire, bury, server.memories.record.told).obey
 
     def reload() -> None:
         incumbent.reload().addBoth(lambda _: say(RELOADED))

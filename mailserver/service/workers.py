@@ -11,15 +11,13 @@ import json
 import os
 import signal
 import sys
-import time
-from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, cast
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.error import ProcessTerminated
 from twisted.internet.interfaces import IDelayedCall, IFileDescriptor
-from twisted.logger import Logger, LogLevel
+from twisted.logger import Logger, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
 from mailserver.config.cores import cores
@@ -33,6 +31,7 @@ from mailserver.service.employee import RELOAD_SECONDS, Worker
 from mailserver.service.legacy import FIRST, STDERR, Legacy
 from mailserver.service.listeners import CUT_SECONDS, DRAIN_SECONDS
 from mailserver.service.passing import Journal
+from mailserver.service.tidings import Tidings
 from mailserver.service.whole import Whole
 from mailserver.tls.tickets import MemoryTickets
 
@@ -43,9 +42,6 @@ STEADY_SECONDS: Final = 60.0
 """A worker process that lived so long is replaced at once; otherwise the delay grows."""
 
 LONGEST_DELAY: Final = 30.0
-
-DEATHS: Final = 20
-"""How many ends of a worker's earlier processes the next one is told, for the status page: enough to see that it dies again and again."""
 
 log = Logger()
 
@@ -84,7 +80,7 @@ class Workers:
         self._workers: set[Worker] = set()
         self._waiting: list[IDelayedCall] = []
         self._delays: dict[int, float] = {}
-        self._deaths: defaultdict[int, deque[dict[str, Any]]] = defaultdict(lambda: deque(maxlen=DEATHS))
+        self._tidings = Tidings(self._workers)
         self._started: Deferred[None] | None = None
         self._stopped: Deferred[None] | None = None
         self._completed: Deferred[None] | None = None
@@ -98,6 +94,7 @@ class Workers:
         """Start one worker and, when it serves, the others, so that problems are reported once. Errors: ConfigError."""
         self._started = Deferred()
         self._common.open()
+        globalLogPublisher.addObserver(self._tidings)
         self._reactor.callWhenRunning(self._spawn, 1)
         return self._started
 
@@ -196,7 +193,6 @@ class Workers:
             "stderr": self._stderr is not None,
             "tickets": self._tickets.passed(),
             "processes": self._count,
-            "deaths": list(self._deaths[number]),
             "log_level": self._log_level.name,
             "log_form": "event" if self.journal is None else self.journal.form,
         }
@@ -225,6 +221,7 @@ class Workers:
     def worker_serves(self, worker: Worker) -> None:
         """A worker accepts connections."""
         self._catch_up(worker)
+        self._tidings.pass_on()
         if self._started is not None:
             started, self._started = self._started, None
             for number in range(2, self._count + 1):
@@ -259,7 +256,6 @@ class Workers:
         lived = self._reactor.seconds() - worker.since
         delay = 0.0 if lived >= STEADY_SECONDS else self._delays.get(worker.number, 0.0)
         reason = failure.getErrorMessage()
-        self._deaths[worker.number].append({"event": "worker.ended", "log_time": time.time(), "reason": reason})
         log.error(
             "worker {number} (pid {pid}) ended and is replaced in {delay} s: {reason}",
             event="worker.ended",
@@ -275,6 +271,7 @@ class Workers:
     def _check_stopped(self) -> None:
         if not self._workers and self._stopped is not None and not self._stopped.called:
             self._common.close()
+            globalLogPublisher.removeObserver(self._tidings)
             self._stopped.callback(None)
 
 

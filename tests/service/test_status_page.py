@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.browser import ENTER, TAB, Browser, need_browser
+from tests.cli.running import run
 from tests.rawpop3 import RawPOP3
 from tests.servers import Server, Site
 from tests.service.test_web import SERVING, TOKEN, Local, get, own, reloaded, write_token
@@ -237,6 +238,19 @@ def test_a_reload_keeps_what_failed_and_what_was_counted(site: Site, lively: Ser
     assert "3 sessions are open" in page
 
 
+def test_what_failed_in_the_parent_of_the_workers_is_there_too(site: Site, lively: Server) -> None:
+    before = lively.file.read_text()
+    lively.file.write_text(before + "[no_such_table]\n")
+    try:
+        told = run("reload", "--socket", f"{site.folder}/control")
+    finally:
+        lively.file.write_text(before)
+    assert told.returncode == 78
+    eventually(lambda: fetched(site).count("no_such_table") == 1, lively.log)
+    assert "settings refused" in fetched(site)
+    lively.events[:] = [each for each in lively.events if each.get("event") != "service.reload_refused"]
+
+
 def test_a_worker_that_dies_leaves_a_hole_and_its_successor_tells_why(site: Site, lively: Server) -> None:
     pid = lively.told("worker.serving")[0]["pid"]
     os.kill(pid, signal.SIGKILL)
@@ -246,6 +260,7 @@ def test_a_worker_that_dies_leaves_a_hole_and_its_successor_tells_why(site: Site
     assert "does not answer" not in page
     assert page.count("process died") == 1
     assert "signal 9" in page
+    assert page.count("no_such_table") == 1, "told by another one, if it was told by the one that died"
     lively.events[:] = [
         each for each in lively.events if each.get("event") != "worker.ended"
     ]  # it is an error of the log

@@ -43,6 +43,9 @@ HEADINGS: Final[Mapping[str, tuple[str, str]]] = {
     "lmtp.turned_away": ("turned away", _BUSY),
     "web.refused": ("page refused", "who asks needs the token in web.token_file; nobody should ask who has none"),
     "worker.ended": ("process died", "see the log: it is replaced by itself"),
+    "service.reload_refused": ("settings refused", "correct them, and reload again: until then the old ones hold"),
+    "restart.refused": ("no restart", ""),
+    "restart.failed": ("no restart", "the server goes on as it was"),
     "fault": ("fault", "see the traceback in the log, and report it"),
 }
 """What an event is called, and what helps where neither it nor its reason knows. Of others, what has refused a login is told, and warnings and errors."""
@@ -81,13 +84,17 @@ class Troubles:
     def note(self, event: LogEvent) -> None:
         """Take notice of an event of the log."""
         group = group_of(event)
-        if group is None:
+        if group is not None:
+            self.add(group, event["log_time"], times_of(event), event["log_time"])
+
+    def add(self, group: Group, when: float, times: int, now: float) -> None:
+        """Take notice of what was seen so often, the last time at `when`; not of what is older than an hour."""
+        if when < now - HOUR * 60:
             return
-        now = event["log_time"]
         seen = self._groups.pop(group, None) or _Seen()
         self._groups[group] = seen
-        seen.last = now
-        seen.minutes.add(int(now // 60), 1 + int(event.get("others", 0)))
+        seen.last = max(seen.last, when)
+        seen.minutes.add(int(when // 60), times)
         if len(self._groups) > self._kept:
             _, gone = self._groups.popitem(last=False)
             self._forgotten.add(int(now // 60), _sum(gone, int(now // 60)))
@@ -95,8 +102,8 @@ class Troubles:
     def rows(self, now: float, limit: int) -> list[dict[str, Any]]:
         """The groups of the last hour, the latest first; older ones are forgotten."""
         minute = int(now // 60)
-        while self._groups and next(iter(self._groups.values())).last < now - HOUR * 60:
-            self._groups.popitem(last=False)
+        for group in [each for each, seen in self._groups.items() if seen.last < now - HOUR * 60]:
+            del self._groups[group]
         latest = list(reversed(self._groups.items()))[:limit]
         return [{**group._asdict(), "times": _sum(seen, minute), "last": seen.last} for group, seen in latest]
 
@@ -104,6 +111,11 @@ class Troubles:
         """The failures of the last hour, also those whose group had no room."""
         minute = int(now // 60)
         return _added(self._forgotten, minute) + sum(_sum(seen, minute) for seen in self._groups.values())
+
+
+def times_of(event: LogEvent) -> int:
+    """How often it has happened that an event tells of."""
+    return 1 + int(event.get("others", 0))
 
 
 def group_of(event: LogEvent) -> Group | None:

@@ -100,6 +100,19 @@ def test_the_memory_is_bounded_and_what_had_no_room_is_counted(names: list[int])
     assert troubles.total(NOW) == len(names)
 
 
+def test_what_another_process_tells_late_counts_when_it_was_and_not_after_an_hour() -> None:
+    troubles = Troubles()
+    group = group_of(failed())
+    assert group is not None
+    troubles.note(failed(time=NOW - 60))
+    troubles.add(group, NOW - 1800, 2, NOW)
+    troubles.add(group._replace(who="bob"), NOW - 3601, 5, NOW)
+    troubles.add(group._replace(who="carl"), NOW - 3000, 1, NOW)
+    told = [(row["who"], row["times"], row["last"]) for row in troubles.rows(NOW, 9)]
+    assert told == [("carl", 1, NOW - 3000), ("alice", 3, NOW - 60)]
+    assert [row["who"] for row in troubles.rows(NOW + 900, 9)] == ["alice"], "though the other came in after it"
+
+
 def test_a_long_text_is_cut() -> None:
     group = group_of(failed("a" * 10_000, reason="b" * 10_000))
     assert group is not None
