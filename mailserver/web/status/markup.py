@@ -10,7 +10,7 @@ from functools import lru_cache
 from html import escape
 from typing import Final
 
-VOID: Final = frozenset({"link", "meta"})
+VOID: Final = frozenset({"link", "meta", "wbr"})
 """Of the elements that are used, those without an end tag."""
 
 

@@ -66,7 +66,7 @@ def _head(shown: Overview) -> Markup:
 
 def _header(shown: Overview, zone: tzinfo | None) -> Markup:
     links = (element("li", element("a", heading, href=f"#{key}")) for key, heading in _SECTIONS.items())
-    when = moment(shown.now, zone, "%A, %d %B %Y, %H:%M:%S %Z")
+    when = moment(shown.now, zone, "%A, %-d %B %Y, %H:%M:%S %Z")
     return element(
         "header",
         element("h1", shown.hostname),

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from mailserver.web.status.history import STEP, Series
 from mailserver.web.status.markup import Markup, element
-from mailserver.web.status.words import local, table
+from mailserver.web.status.words import counted, local, table
 
 TOP, AREA, FOOT = 22, 120, 26
 """Pixels from above: room for the highest figure; what is drawn; room for the hours."""
@@ -43,7 +43,7 @@ class Plot(NamedTuple):
     """A word that no other plot of the page has."""
     title: str
     unit: str
-    """What the figures count, for the highest of the axis."""
+    """What the figures count, in the singular, for the highest of the axis."""
     about: str
     """A sentence on what is seen."""
     lines: Sequence[Line]
@@ -96,15 +96,15 @@ def _legend(plot: Plot) -> Markup | None:
 
 
 def _picture(plot: Plot, times: Sequence[float], hours: Sequence[tuple[str, slice]], zone: tzinfo | None) -> Markup:
-    high = max((value for line in plot.lines for value in line.values if value is not None), default=0.0)
-    scale = ticks(high, plot.least)
+    known = [value for line in plot.lines for value in line.values if value is not None]
+    scale = ticks(max(known, default=0.0), plot.least)
     steps = len(times)
     return element(
         "svg",
         element("title", plot.title, id=f"{plot.key}-name"),
         element("desc", _description(plot, times, zone), id=f"{plot.key}-text"),
         (_hour_line(times, number, zone) for number in range(1, steps)),
-        (_grid_line(plot, scale, value) for value in scale),
+        (_grid_line(plot, scale, value) for value in (scale if known else [0.0])),
         element(
             "svg",
             (_line(line, number, scale[-1]) for number, line in enumerate(plot.lines)),
@@ -128,8 +128,8 @@ def _picture(plot: Plot, times: Sequence[float], hours: Sequence[tuple[str, slic
 
 def _grid_line(plot: Plot, scale: Sequence[float], value: float) -> list[Markup]:
     at = TOP + AREA - round(AREA * value / scale[-1], 1)
-    unit = f" {plot.unit}" if value == scale[-1] and plot.unit else ""
-    label = element("text", plot.words(value) + unit, x=0, y=at - 4, class_="tick")
+    shown = counted(value, plot.unit) if value == scale[-1] and plot.unit else plot.words(value)
+    label = element("text", shown, x=0, y=at - 4, class_="tick")
     return [
         element("line", x1=0, x2="100%", y1=at, y2=at, class_="grid" if value else "ground"),
         label if value else Markup(),
@@ -178,7 +178,9 @@ def _before(plot: Plot, times: Sequence[float], zone: tzinfo | None) -> Markup |
     known = next((index for index, value in enumerate(plot.lines[0].values) if value is not None), len(times))
     if known < len(times) / 3:
         return None
-    text = f"Nothing is known before {local(times[known], zone):%H:%M}" if known < len(times) else "Nothing is known"
+    text = (
+        f"Nothing is known before {local(times[known], zone):%H:%M}" if known < len(times) else "Nothing is known yet"
+    )
     at = {"x": f"{50 * known / len(times):.1f}%", "y": TOP + AREA / 2, "text_anchor": "middle"}
     return element("text", text, class_="tick", **at)
 

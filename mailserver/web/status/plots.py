@@ -17,7 +17,7 @@ def plots(shown: Overview) -> list[Plot]:
         Plot(
             "logins",
             "Logins",
-            "logins",
+            "login",
             f"Logins that were let in, and those that were refused, {_STEP}.",
             [Line("let in", of["logins"]), Line("refused", of["refused"])],
             number,
@@ -25,7 +25,7 @@ def plots(shown: Overview) -> list[Plot]:
         Plot(
             "fetched",
             "Fetches",
-            "messages",
+            "message",
             f"Messages that clients have fetched, {_STEP}.",
             [Line("messages", of["fetched"])],
             number,

@@ -7,7 +7,7 @@ from datetime import tzinfo
 from mailserver.web.status.markup import Markup, element
 from mailserver.web.status.overview import Overview, Row
 from mailserver.web.status.state import days_left
-from mailserver.web.status.words import counted, moment, number, octets, prose, span, table
+from mailserver.web.status.words import counted, moment, named, number, octets, prose, span, table
 
 
 def failures(shown: Overview, zone: tzinfo | None) -> Markup:
@@ -19,8 +19,8 @@ def failures(shown: Overview, zone: tzinfo | None) -> Markup:
     rows = (
         [
             element("span", row["what"], class_="what"),
-            row["who"],
-            row["peer"],
+            named(row["who"]),
+            named(row["peer"]),
             prose(row["why"]),
             prose(row["help"]),
             number(row["times"]),
@@ -42,8 +42,10 @@ def sessions(shown: Overview) -> Markup:
     )
     rows = (
         [
-            row.get("who") or element("em", "takes mail" if row["listener"] == "lmtp" else "not logged in"),
-            row["peer"] or "this machine",
+            named(row["who"])
+            if row.get("who")
+            else element("em", "takes mail" if row["listener"] == "lmtp" else "not logged in"),
+            named(row["peer"]) if row["peer"] else "this machine",
             row["listener"] + (", TLS" if row["tls"] else ""),
             span(row["seconds"]),
             span(row["idle"]),
@@ -103,7 +105,7 @@ def certificates(shown: Overview, zone: tzinfo | None) -> Markup:
             ", ".join(row["names"]),
             row["kind"],
             _days(days_left(row, shown.now)),
-            moment(row["expires"], zone, "%d %B %Y, %H:%M"),
+            moment(row["expires"], zone, "%-d %B %Y, %H:%M"),
         ]
         for row in sorted(shown.certificates, key=lambda row: row["expires"])
     )

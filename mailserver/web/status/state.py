@@ -69,7 +69,13 @@ def _facts(shown: Overview) -> Iterator[tuple[str, str, str]]:
     yield "Runs for", span(max(row["seconds"] for row in shown.processes)), f"version {', '.join(shown.versions)}"
     days = [days_left(row, shown.now) for row in shown.certificates]
     if days:
-        yield "Certificate", f"{min(days)} d", "left" if len(days) == 1 else "left of the one that expires first"
+        yield "Certificate", *_certificate(min(days), len(days))
+
+
+def _certificate(days: int, many: int) -> tuple[str, str]:
+    if days < 0:
+        return "expired", f"{counted(-days, 'day')} ago"
+    return f"{days} d", "left" if many == 1 else "left of the one that expires first"
 
 
 def _processes(many: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Final
@@ -9,6 +10,7 @@ from typing import Final
 from mailserver.web.status.markup import Markup, element
 
 _SPANS: Final = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+_BREAK: Final = element("wbr")
 _SIZES: Final = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 
 
@@ -55,6 +57,12 @@ def moment(when: float, zone: tzinfo | None, form: str = "%H:%M:%S") -> Markup:
     """A time of day, which programs can read, too."""
     shown = local(when, zone)
     return element("time", f"{shown:{form}}", datetime=shown.isoformat(timespec="seconds"))
+
+
+def named(text: str) -> list[object]:
+    """A name or an address, which is broken, where there is no room for it, behind its "@" and dots before anywhere else."""
+    parts = re.split(r"(?<=[@.:])(?=[^@.:])", text)
+    return [parts[0], *((_BREAK, part) for part in parts[1:])]
 
 
 def prose(text: str) -> list[object]:

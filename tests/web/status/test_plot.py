@@ -19,7 +19,7 @@ END = 1_700_006_400.0 + 300
 
 
 def plot(values: list[float | None], *more: Line, words: Any = number) -> Plot:
-    return Plot("x", "Logins", "logins", "About.", [Line("let in", values), *more], words)
+    return Plot("x", "Logins", "login", "About.", [Line("let in", values), *more], words)
 
 
 @given(st.floats(0, 1e12), st.sampled_from([0.001, 1.0, 1e6]))
@@ -69,6 +69,12 @@ def test_what_is_not_known_is_a_hole_in_the_line_and_said_in_the_table() -> None
 def test_a_server_that_has_just_begun_says_so_in_its_plots() -> None:
     assert "Nothing is known before 23:15<" in drawn(plot([None] * 278 + [1.0] * 10), END, UTC)
     assert "Nothing is known" not in drawn(plot([None] * 12 + [1.0] * 276), END, UTC)
+
+
+def test_an_axis_tells_what_it_counts_and_nothing_where_nothing_is_known() -> None:
+    known = [drawn(plot([0.0] * 287 + [high]), END, UTC) for high in (1.0, 2.0)]
+    assert [re.findall(r'class="tick">([^<]*login[^<]*)<', text) for text in known] == [["1 login"], ["2 logins"]]
+    assert "login<" not in drawn(plot([None] * STEPS), END, UTC)
 
 
 def test_nothing_but_holes_and_nothing_but_zero_can_be_drawn() -> None:
