@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from twisted.logger import ILogObserver, LogEvent, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailserver.cli import admin
+from mailserver.config.kinds import KINDS, Listen, parts_of
 from mailserver.config.problems import load_usable
-from mailserver.errors import Refusal, StoreError, Unusable
+from mailserver.errors import MaildropInUse, Refusal, StoreError, Unusable
+from mailserver.foresight import seen
 from mailserver.service.binding import check_endpoints
 from mailserver.service.control import check_control
 from mailserver.service.failures import report
 from mailserver.service.reporting import sentence
 from mailserver.service.server import Server
+from mailserver.store.maildir.template import Template
+
+_OURS: Final = os.path.dirname(Listen().control)  # noqa: PTH120 - of a text
+"""The service's own folder, which the unit makes when it starts."""
 
 
 @implementer(ILogObserver)
@@ -56,7 +63,7 @@ def run(path: str, user: str | None, *, users: bool) -> Findings:
 
 async def _check(path: str, user: str | None, findings: Findings, reactor: Any, *, users: bool) -> int:
     try:
-        await _start(path, user, reactor)
+        await _start(path, user, reactor, findings)
     except admin.Denied as error:
         findings.problems.append(str(error))
         return os.EX_NOPERM
@@ -68,17 +75,33 @@ async def _check(path: str, user: str | None, findings: Findings, reactor: Any, 
     return await admin.attempt(path, user, partial(_look_at_all, findings), reactor) if users else os.EX_OK
 
 
-async def _start(path: str, user: str | None, reactor: Any) -> None:
+async def _start(path: str, user: str | None, reactor: Any, findings: Findings) -> None:
     """Start and stop a server without ports. Errors: Denied; ConfigError, with all problems; faults."""
     config, problems = load_usable(path)
     server = Server(config, reactor, problems, sweeps=False)
     check_endpoints(config.listen, reactor, problems)
     check_control(config, reactor, problems)
+    findings.warnings += _missing(config.listen, config.store.url)
     if problems.sound("user"):
         with problems.collect("user"):
             admin.take_rights(user or config.user)
     await server.start()
     await server.stop()
+
+
+def _missing(listen: Listen, url: str) -> Iterator[str]:
+    """The directories that must be there, and are not: somebody may still make or mount them, such as systemd (RuntimeDirectory=)."""
+    for kind in KINDS:
+        for endpoint in listen.of(kind):
+            form, *parts = parts_of(endpoint.removeprefix("haproxy:"))
+            folder = os.path.dirname(parts[0]) if form == "unix" and parts else ""  # noqa: PTH120 - as it is written
+            if folder and folder != _OURS and not os.path.isdir(folder):  # noqa: PTH112 - the same
+                yield f'listen.{kind}: "{endpoint}" needs the directory {folder}, which is not there'
+    scheme, _, template = url.partition(":")
+    with suppress(ValueError):  # a template that is none is a problem
+        place = Template(template).common if scheme == "maildir" else ""
+        if place and not os.path.isdir(place):  # noqa: PTH112 - the same
+            yield f"store.url: {place} is not there, so no maildrop can be made in it: make it, or mount it"
 
 
 async def _look_at_all(findings: Findings, maildrops: admin.Maildrops) -> int:
@@ -89,6 +112,9 @@ async def _look_at_all(findings: Findings, maildrops: admin.Maildrops) -> int:
 async def _look_at(name: str, findings: Findings, maildrops: admin.Maildrops) -> int:
     try:
         found = await maildrops.find(name)
+        sight = None if found is None else await seen(maildrops.store, found)
+        if sight is not None and sight.refusal is not None and not isinstance(sight.refusal, MaildropInUse):
+            raise sight.refusal
         if found is not None:
             await maildrops.usage(found)
     except (StoreError, Refusal) as error:

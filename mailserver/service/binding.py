@@ -31,6 +31,8 @@ BACKLOG: Final = 1024
 """Connections that may wait to be accepted, unless an endpoint says otherwise: cron starts its clients by the hundred in one
 second, and Twisted's 50 would make the others wait for a second SYN."""
 
+_MOST_PORT: Final = 65535
+
 _PLAIN: Final = frozenset({"tcp", "tcp6", "unix", "systemd"})
 """Endpoints that only listen, and so can do it in our own loop; what a plugin's needs of a reactor nobody knows."""
 
@@ -200,11 +202,28 @@ def check_endpoints(listen: Listen, reactor: Any, problems: Problems) -> None:
 
 
 def check_endpoint(kind: str, endpoint: str, reactor: Any, setting: str) -> None:
-    """See that an endpoint can be read. Errors: ConfigError, which names the setting."""
+    """See that an endpoint can be read, and that this machine has its address. Errors: ConfigError, which names the setting."""
     try:
-        _parsed(kind, endpoint, reactor, reactor)
+        server, _ = _parsed(kind, endpoint, reactor, reactor)
+        _try_address(interface_of(endpoint.removeprefix("haproxy:")), getattr(server, "_port", 0))
+    except OSError as error:
+        raise ConfigError([f'{setting}: cannot listen on "{endpoint}": {_remedy(error)}']) from None
     except (ValueError, TypeError, LookupError, OverflowError) as error:
         raise ConfigError([f"{setting}: {unfit(endpoint, error)}"]) from None
+
+
+def _try_address(interface: str, port: object) -> None:
+    """See that there is such a port, and such an address on this machine, by a socket to which nobody can connect. Errors: ValueError, OSError."""
+    if isinstance(port, int) and not 0 <= port <= _MOST_PORT:
+        raise ValueError("port must be 0-65535")
+    if interface:
+        family = socket.AF_INET6 if ":" in interface else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as trial:
+            try:
+                trial.bind((interface, 0))
+            except OSError as error:
+                if error.errno == errno.EADDRNOTAVAIL:  # anything else the start says better
+                    raise
 
 
 def _parsed(kind: str, endpoint: str, reactor: Any, loop: Any) -> tuple[Any, Ownership]:

@@ -8,6 +8,7 @@ worker that dies.
 from __future__ import annotations
 
 import os
+import pwd
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -98,9 +99,17 @@ def _private(endpoint: str, number: int) -> str:
     return numbered(parts_of(endpoint)[0], number)
 
 
+def _is_known(user: str) -> bool:
+    try:
+        return bool(user and pwd.getpwnam(user))
+    except KeyError:
+        return False
+
+
 def _unix(endpoint: str, config: Config) -> str:
     given = parts_of(endpoint)
     mode = "" if any(part.startswith("mode=") or "=" not in part for part in given[1:]) else ":mode=600"
     named = any(part.startswith("user=") for part in given)
-    owner = f":user={config.user}" if config.user and not named and os.geteuid() == 0 else ""
+    # A user who is not there is told by `user` itself.
+    owner = f":user={config.user}" if not named and os.geteuid() == 0 and _is_known(config.user) else ""
     return f"unix:{endpoint}{mode}{owner}"

@@ -21,6 +21,7 @@ from mailserver.tls.certificates import (
     CertificateFiles,
     Pair,
     Stamp,
+    key_trouble,
     read_authorities,
     read_pair,
     stamp,
@@ -160,7 +161,8 @@ class CertificateStore:
                 pair = read_pair(files)
                 found.append(Proven(pair, prove(self._profile, pair)))
             except CertificateError as error:
-                troubles.append(error)
+                key = key_trouble(files) if error.file == files.certificate else None
+                troubles += [error] if key is None else [error, key]
                 found += [known[files]] if files in known else []
         if self._client_ca:
             try:

@@ -126,6 +126,15 @@ def read_pair(files: CertificateFiles) -> Pair:
     )
 
 
+def key_trouble(files: CertificateFiles) -> CertificateError | None:
+    """What is wrong with the key alone, where the certificate cannot be used; None: nothing is."""
+    try:
+        _private_key(files.key, _read(files.key))
+    except CertificateError as error:
+        return error
+    return None
+
+
 def read_authorities(path: str) -> bytes:
     """Read a file with the certificates of the authorities that sign clients' certificates. Errors: CertificateError."""
     text = _read(path)

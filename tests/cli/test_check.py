@@ -83,6 +83,45 @@ def test_all_problems_are_told_in_one_run_with_their_lines(site):
     assert [each["problem"] for each in objects] == lines
 
 
+def test_what_a_start_could_not_bind_is_told_without_binding_it(site):
+    listen = {
+        "pop3": ["tcp:99999", "tcp:110:interface=192.0.2.77", "tcp:10110:interface=127.0.0.1"],
+        "lmtp": ["tcp6:24:interface=2001\\:db8\\:\\:77"],
+    }
+    told = run("check", "--config", settings(site, listen=listen))
+    assert told.returncode == os.EX_CONFIG
+    first, second, third = (line.partition(": ")[2] for line in told.stdout.decode().splitlines())
+    assert first.startswith('listen.pop3: "tcp:99999" is not an endpoint such as tcp:110 ')
+    assert first.endswith("ports go from 0 to 65535")
+    assert second.startswith('listen.pop3: cannot listen on "tcp:110:interface=192.0.2.77": this machine has no such')
+    assert third.startswith("listen.lmtp: ")
+
+
+def test_a_certificate_and_its_key_that_are_both_missing_are_both_told(site):
+    tls = {"certificate": "/nowhere/cert.pem", "key": "/nowhere/key.pem"}
+    told = run("check", "--config", settings(site, tls=tls))
+    assert [line.split(": ")[2] for line in told.stdout.decode().splitlines()] == list(tls.values())
+
+
+def test_a_user_who_is_not_there_is_told_once(site):
+    path = settings(site, user="nosuchuser", listen={"pop3": ["tcp:110"], "control": "/run/x"})
+    lines = run("check", "--config", path).stdout.decode().splitlines()
+    assert [line.partition(": ")[2].partition(";")[0] for line in lines] == ['user: there is no user "nosuchuser"']
+
+
+def test_a_place_that_is_not_there_is_a_warning_and_keeps_its_users_from_their_mail(site):
+    listen = {"pop3": ["tcp:110"], "lmtp": ["unix:/nowhere/lmtp:mode=660", "unix:/run/mailserver/lmtp"]}
+    path = settings(site, listen=listen, store={"url": "maildir:/nowhere/{user}"})
+    told = run("check", "--config", path, "--users")
+    assert told.returncode == 1
+    user, *warnings = told.stdout.decode().splitlines()
+    assert user.startswith("user: alice: /nowhere/: No such file or directory")
+    assert [line.partition(": ")[2] for line in warnings] == [
+        'listen.lmtp: "unix:/nowhere/lmtp:mode=660" needs the directory /nowhere, which is not there',
+        "store.url: /nowhere/ is not there, so no maildrop can be made in it: make it, or mount it",
+    ]
+
+
 def test_a_line_of_the_users_that_cannot_be_read_is_a_warning(site):
     with site.users.open("a") as file:
         file.write("bob:{NO-SUCH-SCHEME}x::::/nowhere::\n")

@@ -67,6 +67,12 @@ class Template:
                 pieces.append(value)
         return _root("".join(pieces), user)
 
+    @property
+    def common(self) -> str:
+        """The directory that must exist before anybody's maildrop is made; "": each user's home must."""
+        literal, _ = self._parts[0]
+        return literal[: literal.rindex("/") + 1] if literal else ""
+
     def anchor(self, user: User) -> bytes:
         """The directory that must exist before `user`'s maildrop is made: the home, or the part before the first field."""
         literal, name = self._parts[0]
