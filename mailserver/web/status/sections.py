@@ -63,8 +63,8 @@ def sessions(shown: Overview) -> Markup:
 def _messages(row: Row) -> str:
     if "messages" not in row:
         return ""
-    marked = f", {row['marked']} marked" if row["marked"] else ""
-    return f"{row['retrieved']} of {row['messages']} fetched{marked}"
+    marked = f", {number(row['marked'])} marked" if row["marked"] else ""
+    return f"{number(row['retrieved'])} of {number(row['messages'])} fetched{marked}"
 
 
 def processes(shown: Overview) -> Markup:
@@ -82,7 +82,7 @@ def processes(shown: Overview) -> Markup:
         for row in shown.processes
     )
     heads = ["Process", "PID", "Version", "Runs for", "Memory", *(f"{name} sessions" for name in listeners)]
-    ports = ([row["kind"], element("code", row["endpoint"])] for row in shown.ports)
+    ports = ([row["kind"], element("code", named(row["endpoint"]))] for row in shown.ports)
     return Markup(
         table("Processes", heads, rows, class_="processes")
         + table("Ports", ["Port", "Endpoint"], ports, class_="ports")
@@ -101,7 +101,7 @@ def certificates(shown: Overview, zone: tzinfo | None) -> Markup:
         return element("p", "No certificate is in use.", class_="nothing")
     rows = (
         [
-            element("code", row["file"]),
+            element("code", named(row["file"])),
             ", ".join(row["names"]),
             row["kind"],
             _days(days_left(row, shown.now)),

@@ -26,7 +26,8 @@ def counted(many: float, what: str) -> str:
 
 def octets(value: float) -> str:
     """1.2 MB, with two digits that count."""
-    unit, size = next(((unit, size) for unit, size in _SIZES if value >= size), ("octets", 1.0))
+    few = "octet" if value == 1 else "octets"
+    unit, size = next(((unit, size) for unit, size in _SIZES if value >= size), (few, 1.0))
     shown = value / size
     return f"{shown:.{int(0 < shown < 10 and size > 1)}f} {unit}"  # noqa: PLR2004 - below 10, one digit more
 
@@ -60,8 +61,8 @@ def moment(when: float, zone: tzinfo | None, form: str = "%H:%M:%S") -> Markup:
 
 
 def named(text: str) -> list[object]:
-    """A name or an address, which is broken, where there is no room for it, behind its "@" and dots before anywhere else."""
-    parts = re.split(r"(?<=[@.:])(?=[^@.:])", text)
+    """A name or an address, which is broken, where there is no room for it, behind its "@" and dots before anywhere else. A path has slashes."""
+    parts = re.split(r"(?<=[@.:/])(?=[^@.:/])", text)
     return [parts[0], *((_BREAK, part) for part in parts[1:])]
 
 

@@ -126,6 +126,9 @@ def test_names_and_addresses_are_broken_where_they_have_parts() -> None:
     assert ">d.<wbr>okafor@<wbr>example.<wbr>net<" in text
     assert ">2001:<wbr>db8::<wbr>17<" in text
     assert ">a@<wbr>b.<wbr>c<" in text
+    text = "".join(pieces(shown(certificate(file="/etc/x.pem"), session(messages=12345)), UTC))
+    assert "/<wbr>etc/<wbr>x.<wbr>pem" in text
+    assert "2 of 12,345 fetched, 1 marked" in text
 
 
 def test_the_same_failure_of_two_processes_is_one() -> None:

@@ -94,6 +94,7 @@ def test_lines_of_one_plot_differ_in_their_class_and_are_named_in_a_legend() -> 
     ("said", "expected"),
     [
         (octets(0), "0 octets"),
+        (octets(1), "1 octet"),
         (octets(999), "999 octets"),
         (octets(5120), "5.1 kB"),
         (octets(84_000_000), "84 MB"),
