@@ -64,12 +64,20 @@ class Prospect:
     """The user; None: unknown, or not known without the password."""
     place: str = ""
     """Where the user's entry stands, such as a file and a line."""
+    doubt: str = ""
+    """What only a login can tell beside whether the secret is right, and how the operator finds out; "": nothing."""
+    down: bool = False
+    """Whether those do not answer whom it asks, so that it lets in only what the doubt says, and puts off all others."""
     mechanisms: frozenset[bytes] = frozenset()
     """Those of `interfaces.BY_SECRET` that the user can use."""
 
 
 class IForesees(Interface):
-    """Provided by a checker that keeps secrets, and so knows before a login which one would be right."""
+    """Provided by a checker that knows before a login what would become of it.
+
+    One that keeps secrets knows which one would be right. One that asks others, such as a KDC, tells whether they answer, and what they say of the
+    user without a password.
+    """
 
     def foresee(name: bytes, mechanism: bytes) -> Deferred[Prospect]:
         """What a login of `name` by a mechanism would be, b"" by password. Errors: TemporaryFailure."""

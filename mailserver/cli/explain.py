@@ -70,7 +70,7 @@ def explain(name: str, as_json: bool, offline: bool, **given: Any) -> int:
     \b
     Exit status:
        0  it would be let in, if the secret is right
-       1  it would be refused
+       1  it would be refused, or let in only by what nobody can tell before
       64  there is no such listener, or no client could ask that
       69  what is at the server's socket does not answer, or is of another version
       75  the server's answer is not whole
@@ -127,6 +127,8 @@ def show(rows: list[Row], as_json: bool) -> int:
 def _ending(row: Row) -> str:
     if row["verdict"] == "refused":
         return f"would be refused: {_visible(row['says'])}; {row['remedy']}"
+    if row["verdict"] == "depends":
+        return f"{_visible(row['says'])}; {row['remedy']}"
     doubts = f", as far as can be told (not known here: {', '.join(row['doubts'])})" if row["doubts"] else ""
     return f"would be let in{doubts}"
 

@@ -157,8 +157,10 @@ class Visit:
             return self._log_in(credentials, mind)
         return self._in_turn(self._log_in, credentials, mind)
 
-    def refuse(self, failure: Failure, facts: Mapping[str, Any], mechanism: bytes | None = None) -> Refusal:
-        """Settle a failed login by `mechanism`, or a failed request; returns the refusal for the client.
+    def refuse(
+        self, failure: Failure, facts: Mapping[str, Any], mechanism: bytes | None = None, exchange: bytes = b""
+    ) -> Refusal:
+        """Settle a failed login by `mechanism`, or a failed request of an `exchange`; returns the refusal for the client.
 
         The rest goes to the log, with `facts` that name the session.
         """
@@ -168,8 +170,8 @@ class Visit:
             tell_failed_login(facts, mechanism, failure.value, waited)
         if failure.check(HeldTooLong):
             tell_held_login(facts)
-        elif mechanism is not None and failure.check(TemporaryFailure):
-            tell_put_off_login(facts, mechanism)
+        elif failure.check(TemporaryFailure):
+            tell_put_off_login(facts, mechanism or exchange)
         if isinstance(failure.value, LoginTooSoon):
             tell_early_login(facts, failure.value.seconds)
         self._end_attempt(lambda attempt: _settle(attempt, failure))

@@ -241,11 +241,10 @@ class POP3Server(Connection):
         self.session.login_ok(maildrop.messages, mind.terms)
 
     def _not_let_in(self, mechanism: bytes | None, began: float, failure: Failure) -> None:
-        traffic = self.factory.traffic
+        traffic, tried = self.factory.traffic, mechanism or self.session.mechanism
         if traffic is not None:
-            tried, seconds = mechanism or self.session.mechanism, self.clock.seconds() - began
-            traffic.answered(tried, login_result(failure.value), seconds)
-        self.session.refused(self.visit.refuse(failure, self.facts(), mechanism))
+            traffic.answered(tried, login_result(failure.value), self.clock.seconds() - began)
+        self.session.refused(self.visit.refuse(failure, self.facts(), mechanism, tried))
 
     def _commit(self, effect: Commit) -> None:
         drop, self._committing = self._drop, True

@@ -205,8 +205,9 @@ def answer(request: dict[str, Any], policy: Policy, libraries: Libraries | str) 
     if request["ask"] == "login":
         return Login(libraries, policy, name, octets(request["password"]), request["peer"]).answer()
     entry = libraries.entry(name)
+    barred = barred_by(name, entry, policy)
     return (
-        {"verdict": "unknown"}
-        if entry is None or barred_by(name, entry, policy)
+        {"verdict": "unknown", "reason": barred}
+        if entry is None or barred
         else {"verdict": "taken", **told(name, entry)}
     )

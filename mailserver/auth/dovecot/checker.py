@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from dataclasses import replace
 from typing import Any, Final
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -16,6 +17,7 @@ from mailserver.auth.dovecot.service import AUTH, USERDB, AuthService, Reply
 from mailserver.auth.passwd.extra_fields import read_fields
 from mailserver.auth.schemes import plausible
 from mailserver.errors import LoginRefused, TemporaryFailure
+from mailserver.foresight import IForesees, Prospect, Way
 from mailserver.interfaces import IPart, IUsers, User
 from mailserver.names import PLAIN, Names
 
@@ -35,7 +37,11 @@ ELSEWHERE: Final = {
 """Words of an ``OK`` at which Dovecot's own POP3 server lets nobody in."""
 
 
-@implementer(ICredentialsChecker, IPart)
+DOUBT: Final = "it tells of nobody without the password: see `doveadm auth test` and `doveadm user`"
+"""What a login would tell."""
+
+
+@implementer(ICredentialsChecker, IForesees, IPart)
 class DovecotAuth:
     """A checker that asks Dovecot at its socket `path`. Call `start` before the first login.
 
@@ -78,6 +84,14 @@ class DovecotAuth:
     def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
         """The name that Dovecot gives the user, if it accepts the password. Errors: LoginRefused, TemporaryFailure."""
         return Deferred.fromCoroutine(self._check(credentials.username, credentials.password))
+
+    def foresee(self, name: bytes, mechanism: bytes) -> Deferred[Prospect]:  # noqa: ARG002 - it takes passwords alone
+        """Whether Dovecot answers: its passdb tells of nobody without the password. Errors: TemporaryFailure."""
+        return Deferred.fromCoroutine(self._foresee(name))
+
+    async def _foresee(self, name: bytes) -> Prospect:
+        await self._auth.reach()
+        return Prospect(None, [Way("", "", name)], doubt=DOUBT)
 
     async def _check(self, name: bytes, password: bytes) -> bytes:
         if not plausible(password) or b"\0" in name:
@@ -127,6 +141,11 @@ class DovecotUsers(DovecotAuth):
     def lookup(self, name: str) -> Deferred[User | None]:
         """The user, as Dovecot's userdb knows it."""
         return Deferred.fromCoroutine(self._lookup(name))
+
+    async def _foresee(self, name: bytes) -> Prospect:
+        seen = await super()._foresee(name)
+        user = await self._lookup(name.decode("utf-8", "surrogateescape"))
+        return replace(seen, user=user, doubt=seen.doubt if user else f"Dovecot's userdb has no such user, and {DOUBT}")
 
     async def _lookup(self, name: str) -> User | None:
         reply = await self._userdb.ask(b"USER", name.encode("utf-8"), b"service=pop3", *_facts())

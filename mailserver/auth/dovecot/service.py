@@ -90,9 +90,7 @@ class AuthService:
 
     def start(self, reactor: Any) -> Deferred[None]:
         """Connect. What may mend itself, such as a Dovecot that starts later, is only logged. Errors: Unusable."""
-        self._reactor = reactor
-        self._outage = Outage(reactor.seconds)
-        greeted = self._put(0, b"")
+        greeted = self._greeted(reactor)
         return greeted.addCallbacks(lambda _: None, lambda failure: failure.trap(TemporaryFailure) and None)
 
     def stop(self) -> None:
@@ -106,6 +104,18 @@ class AuthService:
             return fail(TemporaryFailure())
         self._number = self._number % 0xFFFFFFFF + 1  # 32 bits, and not 0
         return self._put(self._number, b"\t".join((word, b"%d" % self._number, *words)))
+
+    async def reach(self) -> None:
+        """Whether the service greets who connects now: a connection that is there may hang. Errors: TemporaryFailure."""
+        if self._reactor is None:
+            raise TemporaryFailure
+        other = AuthService(self.path, self.kind)
+        try:
+            await other._greeted(self._reactor)
+        except Unusable:
+            raise TemporaryFailure from None
+        finally:
+            other.stop()
 
     def tell(self, reason: str) -> None:
         """Log a trouble of the service, once until it is over."""
@@ -146,6 +156,12 @@ class AuthService:
             self._fail(reason, error)
 
     # Inside.
+
+    def _greeted(self, reactor: Any) -> Deferred[Reply]:
+        """Connect. Errors: TemporaryFailure, Unusable."""
+        self._reactor = reactor
+        self._outage = Outage(reactor.seconds)
+        return self._put(0, b"")
 
     def _put(self, number: int, line: bytes) -> Deferred[Reply]:
         late = self._reactor.callLater(ANSWER_SECONDS, self._silent, number)

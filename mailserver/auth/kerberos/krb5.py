@@ -6,6 +6,7 @@ Principals are text as Kerberos writes them, ``alice/admin@EXAMPLE.ORG``, with "
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -148,6 +149,29 @@ class Krb5:
                 self._prove(creds, server, keys)
             finally:
                 self._lib.krb5_free_cred_contents(self._context, ctypes.byref(creds))  # it zeroes the session key
+
+    def ask_without_password(self, principal: str) -> None:
+        """Ask the KDC for a ticket up to where the password is needed: it says by then if it refuses the principal.
+
+        It counts no wrong password. Errors: KerberosError, as of `check_password`.
+        """
+        asked: list[int] = []
+
+        def prompt(*_: object) -> int:
+            asked.append(1)
+            return errno.EINTR  # as where a user gives up
+
+        prompter = libkrb5.Prompter(prompt)
+        options, context = ctypes.POINTER(libkrb5.InitOptions)(), ctypes.POINTER(libkrb5.InitContext)()
+        with self._parsed(principal) as client:
+            self._try(self._lib.krb5_init_creds_init, client, prompter, None, 0, options, ctypes.byref(context))
+            try:
+                self._try(self._lib.krb5_init_creds_get, context)
+            except KerberosError:
+                if not asked:
+                    raise
+            finally:
+                self._lib.krb5_init_creds_free(self._context, context)
 
     def _initial(self, creds: libkrb5.Creds, client: Any, password: bytes) -> None:
         options = ctypes.POINTER(libkrb5.InitOptions)()

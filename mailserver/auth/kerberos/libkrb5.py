@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
-from ctypes import POINTER, Structure, c_char, c_char_p, c_int, c_int32, c_long, c_uint, c_void_p
+from ctypes import CFUNCTYPE, POINTER, Structure, c_char, c_char_p, c_int, c_int32, c_long, c_uint, c_void_p
 from functools import cache
 from typing import Any, Final
 
@@ -157,6 +157,10 @@ class InitOptions(Opaque):
     """krb5_get_init_creds_opt."""
 
 
+class InitContext(Opaque):
+    """krb5_init_creds_context."""
+
+
 class Profile(Opaque):
     """profile_t: the parsed krb5.conf."""
 
@@ -167,12 +171,16 @@ _Principal: Final = POINTER(PrincipalData)
 _Keytab: Final = POINTER(Keytab)
 _Ticket: Final = POINTER(Ticket)
 _Options: Final = POINTER(InitOptions)
+_InitContext: Final = POINTER(InitContext)
 _Profile: Final = POINTER(Profile)
 _Data: Final = POINTER(Data)
 _Entry: Final = POINTER(KeytabEntry)
 _Creds: Final = POINTER(Creds)
 _Verify: Final = POINTER(VerifyOptions)
 _Text: Final = POINTER(c_char_p)
+
+Prompter: Final = CFUNCTYPE(c_int32, _Context, c_void_p, c_char_p, c_char_p, c_int, c_void_p)
+"""krb5_prompter_fct."""
 
 Arguments = tuple[Any, ...]
 
@@ -198,6 +206,8 @@ _CODES: Final[Mapping[str, Arguments]] = {
         *(_Context, _Creds, _Principal, c_char_p),
         *(c_void_p, c_void_p, c_int32, c_char_p, _Options),
     ),
+    "krb5_init_creds_init": (_Context, _Principal, Prompter, c_void_p, c_int32, _Options, POINTER(_InitContext)),
+    "krb5_init_creds_get": (_Context, _InitContext),
     "krb5_verify_init_creds": (_Context, _Creds, _Principal, _Keytab, c_void_p, _Verify),
 }
 """The functions that return a krb5_error_code, with the types of their arguments."""
@@ -218,6 +228,7 @@ _OTHERS: Final[Mapping[str, tuple[Any, Arguments]]] = {
     "krb5_get_init_creds_opt_set_forwardable": (None, (_Options, c_int)),
     "krb5_get_init_creds_opt_set_proxiable": (None, (_Options, c_int)),
     "krb5_get_init_creds_opt_free": (None, (_Context, _Options)),
+    "krb5_init_creds_free": (None, (_Context, _InitContext)),
     "krb5_verify_init_creds_opt_init": (None, (_Verify,)),
     "krb5_verify_init_creds_opt_set_ap_req_nofail": (None, (_Verify, c_int)),
     "krb5_free_cred_contents": (None, (_Context, _Creds)),

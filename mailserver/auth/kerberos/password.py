@@ -23,6 +23,7 @@ from mailserver.auth.kerberos.threads import Krb5Pool
 from mailserver.auth.schemes import plausible
 from mailserver.auth.verified import VerifiedPasswords
 from mailserver.errors import LoginRefused, TemporaryFailure
+from mailserver.foresight import IForesees, Prospect, Way
 from mailserver.interfaces import IPart
 from mailserver.names import user_name
 
@@ -56,10 +57,15 @@ REFUSALS: Final = frozenset(
 )
 """The errors that mean a refusal. All others are faults: of the KDC, the network or the clocks."""
 
+KDC_DOWN: Final = (
+    "the KDC does not answer now, so that only a password gets in that was right in the last ten minutes: see the log"
+)
+"""What `mailserver explain` says."""
+
 log = Logger()
 
 
-@implementer(ICredentialsChecker, IPart)
+@implementer(ICredentialsChecker, IForesees, IPart)
 class KerberosPassword:
     """A checker that logs in to Kerberos with the name and the password, and discards the ticket.
 
@@ -116,11 +122,7 @@ class KerberosPassword:
     def _login(self, name: bytes, password: bytes) -> Deferred[bytes | tuple[()]]:
         principal = self._principal(name)
         if principal is None:
-            return fail(
-                LoginRefused(
-                    reasons.UNKNOWN_USER, known=False, said="the name or its domain cannot be a Kerberos principal's"
-                )
-            )
+            return fail(_nobody())
         if not password or not plausible(password):
             return fail(
                 LoginRefused(
@@ -131,6 +133,22 @@ class KerberosPassword:
             return succeed(name)
         checked = self._pool.run(self._ask, principal, password)
         return checked.addCallbacks(self._right, _wrong, (name, password), errbackArgs=(principal,))
+
+    def foresee(self, name: bytes, mechanism: bytes) -> Deferred[Prospect]:  # noqa: ARG002 - it takes passwords alone
+        """By what the KDC says of the principal before it wants the password. Errors: TemporaryFailure."""
+        principal = self._principal(name)
+        if principal is None:
+            return succeed(Prospect(False, refusal=_nobody()))
+        right = Prospect(True, [Way("", "", name)])
+        seen = self._pool.run(self._look, principal).addCallbacks(lambda _: right, _wrong, errbackArgs=(principal,))
+        return seen.addErrback(self._foreseen, name)
+
+    def _foreseen(self, failure: Failure, name: bytes) -> Prospect:
+        """What a refusal means, or a KDC that is down while some passwords are remembered, nobody knows whose."""
+        if failure.check(TemporaryFailure) and len(self._cache):
+            return Prospect(None, [Way("", "", name)], doubt=KDC_DOWN, down=True)
+        failure.trap(LoginRefused)
+        return Prospect(None, refusal=cast("LoginRefused", failure.value))
 
     def _principal(self, name: bytes) -> str | None:
         """The principal of a name, or None. A typed name cannot choose the realm, and with it the KDC."""
@@ -148,10 +166,18 @@ class KerberosPassword:
         return name
 
     def _ask(self, krb5: Krb5, principal: str, password: bytes) -> None:
+        krb5.check_password(principal, password, self._service(krb5), self._keytab)
+
+    def _look(self, krb5: Krb5, principal: str) -> None:
+        self._service(krb5)
+        krb5.ask_without_password(principal)
+
+    def _service(self, krb5: Krb5) -> str:
+        """The principal whose key checks the KDC."""
         ours, _others = krb5.keys(self._keytab, self._host)
         if not ours:
             raise KerberosUnavailable(f"the keytab {self._keytab} has lost its keys")
-        krb5.check_password(principal, password, ours[0], self._keytab)
+        return ours[0]
 
     def _check(self, krb5: Krb5) -> None:
         check_keytab(krb5, self._keytab, self._host)
@@ -170,6 +196,11 @@ class KerberosPassword:
         reactor = self._find_reactor()
         end = partial(reactor.addSystemEventTrigger, "during", "shutdown", self.stop)
         return self.start(reactor).addCallback(lambda _: cast(None, end()))
+
+
+def _nobody() -> LoginRefused:
+    said = "the name or its domain cannot be a Kerberos principal's"
+    return LoginRefused(reasons.UNKNOWN_USER, known=False, said=said)
 
 
 def _wrong(failure: Failure, principal: str) -> NoReturn:

@@ -13,7 +13,7 @@ from zope.interface import implementer
 from mailserver import reasons
 from mailserver.auth.kerberos.keytab import check_keytab, service_host
 from mailserver.auth.kerberos.krb5 import Krb5
-from mailserver.auth.kerberos.libkrb5 import KerberosError
+from mailserver.auth.kerberos.libkrb5 import NO_KEY, KerberosError, KerberosUnavailable
 from mailserver.auth.kerberos.principals import DENIED, PrincipalMap
 from mailserver.auth.kerberos.replay_cache import check_replay_cache
 from mailserver.auth.kerberos.threads import Krb5Pool
@@ -64,12 +64,21 @@ class KerberosAcceptor:
         """Verify an AP-REQ in a thread. Errors: TicketRefused; TemporaryFailure when too many wait."""
         return self._pool.run(self._accept, ap_req).addErrback(_refused)
 
+    def foresee(self) -> Deferred[None]:
+        """Whether it could accept any ticket now, by the keytab. Errors: TicketRefused; TemporaryFailure."""
+        return self._pool.run(check_keytab, self._keytab, self._host).addCallbacks(lambda _: None, _useless)
+
     def _check(self, krb5: Krb5) -> None:
         check_keytab(krb5, self._keytab, self._host)
         check_replay_cache(krb5)
 
     def _accept(self, krb5: Krb5, ap_req: bytes) -> Accepted:
         return Accepted(*krb5.accept(ap_req, self._keytab, self._host))
+
+
+def _useless(failure: Failure) -> NoReturn:
+    failure.trap(KerberosUnavailable)
+    raise TicketRefused(NO_KEY, str(failure.value), ours=True)
 
 
 def _refused(failure: Failure) -> NoReturn:

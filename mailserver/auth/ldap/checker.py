@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
+from secrets import token_bytes
 from typing import Any, Final, TypeVar
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -34,6 +35,12 @@ from mailserver.names import PLAIN, Names
 
 MAX_TOLD: Final = 1000
 """Names with several entries that were logged; each is logged once."""
+
+UNREAD: Final = 'in mode = "bind" only users read their own entries: look with `ldapsearch -D` as the user'
+BOUND: Final = (
+    "whether the directory lets the user in, who may be locked or expired, only a login tells: see the entry there"
+)
+"""What a login would tell besides the password."""
 
 T = TypeVar("T")
 
@@ -200,8 +207,9 @@ class _State:
 
     async def foresee(self, name: str) -> Prospect:
         """What a login of this name would be. Errors: TemporaryFailure."""
-        if not self.questions.searches:  # the users alone can read their entries, with their passwords
-            return Prospect(None)
+        if not self.questions.searches:
+            await self.servers.in_turn(self._proves)
+            return Prospect(None, doubt=UNREAD)
         compares = self._settings.mode == "compare"
         found = self.servers.in_turn(lambda line: self.questions.entry(line, name, secrets=compares))
         entry = await self._told(name, found)
@@ -211,8 +219,13 @@ class _State:
         if compares:
             read = read_secrets(self._settings, entry, canonical, self._checker.now())
             return replace(self.hashes.foresee(canonical, read), place=entry.dn)
+        await self.servers.in_turn(self._proves)
         identity = self._identity(entry, canonical)
-        return Prospect(True, [Way("", "the directory", identity)], user=identity.user, place=entry.dn)
+        return Prospect(True, [Way("", "", identity)], user=identity.user, place=entry.dn, doubt=BOUND)
+
+    async def _proves(self, line: Line) -> None:
+        """Whether the directory can tell right from wrong now, by a bind as nobody. Errors: TemporaryFailure."""
+        await self.questions.bind(line, self.questions.nobody, token_bytes(16).hex().encode("ascii"))
 
     async def names(self, after: str, limit: int) -> Sequence[str]:
         """A page of names."""

@@ -27,16 +27,20 @@ from mailserver import reasons
 from mailserver.auth.oauth.introspection import Introspection
 from mailserver.auth.oauth.settings import OAuthFileError, OAuthSettings, owner, read_settings, why_not_good
 from mailserver.credentials import IBearerToken
-from mailserver.errors import LoginRefused, Unusable
+from mailserver.errors import LoginRefused, TemporaryFailure, Unusable
+from mailserver.foresight import IForesees, Prospect, Way
 from mailserver.interfaces import IPart
 
 MAX_REMEMBERED = 10_000
 """Tokens whose owner the issuer has named; about 2 MB."""
 
+ISSUER_DOWN = "the issuer does not answer now, so that only a JWT that one of its keys has signed gets in: see the log"
+"""What `mailserver explain` says."""
+
 log = Logger()
 
 
-@implementer(ICredentialsChecker, IPart)
+@implementer(ICredentialsChecker, IForesees, IPart)
 class OAuthTokens:
     """A checker of bearer tokens, with its settings in a file. Call `start` before the first login."""
 
@@ -84,6 +88,12 @@ class OAuthTokens:
             raise RuntimeError(f"{self!r} was not started")
         return Deferred.fromCoroutine(self._issuer.owner(credentials.token, self._wall()))
 
+    def foresee(self, name: bytes, mechanism: bytes) -> Deferred[Prospect]:  # noqa: ARG002 - the token names the user
+        """Whether it can be told now whose a token is. Errors: TemporaryFailure."""
+        if self._issuer is None:
+            raise RuntimeError(f"{self!r} was not started")
+        return Deferred.fromCoroutine(self._issuer.foresee(name))
+
 
 class _Issuer:
     """The state from one reading of the files; a reload replaces it as a whole."""
@@ -100,6 +110,18 @@ class _Issuer:
 
     def stop(self) -> Deferred[None]:
         return succeed(None) if self._introspection is None else self._introspection.stop()
+
+    async def foresee(self, name: bytes) -> Prospect:
+        """Ask the issuer about a token that is nobody's."""
+        ways = [Way("", "", name)]
+        if self._introspection is not None:
+            try:
+                await self._introspection.claims(secrets.token_urlsafe(32).encode("ascii"))
+            except TemporaryFailure:
+                if self._keys is None:
+                    raise
+                return Prospect(None, ways, doubt=ISSUER_DOWN, down=True)
+        return Prospect(None, ways)
 
     async def owner(self, token: bytes, now: float) -> bytes | tuple[()]:
         if self._keys is not None and token.count(b".") == 2:  # noqa: PLR2004 - a JWT's three parts (RFC 7515)

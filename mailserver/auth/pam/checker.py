@@ -11,6 +11,7 @@ from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailserver import reasons
@@ -19,7 +20,8 @@ from mailserver.auth.pam.link import Link
 from mailserver.auth.pam.options import Options
 from mailserver.auth.schemes import plausible
 from mailserver.auth.verified import MAX_ENTRIES, VerifiedPasswords
-from mailserver.errors import LoginRefused
+from mailserver.errors import LoginRefused, TemporaryFailure
+from mailserver.foresight import IForesees, Prospect, Way
 from mailserver.interfaces import IPart, IPrivileged, IUsers, User, UserId
 from mailserver.names import PLAIN, Names, user_name
 from mailserver.pam.libpam import MAX_PASSWORD
@@ -27,8 +29,13 @@ from mailserver.pam.libpam import MAX_PASSWORD
 LONGEST_DELAY: Final = 5.0
 """Seconds that modules may hold a refusal back; pam_unix wants about two, and nobody waits for more than is left of a login."""
 
+LISTED: Final = "whether PAM lets the user in, who may be locked or expired, only a login tells: see `passwd -S`, `chage -l` and the service's file"
+UNLISTED: Final = "the system's list of users has no such name (see `getent passwd`), so a module with users of its own has to know it"
+REMEMBERED: Final = "PAM cannot be asked now, so that only a password gets in that is still remembered: see the log"
+"""What a login would tell besides the password."""
 
-@implementer(ICredentialsChecker, IUsers, IPart, IPrivileged)
+
+@implementer(ICredentialsChecker, IUsers, IForesees, IPart, IPrivileged)
 class PamUsers:
     """A checker that asks PAM by a process with rights of its own.
 
@@ -87,9 +94,7 @@ class PamUsers:
         name, password = credentials.username, credentials.password
         bare = self._bare(user_name(name))
         if bare is None:
-            said = "unknown user: the domain is not PAM's" if self._ending else ""
-            why = reasons.UNKNOWN_USER if self._ending else reasons.INVALID_NAME
-            return fail(LoginRefused(why, known=False, said=said))
+            return fail(self._foreign())
         if not password or not plausible(password) or len(password) > MAX_PASSWORD:
             said = f"the password is empty, has more than {MAX_PASSWORD} octets, or contains a NUL"
             return fail(LoginRefused(reasons.ODD_PASSWORD, known=None, said=said))
@@ -112,6 +117,34 @@ class PamUsers:
             return succeed(None)
         return self._ask({"ask": "user", "name": bare}).addCallback(self._found)
 
+    def foresee(self, name: bytes, mechanism: bytes) -> Deferred[Prospect]:  # noqa: ARG002 - it takes passwords alone
+        """By the system's list of users: the modules are not asked, since they count what they are asked. Errors: TemporaryFailure."""
+        bare = self._bare(user_name(name))
+        if bare is None:
+            return succeed(Prospect(False, refusal=self._foreign()))
+        return self._ask({"ask": "user", "name": bare}).addCallbacks(
+            self._foreseen, self._unforeseen, (name,), errbackArgs=(name,)
+        )
+
+    def _unforeseen(self, failure: Failure, name: bytes) -> Prospect:
+        failure.trap(TemporaryFailure)
+        if name not in self._remembered:
+            raise TemporaryFailure
+        return Prospect(True, [Way("", "", self._remembered[name])], doubt=REMEMBERED, down=True)
+
+    def _foreseen(self, answer: dict[str, Any], name: bytes) -> Prospect:
+        if answer["verdict"] != "taken" and answer.get("reason"):
+            return Prospect(False, refusal=LoginRefused(reasons.UNKNOWN_USER, known=False, said=answer["reason"]))
+        user = self._found(answer)
+        way = Way("", "", UserId(name, user or User(name.decode("utf-8"))))
+        return Prospect(True if user else None, [way], user=user, doubt=LISTED if user else UNLISTED)
+
+    def _foreign(self) -> LoginRefused:
+        """The refusal of a name that can be no user's here."""
+        if self._ending:
+            return LoginRefused(reasons.UNKNOWN_USER, known=False, said="unknown user: the domain is not PAM's")
+        return LoginRefused(reasons.INVALID_NAME, known=False)
+
     def _bare(self, name: str | None) -> str | None:
         """The name as PAM has it; None if it can be no user's here."""
         if name is None or not name.endswith(self._ending):
@@ -129,7 +162,8 @@ class PamUsers:
 
     def _judged(self, answer: dict[str, Any], name: bytes, password: bytes, peer: str) -> Any:
         if answer["verdict"] != "taken":
-            refusal = LoginRefused(reasons.BACKEND, answer["hint"], known=answer["known"], said=answer["reason"])
+            why = reasons.UNKNOWN_USER if answer["known"] is False else reasons.BACKEND
+            refusal = LoginRefused(why, answer["hint"], known=answer["known"], said=answer["reason"])
             delay = min(float(answer["delay"]), LONGEST_DELAY)
             return deferLater(self._reactor, delay, fail, refusal) if delay else fail(refusal)
         user = self._user(answer)

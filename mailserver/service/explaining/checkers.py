@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 from twisted.cred.portal import Portal
@@ -13,13 +14,15 @@ from mailserver.auth.refusals import first_reason
 from mailserver.auth.users import Users
 from mailserver.config.settings import Auth
 from mailserver.config.shown import shown_checker
-from mailserver.credentials import ActingFor, KerberosIdentity, Unproven, VerifiedIdentity
-from mailserver.errors import LoginRefused, Refusal, login_refused
-from mailserver.foresight import IForesees, Prospect, Way
-from mailserver.interfaces import IUsers, IVerifiers, UserId
+from mailserver.credentials import ActingFor, IBearerToken, KerberosIdentity, Unproven, VerifiedIdentity
+from mailserver.errors import LoginRefused, Refusal, TemporaryFailure, login_refused
+from mailserver.foresight import IForesees, Prospect
+from mailserver.interfaces import IVerifiers, UserId
 from mailserver.net.probing import Asked
 from mailserver.reasons import NO_CHECKER, UNKNOWN_USER
+from mailserver.service.explaining.prospects import prospect, tell
 from mailserver.service.explaining.steps import Walk
+from mailserver.service.kerberos import Kerberos
 
 
 class Entrant(NamedTuple):
@@ -28,13 +31,17 @@ class Entrant(NamedTuple):
     app: str
     """The app password by which; "": the own secret, or none."""
     avatar_id: Any
+    """None: only a login can tell."""
+    maybe: str = ""
+    """The checker that may take the password, as only a login can tell; "": it takes the right one."""
 
 
 class Checkers:
     """The checkers of a portal, over these users."""
 
-    def __init__(self, portal: Portal, users: Users, settings: Auth) -> None:
+    def __init__(self, portal: Portal, users: Users, settings: Auth, kerberos: Kerberos | None = None) -> None:
         self._portal = portal
+        self._kerberos = kerberos
         self._users = users
         self._masters = Masters(settings.masters, portal, users)
         self._names = dict(zip(users.backends, map(shown_checker, settings.checkers), strict=False))
@@ -58,7 +65,13 @@ class Checkers:
 
     async def _proved(self, walk: Walk, asked: Asked, proof: Any) -> list[Entrant]:
         if isinstance(proof, KerberosIdentity):
-            return [Entrant("", await self._answer(proof))]
+            if self._kerberos is not None:
+                await self._kerberos.acceptor.foresee()
+            answer = await self._answer(proof)
+            walk.passes("checker", f"{proof.principal!r} may open the maildrop of {answer.decode()!r}")
+            return [Entrant("", answer)]
+        if asked.interface is IBearerToken:
+            await self._issuers(walk, proof.username)
         if asked.mechanism and isinstance(proof, VerifiedIdentity):
             proof = await self._by_keys(walk, proof.username, asked.mechanism)
         if isinstance(proof, VerifiedIdentity):
@@ -81,10 +94,10 @@ class Checkers:
         holder = await self._users.holder(name.decode("utf-8", "replace"), able)
         if holder.verifiers is None:
             await self._answer(Unproven(name, mechanism=mechanism))
-        prospect = await self._prospect(holder.verifiers, holder.name, mechanism)
-        _tell(walk, self._shown(holder.verifiers), holder.name, prospect)
-        if prospect.refusal is not None:
-            raise prospect.refusal
+        seen = await prospect(holder.verifiers, holder.name, mechanism)
+        tell(walk, self._shown(holder.verifiers), holder.name, seen)
+        if seen.refusal is not None:
+            raise seen.refusal
         return VerifiedIdentity(name, holder.user_id)
 
     async def _by_secret(self, walk: Walk, asked: Asked, name: bytes) -> list[Entrant]:
@@ -92,42 +105,56 @@ class Checkers:
         secret, own = await self._users.secret_of(name.decode("utf-8"))
         refusals: dict[object, LoginRefused] = {}
         entrants: list[Entrant] = []
+        down: Refusal | None = None
         able = [each for each in self._users.backends if asked.interface in cast("Any", each).credentialInterfaces]
         for checker in able:
             try:
-                prospect = await self._prospect(checker, secret, asked.mechanism)
-            except Refusal:
+                seen = await prospect(checker, secret, asked.mechanism)
+            except Refusal as error:
                 walk.skips("checker", f"{self._shown(checker)} does not answer now", checker=self._shown(checker))
-                if entrants:
-                    break
-                raise
-            _tell(walk, self._shown(checker), secret, prospect)
-            if prospect.refusal is not None:
-                refusals[checker] = prospect.refusal
-            ignorant = [each for each, why in refusals.items() if why.known is False]
-            for way in prospect.ways:
-                answer = way.outcome
-                if isinstance(answer, UserId):
-                    answer = self._users.vouch(answer, checker, ignorant)
-                if isinstance(answer, bytes):
-                    entrants.append(Entrant(way.name, await self._users.opened(name.decode("utf-8"), own, answer)))
-                elif prospect.refusal is None:
-                    refusals.setdefault(checker, answer)
-        if not entrants:
-            raise first_reason(list(refusals.values()))
+                down = error
+                break
+            tell(walk, self._shown(checker), secret, seen)
+            for each in self._entrants(checker, seen, refusals):
+                known = each.avatar_id is not None
+                opened = await self._users.opened(name.decode("utf-8"), own, each.avatar_id) if known else None
+                entrants.append(each._replace(avatar_id=opened))
+            if seen.down:
+                down = TemporaryFailure()
+                break
+        _end(walk, entrants, list(refusals.values()), down)
         return entrants
 
-    async def _prospect(self, checker: object, name: str, mechanism: bytes) -> Prospect:
-        """What the checker says; of one that keeps no secrets, what it says of the user. Errors: TemporaryFailure."""
-        octets = name.encode("utf-8", "surrogateescape")
-        if IForesees.providedBy(checker):
-            return await IForesees(checker).foresee(octets, mechanism)
-        if not IUsers.providedBy(checker):
-            return Prospect(None, [Way("", "", octets)])
-        user = await IUsers(checker).lookup(name)
-        if user is None:
-            return Prospect(False, refusal=LoginRefused(UNKNOWN_USER, known=False))
-        return Prospect(True, [Way("", "", UserId(user.name.encode("utf-8"), user))], user=user)
+    def _entrants(self, checker: object, seen: Prospect, refusals: dict[object, LoginRefused]) -> list[Entrant]:
+        """Whom this checker would let in. Why it lets others not in is noted."""
+        if seen.refusal is not None:
+            refusals[checker] = seen.refusal
+        maybe = self._shown(checker) if seen.doubt or seen.known is None else ""
+        if seen.refusal is None and not seen.ways:
+            return [Entrant("", None, maybe)]
+        ignorant = [each for each, why in refusals.items() if why.known is False]
+        entrants = []
+        for way in seen.ways:
+            answer = way.outcome
+            if isinstance(answer, UserId):
+                answer = self._users.vouch(answer, checker, ignorant)
+            if isinstance(answer, bytes):
+                entrants.append(Entrant(way.name, answer, maybe))
+            elif seen.refusal is None:
+                refusals.setdefault(checker, answer)
+        return entrants
+
+    async def _issuers(self, walk: Walk, name: bytes) -> None:
+        """Those who say whose a token is. Errors: TemporaryFailure, of the first."""
+        able = [each for each in self._users.backends if IBearerToken in cast("Any", each).credentialInterfaces]
+        for checker in filter(IForesees.providedBy, able):
+            seen, shown = await IForesees(checker).foresee(name, b""), self._shown(checker)
+            if seen.down:
+                walk.hangs("checker", TemporaryFailure(), [shown])
+            if seen.doubt:
+                walk.unknown("checker", f"{shown}: {seen.doubt}", checker=shown, doubt=seen.doubt)
+            else:
+                walk.passes("checker", f"{shown} can tell whose a token is", checker=shown)
 
     def _shown(self, checker: object) -> str:
         """The checker as the settings have it, without what may be a secret."""
@@ -137,32 +164,18 @@ class Checkers:
         """The same for the other user, for whom the master acts. Errors: LoginRefused, TemporaryFailure."""
         if not self._masters.credentialInterfaces:
             raise LoginRefused(NO_CHECKER, known=None)
-        return Entrant(master.app, await self._masters.acting(master.avatar_id, credentials.authzid))
+        if master.avatar_id is None:
+            return master
+        return master._replace(avatar_id=await self._masters.acting(master.avatar_id, credentials.authzid))
 
 
-def _tell(walk: Walk, shown: str, name: str, prospect: Prospect) -> None:
-    """Say what a checker knows of the name."""
-    secrets = [_secret(each) for each in prospect.ways]
-    mechanisms = sorted(each.decode("ascii") for each in prospect.mechanisms)
-    facts = {"checker": shown, "place": prospect.place, "secrets": secrets, "by_secret": mechanisms}
-    where = f" ({prospect.place})" if prospect.place else ""
-    if prospect.known is None:
-        walk.unknown("checker", f"{shown} can tell of {name!r} only with the password", **facts)
-    elif not prospect.known:
-        why = prospect.refusal
-        hint = f" ({why.hint})" if why is not None and why.hint else ""
-        walk.skips("checker", f"{shown} does not know {name!r}{hint}", **facts)
-    elif prospect.refusal is not None:
-        walk.skips("checker", f"{shown} knows {name!r}{where}: {prospect.refusal.reason}", **facts)
-    else:
-        kinds = ", ".join(each["says"] for each in secrets)
-        walk.passes("checker", f"{shown} knows {name!r}{where}: {kinds}", **facts)
-
-
-def _secret(way: Way) -> dict[str, str]:
-    """A secret, without itself."""
-    says = f"the app password {way.name!r}" if way.name else "the own secret"
-    says += f" is {{{way.scheme}}}" if way.scheme else ""
-    refusal = way.outcome.reason if isinstance(way.outcome, LoginRefused) else ""
-    says += f", {refusal}" if refusal else ""
-    return {"app": way.name, "scheme": way.scheme, "refusal": refusal, "remark": way.remark, "says": says}
+def _end(walk: Walk, entrants: Sequence[Entrant], refusals: Sequence[LoginRefused], down: Refusal | None) -> None:
+    """What becomes of a password that no checker takes before one that is down. Errors: that, where none may take it."""
+    if any(not each.maybe for each in entrants):
+        return
+    if down is None and entrants and not any(each.known for each in refusals):
+        return
+    why = down or first_reason(refusals)
+    if not entrants:
+        raise why
+    walk.hangs("checker", why, list(dict.fromkeys(each.maybe for each in entrants)))

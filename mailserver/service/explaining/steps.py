@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from mailserver.errors import LoginRefused, Refusal, StoreError
@@ -47,6 +47,8 @@ class Walk:
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
+        self.otherwise: Step | None = None
+        """What refuses the login unless somebody takes the password of whom nobody can tell before."""
 
     def passes(self, door: str, says: str, **facts: object) -> None:
         """The door lets it pass."""
@@ -67,6 +69,14 @@ class Walk:
     def refuses(self, door: str, why: Reason, says: str = "", **facts: object) -> None:
         """The door refuses it."""
         self.steps.append(Step(door, "refuses", says or why.words, why, facts))
+
+    def hangs(self, door: str, error: Exception, takers: Sequence[str]) -> None:
+        """It is refused like this, unless one of these takes the password, of whom nobody can tell before."""
+        only = Walk()
+        only.refused(door, error)
+        (refusal,) = only.steps
+        says = f"would be let in only if {' or '.join(takers)} takes the password; else refused: {refusal.says}"
+        self.otherwise = replace(refusal, verdict="depends", says=says, facts={"takers": list(takers)})
 
     def refused(self, door: str, error: Exception, **facts: object) -> None:
         """As the door has refused it. Errors: a fault, as it came."""
@@ -92,7 +102,10 @@ class Walk:
         """All steps, and how it ends."""
         rows = [each.row for each in sorted(self.steps, key=lambda each: DOORS.index(each.door))]
         if (refusal := self.refusal) is None:
-            doubts = [each.door for each in self.steps if each.verdict == "unknown"]
+            doubts = list(dict.fromkeys(each.door for each in self.steps if each.verdict == "unknown"))
+            if self.otherwise is not None:
+                end = {**self.otherwise.row, "door": "end", "at": self.otherwise.door, "doubts": doubts}
+                return [*rows, end]
             return [*rows, {"door": "end", "verdict": "let in", "says": "would be let in", "doubts": doubts}]
         why = {key: value for key, value in refusal.row.items() if key in {"says", "why", "remedy"}}
         return [*rows, {"door": "end", "verdict": "refused", "at": refusal.door, **why}]

@@ -26,6 +26,7 @@ from mailserver.net.throttle import network
 from mailserver.reasons import HELD, INVALID_NAME, LOGIN_DELAY, NEEDS_TLS, TURNED_AWAY
 from mailserver.service.explaining.checkers import Checkers, Entrant
 from mailserver.service.explaining.steps import Walk
+from mailserver.service.kerberos import Kerberos
 from mailserver.service.listeners import Listeners
 from mailserver.service.memories import Memories
 
@@ -47,6 +48,7 @@ class Explainer:
     store: IStore
     listeners: Listeners
     memories: Memories
+    kerberos: Kerberos | None = None
     policy: Policy | None = None
 
     async def explain(self, attempt: Attempt, *, alone: bool = False) -> Walk:
@@ -58,7 +60,7 @@ class Explainer:
         mind = Mind(attempt.peer, tls, listener.listener)
         found = await self._names(walk, listener, attempt, mind, alone=alone)
         if found is not None:
-            checkers = Checkers(self.portal, self.users, self.config.auth)
+            checkers = Checkers(self.portal, self.users, self.config.auth, self.kerberos)
             entrants = await checkers.enter(walk, found, attempt.app)
             user = await self._user(walk, entrants, mind)
             if user is not None:
@@ -168,6 +170,9 @@ class Explainer:
         realm = cast("MailboxRealm", self.portal.realm)
         refusal: Exception | None = None
         for entrant in entrants:
+            if entrant.avatar_id is None:
+                walk.unknown("user", f"only a login shows {entrant.maybe}'s user, and so the maildrop")
+                return None
             try:
                 user = await awaited(realm.user_of(entrant.avatar_id, mind))
             except (LoginRefused, Refusal) as error:

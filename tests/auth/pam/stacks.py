@@ -26,7 +26,10 @@ def absent(reason: str) -> None:
 @cache
 def module(name: str, package: str) -> str:
     """Where a module of the system is."""
-    found = sorted(path for root in ("/lib", "/usr/lib") for path in Path(root).glob(f"**/{name}.so"))
+    places = [f"{folder}/{name}.so" for folder in ("*", "*/*")]  # a search of all folders takes seconds
+    found = sorted(
+        path for root in ("/lib", "/usr/lib", "/usr/lib64") for place in places for path in Path(root).glob(place)
+    )
     if not found:
         absent(f"{name} is missing: apt-get install {package}")
     return str(found[0])

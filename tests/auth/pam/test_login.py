@@ -80,8 +80,9 @@ def test_a_user_is_looked_up() -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(login, "FOLDERS", ("/no/such/folder",))  # then pam.conf may have the service
         assert answer(request, policy, LIBRARIES) == {"verdict": "taken", "user": "nobody", "home": nobody.pw_dir}
-        for name in ("root", "no-such-user", text(b"\xff")):
-            assert answer({**request, "name": name}, policy, LIBRARIES) == {"verdict": "unknown"}
+        for name, why in {"root": "uid 0 is not for mail", "no-such-user": "", text(b"\xff"): ""}.items():
+            told = {"verdict": "unknown", "reason": why}
+            assert answer({**request, "name": name}, policy, LIBRARIES) == told
 
 
 @pytest.mark.parametrize("typed", ["ALICE", "Alice"])
@@ -100,7 +101,10 @@ def test_a_user_has_one_name_though_the_systems_list_ignores_capitals(
     assert "tanstaaf" in right
     assert "tanstaaf" not in other  # but PAM was asked
     policy = Policy(SERVICE, str(tmp_path), 1000, 1)
-    assert answer({"ask": "user", "name": typed}, policy, LIBRARIES) == {"verdict": "unknown"}
+    assert answer({"ask": "user", "name": typed}, policy, LIBRARIES) == {
+        "verdict": "unknown",
+        "reason": refused["reason"],
+    }
 
 
 def test_octets_of_any_kind_pass() -> None:

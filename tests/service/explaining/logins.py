@@ -27,8 +27,10 @@ from mailserver.foresight import Attempt
 from mailserver.reasons import NOT_OFFERED, of_event
 from mailserver.service.explaining.steps import Walk
 from mailserver.service.server import Server
+from tests.gss import GssClient
 from tests.net.sessions import Wire
 from tests.net.tickets import ACCEPTED, HELLO, piece
+from tests.realm import Realm, ap_req
 from tests.sasl.clients import digest_md5
 
 T = TypeVar("T")
@@ -55,7 +57,9 @@ def spin(work: Coroutine[Any, Any, T], until: Callable[[], object] = lambda: Tru
 class Login:
     """A real login, over a transport in memory: what was heard, and the reasons in the log."""
 
-    def __init__(self, server: Server, attempt: Attempt, password: str = PASSWORD) -> None:
+    def __init__(self, server: Server, attempt: Attempt, password: str = PASSWORD, realm: Realm | None = None) -> None:
+        """`realm` gives the tickets."""
+        self._realm = realm
         listener, tls = server.explainer._listener(attempt)
         peer = IPv4Address("TCP", attempt.peer, 4711)
         self._wire: Any = Wire(peer)
@@ -108,14 +112,16 @@ class Login:
         self._wire.clear()
         return len(self._heard) > before or bool(self._wire.disconnecting)
 
-    def _dialog(self, attempt: Attempt, password: str) -> Iterator[bytes]:
+    def _dialog(self, attempt: Attempt, password: str) -> Iterator[bytes]:  # noqa: C901 - a case for each mechanism
         self._listen(0)
         if b"-ERR" in self._heard:
             return
         user = attempt.user.encode("utf-8", "surrogateescape")
+        if attempt.mechanism == "GSSAPI":
+            yield from self._gssapi(attempt.principal, user)
+            return
         if attempt.principal:
-            yield HELLO + piece(attempt.principal.encode())
-            self._heard = self._heard.replace(ACCEPTED, b"")
+            yield from self._ticket(attempt.principal)
         match attempt.mechanism or "USER":
             case "USER":
                 yield b"USER %b\r\n" % user
@@ -141,14 +147,38 @@ class Login:
                 response, _ = digest_md5(user, password.encode(), self._challenge(), uri=uri)
                 yield b64encode(response) + b"\r\n"
                 yield b"\r\n"  # as above
-            case "XOAUTH2":
-                yield b"AUTH XOAUTH2 %b\r\n" % b64encode(b"user=%b\1auth=Bearer %b\1\1" % (user, password.encode()))
-                yield b"\r\n"  # after the JSON of a failure
+            case "XOAUTH2" | "OAUTHBEARER" as name:
+                yield from _bearer(name, user, password.encode())
             case name:
                 yield b"AUTH %b\r\n" % name.encode()
 
+    def _ticket(self, principal: str) -> Iterator[bytes]:
+        """KPOP's preamble, with a ticket of the realm, or else the name of one."""
+        tickets = self._realm
+        ticket = ap_req(tickets, principal.partition("@")[0], mutual=False) if tickets else principal.encode()
+        yield HELLO + piece(ticket)
+        self._heard = self._heard.replace(ACCEPTED, b"")
+
+    def _gssapi(self, principal: str, authzid: bytes) -> Iterator[bytes]:
+        yield b"AUTH GSSAPI\r\n"
+        assert self._realm is not None
+        client = GssClient(self._realm, principal.partition("@")[0])
+        yield b64encode(client.first) + b"\r\n"
+        client.step(self._challenge())
+        yield b"\r\n"
+        client.unwrap(self._challenge())
+        yield b64encode(client.wrap(b"\1\0\0\0" + authzid)) + b"\r\n"
+
     def _challenge(self) -> bytes:
         return b64decode(self._heard.splitlines()[-1].removeprefix(b"+ "))
+
+
+def _bearer(mechanism: str, user: bytes, token: bytes) -> Iterator[bytes]:
+    """By a token (RFC 7628, and what came before it)."""
+    begin, end = (b"user=%b", b"") if mechanism == "XOAUTH2" else (b"n,a=%b,", b"AQ==")
+    yield b"AUTH %b\r\n" % mechanism.encode()
+    yield b64encode(begin % user + b"\1auth=Bearer %b\1\1" % token) + b"\r\n"
+    yield end + b"\r\n"  # after the JSON of a failure
 
 
 def scram(bare: bytes, said: bytes, password: bytes) -> bytes:
