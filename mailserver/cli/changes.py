@@ -36,12 +36,15 @@ class Changes:
     def __init__(self, path: str | None, flags: Mapping[Key, Flag]) -> None:
         self._path = Path(path).absolute() if path else None  # twistd may change the working directory
         self._flags = flags
+        self.unread = ""
+        """Why the file could not be read the last time."""
 
     def read(self, present: Config) -> Reread | None:
         """The settings of now, beside those that are in effect; None: there is no file, or this process cannot read it.
 
         Errors: ConfigError, where the file is none of settings.
         """
+        self.unread = ""
         if self._path is None:
             return None
         # This blocks the reactor: for a few kilobytes from the disk with /etc, when an operator sends SIGHUP.
@@ -49,6 +52,7 @@ class Changes:
             self._path.open("rb").close()
         except OSError as error:  # the user that serves need not be able to read it
             log.info(UNREAD, event="service.settings_unread", path=str(self._path), reason=error.strerror)
+            self.unread = UNREAD.format(path=self._path, reason=error.strerror)
             return None
         try:
             config = load(str(self._path), self._flags)

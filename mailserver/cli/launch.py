@@ -244,6 +244,8 @@ class Program(Service):
         now = self._changes.read(self._mail.config)
         if now is None or not (now.changed or now.problems):
             await self._mail.reload()
+            if self._changes.unread:
+                return Outcome(1, [f"{self._changes.unread}; certificates and users were read again"])
             return Outcome(restart=now.restart if now else ())
         await self._mail.renew(now.config, now.problems)
         names = ", ".join(now.changed)

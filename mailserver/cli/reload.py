@@ -27,6 +27,7 @@ def reload(as_json: bool, socket: str | None, config: str) -> int:
     \b
     Exit status:
        0  done; what needs a restart is named
+       1  the user that serves cannot read the settings, which stay as they were; certificates and users were read again
       69  no server answers at the socket
       70  a fault of the server, which its log tells
       75  a restart was under way: the new process was told to reload

@@ -16,7 +16,7 @@ _FIXED: Final = ("workers", "user", "log", "listen")
 
 
 def fixed_as(config: Config, present: Config, problems: Problems) -> Config:
-    """The settings as far as they can be changed now. What they and the others of `present` contradict is among the problems."""
+    """The settings as far as they can be changed now, each where it was set when it took effect. What they and the others of `present` contradict is among the problems."""
     mixed = replace(config, **{name: getattr(present, name) for name in _FIXED})
     if mixed != config:
         known = {text for _, text in contradictions(config)}
@@ -25,7 +25,8 @@ def fixed_as(config: Config, present: Config, problems: Problems) -> Config:
                 problems.add(
                     f"{dotted(key)}: {text}; or restart the server, to apply what has changed in it and in listen"
                 )
-    return mixed
+    places = {name: where for name, where in config.places.items() if not is_fixed(name)}
+    return replace(mixed, places=places | {name: where for name, where in present.places.items() if is_fixed(name)})
 
 
 def differences(one: Config, other: Config) -> list[str]:

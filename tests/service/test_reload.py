@@ -74,6 +74,10 @@ def test_what_can_change_is_taken_and_what_cannot_is_named(operated):
     assert row["status"] == 0
     assert row["changed"] == ["hostname", "limits.failures_per_connection", "sdps.greeting"]
     assert row["restart"] == ["workers"]
+    told = run("config", "--running", "--json", "--socket", operated.socket).stdout.splitlines()
+    running = {each["name"]: each for each in map(json.loads, told)}
+    assert running["hostname"]["value"] == "changed.example.org"
+    assert running["workers"]["value"] == operated.server.settings["workers"], "of the start"
     with RawPOP3(operated.server.pop3_port) as client:
         assert b"hello" in client.greeting
         assert b"@changed.example.org>" in client.greeting
@@ -113,6 +117,18 @@ def test_checkers_and_who_may_act_for_others_are_those_of_the_file(operated, tmp
     operated.log_in("carl", "caterpillar").close()
     assert b"-ERR" in operated.refused("alice", "sesame of alice")
     operated.reload()
+    operated.log_in().close()
+
+
+def test_a_file_that_cannot_be_read_is_told_to_who_asks(operated):
+    operated.path.rename(operated.path.with_suffix(".gone"))
+    told = run("reload", "--json", "--socket", operated.socket)
+    operated.path.with_suffix(".gone").rename(operated.path)
+    assert told.returncode == 1
+    (problem,) = json.loads(told.stdout)["problems"]
+    assert problem.startswith(
+        f"{operated.path} cannot be read (No such file or directory), so the settings stay as they are"
+    )
     operated.log_in().close()
 
 
