@@ -20,7 +20,7 @@ from mailserver.service.certificates import Certificates
 from mailserver.service.gathering import Gathering
 from mailserver.web.guard import read_token
 from mailserver.web.pages import Answer, Asked, Page
-from mailserver.web.site import Site
+from mailserver.web.site import ALPN, Site
 
 log = Logger()
 
@@ -68,7 +68,7 @@ class Web:
         site = Site(self._pages, clock=self._reactor, token=lambda: self._token, listener=kind)
         self._sites.append(site)
         store = self._certificates.store
-        return TLSFactory(store, site) if KINDS[kind].tls and store is not None else site
+        return TLSFactory(store.speaking(ALPN), site) if KINDS[kind].tls and store is not None else site
 
     def _read(self) -> None:
         if self._token_file:

@@ -217,15 +217,45 @@ class CertificateStore:
         """Serve new handshakes from `loaded`. Older TLS sessions can be resumed by tickets of the same secret alone."""
         self.loaded = loaded
 
+    def speaking(self, protocol: bytes) -> ISocketConnectionCreator:
+        """The same certificates for ports of another protocol than POP3, by its name in the registry of ALPN."""
+        return _Speaking(self, protocol)
+
     def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: N803, ARG002 - Twisted's
         """A connection for one client's handshake."""
-        return _Connection(self.loaded)
+        return self.connection()
 
     def connection_on(self, skt: socket.socket) -> SSL.Connection:
         """A connection for one client's handshake, which reads and writes the socket itself."""
+        return self.connection(skt)
+
+    def connection(self, skt: socket.socket | None = None) -> DirectConnection:
+        """The same, over a socket or in memory."""
         connection = _Connection(self.loaded, skt)
-        connection.expect_any_end()
-        connection.read_one_record()
+        if skt is not None:
+            connection.expect_any_end()
+            connection.read_one_record()
+        return connection
+
+
+@implementer(ISocketConnectionCreator)
+class _Speaking:
+    """Makes a store's connections for another protocol."""
+
+    def __init__(self, store: CertificateStore, protocol: bytes) -> None:
+        self._store = store
+        self._protocol = protocol
+
+    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: N803, ARG002 - Twisted's
+        """A connection for one client's handshake."""
+        return self._for_it(self._store.connection())
+
+    def connection_on(self, skt: socket.socket) -> SSL.Connection:
+        """A connection for one client's handshake, which reads and writes the socket itself."""
+        return self._for_it(self._store.connection(skt))
+
+    def _for_it(self, connection: DirectConnection) -> SSL.Connection:
+        connection.protocol = self._protocol
         return connection
 
 

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from OpenSSL import SSL
 
 from mailserver.tls.certificates import CertificateError, Pair
+from mailserver.tls.direct import DirectConnection
 
 SESSION_SECONDS: Final = 7200
 """How long a client may resume a TLS session: longer than the time between two polls, shorter than a day."""
@@ -66,7 +67,7 @@ VERSIONS: Final = {
 
 
 class NoApplicationProtocol(SSL.Error):
-    """The client offers, by ALPN, only protocols other than POP3."""
+    """The client offers, by ALPN, only protocols other than that of the port."""
 
 
 def make_context(profile: Profile, pairs: tuple[Pair, ...]) -> SSL.Context:
@@ -178,12 +179,13 @@ def _words(error: SSL.Error) -> str:
     return ", ".join(reason for _library, _function, reason in error.args[0]) if error.args else type(error).__name__
 
 
-def _select_protocol(_connection: SSL.Connection, offered: list[bytes]) -> bytes:
+def _select_protocol(connection: SSL.Connection, offered: list[bytes]) -> bytes:
     """RFC 7301 section 3.2: a client that offers only other protocols is refused.
 
     Mail clients offer none, or ours. A client with another protocol, such as a browser, was redirected here by an attacker
     who wants it to take POP3 replies for HTTP's (ALPACA).
     """
-    if ALPN not in offered:
+    spoken = (connection.protocol if isinstance(connection, DirectConnection) else b"") or ALPN
+    if spoken not in offered:
         raise NoApplicationProtocol
-    return ALPN
+    return spoken

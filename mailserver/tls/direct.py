@@ -19,6 +19,9 @@ _OCTETS: Final = ffi.typeof("char[]")
 class DirectConnection(SSL.Connection):
     """As pyOpenSSL's, with the same errors."""
 
+    protocol = b""
+    """The name, in the registry of ALPN, of the protocol that is spoken; b"": POP3. Its application data are Twisted's."""
+
     def recv(self, bufsiz: int, flags: int | None = None) -> bytes:
         """Receive up to so many octets of one record; `flags` must be None."""
         if flags is not None:

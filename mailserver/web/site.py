@@ -32,6 +32,9 @@ from mailserver.web.target import BadTarget, Target, read_target
 CONNECTIONS: Final = 32
 """Connections at once of a port in each process: a few scrapers and browsers. Each holds 32 KiB at most, and an answer."""
 
+ALPN: Final = b"http/1.1"
+"""The protocol's name where a client of TLS says which it speaks (RFC 7301 section 6)."""
+
 SECONDS: Final = 30.0
 """How long a connection may take, from its first octet to its answer's last: whoever is slower is cut."""
 

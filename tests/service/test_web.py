@@ -168,7 +168,9 @@ def server(site: Site, request: pytest.FixtureRequest) -> Iterator[Paged]:
 
 def test_each_road_shows_the_pages_to_whom_they_are_for(site: Site, server: Paged) -> None:
     here = http.client.HTTPConnection("127.0.0.1", server.ports["http"])
-    secure = http.client.HTTPSConnection("localhost", server.ports["https"], context=site.client_tls())
+    offering = site.client_tls()
+    offering.set_alpn_protocols(["h2", "http/1.1"])  # as Prometheus, browsers and curl do
+    secure = http.client.HTTPSConnection("localhost", server.ports["https"], context=offering)
     local = Local(site.folder / "http")
     for connection in (here, secure, local):
         assert get(connection, "/healthz") == (200, b"alive\n")

@@ -5,6 +5,7 @@ import shutil
 import ssl
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -208,6 +209,22 @@ def test_alpn_pop3_is_accepted_and_nothing_need_be_offered(tmp_path: Path) -> No
     offer = connect(store, NAME, lambda context: context.set_alpn_protos([b"h2", b"pop3"]))
     assert offer.get_alpn_proto_negotiated() == b"pop3"
     assert connect(store, NAME).get_alpn_proto_negotiated() == b""
+
+
+def test_a_port_of_another_protocol_takes_that_and_not_pop3(tmp_path: Path) -> None:
+    second = write_pair(tmp_path, "second", ["second.example.org"])
+    store = CertificateStore([write_pair(tmp_path, "first", ["mail.example.org"]), second])
+    pages: Any = store.speaking(b"http/1.1")
+    for name in (NAME, b"second.example.org"):
+        offer = connect(pages, name, lambda context: context.set_alpn_protos([b"h2", b"http/1.1"]))
+        assert offer.get_alpn_proto_negotiated() == b"http/1.1"
+        assert connect(pages, name).get_alpn_proto_negotiated() == b""
+        for others in ([b"pop3"], [b"h2"]):
+            with pytest.raises(NoApplicationProtocol):
+                connect(pages, name, lambda context, others=others: context.set_alpn_protos(others))
+    assert (
+        connect(store, NAME, lambda context: context.set_alpn_protos([b"pop3"])).get_alpn_proto_negotiated() == b"pop3"
+    )
 
 
 @pytest.mark.parametrize("name", [NAME, b"second.example.org"])
