@@ -30,12 +30,26 @@ class Exposition:
     async def page(self, asked: Asked) -> Answer:
         """All metrics."""
         metrics = Metrics(await self._gathering.ask("metrics"))
-        if OPEN_METRICS in asked.accept:
+        if prefers(asked.accept, OPEN_METRICS, "text/plain"):
             return Answer(
                 body=openmetrics.generate_latest(metrics),  # type: ignore[no-untyped-call]
                 type=openmetrics.CONTENT_TYPE_LATEST,
             )
         return Answer(body=plain.generate_latest(cast(Any, metrics)), type=plain.CONTENT_TYPE_LATEST)
+
+
+def prefers(accept: str, one: str, other: str) -> bool:
+    """Whether a header Accept names one type, and does not want the other more (RFC 9110 section 12.4.2)."""
+    wanted: dict[str, float] = {}
+    for part in accept.split(","):
+        kind, *more = part.replace(" ", "").lower().split(";")
+        weights = [each[2:] for each in more if each.startswith("q=")]
+        try:
+            weight = float(weights[0]) if weights else 1.0
+        except ValueError:
+            continue
+        wanted[kind] = max(weight, wanted.get(kind, 0.0))
+    return wanted.get(one, 0.0) > 0 and wanted[one] >= wanted.get(other, 0.0)
 
 
 class Metrics:

@@ -54,6 +54,8 @@ ALWAYS: Final[Mapping[str, str]] = {
 
 POLICY: Final = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
+_TOO_LONG: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
 _FULL: Final = f"all {CONNECTIONS} places are taken"
 
 log = Logger()
@@ -179,6 +181,11 @@ class _Channel(HTTPChannel):
     def checkPersistence(self, request: object, version: object) -> bool:  # noqa: ARG002 - Twisted's signature
         """Never: connections that wait for a next request would take the places of others."""
         return False
+
+    def lineLengthExceeded(self, line: bytes) -> None:  # noqa: ARG002 - Twisted's signature
+        """Say so, and end (RFC 6585 section 5)."""
+        self.transport.write(_TOO_LONG)
+        self.transport.loseConnection()
 
     def abort(self) -> None:
         """End at once."""
