@@ -65,6 +65,11 @@ class Delays:
         """End a delay."""
         self._over.pop(name, None)
 
+    def heard(self, name: str, left: float) -> None:
+        """Remember a delay that began in another process, which is followed by this one."""
+        if left > self.left(name):
+            self._remember(name, self._clock.seconds() + left)
+
     def _begin(self, name: str, delay: int, now: float) -> float:
         left = within(delay, self._over.pop(name, now) - now)
         if left:

@@ -32,6 +32,15 @@ class Regulars:
         """Whether the user has logged in from this network."""
         return visitor[:2] in self._known.get(visitor.secret, ())
 
+    @property
+    def secrets(self) -> list[str]:
+        """The names of those who have logged in, the latest last."""
+        return list(self._known)
+
+    def visitors(self, secret: str) -> list[Visitor]:
+        """The networks of a name, and their users, the latest last."""
+        return [Visitor(where, user, secret) for where, user in self._known.get(secret, ())]
+
     def welcome(self, visitor: Visitor) -> None:
         """Remember a login."""
         pair = visitor[:2]

@@ -266,6 +266,22 @@ class Throttle:
             lane.failures, lane.until = 0, 0.0
             self._arrange(lane, self._clock.seconds())
 
+    # What another process knows that is followed by this one.
+
+    @property
+    def regulars(self) -> Regulars:
+        """The networks of earlier logins."""
+        return self._regulars
+
+    def heard(self, key: Key, held: Held) -> None:
+        """Count what has failed in another process, too."""
+        now = self._clock.seconds()
+        lane = self._lane(key, now)
+        lane.failures += held.failures
+        lane.last = max(lane.last, now - held.ago)
+        lane.until = max(lane.until, now + held.left)
+        self._arrange(lane, now)
+
     # Memory.
 
     def _lane(self, key: Key, now: float) -> Lane:

@@ -9,9 +9,19 @@ from typing import Any, Self
 from twisted.logger import Logger
 
 from mailserver.net.common.memory import make, size_of
-from mailserver.service.legacy import CommonPassed
+from mailserver.service.legacy import CommonPassed, Legacy
 
 log = Logger()
+
+
+def forget(passed: CommonPassed | None) -> None:
+    """Go on without another server's memory."""
+    if passed is not None:
+        os.close(passed.descriptor)
+    log.warn(
+        "failed logins and delays are forgotten: there are more or fewer processes now, or their memory has another form",
+        event="restart.forgotten",
+    )
 
 
 class Common:
@@ -26,17 +36,15 @@ class Common:
         self._half = half
 
     @classmethod
-    def following(cls, passed: CommonPassed | None, count: int, connections: int) -> Self:
+    def following(cls, legacy: Legacy | None, count: int, connections: int) -> Self:
         """Another server's memory, if it fits; else one of its own."""
+        passed = legacy.common if legacy else None
         if passed is not None:
             whole = size_of(2 * passed.count, passed.connections)
             if passed.count == count and os.fstat(passed.descriptor).st_size == whole:
                 return cls(count, passed.connections, passed.key, 1 - passed.half, passed.descriptor)
-            os.close(passed.descriptor)
-            log.warn(
-                "failed logins and delays are forgotten: the memory of the workers has another form now",
-                event="restart.forgotten",
-            )
+        if legacy is not None:
+            forget(passed)
         return cls(count, connections, secrets.token_hex(32))
 
     def open(self) -> None:

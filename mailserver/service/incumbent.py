@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
@@ -16,6 +16,7 @@ from mailserver.config.settings import Config
 from mailserver.service.binding import Gate
 from mailserver.service.legacy import Legacy
 from mailserver.service.listeners import DRAIN_SECONDS
+from mailserver.service.remembered import hear, told
 from mailserver.service.server import Server
 
 log = Logger()
@@ -112,6 +113,14 @@ class Incumbent:
     def bequeath(self, legacy: Legacy, _descriptors: list[int]) -> None:
         """Add what another process needs of this one."""
         legacy.tickets = self._server.tickets.passed()
+
+    def remembered(self) -> Iterator[Mapping[str, Any]]:
+        """What this one remembers of those who log in, for another process."""
+        return told(self._server.memories)
+
+    def hear(self, said: Mapping[str, Any]) -> None:
+        """Remember some of what another process has remembered."""
+        hear(self._server.memories, said)
 
     async def retire(self) -> None:
         """The ports are closed: let sessions end by themselves for some time, and then stop."""

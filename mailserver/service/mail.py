@@ -11,7 +11,7 @@ root is given up and all files are read; if one of these fails, nothing is left 
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from twisted.application.service import Service
@@ -27,6 +27,7 @@ from mailserver.config.settings import Config
 from mailserver.errors import ConfigError
 from mailserver.service.binding import Socket, bind
 from mailserver.service.closing import close_ports
+from mailserver.service.common import forget
 from mailserver.service.control import SETTING, bind_control
 from mailserver.service.incumbent import Door, Incumbent
 from mailserver.service.legacy import FIRST, Legacy
@@ -148,6 +149,15 @@ class MailService(Service):
         if isinstance(self._server, Workers):
             self._server.bury()
 
+    def remembered(self) -> Iterator[Mapping[str, Any]]:
+        """What this process remembers of those who log in, for another one; with workers it is in the memory that goes along."""
+        return self._server.remembered() if isinstance(self._server, Incumbent) else iter(())
+
+    def hear(self, said: Mapping[str, Any]) -> None:
+        """Remember some of what the other process has remembered."""
+        if isinstance(self._server, Incumbent):
+            self._server.hear(said)
+
     def leave(self, taken: Container[int]) -> None:
         """Leave the sockets that another process has `taken`: their end is no more that of this one's ports."""
         for at, each in enumerate((*self._sockets, *self._controls), FIRST):
@@ -176,6 +186,8 @@ class MailService(Service):
     async def _prepare(self) -> None:
         """Import, and then bind: the slow step comes first, so that no client waits for it."""
         if self._config.workers == 1:
+            if self._legacy is not None and self._legacy.common is not None:
+                forget(self._legacy.common)
             tickets = MemoryTickets.adopted(*self._legacy.tickets) if self._legacy else None
             self._made = Server(
                 self._config, self._reactor, self._problems, tickets, whole=self._whole, was_root=self._was_root

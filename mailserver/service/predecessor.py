@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from zope.interface import implementer
 from mailserver.errors import ConfigError
 from mailserver.service.channel import Lines
 from mailserver.service.legacy import ORDERS, STDERR, VARIABLE, WORDS, Legacy
+from mailserver.service.remembered import REMEMBER
 from mailserver.service.successor import SERVES, YOURS
 
 _PIECE: Final = 65_536
@@ -35,6 +36,7 @@ class Predecessor:
         self._lines = Lines(1 << 24)
         self._left: Callable[[], object] | None = None
         self._ended: Callable[[], object] | None = None
+        self._hear: Callable[[Mapping[str, Any]], object] | None = None
         self.gone = False
         """Whether it has ended."""
         self.legacy = self._read()
@@ -62,9 +64,18 @@ class Predecessor:
                 ["the running server is of a version that this one cannot follow: stop it, and start this one"]
             ) from None
 
-    def serve(self, taken: Sequence[int], left: Callable[[], object], ended: Callable[[], object]) -> None:
-        """Tell it that this process serves, with what it has taken. Calls `left` when all is this one's, and `ended` at its end."""
-        self._left, self._ended = left, ended
+    def serve(
+        self,
+        taken: Sequence[int],
+        left: Callable[[], object],
+        hear: Callable[[Mapping[str, Any]], object],
+        ended: Callable[[], object],
+    ) -> None:
+        """Tell it that this process serves, with what it has taken.
+
+        Calls `left` when all is this one's, `hear` with what it remembers, some at a time, and `ended` at its end.
+        """
+        self._left, self._hear, self._ended = left, hear, ended
         with suppress(BrokenPipeError):  # it is gone, which is heard next
             os.write(WORDS, json.dumps({"word": SERVES, "taken": list(taken)}).encode() + b"\n")
         self._reactor.addReader(self)
@@ -83,8 +94,11 @@ class Predecessor:
         if not octets:
             return CONNECTION_DONE
         for line in self._lines.feed(octets):
-            if json.loads(line).get("word") == YOURS:
+            said = json.loads(line)
+            if said.get("word") == YOURS:
                 self._have()
+            elif said.get("word") == REMEMBER and self._hear is not None:
+                self._hear(said)
         return None
 
     def connectionLost(self, reason: Failure) -> None:

@@ -96,7 +96,7 @@ class Succession:
             self._pidfile.have(predecessor.legacy.pidfile)
             told()
 
-        predecessor.serve(self._mail.taken(), left, self._mail.bury)
+        predecessor.serve(self._mail.taken(), left, self._mail.hear, self._mail.bury)
 
     # The one after.
 
@@ -139,8 +139,8 @@ class Succession:
         self._notifier.succeeded_by(pid)
         self._pidfile.leave()
         self._mail.leave(taken)
-        self._successor.leave_all()
-        self._reactor.callLater(0, self._retire)  # when the operator is answered
+        told = self._successor.leave_all(self._mail.remembered())
+        self._reactor.callLater(0, self._retire, told)  # when the operator is answered
         return Outcome(pid=pid)
 
     def _start(self) -> Successor:
@@ -166,10 +166,10 @@ class Succession:
             return text, os.EX_UNAVAILABLE
         return "", os.EX_OK
 
-    def _retire(self) -> None:
+    def _retire(self, told: Deferred[None]) -> None:
         retired = Deferred.fromCoroutine(self._mail.retire())
         retired.addErrback(lambda failure: log.failure("fault in a restart", failure, event="restart.fault"))
-        retired.addCallback(lambda _: self._end())
+        retired.addCallback(lambda _: told).addCallback(lambda _: self._end())
 
     def _end(self) -> None:
         with suppress(ReactorNotRunning):  # it was stopped meanwhile

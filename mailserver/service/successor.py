@@ -5,21 +5,26 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
+from twisted.protocols.basic import FileSender
 from twisted.python.failure import Failure
 
 from mailserver.service.channel import Lines
 from mailserver.service.legacy import FIRST, ORDERS, STDERR, VARIABLE, WORDS, Legacy
 from mailserver.service.origin import Origin
 from mailserver.service.whole import LONGEST_PROBLEM
+
+TELL_SECONDS: Final = 20.0
+"""How long it may take to be told what this process remembers: as long as sessions have to end."""
 
 START_SECONDS: Final = 90.0
 """How long the new process may take until it serves: as long as systemd lets a service start."""
@@ -45,6 +50,18 @@ class CannotServe(Exception):
         super().__init__("; ".join(problems))
         self.problems = problems
         self.status = status
+
+
+class _Spoken:
+    """Lines, as a file that FileSender reads."""
+
+    def __init__(self, words: Iterable[Mapping[str, Any]]) -> None:
+        self._words = iter(words)
+
+    def read(self, _size: int) -> bytes:
+        """The next line, however long it is; none at the end."""
+        word = next(self._words, None)
+        return b"" if word is None else json.dumps(word).encode() + b"\n"
 
 
 class Successor(ProcessProtocol):
@@ -97,9 +114,16 @@ class Successor(ProcessProtocol):
         if taken is not None and self._settle():
             self.serving.callback(taken)
 
-    def leave_all(self) -> None:
-        """Tell it that what it has taken is its own."""
-        self.transport.writeToChild(ORDERS, json.dumps({"word": YOURS}).encode() + b"\n")
+    def leave_all(self, remembered: Iterable[Mapping[str, Any]]) -> Deferred[None]:
+        """Tell it that what it has taken is its own, and then all that this process remembers, as fast as it reads.
+
+        Fires when that is told, or the process is gone or too slow. Never fails.
+        """
+        pipe = self.transport.pipes.get(ORDERS)
+        if pipe is None:
+            return succeed(None)
+        sent: Deferred[Any] = FileSender().beginFileTransfer(_Spoken(chain([{"word": YOURS}], remembered)), pipe)
+        return sent.addTimeout(TELL_SECONDS, self._reactor).addBoth(lambda _: None)
 
     def kill(self, why: str) -> None:
         """End it, since it is not to serve, whatever it has said that nobody has heard yet."""

@@ -75,7 +75,7 @@ class Workers:
         self.journal = journal
         self._tickets = MemoryTickets.adopted(*legacy.tickets) if legacy and legacy.tickets else MemoryTickets()
         self._count = config.workers or cores()
-        self._common = Common.following(legacy.common if legacy else None, self._count, config.limits.connections)
+        self._common = Common.following(legacy, self._count, config.limits.connections)
         self._stderr = STDERR if legacy else None
         self._workers: set[Worker] = set()
         self._waiting: list[IDelayedCall] = []

@@ -5,7 +5,7 @@ import os
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailserver.service.legacy import WORDS, Legacy
+from mailserver.service.legacy import ORDERS, WORDS, Legacy
 from mailserver.service.notify import Notifier
 from mailserver.service.origin import Origin
 from mailserver.service.succession import Pidfile, Succession
@@ -19,12 +19,19 @@ class Mail:
 
     def __init__(self):
         self.taken = None
+        self.retired = Deferred()
 
     def leaves(self):
         return Legacy(), []
 
     def leave(self, taken):
         self.taken = taken
+
+    def remembered(self):
+        return iter([{"word": "remember"}])
+
+    async def retire(self):
+        await self.retired
 
 
 class SuccessionTests(SynchronousTestCase):
@@ -46,6 +53,17 @@ class SuccessionTests(SynchronousTestCase):
         assert self.mail.taken == [6]
         again = self.successResultOf(self.succession.restart())
         assert (again.status, again.problems) == (os.EX_TEMPFAIL, ["process 17 has this one's place already"])
+
+    def test_it_ends_when_its_sessions_have_ended_and_all_is_told(self):
+        self.serves()
+        self.reactor.advance(0)
+        self.mail.retired.callback(None)
+        assert not self.reactor.stopped
+        pipe = self.reactor.child.transport.pipes[ORDERS]
+        pipe.read()
+        assert not self.reactor.stopped
+        pipe.read()
+        assert self.reactor.stopped
 
     def test_a_restart_that_fails_leaves_nobody_to_follow(self):
         follower = Deferred.fromCoroutine(self.succession.follower())

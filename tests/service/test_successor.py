@@ -10,9 +10,34 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailserver.service.legacy import ORDERS, WORDS, Legacy
 from mailserver.service.origin import Origin
-from mailserver.service.successor import START_SECONDS, CannotServe, Successor
+from mailserver.service.successor import START_SECONDS, TELL_SECONDS, CannotServe, Successor
 
 SERVES = b'{"word": "serves", "taken": [6]}\n'
+
+
+class Pipe:
+    """A pipe with room for a line; the reader reads each when the test says so."""
+
+    def __init__(self, told):
+        self._told = told
+        self._producer = None
+
+    def registerProducer(self, producer, streaming):
+        assert not streaming
+        self._producer = producer
+        producer.resumeProducing()
+
+    def unregisterProducer(self):
+        self._producer = None
+
+    def write(self, octets):
+        self._told.append(json.loads(octets))
+
+    def read(self):
+        self._producer.resumeProducing()
+
+    def close(self):
+        self._producer.stopProducing()
 
 
 class Child:
@@ -22,6 +47,7 @@ class Child:
 
     def __init__(self):
         self.told = []
+        self.pipes = {ORDERS: Pipe(self.told)}
         self.signals = []
         self.ended = False
 
@@ -38,6 +64,11 @@ class Child:
 class Spawning(Clock):
     """A reactor that starts processes, which do nothing."""
 
+    stopped = False
+
+    def stop(self):
+        self.stopped = True
+
     def spawnProcess(self, protocol, program, arguments, **around):
         self.child, self.around = protocol, around
         protocol.makeConnection(Child())
@@ -49,6 +80,10 @@ class SuccessorTests(SynchronousTestCase):
         environment = {"LISTEN_PID": "1", "LISTEN_FDS": "2", "WATCHDOG_PID": "1", "LANG": "C"}
         origin = Origin(("python", "-m", "twisted"), "/srv", environment)
         self.child = Successor.start(origin, Legacy(), [], self.reactor)
+
+    @property
+    def pipe(self):
+        return self.child.transport.pipes[ORDERS]
 
     def refused(self):
         return self.failureResultOf(self.child.serving, CannotServe).value
@@ -63,10 +98,30 @@ class SuccessorTests(SynchronousTestCase):
         self.assertNoResult(self.child.serving)
         self.child.childDataReceived(WORDS, SERVES[9:] + SERVES)
         assert self.successResultOf(self.child.serving) == [6]
-        self.child.leave_all()
+        told = self.child.leave_all([{"word": "remember"}])
         assert self.child.transport.told[1:] == [{"word": "yours"}]
+        self.pipe.read()
+        assert self.child.transport.told[2:] == [{"word": "remember"}]
+        self.assertNoResult(told)
+        self.pipe.read()
+        self.successResultOf(told)
         self.reactor.advance(START_SECONDS)
         assert self.child.transport.signals == []
+
+    def test_who_reads_no_more_or_is_gone_is_told_no_more(self):
+        told = self.child.leave_all([{"word": "remember"}])
+        self.reactor.advance(TELL_SECONDS - 0.1)
+        self.assertNoResult(told)
+        self.reactor.advance(0.1)
+        self.successResultOf(told)
+        self.pipe.read()
+        self.setUp()
+        told = self.child.leave_all([{"word": "remember"}])
+        self.pipe.close()
+        self.successResultOf(told)
+        self.child.transport.pipes.clear()
+        self.successResultOf(self.child.leave_all([]))
+        assert self.child.transport.told[1:] == [{"word": "yours"}]
 
     def test_who_is_silent_until_the_end_of_its_time_is_ended_and_serves_no_more(self):
         self.reactor.advance(START_SECONDS - 0.1)
