@@ -107,6 +107,11 @@ def _escaped(character: str) -> str:
     return character if character.isprintable() else json.dumps(character)[1:-1]
 
 
+def nothing(text: str, name: str) -> None:
+    """For people: that there is nothing to show, of this name; "": at all."""
+    tell(f"mailserver: {visible(name)}: {text}" if name else f"mailserver: {text}")
+
+
 def as_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """For people: columns under their heads; numbers on the right."""
     for line in table(heads, rows):
@@ -117,7 +122,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[st
     """The lines of a table."""
     lines = [list(heads), *([visible(cell) for cell in row] for row in rows)]
     numeric = [
-        all(line[at].replace(".", "").replace(",", "").isdecimal() for line in lines[1:] if line[at] != "-")
+        all(line[at].replace(".", "", 1).replace(",", "").isdecimal() for line in lines[1:] if line[at] != "-")
         for at in range(len(heads))
     ]
     widths = [max(len(line[at]) for line in lines) for at in range(len(heads))]

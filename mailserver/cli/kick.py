@@ -28,4 +28,4 @@ def kick(name: str, as_json: bool, socket: str | None, config: str) -> int:
       75  a worker process does not answer
       77  only root, the user that serves and the socket's group may ask
     """  # noqa: D301 - click's mark of a paragraph that stays as it is
-    return put("kick", socket, config, lambda rows: show(rows, as_json), name=name)
+    return put("kick", socket, config, lambda rows: show(rows, as_json, name), name=name)

@@ -74,6 +74,8 @@ def locks(users: tuple[str, ...], as_json: bool, socket: str | None, user: str |
                 admin.say(asking.as_json(row))
         elif rows:
             admin.say("\n".join(_lines(rows)))
+        elif not status:
+            asking.nothing("nothing is locked", ", ".join(users))
         return status or (os.EX_OK if users else admin.unlisted(maildrops)) or int(not rows)
 
     return admin.run(config, user, work)

@@ -33,8 +33,13 @@ def status(as_json: bool, socket: str | None, config: str) -> int:
 
 def as_rows(rows: list[Row]) -> int:
     """For programs."""
-    as_lines(rows)
+    as_lines(_ordered(rows))
     return os.EX_OK
+
+
+def _ordered(rows: list[Row]) -> list[Row]:
+    """By the workers' numbers, whichever has answered first."""
+    return sorted(rows, key=lambda row: row["worker"])
 
 
 def _show(rows: list[Row]) -> int:
@@ -48,7 +53,7 @@ def _show(rows: list[Row]) -> int:
             f"{row['memory'] / 1_000_000:.0f} MB",
             *(row["sessions"].get(name, 0) for name in listeners),
         ]
-        for row in sorted(rows, key=lambda row: row["worker"])
+        for row in _ordered(rows)
     ]
     as_table(["WORKER", "PID", "VERSION", "RUNS FOR", "MEMORY", *map(str.upper, listeners)], lines)
     return os.EX_OK

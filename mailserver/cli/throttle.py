@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from mailserver.cli.asking import Row, as_lines, as_table, duration, put, socket_option
+from mailserver.cli.asking import Row, as_lines, as_table, duration, nothing, put, socket_option
 from mailserver.cli.group import config_option, json_option
 
 _WHY: Final = {
@@ -52,7 +52,7 @@ def list_(name: str, as_json: bool, socket: str | None, config: str) -> int:
       75  a worker process does not answer
       77  only root, the user that serves and the socket's group may ask
     """  # noqa: D301 - click's mark of a paragraph that stays as it is
-    return put("throttle list", socket, config, lambda rows: _show(rows, as_json), name=name)
+    return put("throttle list", socket, config, lambda rows: _show(rows, as_json, name), name=name)
 
 
 @throttle.command(short_help="Forget failed logins.")
@@ -79,10 +79,10 @@ def forget(name: str, as_json: bool, socket: str | None, config: str) -> int:
       75  a worker process does not answer
       77  only root, the user that serves and the socket's group may ask
     """  # noqa: D301 - click's mark of a paragraph that stays as it is
-    return put("throttle forget", socket, config, lambda rows: _show(rows, as_json), name=name)
+    return put("throttle forget", socket, config, lambda rows: _show(rows, as_json, name), name=name)
 
 
-def _show(rows: list[Row], as_json: bool) -> int:
+def _show(rows: list[Row], as_json: bool, name: str) -> int:
     """Show each once, whichever processes tell of it, the longest held first; the exit status."""
     found = {(row["kind"], row["address"], row["user"]): row for row in rows if row["kind"] != "all"}
     shown = sorted(found.values(), key=lambda row: (row["held"], row.get("failures", 0)), reverse=True)
@@ -92,8 +92,11 @@ def _show(rows: list[Row], as_json: bool) -> int:
         as_lines([{"kind": "others", "lanes": unnamed}] if unnamed else [])
     elif shown:
         as_table(["ADDRESS", "USER", "FAILURES", "LAST", "HELD FOR", "WAITING", "WHY"], map(_cells, shown))
+    if not (shown or unnamed or as_json):
+        nothing("nobody is held back, and no failed login counts", name)
     if unnamed and not as_json:
-        click.echo(f"{unnamed:,} more have failed logins: ask for one by his USER or ADDRESS")
+        more, have = "more " if shown else "", "has" if unnamed == 1 else "have"
+        click.echo(f"{unnamed:,} {more}{have} failed logins: ask for one by his USER or ADDRESS")
     return os.EX_OK if shown or unnamed else 1
 
 

@@ -54,6 +54,8 @@ def users(pattern: str, as_json: bool, user: str | None, config: str) -> int:
         elif found:
             heads = ["USER", "CHECKER", "MAILDROP", "QUOTA", "MAY NOT"]
             admin.say("\n".join(table(heads, map(_cells, found))))
+        else:
+            asking.nothing(*(("there are no users", "") if pattern == "*" else ("there is no such user", pattern)))
         return admin.unlisted(maildrops) or int(not found)
 
     return admin.run(config, user, work)

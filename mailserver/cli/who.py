@@ -6,7 +6,7 @@ import os
 
 import click
 
-from mailserver.cli.asking import Row, as_lines, as_table, duration, put, socket_option
+from mailserver.cli.asking import Row, as_lines, as_table, duration, nothing, put, socket_option
 from mailserver.cli.group import config_option, json_option
 
 
@@ -18,7 +18,8 @@ from mailserver.cli.group import config_option, json_option
 def who(name: str, as_json: bool, socket: str | None, config: str) -> int:
     """Show the sessions that are open now, or only those of USER, or the one SESSION.
 
-    USER is the name as the log has it, also that of a master user who has opened another's maildrop. A session without a user has not logged in yet, or takes mail.
+    USER is the name as the log has it, also that of a master user who has opened another's maildrop. A session without MESSAGES takes mail, or has not logged in yet: its
+    USER is whom it has tried.
 
     \b
     Exit status:
@@ -28,16 +29,18 @@ def who(name: str, as_json: bool, socket: str | None, config: str) -> int:
       75  a worker process does not answer
       77  only root, the user that serves and the socket's group may ask
     """  # noqa: D301 - click's mark of a paragraph that stays as it is
-    return put("who", socket, config, lambda rows: show(rows, as_json), name=name)
+    return put("who", socket, config, lambda rows: show(rows, as_json, name), name=name)
 
 
-def show(rows: list[Row], as_json: bool) -> int:
+def show(rows: list[Row], as_json: bool, name: str) -> int:
     """Show sessions; the exit status."""
     if as_json:
         as_lines(rows)
     elif rows:
         heads = ["SESSION", "USER", "FROM", "PORT", "TLS", "FOR", "IDLE", "SENT", "MESSAGES", "RETRIEVED", "MARKED"]
         as_table(heads, map(_cells, sorted(rows, key=lambda row: row["seconds"])))
+    else:
+        nothing("no session is open", name)
     return os.EX_OK if rows else 1
 
 

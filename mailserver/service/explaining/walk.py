@@ -206,7 +206,11 @@ class Explainer:
         if sight.refusal is not None:
             walk.refused("maildrop", sight.refusal, **facts)
             return
-        state = f"{sight.messages} messages" if sight.exists else "it is not there yet, and can be made"
+        state = (
+            f"{sight.messages} message{'' if sight.messages == 1 else 's'}"
+            if sight.exists
+            else "it is not there yet, and can be made"
+        )
         walk.passes("maildrop", "; ".join([f"{sight.place}: {state}", *sight.remarks]), **facts)
         await self._quota(walk, user)
 
