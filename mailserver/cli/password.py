@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import click
 
+from mailserver.cli.group import json_option
 from mailserver.cli.main import tell
 from mailserver.cli.secrets import heard, scheme_option
 
@@ -19,7 +21,8 @@ from mailserver.cli.secrets import heard, scheme_option
     help="Do not make one: tell whether the secret in FILE's first line is of this password.",
 )
 @click.option("--schemes", is_flag=True, help="List the schemes of new secrets, and end.")
-def password(scheme: str | None, tried: str | None, schemes: bool) -> int:
+@json_option
+def password(scheme: str | None, tried: str | None, schemes: bool, as_json: bool) -> int:
     """Make a secret of a password, as passwd-files and other users' databases store it; or try a password with a secret.
 
     The password is asked for at the terminal, or is the first line of standard input. A secret is no password, but who has it can
@@ -42,19 +45,21 @@ def password(scheme: str | None, tried: str | None, schemes: bool) -> int:
     from mailserver.auth.secret import SchemeError
 
     if schemes:
-        click.echo("\n".join(MAKERS))
+        for each in MAKERS:
+            click.echo(json.dumps({"scheme": each}) if as_json else each)
         return os.EX_OK
     try:
         if tried is not None:
-            return _try(tried)
-        click.echo(make_secret(scheme or DEFAULT, heard(twice=True)).decode("utf-8", "surrogateescape"))
+            return _try(tried, as_json)
+        made = make_secret(scheme or DEFAULT, heard(twice=True)).decode("utf-8", "surrogateescape")
+        click.echo(json.dumps({"secret": made}) if as_json else made)
     except SchemeError as error:
         tell(f"mailserver: {error}")
         return os.EX_CONFIG
     return os.EX_OK
 
 
-def _try(path: str) -> int:
+def _try(path: str, as_json: bool) -> int:
     """Try a password with the secret in a file; the exit status. Errors: SchemeError."""
     from mailserver.auth.schemes import plausible, read_secret
     from mailserver.auth.secret import SchemeError
@@ -67,5 +72,5 @@ def _try(path: str) -> int:
         raise SchemeError(f"{path} cannot be read: {error.strerror}") from None
     given = heard(twice=False)
     right = plausible(given) and any(secret.verify(each) for each in {given, prepared(given)})
-    click.echo("right" if right else "wrong")
+    click.echo(json.dumps({"right": right}) if as_json else "right" if right else "wrong")
     return os.EX_OK if right else 1

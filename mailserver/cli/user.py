@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mailserver.cli.group import config_option
+from mailserver.cli.group import config_option, json_option
 from mailserver.cli.main import tell
 from mailserver.cli.secrets import heard, scheme_option
 
@@ -47,9 +48,17 @@ def _fields_option(command: Decorated) -> Decorated:
 @_fields_option
 @scheme_option
 @_file_option
+@json_option
 @config_option
 def add(  # noqa: PLR0913 - the options of a command
-    name: str, *, home: str | None, fields: tuple[str, ...], scheme: str | None, file: str | None, config: str
+    name: str,
+    *,
+    home: str | None,
+    fields: tuple[str, ...],
+    scheme: str | None,
+    file: str | None,
+    as_json: bool,
+    config: str,
 ) -> int:
     """Add the user NAME, whose password is asked for, or is the first line of standard input.
 
@@ -72,7 +81,7 @@ def add(  # noqa: PLR0913 - the options of a command
         line = editing.Line(os.fsencode(name), _secret(scheme), b"", b"", b"", os.fsencode(home or ""), b"", b"")
         return editing.add(path, line.with_extra(_read_fields(fields), frozenset()), domain, names)
 
-    return _changed(config, file, change)
+    return _changed(name, config, file, as_json, change)
 
 
 @user.command("set")
@@ -83,6 +92,7 @@ def add(  # noqa: PLR0913 - the options of a command
 @click.option("--unset", multiple=True, metavar="NAME", help="Take an extra field away; repeatable.")
 @scheme_option
 @_file_option
+@json_option
 @config_option
 def set_(  # noqa: PLR0913 - the options of a command
     name: str,
@@ -93,6 +103,7 @@ def set_(  # noqa: PLR0913 - the options of a command
     unset: tuple[str, ...],
     scheme: str | None,
     file: str | None,
+    as_json: bool,
     config: str,
 ) -> int:
     """Change the user NAME: the password, the home, or extra fields.
@@ -126,14 +137,15 @@ def set_(  # noqa: PLR0913 - the options of a command
 
         return editing.edit(path, os.fsencode(name), changed, domain, names)
 
-    return _changed(config, file, change)
+    return _changed(name, config, file, as_json, change)
 
 
 @user.command()
 @click.argument("name")
 @_file_option
+@json_option
 @config_option
-def remove(name: str, file: str | None, config: str) -> int:
+def remove(name: str, file: str | None, as_json: bool, config: str) -> int:
     """Remove the user NAME. The maildrop stays where it is; sessions that are open end as they would: see `mailserver kick`.
 
     \b
@@ -150,7 +162,7 @@ def remove(name: str, file: str | None, config: str) -> int:
         editing.remove(path, os.fsencode(name), domain)
         return ""
 
-    return _changed(config, file, change)
+    return _changed(name, config, file, as_json, change)
 
 
 def _secret(scheme: str | None) -> bytes:
@@ -168,7 +180,7 @@ def _read_fields(fields: tuple[str, ...]) -> dict[str, str]:
     return {name: value for name, _, value in (each.partition("=") for each in fields)}
 
 
-def _changed(config: str, file: str | None, change: Callable[[str, str, Names], str]) -> int:
+def _changed(name: str, config: str, file: str | None, as_json: bool, change: Callable[[str, str, Names], str]) -> int:
     """Change the file; the exit status."""
     from mailserver.auth.passwd import editing
     from mailserver.auth.secret import SchemeError
@@ -193,6 +205,8 @@ def _changed(config: str, file: str | None, change: Callable[[str, str, Names], 
     else:
         problems = [f"done; with this line the user cannot log in: {denied}"] if denied else []
         status = os.EX_OK
+        if as_json:
+            click.echo(json.dumps({"user": name, "file": path, "denied": denied}))
     for problem in problems:
         tell(f"mailserver: {problem}")
     return status

@@ -37,6 +37,11 @@ def test_the_page_has_all_commands():
     assert set(dict(BLOCKS)) == {"mailserver"} | leaves(group.mailserver, "mailserver")
 
 
+def test_each_command_answers_programs_but_those_that_answer_nothing():
+    without = {command for command, text in BLOCKS if "  --json " not in text}
+    assert without == {"mailserver", "mailserver completion", "mailserver deliver"}
+
+
 def test_it_tells_its_version():
     assert run("--version").stdout == f"mailserver {mailserver.__version__}\n".encode()
 

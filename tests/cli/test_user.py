@@ -1,5 +1,6 @@
 """``mailserver user`` and ``mailserver password``: an operator makes users, and they log in."""
 
+import json
 import os
 
 import pytest
@@ -90,3 +91,21 @@ def test_a_secret_is_made_and_tried(tmp_path):
     assert run("password", "--try", "/nowhere", stdin=b"x").returncode == os.EX_CONFIG
     assert run("password", "--scheme", "ROT13", stdin=b"x\n").returncode == os.EX_CONFIG
     assert run("password", "--schemes").stdout.split()[0] == b"BLF-CRYPT"
+
+
+def test_programs_get_objects(site, tmp_path):
+    config = settings(site)
+
+    def told(*arguments, stdin=b"sesame\n"):
+        return [json.loads(line) for line in run(*arguments, "--json", stdin=stdin).stdout.splitlines()]
+
+    (made,) = told("password", "--scheme", "PLAIN")
+    assert made == {"secret": "{PLAIN}sesame"}
+    assert told("password", "--try", "-", stdin=b"{PLAIN}sesame\nwrong\n") == [{"right": False}]
+    assert {"scheme": "BLF-CRYPT"} in told("password", "--schemes")
+    path = str(site.users)
+    assert told("user", "add", "bob", "--scheme", "PLAIN", *config) == [{"user": "bob", "file": path, "denied": ""}]
+    (changed,) = told("user", "set", "bob", "--field", "nologin", *config)
+    assert "nologin" in changed["denied"]
+    assert told("user", "remove", "bob", *config) == [{"user": "bob", "file": path, "denied": ""}]
+    assert told("user", "remove", "bob", *config) == []
