@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from mailserver.cli.group import FILE
 from mailserver.cli.main import tell
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -21,7 +22,11 @@ CHANGE_SECONDS: Final = 130.0
 def socket_option(command: Decorated) -> Decorated:
     """The option of the commands that ask a running server."""
     return click.option(
-        "-s", "--socket", metavar="PATH", help="The server's socket. Default: `listen.control` of the settings."
+        "-s",
+        "--socket",
+        metavar="PATH",
+        type=FILE,
+        help="The server's socket. Default: `listen.control` of the settings.",
     )(command)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
-from mailserver.cli.group import json_option
+from mailserver.cli.group import FILE, json_option
 from mailserver.cli.line import Line
 from mailserver.cli.main import tell
 
@@ -64,9 +64,11 @@ class Server(NamedTuple):
 @click.command(short_help="Say what clients would download again.")
 @click.option("--old", required=True, type=Read(_side), metavar="PLACE", help="The server that clients know.")
 @click.option("--new", required=True, type=Read(_side), metavar="PLACE", help="The server that they go to.")
-@click.option("--users", required=True, metavar="FILE", help="The users: lines NAME[:OLD NAME[:PASSWORD]].")
-@click.option("--old-master", metavar="FILE", help="Who may log in for others at the old server: NAME:PASSWORD.")
-@click.option("--new-master", metavar="FILE", help="The same at the new server.")
+@click.option("--users", required=True, metavar="FILE", type=FILE, help="The users: lines NAME[:OLD NAME[:PASSWORD]].")
+@click.option(
+    "--old-master", metavar="FILE", type=FILE, help="Who may log in for others at the old server: NAME:PASSWORD."
+)
+@click.option("--new-master", metavar="FILE", type=FILE, help="The same at the new server.")
 @click.option("--line", type=Read(Line.read), default="100Mbit", show_default=True, help="The speed of your line.")
 @click.option("--jobs", type=click.IntRange(1, 100), default=JOBS, show_default=True, help="Users at a time.")
 @click.option("--thorough", is_flag=True, help="Compare all headers, also where sizes are equal.")

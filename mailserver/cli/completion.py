@@ -8,7 +8,14 @@ from typing import Final
 import click
 from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
 
-SHELLS: Final[Mapping[str, type[ShellComplete]]] = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
+
+class Fish(FishComplete):
+    """That of fish, whose script cuts a line at each comma, of which the help has some."""
+
+    source_template = FishComplete.source_template.replace("string split ", "string split -m 1 ")
+
+
+SHELLS: Final[Mapping[str, type[ShellComplete]]] = {"bash": BashComplete, "zsh": ZshComplete, "fish": Fish}
 
 
 @click.command(short_help="Print a script for a shell to complete words.")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from mailserver.cli.group import config_option
+from mailserver.cli.group import FILE, config_option
 from mailserver.cli.main import tell
 
 SECONDS = 300.0
@@ -30,7 +30,7 @@ program after 1000 s (command_time_limit), and lets the mail bounce then."""
     default="",
     help="The address that the sender wrote, if it became USER by aliases.",
 )
-@click.option("--socket", metavar="PATH", help="The server's Unix socket, in place of the configured one.")
+@click.option("--socket", metavar="PATH", type=FILE, help="The server's Unix socket, in place of the configured one.")
 @click.option(
     "--lmtp", metavar="ENDPOINT", help="The same for any socket, such as tcp:10024 or unix:/run/mailserver/lmtp."
 )

@@ -41,6 +41,9 @@ COMMANDS: Final = {
 }
 """The module of each; the command has the same name in it."""
 
+FILE: Final = click.Path(readable=False)
+"""A path as it is, which shells complete. Whoever opens it says what is wrong with it, and with which exit status."""
+
 CONFIG: Final = "/etc/mailserver/mailserver.toml"
 
 
@@ -100,6 +103,7 @@ def config_option(command: Decorated) -> Decorated:
         show_default=True,
         show_envvar=True,
         metavar="FILE",
+        type=FILE,
         help="The server's settings.",
     )(command)
 

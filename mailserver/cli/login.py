@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from mailserver.cli.asking import as_lines
-from mailserver.cli.group import config_option, json_option
+from mailserver.cli.group import FILE, config_option, json_option
 from mailserver.cli.main import tell
 
 VARIABLE: Final = "MAILSERVER_PASSWORD"
@@ -42,11 +42,16 @@ VARIABLE: Final = "MAILSERVER_PASSWORD"
     help="How far its certificate is believed; none: no TLS either. Default: verify, and unverified for this machine.",
 )
 @click.option(
-    "--ca", metavar="FILE", default="", help="Whose certificates are believed. Default: the system's authorities."
+    "--ca",
+    metavar="FILE",
+    type=FILE,
+    default="",
+    help="Whose certificates are believed. Default: the system's authorities.",
 )
 @click.option(
     "--password-file",
     metavar="FILE",
+    type=FILE,
     help=f"Where the password is; - is standard input. Default: {VARIABLE} of the environment, or else standard input or the terminal.",
 )
 @click.option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from mailserver.cli.group import json_option
+from mailserver.cli.group import FILE, json_option
 
 if TYPE_CHECKING:
     from mailserver.migration.users.converted import Converted, Remark
@@ -29,8 +29,10 @@ KINDS: Final = (
 
 @click.command(short_help="Turn another server's users and settings into ours.")
 @click.argument("kind", metavar="KIND", type=click.Choice(KINDS))
-@click.argument("file", metavar="FILE")
-@click.option("-o", "--output", metavar="PATH", help="Write the file, with its secrets, for its owner alone (0600).")
+@click.argument("file", metavar="FILE", type=FILE)
+@click.option(
+    "-o", "--output", metavar="PATH", type=FILE, help="Write the file, with its secrets, for its owner alone (0600)."
+)
 @click.option(
     "--realm",
     "realms",

@@ -7,7 +7,7 @@ import os
 
 import click
 
-from mailserver.cli.group import json_option
+from mailserver.cli.group import FILE, json_option
 from mailserver.cli.main import tell
 from mailserver.cli.secrets import heard, scheme_option
 
@@ -18,6 +18,7 @@ from mailserver.cli.secrets import heard, scheme_option
     "--try",
     "tried",
     metavar="FILE",
+    type=FILE,
     help="Do not make one: tell whether the secret in FILE's first line is of this password.",
 )
 @click.option("--schemes", is_flag=True, help="List the schemes of new secrets, and end.")

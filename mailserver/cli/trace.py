@@ -14,7 +14,7 @@ import click
 
 from mailserver.cli.asking import Row, configured, socket_option, visible
 from mailserver.cli.asking import as_json as to_json
-from mailserver.cli.group import config_option, json_option
+from mailserver.cli.group import FILE, config_option, json_option
 from mailserver.cli.main import tell
 
 _MISSING: Final = {
@@ -33,7 +33,12 @@ _SIDES: Final = {"C": "C:", "S": "S:", "-": "--"}
     "-t", "--seconds", type=click.FloatRange(min=0, min_open=True), metavar="N", help="End after so many seconds."
 )
 @click.option(
-    "-o", "--file", "path", metavar="FILE", help="Write to the end of FILE; a new one is for nobody but you to read."
+    "-o",
+    "--file",
+    "path",
+    metavar="FILE",
+    type=FILE,
+    help="Write to the end of FILE; a new one is for nobody but you to read.",
 )
 @json_option
 @socket_option

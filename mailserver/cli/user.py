@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mailserver.cli.group import config_option, json_option
+from mailserver.cli.group import FILE, config_option, json_option
 from mailserver.cli.main import tell
 from mailserver.cli.secrets import heard, scheme_option
 
@@ -29,7 +29,9 @@ def user() -> None:
 
 
 def _file_option(command: Decorated) -> Decorated:
-    return click.option("--file", metavar="FILE", help="The passwd-file. Default: that of auth.checkers.")(command)
+    return click.option("--file", metavar="FILE", type=FILE, help="The passwd-file. Default: that of auth.checkers.")(
+        command
+    )
 
 
 def _fields_option(command: Decorated) -> Decorated:
@@ -44,7 +46,7 @@ def _fields_option(command: Decorated) -> Decorated:
 
 @user.command()
 @click.argument("name")
-@click.option("--home", metavar="DIR", help="The home directory, for a store with {home}.")
+@click.option("--home", metavar="DIR", type=FILE, help="The home directory, for a store with {home}.")
 @_fields_option
 @scheme_option
 @_file_option
@@ -87,7 +89,7 @@ def add(  # noqa: PLR0913 - the options of a command
 @user.command("set")
 @click.argument("name")
 @click.option("--password", is_flag=True, help="Give a new password, from the terminal or standard input.")
-@click.option("--home", metavar="DIR", help="Give another home directory.")
+@click.option("--home", metavar="DIR", type=FILE, help="Give another home directory.")
 @_fields_option
 @click.option("--unset", multiple=True, metavar="NAME", help="Take an extra field away; repeatable.")
 @scheme_option

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -67,8 +68,54 @@ def test_a_shell_s_script_completes_the_commands(shell):
     assert words.returncode == 0
 
 
-def test_bash_reads_its_script():
-    subprocess.run(["bash", "-n"], input=run("completion", "bash").stdout, check=True)
+BASH = """
+compopt() { echo "$2"; }
+. "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _mailserver_completion mailserver
+printf '%s\n' "${COMPREPLY[@]}"
+"""
+ZSH = """
+compdef() { }
+compadd() { print -rl -- ${(P)@[-1]} }
+_describe() { print -rl -- ${(P)3} }
+_path_files() { print default }
+. "$1"; shift; words=("$@"); CURRENT=$#; _mailserver_completion
+"""
+FISH = """
+source $argv[1]
+complete -C (string join -- " " $argv[2..])
+"""
+
+
+@pytest.mark.parametrize(
+    ("shell", "program", "expected"),
+    [
+        ("bash", [BASH, "bash"], "show\n"),
+        ("zsh", [ZSH, "zsh"], "show:Show the header of a message, or the whole of it.\n"),
+        ("fish", [FISH], "show\tShow the header of a message, or the whole of it.\n"),
+    ],
+)
+def test_a_shell_completes_commands_and_files_by_its_script(shell, program, expected, tmp_path):
+    """What the program answers is asked before, and not by the shell, for whom it would start each time."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    script, stub, answer = (tmp_path / name for name in ("script", "mailserver", "answer"))
+    script.write_bytes(run("completion", shell).stdout)
+    stub.write_text(f"#!/bin/sh\ncat {answer}\n")
+    stub.chmod(0o755)
+    plain = ["--no-config"] if shell == "fish" else ["-f"] if shell == "zsh" else []
+    file = f"{answer}\n" if shell == "fish" else "default\n"
+    for words, complete in (
+        (["mailserver", "maildrop", "sho"], expected),
+        (["mailserver", "status", "--socket", f"{tmp_path}/ans"], file),
+    ):
+        asked = {"COMP_WORDS": " ".join(words), "COMP_CWORD": words[-1] if shell == "fish" else str(len(words) - 1)}
+        answer.write_bytes(run(_MAILSERVER_COMPLETE=f"{shell}_complete", **asked).stdout)
+        told = subprocess.run(
+            [shell, *plain, "-c", *program, script, *words],
+            env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert (told.stdout.strip("\n") + "\n", told.stderr) == (complete, "")
 
 
 WITHOUT_CLICK = """
