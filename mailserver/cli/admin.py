@@ -22,12 +22,12 @@ from twisted.python.failure import Failure
 from zope.interface import provider
 
 from mailserver.auth import Users
-from mailserver.cli.main import INTERRUPTED, tell
+from mailserver.cli.main import INTERRUPTED, tell, typed
 from mailserver.config.problems import load_usable
 from mailserver.config.settings import Config
 from mailserver.config.shown import shown_checker
 from mailserver.delivery.quota import Quotas
-from mailserver.errors import ConfigError, NoMaildrop, Refusal, StoreError
+from mailserver.errors import ConfigError, MaildropInUse, NoMaildrop, Refusal, StoreError
 from mailserver.incoming import IDeposits, Usage
 from mailserver.interfaces import IPrivileged, IStore, IUserList, Quota, User
 from mailserver.names import Names
@@ -169,6 +169,8 @@ def excuse(error: Exception) -> tuple[str, int]:
     """What to say of an error that concerns one user, and the exit status. Errors: faults, as they came."""
     if isinstance(error, NoMaildrop):
         return str(error), os.EX_CONFIG
+    if isinstance(error, MaildropInUse):
+        return f"{error}; `mailserver locks` tells more", os.EX_TEMPFAIL
     if isinstance(error, StoreError):
         return str(error) or type(error).__name__, os.EX_TEMPFAIL
     if isinstance(error, Refusal):
@@ -188,7 +190,7 @@ async def about(name: str, maildrops: Maildrops, act: Callable[[User], Awaitable
         text, status = "there is no such user", 1
     except (StoreError, Refusal) as error:
         text, status = excuse(error)
-    tell(f"mailserver: {name}: {text}")
+    tell(f"mailserver: {typed(name)}: {text}")
     return status
 
 

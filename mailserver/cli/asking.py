@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from mailserver.cli.group import FILE
-from mailserver.cli.main import tell
+from mailserver.cli.main import tell, typed
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 Row = dict[str, Any]
@@ -87,7 +87,7 @@ def configured(path: str) -> str:
     try:
         config, _ = load_usable(path)  # the server may run by the file as it was
     except ConfigError as error:
-        raise Absent(f"{error}; name the server's socket by --socket") from None
+        raise Absent(f"{error}; or name the server's socket by --socket") from None
     if not config.listen.control:
         raise Absent(f"{path}: listen.control is empty, so the server cannot be asked")
     try:
@@ -114,7 +114,7 @@ def _escaped(character: str) -> str:
 
 def nothing(text: str, name: str) -> None:
     """For people: that there is nothing to show, of this name; "": at all."""
-    tell(f"mailserver: {visible(name)}: {text}" if name else f"mailserver: {text}")
+    tell(f"mailserver: {typed(name)}: {text}" if name else f"mailserver: {text}")
 
 
 def as_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

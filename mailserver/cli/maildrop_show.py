@@ -9,7 +9,7 @@ import click
 
 from mailserver.cli import asking
 from mailserver.cli.group import config_option, json_option, user_option
-from mailserver.cli.main import tell
+from mailserver.cli.main import tell, typed
 
 if TYPE_CHECKING:
     from mailserver.cli.admin import Maildrops
@@ -61,7 +61,7 @@ async def _show(user: User, maildrops: Maildrops, wanted: str, whole: bool, as_j
     maildrop = await maildrops.upkeep().view(user)
     number = _number(maildrop, wanted)
     if not number:
-        tell(f"mailserver: {user.name}: there is no message {wanted}")
+        tell(f"mailserver: {user.name}: there is no message {typed(wanted)}")
         return 1
     if as_json:
         say(asking.as_json(await _facts(user, maildrop, number, whole)))

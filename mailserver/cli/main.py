@@ -19,6 +19,10 @@ INTERRUPTED: Final = 130
 """What shells say of a program that Ctrl-C ended: 128 and the signal's number."""
 
 
+NAME: Final = 100
+"""Characters of a name that a message shows."""
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line, or these arguments, and end the process.
 
@@ -67,7 +71,21 @@ def _failed(error: Exception, *, delivers: bool) -> int:
     return os.EX_SOFTWARE
 
 
-def tell(line: str) -> None:
-    """Say something on standard error. That nobody can hear it must not change the exit status, by which mail is kept or not."""
+def tell(text: str) -> None:
+    """Say something on standard error. That nobody can hear it must not change the exit status, by which mail is kept or not.
+
+    What stands in it may steer no terminal: it may be what a client has sent, or what was pasted as a name.
+    """
+    lines = text if text.isprintable() else "\n".join(map(_harmless, text.split("\n")))
     with suppress(OSError):
-        os.write(2, f"{line}\n".encode(errors="replace"))
+        os.write(2, f"{lines}\n".encode(errors="replace"))
+
+
+def _harmless(line: str) -> str:
+    return "".join(each if each.isprintable() or each == "\t" else "\N{REPLACEMENT CHARACTER}" for each in line)
+
+
+def typed(name: str) -> str:
+    """A name as it was typed, for a message: in one line, and not longer than anybody reads."""
+    shown = f"{name[:NAME]}..." if len(name) > NAME else name
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in shown) or '""'

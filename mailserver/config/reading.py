@@ -7,6 +7,7 @@ is one.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +46,8 @@ def load(path: str | None, flags: Mapping[Key, Flag]) -> Config:
     try:
         document = Document.read(path) if path else Document.parse("", "command line")
     except Unusable as error:
-        raise ConfigError(error.problems) from None
+        hint = "; --config names another" if path and not os.path.lexists(path) else ""
+        raise ConfigError([f"{each}{hint}" for each in error.problems]) from None
     for key, flag in flags.items():
         document.lay_over(key, flag.value, flag.name)
     return _checked(document)

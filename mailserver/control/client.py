@@ -18,7 +18,7 @@ PATIENCE_SECONDS: Final = 15.0
 
 _REMEDIES: Final = {
     errno.ENOENT: "nobody serves there: is the server started, and is listen.control of its settings this path?",
-    errno.ECONNREFUSED: "nobody serves there: the server has ended",
+    errno.ECONNREFUSED: "nobody serves there: the server has ended; start it, or see in its log why",
     errno.EACCES: "only root, the user that serves and the socket's group may ask: see its mode",
 }
 

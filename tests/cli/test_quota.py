@@ -44,6 +44,14 @@ def test_it_shows_what_is_there_and_the_user_s_own_limit_or_else_the_site_s(site
     assert told.returncode == 1
 
 
+def test_a_name_that_was_pasted_steers_no_terminal_and_fills_no_screen(site):
+    told = run("quota", *settings(site), "a\x1b[31m\nb", "x" * 5000, "")
+    assert told.stderr.decode().splitlines() == [
+        f"mailserver: {name}: there is no such user"
+        for name in ("a\N{REPLACEMENT CHARACTER}[31m\N{REPLACEMENT CHARACTER}b", "x" * 100 + "...", '""')
+    ]
+
+
 def test_programs_get_an_object_a_line_of_everybody(site):
     told = run("quota", *settings(site), "--all", "--json")
     assert (told.returncode, told.stderr) == (0, b"")
@@ -97,7 +105,10 @@ def test_all_problems_of_the_settings_are_told_as_twist_tells_them(site):
 def test_no_configuration_is_78():
     told = run("quota", "alice")
     assert told.returncode == os.EX_CONFIG
-    assert told.stderr == b"mailserver: /nowhere/mailserver.toml: cannot be read: No such file or directory\n"
+    assert (
+        told.stderr
+        == b"mailserver: /nowhere/mailserver.toml: cannot be read: No such file or directory; --config names another\n"
+    )
 
 
 def test_maildrops_in_the_server_s_memory_are_seen_by_no_command(site):
