@@ -23,7 +23,7 @@ BCRYPT_COST: Final = 10
 """2**10 rounds, some 50 ms: OWASP's least. More would let one guesser keep a core busy."""
 
 SHA_ROUNDS: Final = 100_000
-"""Of SHA512-CRYPT: the time of bcrypt's cost."""
+"""Of SHA512-CRYPT and SHA256-CRYPT: the time of bcrypt's cost."""
 
 SCRAM_ITERATIONS: Final = 10_000
 """Each client computes them, too, and some are telephones; RFC 7677 wants 4,096 at least, and says to use more."""
@@ -102,6 +102,7 @@ MAKERS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
     "BLF-CRYPT": _bcrypt,
     "ARGON2ID": _argon2id,
     "SHA512-CRYPT": _crypt(b"$6$rounds=%d$" % SHA_ROUNDS, 16),
+    "SHA256-CRYPT": _crypt(b"$5$rounds=%d$" % SHA_ROUNDS, 16),
     "SCRAM-SHA-256": _scram(b"SCRAM-SHA-256"),
     "SCRAM-SHA-1": _scram(b"SCRAM-SHA-1"),
     "SSHA512": _salted("sha512"),
