@@ -70,7 +70,7 @@ def explain(name: str, as_json: bool, offline: bool, **given: Any) -> int:
     \b
     Exit status:
        0  it would be let in, if the secret is right
-       1  it would be refused, or let in only by what nobody can tell before
+       1  it would be refused, or depends on a checker of which only a login can tell
       64  there is no such listener, or no client could ask that
       69  what is at the server's socket does not answer, or is of another version
       75  the server's answer is not whole

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from mailserver.cli.asking import put_or
-from mailserver.cli.explain import explain
+from mailserver.cli.explain import explain, show
 from mailserver.cli.logging_in import NoKind, NoPort, Visit, address
 from tests.cli.running import run
 from tests.rawpop3 import RawPOP3
@@ -272,3 +272,18 @@ def test_where_no_server_is_is_told_apart_from_what_is_none(site: Site, server: 
     assert logged_in(site, server, "--host", "127.0.0.1", "-p", port, "-l", "pop3")[1] == 69
     told = run("login", "-c", "/nowhere/mailserver.toml")
     assert told.returncode == 78
+
+
+def test_an_end_that_depends_on_the_password_is_no_yes(capsys: pytest.CaptureFixture[str]) -> None:
+    end = {
+        "door": "end",
+        "verdict": "depends",
+        "says": "let in only if x takes it; else \x1brefused",
+        "remedy": "see x",
+        "doubts": ["checker"],
+    }
+    assert show([{"door": "name", "verdict": "passes", "says": "read"}, end], as_json=False) == 1
+    assert (
+        capsys.readouterr().out.splitlines()[-1]
+        == "let in only if x takes it; else \N{REPLACEMENT CHARACTER}refused; see x"
+    )

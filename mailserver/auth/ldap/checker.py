@@ -37,6 +37,7 @@ MAX_TOLD: Final = 1000
 """Names with several entries that were logged; each is logged once."""
 
 UNREAD: Final = 'in mode = "bind" only users read their own entries: look with `ldapsearch -D` as the user'
+UNPROVED: Final = "no server takes binds now, so that only a password gets in that is still remembered: see the log"
 BOUND: Final = (
     "whether the directory lets the user in, who may be locked or expired, only a login tells: see the entry there"
 )
@@ -214,14 +215,24 @@ class _State:
         found = self.servers.in_turn(lambda line: self.questions.entry(line, name, secrets=compares))
         entry = await self._told(name, found)
         canonical, why = self._spelled(entry, name)
+        if entry is None and self._settings.mode == "bind":  # as the bind will be refused
+            return Prospect(
+                None, refusal=LoginRefused(reasons.BACKEND, known=None, said="the directory has no such user")
+            )
         if entry is None or canonical is None:
             return Prospect(False, refusal=LoginRefused(reasons.UNKNOWN_USER, why, known=False))
         if compares:
             read = read_secrets(self._settings, entry, canonical, self._checker.now())
             return replace(self.hashes.foresee(canonical, read), place=entry.dn)
-        await self.servers.in_turn(self._proves)
         identity = self._identity(entry, canonical)
-        return Prospect(True, [Way("", "", identity)], user=identity.user, place=entry.dn, doubt=BOUND)
+        bound = Prospect(True, [Way("", "", identity)], user=identity.user, place=entry.dn, doubt=BOUND)
+        try:
+            await self.servers.in_turn(self._proves)
+        except TemporaryFailure:
+            if not self._settings.remembers:
+                raise
+            return replace(bound, doubt=UNPROVED, down=True)
+        return bound
 
     async def _proves(self, line: Line) -> None:
         """Whether the directory can tell right from wrong now, by a bind as nobody. Errors: TemporaryFailure."""

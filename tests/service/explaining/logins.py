@@ -54,6 +54,16 @@ def spin(work: Coroutine[Any, Any, T], until: Callable[[], object] = lambda: Tru
     return found[0]
 
 
+@contextmanager
+def lookups() -> Iterator[None]:
+    """Where a reactor does not run, it looks up no names; meanwhile it does."""
+    reactor.getThreadPool().start()
+    try:
+        yield
+    finally:
+        reactor._stopThreadPool()
+
+
 class Login:
     """A real login, over a transport in memory: what was heard, and the reasons in the log."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import pytest
 from twisted.internet.process import reapAllProcesses
 
 from mailserver import reasons
+from mailserver.answers import awaited
 from mailserver.foresight import Attempt
 from tests.auth.dovecot.dovecots import Dovecot, dovecot
 from tests.auth.ldap import checkers as directories
+from tests.auth.ldap.fake import ALICE, BIND, DONE, NONE, SEARCH, Answer, Liar, result
 from tests.auth.ldap.slapd import PASSWORD as OF_SERVICE
 from tests.auth.ldap.slapd import SERVICE, Slapd, person, slapd
 from tests.auth.outages import password
@@ -19,7 +22,7 @@ from tests.auth.pam.stacks import of_matrix
 from tests.auth.sql.sites import SqlSite
 from tests.databases import PostgreSQL, postgresql
 from tests.service.explaining.cases import IN_CLEAR, Case, differences, server_of
-from tests.service.explaining.logins import PASSWORD
+from tests.service.explaining.logins import PASSWORD, Login, lookups, spin
 
 __all__ = ["dovecot", "postgresql", "slapd"]
 
@@ -79,10 +82,8 @@ def test_users_of_dovecot(tmp_path: Path, dovecot: Dovecot) -> None:
     ):
         assert differences(alone, cases) == []
         assert differences(whole, with_homes) == []
-        dovecot.kill()
-        found = differences(alone, down) + differences(whole, down)
-        dovecot.start()
-    assert found == []
+        with dovecot.down():
+            assert differences(alone, down) + differences(whole, down) == []
 
 
 def test_users_of_a_directory(tmp_path: Path, slapd: Slapd) -> None:
@@ -117,22 +118,65 @@ def test_users_of_a_directory(tmp_path: Path, slapd: Slapd) -> None:
         "without a password": Case(Attempt("carl"), doubts="checker user", real=reasons.BACKEND),
     }
     down = {"down": Case(Attempt("alice"), reasons.NOT_NOW, tells="does not answer now")}
+    seen = found | {"unknown": Case(Attempt("dora"), reasons.BACKEND, tells="the directory has no such user")}
+    service = f'service_dn = "{SERVICE}"\nservice_password = "{OF_SERVICE}"\n'
     modes = {
+        "bind, with a service": (directories.BIND.replace("employeeNumber={{user}}", "uid={{user}}") + service, seen),
         "search": (directories.SEARCH, found),
         "compare": (directories.COMPARE, compared),
         "bind": (directories.BIND.replace("employeeNumber={{user}}", "uid={{user}}"), bound),
     }
     wrong = []
-    for mode, (text, cases) in modes.items():
-        path = tmp_path / f"{mode}.toml"
-        settings = text.format(base=base, service=SERVICE, password=OF_SERVICE)
-        path.write_text(f'servers = ["{slapd.ldapi}"]\n{settings}[attributes]\ndisabled = "accountStatus"\n')
-        with server_of(tmp_path, f"ldap:{path}") as server:
-            wrong += [(mode, each) for each in differences(server, cases)]
-            slapd.kill()
-            wrong += [(mode, each) for each in differences(server, down)]
-            slapd.start()
+    with ExitStack() as stack:
+        servers = []
+        for mode, (text, cases) in modes.items():
+            path = tmp_path / f"{mode}.toml"
+            settings = text.format(base=base, service=SERVICE, password=OF_SERVICE)
+            path.write_text(f'servers = ["{slapd.ldapi}"]\n{settings}[attributes]\ndisabled = "accountStatus"\n')
+            servers.append(stack.enter_context(server_of(tmp_path, f"ldap:{path}")))
+            wrong += [(mode, each) for each in differences(servers[-1], cases)]
+        with slapd.down():
+            wrong += [each for server in servers for each in differences(server, down)]
     assert wrong == []
+
+
+def test_a_directory_that_cannot_prove_passwords_now(tmp_path: Path) -> None:
+    """Its servers may find users and be unable to tell whether a password is right, which is remembered for some time."""
+    answers: dict[int, Answer] = {SEARCH: lambda _: [ALICE, NONE]}
+    liar, path = Liar(answers), tmp_path / "ldap.toml"
+    given = f'servers = ["{liar.listen()}"]\nbase = "dc=example,dc=org"\nfilter = "(uid={{user}})"\nstart_tls = false\n'
+    either = Case(Attempt("alice"), reasons.NOT_NOW, doubts="checker", unless=True, tells="still remembered")
+    with lookups():
+        for more, cases in (
+            ("", {"down": Case(Attempt("alice"), reasons.NOT_NOW)}),
+            (
+                "remember_seconds = 60\n",
+                {"down, but remembered": either._replace(is_let_in=True), "down": either._replace(secret=WRONG)},
+            ),
+        ):
+            path.write_text(given + more)
+            with server_of(tmp_path, f"ldap:{path}") as server:
+                answers.pop(BIND, None)
+                assert Login(server, Attempt("alice")).run().let_in
+                answers[BIND] = lambda asked: [result(DONE[asked.kind], 51)]
+                assert differences(server, cases) == []
+    spin(awaited(liar.stop()))
+
+
+def test_a_pam_that_remembers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mailserver.auth.pam.link.END_SECONDS", 0.01)
+    folder = of_matrix(tmp_path / "pam.d", {b"games": PASSWORD.encode()})
+    either = Case(Attempt("games"), reasons.NOT_NOW, doubts="checker", unless=True, tells="still remembered")
+    cases = {
+        "remembered": either._replace(is_let_in=True),
+        "down": either._replace(secret=WRONG),
+        "nobody": Case(Attempt("mail"), reasons.NOT_NOW),
+    }
+    with server_of(tmp_path, f"pam:mailserver:folder={folder}:min_uid=1:remember=60") as server:
+        assert Login(server, Attempt("games")).run().let_in
+        (folder / "mailserver").unlink()
+        assert differences(server, cases) == []
+    reapAllProcesses()
 
 
 def test_checkers_behind_one_that_tells_nothing_before(tmp_path: Path, dovecot: Dovecot) -> None:

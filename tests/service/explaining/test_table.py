@@ -20,7 +20,7 @@ from mailserver.foresight import Attempt
 from mailserver.interfaces import Mind
 from mailserver.net.door import Visit
 from mailserver.reasons import REASONS
-from tests.service.explaining.logins import PASSWORD, Login, explained, reactor, served, spin
+from tests.service.explaining.logins import PASSWORD, Login, explained, lookups, served, spin
 from tests.service.explaining.rows import ALICE, database, lines, tree
 from tests.service.explaining.table import ROWS, TWO_PORTS, UNSEEN
 from tests.tls.handshakes import write_pair
@@ -48,9 +48,8 @@ def policy_url() -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        reactor.getThreadPool().start()  # where a reactor does not run, it looks up no names
-        yield f"http://127.0.0.1:{server.server_port}/"
-        reactor._stopThreadPool()
+        with lookups():
+            yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
 
 

@@ -15,7 +15,7 @@ from mailserver.foresight import Attempt
 from tests.auth.oauth.issuer import AUDIENCE, ISSUER, Endpoint, Keys, settings
 from tests.realm import Realm, password_of
 from tests.service.explaining.cases import IN_CLEAR, Case, differences, server_of
-from tests.service.explaining.logins import reactor, spin
+from tests.service.explaining.logins import lookups, reactor, spin
 
 ALICE = "passwd-file:{folder}/users"
 USERS = "alice:{PLAIN}s3same::::/x::\nbob:{PLAIN}s3same::::/x::disabled=unpaid\n"
@@ -35,9 +35,8 @@ def issuer() -> Iterator[Any]:
     made: Any = Endpoint(answer)
     port = reactor.listenTCP(0, made.site, interface="127.0.0.1")
     made.url = f"http://127.0.0.1:{port.getHost().port}/"
-    reactor.getThreadPool().start()  # where a reactor does not run, it looks up no names
-    yield made
-    reactor._stopThreadPool()
+    with lookups():
+        yield made
     port.stopListening()
 
 
