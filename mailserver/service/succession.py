@@ -132,7 +132,7 @@ class Succession:
                 if isinstance(error, CannotServe)
                 else [_CANNOT_RUN.format(sys.executable, error.strerror)]
             )
-            return _failed(problems, error.status if isinstance(error, CannotServe) else os.EX_OSERR)
+            return _failed(problems, error.status if isinstance(error, CannotServe) else 1)
         self._left = True
         pid = self._successor.pid
         log.info("process {pid} serves, and this one ends with its last session", event="restart.done", pid=pid)

@@ -1,6 +1,8 @@
 """A restart as the process has it that is to be left, without another one."""
 
+import errno
 import os
+import sys
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
@@ -53,6 +55,25 @@ class SuccessionTests(SynchronousTestCase):
         assert self.mail.taken == [6]
         again = self.successResultOf(self.succession.restart())
         assert (again.status, again.problems) == (os.EX_TEMPFAIL, ["process 17 has this one's place already"])
+
+    def test_a_program_that_cannot_be_run_is_told_and_replaces_nobody(self):
+        def spawn(*_arguments, **_options):
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        self.reactor.spawnProcess = spawn
+        succession = Succession(
+            Origin(("python",), "/", {}),
+            self.mail,
+            Notifier({}, self.reactor, bool),
+            Pidfile("", None),
+            None,
+            self.reactor,
+        )
+        outcome = self.successResultOf(succession.restart())
+        assert outcome.status == 1
+        (problem,) = outcome.problems
+        assert problem.startswith(f"cannot run {sys.executable}: Permission denied; ")
+        assert self.mail.taken is None
 
     def test_it_ends_when_its_sessions_have_ended_and_all_is_told(self):
         self.serves()
