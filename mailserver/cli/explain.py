@@ -63,6 +63,7 @@ def explain(name: str, as_json: bool, offline: bool, **given: Any) -> int:
     The running server answers, by what it really does for a login, but no password is needed, nothing is locked and nothing is counted. Where none runs, the command looks itself, and says what only a server could know. The answer is that of a login: to a typed name, from an address, at a listener, by a mechanism.
 
     \b
+    Examples:
       mailserver explain alice
       mailserver explain alice@example.org --from 192.0.2.7 --listener pop3
       mailserver explain alice --mechanism SCRAM-SHA-256 --json

@@ -71,6 +71,7 @@ def login(name: str, as_json: bool, **given: Any) -> int:
     is one. A health check that logs in should have a user of its own.
 
     \b
+    Examples:
       mailserver login
       mailserver login health --password-file /run/secrets/health
       mailserver login alice --host pop.example.org --listener pop3s < password
