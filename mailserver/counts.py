@@ -16,8 +16,9 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
 from mailserver.answers import Answer, is_later
-from mailserver.errors import MaildropUnavailable, StoreError, TemporaryFailure, refusal_for
+from mailserver.errors import MaildropUnavailable, StoreError, TemporaryFailure
 from mailserver.interfaces import User
+from mailserver.refusals import refusal_for
 
 QUICK: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Bounds of what takes a disk, a database or a hash: a millisecond, up to what no client waits for."""

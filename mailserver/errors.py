@@ -1,7 +1,7 @@
 """The three families of error: what the client may be told, what became of a maildrop, and what the operator must mend.
 
 A `Refusal` is the client's fault or the policy's; it becomes one ``-ERR [CODE] text`` line. A `StoreError` is a maildrop's
-trouble; `refusal_for` turns it, and a failed login, into the Refusal that the client hears. Everything else is a fault of
+trouble; `refusals` turns it, and a failed login, into the Refusal that the client hears. Everything else is a fault of
 ours: the connection logs it and the client hears `TemporaryFailure`. At the start, where no client is, `Unusable` is the
 operator's to mend, and everything else a fault as well.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from twisted.cred.error import LoginDenied, LoginFailed, UnauthorizedLogin, UnhandledCredentials
+from twisted.cred.error import UnauthorizedLogin
 
 from mailserver import reasons
 from mailserver.reasons import Reason
@@ -327,25 +327,3 @@ class MessageSealed(MessageGone):
 
 class MessageTruncated(StoreError):
     """A body ended early after its transfer began; the connection ends without the final dot."""
-
-
-def login_refused(error: BaseException | None) -> LoginRefused:
-    """The reason of a failed login, for the log, from any error of a portal or an exchange."""
-    if isinstance(error, LoginRefused):
-        return error
-    if isinstance(error, TicketRefused):
-        return LoginRefused(reasons.TICKET, said=error.detail, known=None)
-    if isinstance(error, UnhandledCredentials):
-        return LoginRefused(reasons.NO_CHECKER, known=None)
-    return LoginRefused(reasons.OTHER, known=None)
-
-
-def refusal_for(error: BaseException | None) -> Refusal | None:
-    """The refusal that the client gets for `error`; None for a fault, which the caller logs."""
-    if isinstance(error, Refusal):
-        return error
-    if isinstance(error, StoreError):
-        return error.refusal()
-    if isinstance(error, (UnauthorizedLogin, LoginFailed, LoginDenied)):
-        return AuthenticationFailed()
-    return None

@@ -16,7 +16,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Self
 
 from twisted.internet.defer import Deferred
-from zope.interface import Attribute, Interface, implementer
+from zope.interface import Attribute, Interface
 
 from mailserver.envelope import Envelope
 from mailserver.errors import LoginRefused
@@ -209,34 +209,6 @@ class IBody(Interface):
 
     def close() -> None:
         """Idempotent."""
-
-
-@implementer(IBody)
-class BytesBody:
-    """A message in memory: the one kind of body that ``net/`` knows, because its last piece and the end can leave together."""
-
-    __slots__ = ("_data", "_position")
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._position = 0
-
-    @property
-    def ended(self) -> bool:
-        """Whether all octets were read."""
-        return self._position == len(self._data)
-
-    def read(self, limit: int) -> bytes:
-        """Answers at once."""
-        chunk = self._data[self._position : self._position + limit]
-        self._position += len(chunk)
-        return chunk
-
-    def fileno(self) -> None:
-        """There is no descriptor to send from."""
-
-    def close(self) -> None:
-        """Do nothing."""
 
 
 class IRevocable(Interface):

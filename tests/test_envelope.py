@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import TestCase
 
+from mailserver.body import BytesBody
 from mailserver.envelope import HEAD_OCTETS, Envelope, EnvelopeHeaders, divided, is_whole, local_part, read_envelope
-from mailserver.interfaces import BytesBody
 from tests.protocol.oracle import thorough
 
 READ = [

@@ -7,17 +7,10 @@ from twisted.cred.error import LoginDenied, LoginFailed, UnauthorizedLogin, Unha
 
 from mailserver import errors
 from mailserver.auth.portal import Unserved
-from mailserver.errors import (
-    AuthenticationFailed,
-    ConfigError,
-    Refusal,
-    StoreError,
-    TemporaryFailure,
-    Unusable,
-    refusal_for,
-)
+from mailserver.errors import AuthenticationFailed, ConfigError, Refusal, StoreError, TemporaryFailure, Unusable
 from mailserver.interfaces import User
 from mailserver.modules import unusable_for
+from mailserver.refusals import refusal_for
 from mailserver.smtp_errors import NoChunkSize, TextAsCommands, TooManyBadCommands
 
 

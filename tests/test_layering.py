@@ -16,6 +16,8 @@ BASE = {
     "counts",
     "exchange",
     "errors",
+    "refusals",
+    "body",
     "incoming",
     "foresight",
     "forwarding",

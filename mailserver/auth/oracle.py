@@ -17,10 +17,11 @@ from mailserver.auth.chain import Chain
 from mailserver.auth.kerberos.gssapi import GssapiAcceptor
 from mailserver.auth.users import Users
 from mailserver.credentials import BearerToken, IBearerToken
-from mailserver.errors import AuthenticationFailed, LoginRefused, login_refused
+from mailserver.errors import AuthenticationFailed, LoginRefused
 from mailserver.exchange import DigestKey, GssToken, GssUnwrap, GssWrap, ScramKeys, VerifierOf
 from mailserver.interfaces import Census, IOracle, IVerifiers, UserId
 from mailserver.names import user_name
+from mailserver.refusals import login_refused
 
 
 def make_oracle(checkers: Users | Iterable[object], gssapi: GssapiAcceptor | None = None) -> IOracle:

@@ -26,8 +26,9 @@ from mailserver.asker import client
 from mailserver.auth.lookups import start_lookups
 from mailserver.auth.oauth.introspection import Body, InvalidAnswer
 from mailserver.auth.oauth.settings import is_private
-from mailserver.errors import AuthenticationFailed, LoginRefused, LoginTooSoon, StoreError, Unusable, refusal_for
+from mailserver.errors import AuthenticationFailed, LoginRefused, LoginTooSoon, StoreError, Unusable
 from mailserver.interfaces import IPart, IRevocable, Mind
+from mailserver.refusals import refusal_for
 
 ANSWER_SECONDS: Final = 2.0
 """How long an answer may take: a policy server counts in memory, and people wait for it at each login."""

@@ -29,7 +29,6 @@ from mailserver.errors import (
     Refusal,
     StoreError,
     TemporaryFailure,
-    refusal_for,
 )
 from mailserver.exchange import VerifierOf
 from mailserver.interfaces import IOracle, IRevocable, Mind
@@ -44,6 +43,7 @@ from mailserver.net.failures import (
     translate,
 )
 from mailserver.net.throttle import Throttle, network
+from mailserver.refusals import refusal_for
 
 Avatar = tuple[type[Interface], object, Callable[[], None]]
 Adapt = Callable[[type[Interface], Any], Any]

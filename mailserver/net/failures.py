@@ -20,9 +20,8 @@ from mailserver.errors import (
     StoreError,
     TemporaryFailure,
     TicketRefused,
-    login_refused,
-    refusal_for,
 )
+from mailserver.refusals import login_refused, refusal_for
 
 LOGGED_NAME: Final = 256
 """Octets of a user name that the log and the throttle keep: SASL lets 48 KiB through, but no user has such a name."""

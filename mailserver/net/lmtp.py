@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 
 from mailserver.answers import ask
 from mailserver.counts import Traffic
-from mailserver.errors import Refusal, refusal_for
+from mailserver.errors import Refusal
 from mailserver.incoming import IDeliveries, IDelivery, Sender
 from mailserver.limits import Delivery
 from mailserver.net.connection import Connection
@@ -36,6 +36,7 @@ from mailserver.net.lmtp_story import (
 from mailserver.protocol.effects import Close, StartTLS, Turn
 from mailserver.protocol.lmtp import Session
 from mailserver.protocol.lmtp_effects import Deliver, Forget, Recipient, Write
+from mailserver.refusals import refusal_for
 from mailserver.smtp_errors import TimedOut
 from mailserver.tls.bindings import is_tls
 

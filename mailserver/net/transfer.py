@@ -15,7 +15,8 @@ from twisted.internet.interfaces import IFileDescriptor, IPullProducer
 from zope.interface import implementer
 
 from mailserver.answers import is_later
-from mailserver.interfaces import BytesBody, IBody
+from mailserver.body import BytesBody
+from mailserver.interfaces import IBody
 from mailserver.protocol.wire import TERMINATION, Stuffer, TopCut
 
 CHUNK = 120 * 1024

@@ -11,11 +11,12 @@ from time import time
 from twisted.internet.defer import Deferred, DeferredLock, fail, succeed
 from zope.interface import implementer
 
+from mailserver.body import BytesBody
 from mailserver.envelope import HEAD_OCTETS, Envelope, EnvelopeHeaders
 from mailserver.errors import MaildropInUse, MaildropUnavailable, MessageGone, NoMaildrop, QuotaExceeded, StoreError
 from mailserver.foresight import ILooks, Sight
 from mailserver.incoming import IDeposit, IDeposits, IExpunges, IKeeps, IMarks, IReserves, Kept, Usage
-from mailserver.interfaces import BytesBody, IMaildrop, IStore, User
+from mailserver.interfaces import IMaildrop, IStore, User
 from mailserver.snapshot import MICROSECONDS, NO_UIDL, UIDL, Message, Snapshot
 from mailserver.store.deleting import EXPUNGE, Deleting
 from mailserver.store.envelopes import Envelopes, IEnvelopes

@@ -15,8 +15,9 @@ from zope.interface.verify import verifyObject
 
 from mailserver.auth import MailboxRealm, make_portal
 from mailserver.auth.identities import Acting
-from mailserver.errors import MaildropInUse, PermanentFailure, login_refused
+from mailserver.errors import MaildropInUse, PermanentFailure
 from mailserver.interfaces import TERMS, IMaildrop, IUsers, Mind, Terms, User, UserId
+from mailserver.refusals import login_refused
 from tests.auth.kerberos.realms import HomeStore, Maildrop, Store
 from tests.auth.test_chain import ALICE, Answers
 

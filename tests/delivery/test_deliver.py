@@ -13,18 +13,11 @@ from twisted.trial.unittest import TestCase
 
 from mailserver.delivery.deliver import Deliveries
 from mailserver.envelope import EnvelopeHeaders
-from mailserver.errors import (
-    MaildropUnavailable,
-    NoMaildrop,
-    OverQuota,
-    StoreError,
-    StoreFull,
-    TemporaryFailure,
-    refusal_for,
-)
+from mailserver.errors import MaildropUnavailable, NoMaildrop, OverQuota, StoreError, StoreFull, TemporaryFailure
 from mailserver.incoming import IDelivery, Sender
 from mailserver.interfaces import Quota, User
 from mailserver.names import Names
+from mailserver.refusals import refusal_for
 from mailserver.smtp_errors import OverQuotaForGood, TooManyRecipients, UnknownRecipient
 from tests.delivery.room import SENDER, Hosts, Lists, People, deliveries
 

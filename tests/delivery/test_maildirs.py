@@ -15,10 +15,11 @@ from twisted.python.monkey import MonkeyPatcher
 from twisted.trial.unittest import TestCase
 
 from mailserver.delivery.deliver import Deliveries
-from mailserver.errors import OverQuota, Refusal, refusal_for
+from mailserver.errors import OverQuota, Refusal
 from mailserver.interfaces import Quota, User
 from mailserver.limits import Delivery, QuotaRules
 from mailserver.names import PLAIN
+from mailserver.refusals import refusal_for
 from mailserver.store import open_stores
 from tests.delivery.room import SENDER, People
 

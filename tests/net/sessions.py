@@ -19,9 +19,10 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
+from mailserver.body import BytesBody
 from mailserver.envelope import EnvelopeHeaders, read_envelope
 from mailserver.errors import MaildropInUse
-from mailserver.interfaces import BytesBody, IMaildrop
+from mailserver.interfaces import IMaildrop
 from mailserver.net import POP3ServerFactory
 from mailserver.net.hub import loop_of
 from mailserver.snapshot import Message, Snapshot

@@ -13,9 +13,10 @@ from twisted.internet.error import ConnectionLost
 from twisted.logger import capturedLogs, eventAsText
 from twisted.python.failure import Failure
 
-from mailserver.errors import LoginRefused, OutcomeUnknown, login_refused
+from mailserver.errors import LoginRefused, OutcomeUnknown
 from mailserver.net import Limits, POP3ServerFactory
 from mailserver.net.story import Fetches
+from mailserver.refusals import login_refused
 from mailserver.snapshot import Renewed
 from tests.net.sessions import Maildrop, Talk, make_factory
 

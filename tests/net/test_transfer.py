@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from mailserver.interfaces import BytesBody
+from mailserver.body import BytesBody
 from mailserver.net.transfer import CHUNK, SENDFILE_LEAST, SENDFILE_MOST, TOP_CHUNK, Transfer, unsent_octets
 from tests.net.sessions import LOGIN, Client, Maildrop, SocketCase, Talk, make_factory
 

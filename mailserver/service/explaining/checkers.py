@@ -15,11 +15,12 @@ from mailserver.auth.users import Users
 from mailserver.config.settings import Auth
 from mailserver.config.shown import shown_checker
 from mailserver.credentials import ActingFor, IBearerToken, KerberosIdentity, Unproven, VerifiedIdentity
-from mailserver.errors import LoginRefused, Refusal, TemporaryFailure, login_refused
+from mailserver.errors import LoginRefused, Refusal, TemporaryFailure
 from mailserver.foresight import IForesees, Prospect
 from mailserver.interfaces import IVerifiers, UserId
 from mailserver.net.probing import Asked
 from mailserver.reasons import NO_CHECKER, UNKNOWN_USER
+from mailserver.refusals import login_refused
 from mailserver.service.explaining.prospects import prospect, tell
 from mailserver.service.explaining.steps import Walk
 from mailserver.service.kerberos import Kerberos

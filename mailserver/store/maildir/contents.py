@@ -7,8 +7,8 @@ import stat
 from collections.abc import Generator
 from typing import NamedTuple
 
+from mailserver.body import BytesBody
 from mailserver.errors import MessageGone, MessageSealed
-from mailserver.interfaces import BytesBody
 from mailserver.store.body import CHUNK, FileBody
 from mailserver.store.maildir.files import open_message, open_to_read, opened, read_message, shown
 from mailserver.store.maildir.index import CLAIMED, PACKED, SEALED, WIRE

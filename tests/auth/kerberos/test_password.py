@@ -20,8 +20,9 @@ from mailserver.auth.kerberos.libkrb5 import KerberosUnavailable
 from mailserver.auth.kerberos.password import LIFETIME_SECONDS, MAX_WAITING, THREADS, KerberosPassword
 from mailserver.auth.plugins import KerberosPasswordFactory
 from mailserver.credentials import Password
-from mailserver.errors import LoginRefused, TemporaryFailure, login_refused
+from mailserver.errors import LoginRefused, TemporaryFailure
 from mailserver.interfaces import IPart
+from mailserver.refusals import login_refused
 from tests.auth.contract import CheckerContract
 from tests.auth.kerberos.test_tickets import RealmCase
 from tests.realm import Realm, password_of

@@ -23,8 +23,9 @@ from mailserver.auth.kerberos.libkrb5 import KerberosUnavailable
 from mailserver.auth.kerberos.threads import Krb5Pool
 from mailserver.auth.kerberos.tickets import KerberosAcceptor, KerberosChecker
 from mailserver.credentials import IKerberosIdentity, KerberosIdentity
-from mailserver.errors import LoginRefused, TemporaryFailure, TicketRefused, login_refused
+from mailserver.errors import LoginRefused, TemporaryFailure, TicketRefused
 from mailserver.interfaces import IAcceptor, IMaildrop, IPart, Mind
+from mailserver.refusals import login_refused
 from mailserver.testing.contracts.checkers import NameRealm
 from tests.auth.kerberos.realms import HomeStore, Store
 from tests.realm import Initiator, Realm, ap_req

@@ -14,9 +14,10 @@ from mailserver.auth import MailboxRealm, PasswordFile, make_portal
 from mailserver.auth.accounts import Accounts
 from mailserver.auth.refusals import first_reason
 from mailserver.credentials import ActingFor, Apop, CramMd5, Password, Unproven, VerifiedIdentity
-from mailserver.errors import LoginRefused, login_refused, refusal_for
+from mailserver.errors import LoginRefused
 from mailserver.interfaces import IMaildrop, Mind
 from mailserver.names import Names
+from mailserver.refusals import login_refused, refusal_for
 from tests.auth.kerberos.realms import Store
 from tests.auth.test_chain import Answers
 from tests.auth.vectors import SECRETS

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import pytest
 from twisted.internet.defer import Deferred, maybeDeferred
 
+from mailserver.body import BytesBody
 from mailserver.envelope import EnvelopeHeaders
 from mailserver.errors import MessageGone, MessageSealed
-from mailserver.interfaces import BytesBody
 from mailserver.store import body
 from mailserver.store.maildir import contents, index, packed
 from mailserver.testing.contracts.store import on_the_wire
