@@ -122,7 +122,10 @@ def compare(  # noqa: PLR0913, PLR0917 - click gives the options by their names
             Server(opener, None if master is None else read_master(Path(master)))
             for opener, master in ((old, old_master), (new, new_master))
         )
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        tell(f"mailserver: {error.filename}: cannot be read: {error.strerror}")
+        return os.EX_CONFIG
+    except ValueError as error:
         tell(f"mailserver: {error}")
         return os.EX_CONFIG
     from mailserver.cli.admin import Unheard
