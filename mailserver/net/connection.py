@@ -19,50 +19,29 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailserver.answers import is_later
 from mailserver.errors import MessageTruncated, TemporaryFailure
 from mailserver.net.core import Core
 from mailserver.net.failures import report
 from mailserver.net.outlet import CLOSING_SECONDS, FAREWELL_SECONDS
+from mailserver.net.sending import Sending
 from mailserver.net.tls_transport import start_tls
-from mailserver.net.transfer import CHUNK, FileSender, Transfer
-from mailserver.net.waiting import Waiting
 
 UNREAD_LIMIT = 64 * 1024
 """Octets of input that may wait while an effect is open or the client does not read; above it, the connection stops reading."""
 
 
-TURN_OCTETS = 256 * 1024
-"""Octets of bodies after which other sessions have their turn: half a millisecond. Small messages gather up to here in one write."""
-
-
 @implementer(IHalfCloseableProtocol, IPushProducer)
-class Connection(Waiting):
+class Connection(Sending):
     """One connection; a subclass gives `begin`, `performers`, `allowed_seconds`, `stranger_seconds`, `leave`, `facts`, `sent`."""
 
-    __slots__ = (
-        "_batch",
-        "_half_closed",
-        "_paused",
-        "_pumping",
-        "_sender",
-        "_stopped",
-        "_transfer",
-        "_turn_octets",
-        "core",
-        "draining",
-        "ended",
-    )
-
-    core: Core
+    __slots__ = ("_half_closed", "_pumping", "_stopped", "draining")
 
     def __init__(self, clock: IReactorTime, peer: str) -> None:
         super().__init__(clock, peer)
-        self.ended = ""  # the cause of the end, for the log; the first one counts
+        self.ended = ""
         self.draining = False
-        self._transfer: Transfer | None = None
-        self._sender: FileSender | None = None
-        self._batch: list[bytes] = []
+        self._transfer = self._sender = None
+        self._batch = []
         self._turn_octets = 0
         self._pumping = self._paused = self._stopped = self._half_closed = False
 
@@ -91,10 +70,6 @@ class Connection(Waiting):
         """Return the fields of the connection for each of its log events, at least `peer` and `user`."""
         raise NotImplementedError
 
-    def sent(self, body: Transfer | FileSender) -> None:
-        """Go on after a body that has been written whole."""
-        raise NotImplementedError
-
     takes_mail: ClassVar[bool] = False
     """Whether messages come in here."""
 
@@ -107,10 +82,6 @@ class Connection(Waiting):
     def is_known(self) -> bool:
         """Whether its user is known for good."""
         return False
-
-    def end(self, cause: str) -> None:
-        """Remember what ended the connection, for the log."""
-        self.ended = self.ended or cause
 
     # What Twisted calls.
 
@@ -264,21 +235,6 @@ class Connection(Waiting):
         if held or self._stopped:
             self._limit_reading()
 
-    def change(self, core: Core) -> None:
-        """Run another core from now on. The former core's replies leave in the same batch."""
-        self._batch += self.core.take()
-        self.core = core
-
-    def flush(self) -> None:
-        """Write the batch: the replies so far and the bodies between them."""
-        batch = self._batch
-        batch += self.core.take()
-        if batch:
-            data = b"".join(batch)
-            self._batch = []
-            self.octets_out += len(data)
-            self.write(data)
-
     def encrypt(self, creator: IOpenSSLServerConnectionCreator) -> None:
         """Write the batch, the last one in plain text, then begin TLS."""
         self.flush()
@@ -299,63 +255,6 @@ class Connection(Waiting):
         if self._stopped:
             self.transport.resumeProducing()  # the client's own close must still be read
         self.hang_up(talking=bool(self.core.unread) and not self._half_closed)
-
-    # Bodies.
-
-    def send(self, transfer: Transfer) -> None:
-        """Put a body in the batch, chunk by chunk."""
-        self._batch += self.core.take()
-        self._transfer = transfer
-
-    def send_file(self, sender: FileSender) -> None:
-        """Write the batch, and then a body by sendfile, which owns the transport meanwhile."""
-        self.flush()
-        self.widen()
-        self.transport.unregisterProducer()
-        self._paused = False
-        self._sender = sender
-        sender.start(self._file_sent)
-
-    def _read_on(self, transfer: Transfer) -> None:
-        chunk = transfer.read()
-        if is_later(chunk):
-            self.wait(chunk, self._append, self.fault)
-        else:
-            self._append(chunk)
-
-    def _append(self, chunk: bytes) -> None:
-        transfer = self._transfer
-        if transfer is None or self.lost:
-            return
-        self._batch.append(chunk)
-        self._turn_octets += len(chunk)
-        if transfer.done:
-            self._transfer = None
-            transfer.close()
-            self.sent(transfer)
-        if len(chunk) >= CHUNK:
-            self.flush()  # not joined with the next one: that would be a copy, and a larger one than `CHUNK` allows
-        if self._turn_octets >= TURN_OCTETS:
-            self.flush()
-            self.give_way()
-
-    def _file_sent(self, sender: FileSender) -> None:
-        if not sender.whole:
-            if isinstance(sender.error, (ConnectionError, TimeoutError)):
-                self.end("connection lost")
-                self.abort()  # the client has gone
-            else:
-                why = sender.error or "its file is too short"
-                self.fault(Failure(MessageTruncated(f"a message ends after {sender.octets} octets: {why}")))
-            return
-        self.octets_out += sender.octets
-        self._sender = None
-        self._direct = True
-        self.transport.registerProducer(self, True)
-        self._batch.append(sender.end)
-        sender.close()
-        self.sent(sender)
-        self.pump()
 
     # Failures.
 

@@ -11,8 +11,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.ssl import CertificateOptions
 
 from mailserver.names import Names
-from mailserver.net.connection import TURN_OCTETS, UNREAD_LIMIT, Connection
+from mailserver.net.connection import UNREAD_LIMIT, Connection
 from mailserver.net.ports import STRANGER_OCTETS
+from mailserver.net.sending import TURN_OCTETS
 from mailserver.net.transfer import CHUNK, SENDFILE_LEAST
 from tests.net.sessions import GREETING, HELLO, LOGIN, Client, Maildrop, SocketCase, Talk, make_factory
 
