@@ -112,7 +112,7 @@ class Checkers:
             try:
                 seen = await prospect(checker, secret, asked.mechanism)
             except Refusal as error:
-                walk.skips("checker", f"{self._shown(checker)} does not answer now", checker=self._shown(checker))
+                _tell_down(walk, self._shown(checker))
                 down = error
                 break
             tell(walk, self._shown(checker), secret, seen)
@@ -148,14 +148,25 @@ class Checkers:
     async def _issuers(self, walk: Walk, name: bytes) -> None:
         """Those who say whose a token is. Errors: TemporaryFailure, of the first."""
         able = [each for each in self._users.backends if IBearerToken in cast("Any", each).credentialInterfaces]
+        before: list[str] = []
         for checker in filter(IForesees.providedBy, able):
-            seen, shown = await IForesees(checker).foresee(name, b""), self._shown(checker)
-            if seen.down:
-                walk.hangs("checker", TemporaryFailure(), [shown])
+            shown = self._shown(checker)
+            try:
+                seen = await IForesees(checker).foresee(name, b"")
+            except Refusal as error:
+                _tell_down(walk, shown)
+                if not before:
+                    raise
+                walk.hangs("checker", error, before)
+                return
+            before.append(shown)
             if seen.doubt:
                 walk.unknown("checker", f"{shown}: {seen.doubt}", checker=shown, doubt=seen.doubt)
             else:
                 walk.passes("checker", f"{shown} can tell whose a token is", checker=shown)
+            if seen.down:
+                walk.hangs("checker", TemporaryFailure(), before)
+                return
 
     def _shown(self, checker: object) -> str:
         """The checker as the settings have it, without what may be a secret."""
@@ -168,6 +179,10 @@ class Checkers:
         if master.avatar_id is None:
             return master
         return master._replace(avatar_id=await self._masters.acting(master.avatar_id, credentials.authzid))
+
+
+def _tell_down(walk: Walk, shown: str) -> None:
+    walk.skips("checker", f"{shown} does not answer now", checker=shown)
 
 
 def _end(walk: Walk, entrants: Sequence[Entrant], refusals: Sequence[LoginRefused], down: Refusal | None) -> None:

@@ -75,7 +75,7 @@ class Walk:
         only = Walk()
         only.refused(door, error)
         (refusal,) = only.steps
-        says = f"would be let in only if {' or '.join(takers)} takes the password; else refused: {refusal.says}"
+        says = f"would be let in only if {' or '.join(takers)} takes it; else refused: {refusal.says}"
         self.otherwise = replace(refusal, verdict="depends", says=says, facts={"takers": list(takers)})
 
     def refused(self, door: str, error: Exception, **facts: object) -> None:

@@ -180,9 +180,7 @@ def test_a_pam_that_remembers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_checkers_behind_one_that_tells_nothing_before(tmp_path: Path, dovecot: Dovecot) -> None:
-    either = Case(
-        Attempt("alice"), reasons.NOT_NOW, doubts="checker", unless=True, tells="takes the password; else refused"
-    )
+    either = Case(Attempt("alice"), reasons.NOT_NOW, doubts="checker", unless=True, tells="takes it; else refused")
     checker, nobody = f"dovecot-auth:{dovecot.client}", f"dovecot-auth:{tmp_path}/nobody"
     with server_of(tmp_path, checker, nobody) as server:
         let_in = either._replace(attempt=Attempt("homely"), secret=password("homely").decode(), is_let_in=True)

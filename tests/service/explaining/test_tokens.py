@@ -54,12 +54,23 @@ def test_owners_of_tokens_that_the_issuer_tells(tmp_path: Path, issuer: Any) -> 
         "in clear": Case(by("XOAUTH2", **IN_CLEAR), reasons.NEEDS_TLS, secret=GOOD),
         "by a ticket": Case(by("GSSAPI", principal="alice@KPOP.TEST"), reasons.NOT_OFFERED),
     }
-    down = {"down": Case(by("XOAUTH2"), reasons.NOT_NOW, secret=GOOD)}
+    down = {"down": Case(by("XOAUTH2"), reasons.NOT_NOW, secret=GOOD, tells="does not answer now")}
     with server_of(tmp_path, f"oauth2:{tmp_path}/oauth.toml", ALICE, users=USERS) as server:
         found = differences(server, cases)
         issuer.code = 503
         found += differences(server, down)
     assert found == []
+
+
+def test_owners_of_tokens_of_two_issuers_of_whom_one_is_down(tmp_path: Path, issuer: Any) -> None:
+    nobody = "http://127.0.0.1:1/"
+    for name, url in {"first": issuer.url, "second": nobody}.items():
+        (tmp_path / f"{name}.toml").write_text(settings(introspection=url, **TOKENS))
+    either = Case(by("XOAUTH2"), reasons.NOT_NOW, unless=True, tells="second.toml does not answer now")
+    cases = {"the first one's": either._replace(secret=GOOD, is_let_in=True), "a bad one": either._replace(secret=BAD)}
+    checkers = [f"oauth2:{tmp_path}/{name}.toml" for name in ("first", "second")]
+    with server_of(tmp_path, *checkers, ALICE, users=USERS) as server:
+        assert differences(server, cases) == []
 
 
 def test_owners_of_tokens_that_the_issuer_has_signed(tmp_path: Path, issuer: Any) -> None:
@@ -89,7 +100,12 @@ def test_owners_of_tokens_that_the_issuer_has_signed(tmp_path: Path, issuer: Any
 @pytest.fixture
 def principals(realm: Realm) -> Realm:
     """A realm with some whom the KDC minds."""
-    realm.kadmin("addprinc -pw right -allow_tix shut", "addprinc -pw right -pwexpire 2020-01-01 late")
+    realm.kadmin(
+        "addprinc -pw right -allow_tix shut",
+        "addprinc -pw right -pwexpire 2020-01-01 late",
+        "addpol -maxfailure 1 once",
+        "addprinc -pw right -policy once +requires_preauth meek",
+    )
     return realm
 
 
@@ -99,6 +115,7 @@ def test_passwords_of_kerberos(tmp_path: Path, principals: Realm) -> None:
         "let in": Case(Attempt("alice"), secret=alice),
         "let in by PLAIN": Case(by("PLAIN"), secret=alice),
         "wrong": Case(Attempt("alice"), secret=BAD, real=reasons.BACKEND),
+        "who may fail once": Case(Attempt("meek"), secret="right"),
         "locked": Case(Attempt("shut"), reasons.BACKEND, "right", tells="credentials have been revoked"),
         "expired": Case(Attempt("late"), reasons.BACKEND, "right", tells="Password has expired"),
         "unknown": Case(Attempt("dora"), reasons.BACKEND, tells="not found in Kerberos database"),
