@@ -11,9 +11,13 @@ UNPACKED := tests/debian-unpacked.txt
 LONG := abuse crash interop old
 # The extras that come as wheels: all but gssapi.
 WHEELS := hashes,oauth,postgresql,mysql,zstd,cli,migrate,metrics
+# Where make oldest has its packages, and the tests that it leaves out: joserfc wants a newer cryptography than the oldest pyOpenSSL takes.
+OLDEST := $(VENV)/oldest
+JOSERFC := auth/oauth test_sealed.py test_threads.py
+comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test quick check crash bench docs manual clean debian
+.PHONY: help serve test quick oldest check crash bench docs manual clean debian
 .NOTPARALLEL:
 
 help:  ## this list
@@ -27,6 +31,14 @@ test: debian $(VENV)/.dev $(VENV)/.gssapi  ## all the tests, in two processes
 
 quick: debian $(VENV)/.dev $(VENV)/.gssapi  ## the tests without the long ones, side by side, in three minutes
 	@PYTHONDONTWRITEBYTECODE= TEST_STARTS=forked $(PYTEST) -n 3 --dist worksteal $(LONG:%=--ignore=tests/%)
+
+oldest: debian  ## the tests without the long ones, with the oldest packages that setup.cfg allows
+	@$(PYTHON) -m venv $(OLDEST)
+	@sed -n '/^install_requires/,/^# Builds/s/^ *\([A-Za-z0-9.-]*\).* >= \([0-9.]*\).*/\1==\2/p' setup.cfg | grep -v joserfc >$(OLDEST)/constraints.txt
+	@$(OLDEST)/bin/python -m pip --disable-pip-version-check -qq install -c $(OLDEST)/constraints.txt \
+	    '.[$(subst oauth$(comma),,$(WHEELS))]' treq pytest pytest-xdist hypothesis scramp setuptools
+	@rm -rf build
+	@$(PACKAGES) $(OLDEST)/bin/python -m pytest $(BESIDE) $(patsubst %,--ignore=tests/%,$(LONG) $(JOSERFC))
 
 check: debian $(VENV)/.dev $(VENV)/.gssapi  ## the gate: lint, format, types, and the tests with their coverage
 	@$(BIN)/ruff check

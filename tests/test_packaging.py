@@ -13,6 +13,7 @@ from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import mailserver
 
@@ -40,6 +41,23 @@ ELSEWHERE = {
     "completion": lambda name: f"{COMPLETIONS[name.parts[1]]}/{name.name}",
 }
 """Folders of etc/ whose files the system looks for at a place of theirs, and that place for each path."""
+
+DEBIAN_13 = {
+    "argon2-cffi": ("argon2", "21.1.0"),
+    "bcrypt": ("bcrypt", "4.2.0"),
+    "click": ("click", "8.1.8"),
+    "cryptography": ("cryptography", "43.0.0"),
+    "gssapi": ("gssapi", "1.9.0"),
+    "prometheus-client": ("prometheus-client", "0.21.1"),
+    "psycopg": ("psycopg", "3.2.6"),
+    "PyMySQL": ("pymysql", "1.1.1"),
+    "pyopenssl": ("openssl", "25.0.0"),
+    "rich": ("rich", "13.9.4"),
+    "service-identity": ("service-identity", "24.2.0"),
+    "twisted": ("twisted", "24.11.0"),
+    "zope.interface": ("zope.interface", "7.2"),
+}
+"""What Debian 13 has of our dependencies, without its python3-, and in which version; the package in debian/ runs with it."""
 
 BUILD = """
 import sys
@@ -212,3 +230,22 @@ def test_every_package_is_listed():
         str(path.parent.relative_to(ROOT)).replace("/", ".") for path in (ROOT / "mailserver").rglob("__init__.py")
     }
     assert listed == found
+
+
+def test_what_setup_cfg_asks_for_debian_13_has():
+    settings = ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    core = settings["options"]["install_requires"].strip().splitlines()
+    extras = settings["options.extras_require"]["all"].strip().splitlines()
+    bounds = {need.name: need.specifier for need in map(Requirement, [*core, *filter(None, extras)])}
+    packaged = re.findall(
+        r"(?m)^ python3-([\w.-]+)(?: \(>= (.*)\))?,", (ROOT / "debian/control").read_text().split("\n\n")[1]
+    )
+    names = {debian: name for name, (debian, _version) in DEBIAN_13.items()}
+    assert {Requirement(each).name for each in core} | {
+        names[debian] for debian, _bound in packaged
+    } == DEBIAN_13.keys()
+    for name, (_debian, version) in DEBIAN_13.items():
+        assert version in bounds[name], name
+    for debian, bound in packaged:
+        assert not bound or f">={bound}" == bounds[names[debian]], debian

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import pymysql
-from pymysql.constants import CR, ER
+from pymysql.connections import Connection
+from pymysql.constants import CLIENT, CR, ER
 from pymysql.cursors import SSCursor
 
 from mailserver.auth.sql.links import (
@@ -58,7 +59,7 @@ class MySQLLink:
         """Over a socket of ours, because PyMySQL leaves its own open where it cannot connect."""
         settings = self._settings
         context = ssl.create_default_context(cafile=trusted(settings)) if settings.verified else None
-        self._connection = pymysql.connect(
+        self._connection = _Connection(
             host=settings.host or "localhost",
             user=settings.user or None,
             password=settings.password,
@@ -102,7 +103,7 @@ class MySQLLink:
         return self.ask(statement, [""] * len(statement.parameters), MANY).columns
 
     def ask(self, statement: Statement, values: Sequence[str], most: int) -> Answer:
-        """PyMySQL writes octets as hexadecimal digits, in which nothing is a quote, whatever the server's sql_mode."""
+        """Errors: Trouble."""
         try:
             with self._connection.cursor(SSCursor) as cursor:
                 cursor.execute(statement.text, [encoded(value) for value in values])
@@ -136,6 +137,24 @@ class MySQLLink:
             connection.close()
         if handle is not None:
             handle.close()
+
+
+class _Connection(Connection):
+    """Debian 13's PyMySQL (1.1.1) made as strict as 1.2.4, which does both by itself."""
+
+    server_capabilities: int
+
+    def _get_server_information(self) -> None:
+        """Read what the server can; without TLS it is refused here, before a word is said to it, where TLS is wanted."""
+        super()._get_server_information()  # type: ignore[misc]  # its types leave out what is private
+        if self.ssl and not self.server_capabilities & CLIENT.SSL:
+            raise pymysql.OperationalError(
+                CR.CR_SSL_CONNECTION_ERROR, "TLS is wanted, and the server does not offer it"
+            )
+
+    def escape(self, obj: Any, mapping: Any = None) -> Any:
+        """Write octets as hexadecimal digits, in which nothing is a quote, whatever the server's sql_mode."""
+        return f"X'{obj.hex()}'" if isinstance(obj, bytes) else super().escape(obj, mapping)
 
 
 MANY: Final = 1000

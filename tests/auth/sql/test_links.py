@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mailserver.auth.sql.links import Late, Trouble, Unreachable
-from mailserver.auth.sql.mysql import MySQLLink
+from mailserver.auth.sql.mysql import MySQLLink, _Connection
 from mailserver.auth.sql.postgresql import PostgreSQLLink
 from mailserver.auth.sql.settings import SqlSettings
 from mailserver.auth.sql.statements import Statement
@@ -24,6 +24,13 @@ ONE_COLUMN = b"1\x00\x00\x00\x042\x00\x00\x00\x04T\x00\x00\x00\x1a\x00\x01n\x00"
 ROW = b"D\x00\x00\x00\x0b\x00\x01\x00\x00\x00\x01x"
 PARAMETER = b"S\x00\x00\x00\x08a\x00b\x00"
 """A notice of a setting, which is part of no answer."""
+
+WITHOUT_TLS = (
+    b"\x59\x00\x00\x00\x0a5.5.5-10.11.6-MariaDB\x00\x01\x00\x00\x00saltsalt\x00\xfe\xf7\x2d\x02\x00\xff\x81\x15"
+    + b"\x00" * 10
+    + b"saltsaltsalt\x00mysql_native_password\x00"
+)
+"""A MariaDB's greeting, or what somebody on the way has made of it: all that it can but TLS (0x0800)."""
 
 BLOCKS = 5000
 """Blocks of a flood: an end, so that a link without a limit fails the test, and does not hang it."""
@@ -83,6 +90,29 @@ def test_a_link_that_is_broken_off_before_it_is_connected_waits_for_nothing() ->
         with closing(link), pytest.raises(Unreachable) as caught:
             link.open()
     assert "timed out" not in str(caught.value)
+
+
+def test_a_mysql_without_tls_hears_nothing_where_tls_is_wanted() -> None:
+    heard: list[bytes] = []
+
+    def serve() -> None:
+        with closing(listening.accept()[0]) as talk:
+            talk.sendall(WITHOUT_TLS)
+            heard.extend(iter(lambda: talk.recv(4096), b""))
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
+        given = settings("mysql", listening.getsockname()[1], tls="verify", query_seconds=0.5)
+        with closing(MySQLLink(given)) as link, pytest.raises(Unreachable) as caught:
+            link.open()
+        server.join()
+    assert caught.value.wrong
+    assert heard == []
+
+
+def test_octets_for_mysql_are_hexadecimal_digits() -> None:
+    assert _Connection(defer_connect=True).escape(b"'\\") == "X'275c'"
 
 
 def test_who_asks_for_the_password_itself_in_the_open_does_not_get_it() -> None:
