@@ -70,9 +70,8 @@ class BindingTests(TestCase):
             reactor.addReader(Ear(client, heard))
             assert await heard == b"welcome"
 
-    @pytest.mark.filterwarnings(
-        "ignore:Passing pyOpenSSL .* objects is deprecated:DeprecationWarning"
-    )  # by Twisted's own ssl:, up to 24.11
+    # Twisted's own ssl: does, up to 24.11.
+    @pytest.mark.filterwarnings("ignore:Passing pyOpenSSL .* objects is deprecated:DeprecationWarning")
     async def test_over_the_epoll_reactor_all_ports_share_a_hub_but_those_of_plugins(self):
         folder = made(Path(self.mktemp()))
         pair = write_pair(folder, "a", ["localhost"])
