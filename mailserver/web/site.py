@@ -144,9 +144,11 @@ class Site(ServerFactory):
             return None  # its file's mode has let the client in
         token = self._token()
         if token:
-            if shows(_field(request, b"Authorization"), token):
+            given = _field(request, b"Authorization")
+            if shows(given, token):
                 return None
-            self.refusals.count(self.clock.seconds(), listener=self.listener, peer=request.channel.peer)
+            if given:  # a browser comes without, and asks for it only then
+                self.refusals.count(self.clock.seconds(), listener=self.listener, peer=request.channel.peer)
             return _said(401, "a token is needed: as Bearer, or as the password of Basic")
         if not is_loopback(peer_host(host)):
             return _said(403, "these pages need a token or a Unix socket")
@@ -285,7 +287,7 @@ def _tell_turned_away(*, listener: str, peer: str, reason: str, others: int, rem
 
 def _tell_refused(*, listener: str, peer: str, others: int, remarks: str) -> None:
     log.warn(
-        "{peer} has asked {listener} for a page without its token{remarks}",
+        "{peer} has asked {listener} for a page with a wrong token{remarks}",
         event="web.refused",
         listener=listener,
         peer=peer,

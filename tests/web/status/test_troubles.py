@@ -111,6 +111,10 @@ def test_what_another_process_tells_late_counts_when_it_was_and_not_after_an_hou
     told = [(row["who"], row["times"], row["last"]) for row in troubles.rows(NOW, 9)]
     assert told == [("carl", 1, NOW - 3000), ("alice", 3, NOW - 60)]
     assert [row["who"] for row in troubles.rows(NOW + 900, 9)] == ["alice"], "though the other came in after it"
+    assert troubles.rows(NOW + 1910, 9)[0]["times"] == 1, "what was told late is as old as it is"
+    troubles.note(failed(time=NOW + 1910))
+    troubles.add(group, NOW + 1910 - 3601, 5, NOW + 1910)
+    assert troubles.rows(NOW + 1910, 9)[0]["times"] == 2, "nor does it stand in the place of a later minute"
 
 
 def test_a_long_text_is_cut() -> None:
