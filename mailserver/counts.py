@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from twisted.internet.defer import CancelledError
@@ -301,8 +301,24 @@ class Counts:
 
     def _heard(self, event: LogEvent) -> None:
         """Count an event. The publisher has all of them, whatever level an observer writes."""
-        level = event.get("log_level")
-        if level is LogLevel.warn or level is LogLevel.error or level is LogLevel.critical:
-            name = event.get("event")
-            key = level.name, name if isinstance(name, str) else "other"
-            self.events[key if key in self.events or len(self.events) < MOST_EVENTS else (level.name, "other")] += 1
+        key = key_of(event)
+        if key is not None:
+            self._count(*key)
+
+    def told(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Count events of another process's log, as `key_of` names them, if those of this one are counted."""
+        for key in keys if self._watching else ():
+            self._count(*key)
+
+    def _count(self, level: str, name: str) -> None:
+        key = level, name
+        self.events[key if key in self.events or len(self.events) < MOST_EVENTS else (level, "other")] += 1
+
+
+def key_of(event: LogEvent) -> tuple[str, str] | None:
+    """The level and the name of a warning, or of worse; None: it is not counted."""
+    level = event.get("log_level")
+    if level is LogLevel.warn or level is LogLevel.error or level is LogLevel.critical:
+        name = event.get("event")
+        return level.name, name if isinstance(name, str) else "other"
+    return None

@@ -156,6 +156,16 @@ def test_warnings_are_counted_by_their_names_whatever_the_log_shows() -> None:
     assert len(globalLogPublisher._observers) == before
 
 
+def test_warnings_of_another_process_are_counted_while_its_own_are() -> None:
+    counts = Counts()
+    counts.told([("warn", "restart.refused")])
+    assert counts.events == {}
+    counts.watch()
+    counts.told([("warn", "restart.refused"), ("error", "worker.ended")])
+    counts.watch_no_more()
+    assert counts.events == {("warn", "restart.refused"): 1, ("error", "worker.ended"): 1}
+
+
 def test_a_library_that_makes_up_events_does_not_fill_the_memory() -> None:
     counts, log = Counts(), Logger("test")
     counts.watch()

@@ -51,7 +51,7 @@ BURY: Final = "bury"
 """The server whose place this one has taken is gone: free what a killed worker of its held in the memory."""
 
 TELL: Final = "tell"
-"""Another one: show these failures on the status page, which the parent has none of."""
+"""Another one: tell these failures of the parent's, which has no pages."""
 
 ANSWER: Final = "answer"
 """The outcome of what was asked."""

@@ -5,6 +5,7 @@ It outlives a reload: the next `Server` goes on with it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -54,6 +55,11 @@ class Memories:
             CommonDelays(reactor, seconds, common),
             *others,
         )
+
+    def told(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Take notice of failures of another process, as `tidings` has them."""
+        self.record.told(rows)
+        self.counts.told((level, name) for level, name in filter(None, (row["counted"] for row in rows)))
 
     def adjust(self, config: Config) -> None:
         """Go on by other settings."""

@@ -1,6 +1,7 @@
-"""What fails in the parent of the worker processes, on its way to the status page, which workers serve.
+"""What fails in the parent of the worker processes, on its way to the pages, which workers serve.
 
-One worker tells it as its own. What a worker has told that died is told by another one, so nothing of it is lost, and nothing told twice.
+One worker tells it as its own. What a worker has told that died is told by another one, so nothing of it is lost, and nothing told twice; it is
+counted once, as a worker's own are: a counter begins anew with its process.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, Final
 from twisted.logger import ILogObserver, LogEvent
 from zope.interface import implementer
 
+from mailserver.counts import key_of
 from mailserver.service.channel import TELL
 from mailserver.service.employee import Worker
 from mailserver.web.status.troubles import group_of, times_of
@@ -42,7 +44,8 @@ class Tidings:
             return  # it has crossed from a worker, which tells it itself
         group = group_of(event)
         if group is not None:
-            self._kept.append(_Tiding({"group": group, "last": event["log_time"], "times": times_of(event)}))
+            seen = {"group": group, "last": event["log_time"], "times": times_of(event)}
+            self._kept.append(_Tiding({**seen, "counted": key_of(event)}))
             self.pass_on()
 
     def pass_on(self) -> None:
@@ -52,6 +55,7 @@ class Tidings:
             return
         untold = [each for each in self._kept if each.teller not in self._workers]
         if untold:
+            rows = [each.row if each.teller is None else {**each.row, "counted": None} for each in untold]
             for each in untold:
                 each.teller = teller
-            teller.send({"order": TELL, "troubles": [each.row for each in untold]})
+            teller.send({"order": TELL, "troubles": rows})

@@ -145,7 +145,7 @@ async def serve(spec: dict[str, Any], reactor: Any, lifeline: Lifeline) -> None:
             config, reactor, _memory(spec["memory"], spec["memory"]["other"])
         )  # as its successor, it tidies up
 
-    lifeline.obey = Orders(incumbent, parent, retire, bury, server.memories.record.told).obey
+    lifeline.obey = Orders(incumbent, parent, retire, bury, server.memories.told).obey
 
     def reload() -> None:
         incumbent.reload().addBoth(lambda _: say(RELOADED))

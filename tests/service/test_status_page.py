@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -248,6 +249,11 @@ def test_what_failed_in_the_parent_of_the_workers_is_there_too(site: Site, livel
     assert told.returncode == 78
     eventually(lambda: fetched(site).count("no_such_table") == 1, lively.log)
     assert "settings refused" in fetched(site)
+    _, metrics = get(Local(site.folder / "http"), "/metrics")
+    counted = re.findall(
+        rb'mailserver_log_events_total\{event="service.reload_refused",level="error",worker="."\} (\S+)', metrics
+    )
+    assert counted == [b"1.0"]
     lively.events[:] = [each for each in lively.events if each.get("event") != "service.reload_refused"]
 
 

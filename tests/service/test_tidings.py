@@ -20,11 +20,12 @@ class Worker(SimpleNamespace):
     __hash__ = object.__hash__
 
     def __init__(self, number: int, *, serving: bool = True) -> None:
-        super().__init__(number=number, serving=serving, heard=[])
+        super().__init__(number=number, serving=serving, heard=[], counted=[])
 
     def send(self, order: Any) -> None:
         assert order["order"] == "tell"
         self.heard += [(row["group"].what, row["group"].why, row["times"]) for row in order["troubles"]]
+        self.counted += [row["counted"] for row in order["troubles"]]
 
 
 @pytest.fixture
@@ -65,6 +66,9 @@ def test_another_one_tells_what_one_has_told_that_died(workers: set[Any], tiding
     tidings.pass_on()
     told = [("no restart", "busy", 1), ("process died", "signal 9", 1)]
     assert heard(workers) == {3: told}
+    (teller,) = (each for each in workers if each.heard)
+    assert gone.counted == [("warn", "restart.refused")]
+    assert teller.counted == [None, ("error", "worker.ended")], "each once"
 
 
 def test_it_is_kept_while_nobody_serves_and_not_for_ever(workers: set[Any], tidings: Tidings) -> None:
