@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -17,6 +18,16 @@ if TYPE_CHECKING:
     from mailserver.names import Names
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+_REMEDIES: Final = {
+    errno.EACCES: "; run this as root, or as the owner of its folder",
+    errno.EPERM: "; run this as root, or as the owner of its folder",
+    errno.ENOENT: "; make its folder first",
+    errno.EROFS: "; mount its file system writable",
+    errno.ENOSPC: "; make room on its disk",
+    errno.EDQUOT: "; raise the quota of its owner",
+}
+"""What an operator can do about a passwd-file, by the error: a new one is written beside it, in its folder."""
 
 
 @click.group()
@@ -202,7 +213,7 @@ def _changed(name: str, config: str, file: str | None, as_json: bool, change: Ca
     except SchemeError as error:
         problems = [str(error)]
     except OSError as error:
-        problems = [f"{error.filename or path}: {error.strerror}"]
+        problems = [f"{path} cannot be changed: {error.strerror}{_REMEDIES.get(error.errno or 0, '')}"]
         status = os.EX_NOPERM if isinstance(error, PermissionError) else status
     else:
         problems = [f"done; with this line the user cannot log in: {denied}"] if denied else []

@@ -81,7 +81,8 @@ class Wire:
         except TimeoutError:
             raise Unreachable(f"{self.address} did not answer within {self._patience.connect:g} seconds") from None
         except (OSError, UnicodeError) as error:  # UnicodeError: a host that can be no name
-            raise Unreachable(f"{self.address} cannot be reached: {error}") from None
+            why = getattr(error, "strerror", None) or error
+            raise Unreachable(f"{self.address} cannot be reached: {why}") from None
 
     def start_tls(self, trust: Trust) -> None:
         """Begin TLS. What came before it is not believed: a server that has said more already is refused."""

@@ -74,6 +74,14 @@ def test_what_cannot_be_done_has_a_status(site, arguments, status):
     assert site.users.read_bytes() == before
 
 
+def test_a_file_that_cannot_be_written_is_named_with_the_remedy_and_no_other(site):
+    told = run("user", "add", "carol", "--file", "/nowhere/users", stdin=b"x\n")
+    assert (
+        told.stderr
+        == b"mailserver: /nowhere/users cannot be changed: No such file or directory; make its folder first\n"
+    )
+
+
 def test_an_empty_password_is_none(site):
     assert run("user", "add", "carol", *settings(site), stdin=b"\n").returncode == os.EX_USAGE
     assert run("password", stdin=b"").returncode == os.EX_USAGE
