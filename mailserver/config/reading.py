@@ -10,12 +10,12 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from mailserver.config.checks import contradictions
 from mailserver.config.settings import Config
 from mailserver.errors import ConfigError, Unusable
-from mailserver.toml import dotted, fit, plain
+from mailserver.toml import Fitted, dotted, fit, plain
 from mailserver.toml_text import Document, Key
 
 __all__ = ["Flag", "Misread", "decode", "load", "plain", "revive"]
@@ -69,12 +69,21 @@ def decode(data: Mapping[str, Any]) -> Config:
     return _checked(Document("configuration", dict(data), {}))
 
 
+_TOGETHER: Final = frozenset({"tls", "kerberos"})
+"""Tables whose settings contradict one another; those of others stand or fall by themselves."""
+
+
+def _follows(key: Key, fitted: Fitted[Config]) -> bool:
+    """Whether a contradiction may only come of what does not fit in its table, since that has its default."""
+    together = key[0] in _TOGETHER and any(misfit[0] == key[0] for misfit, _ in fitted.misfits)
+    return together or any(each[: len(key)] == key[: len(each)] for each in fitted.unsound)
+
+
 def _checked(document: Document) -> Config:
     fitted = fit(Config, document.data)
     places = {".".join(map(str, key)): place for key, place in document.places.items()}
     config = dataclasses.replace(fitted.value, places=places)
-    misfitting = {key[0] for key, _ in fitted.misfits}  # contradictions may come of what keeps its default
-    against = [(key, text) for key, text in contradictions(config) if key[0] not in misfitting]
+    against = [(key, text) for key, text in contradictions(config) if not _follows(key, fitted)]
     problems = [f"{document.place(key, given=True)}: {text}" for key, text in fitted.misfits]
     problems += [f"{document.place(key)}: {text}" for key, text in against]
     if problems:

@@ -135,7 +135,7 @@ SAID_OF_IT = {
     "workers": ["500"],
     "pop3": ['"tcp:x" is not an endpoint'],
     "pop3s": ["TLS is made by pop3s itself"],
-    "[tls]": ["/no/where.pem: no such file"],
+    "[tls]": ["/no/where.pem: no such file", "/no/where.key: no such file"],
     "checkers": ["cannot read the passwd-file /no/where", 'no kind of checker is called "passwd-fil"'],
     "mechanisms": ["PLIAN"],
     "cleartxt": ['unknown setting "auth.cleartxt"'],

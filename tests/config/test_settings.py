@@ -109,6 +109,35 @@ kuserok = "yes"
     ]
 
 
+def test_what_does_not_fit_hides_nothing_else_of_its_table(tmp_path):
+    text = """
+listen.pop3 = ["tcp:110"]
+[auth]
+checkers = ["passwd-fil:x"]
+cleartext = "tsl"
+[names]
+default_domain = "Example.org"
+case = "upper"
+tag_separator = "+"
+[delivery]
+catch_all = {"Example.net" = "alice"}
+max_octet = 3
+[tls]
+key = "k"
+certificates = 3
+"""
+    assert [problem.partition(": ")[2][:40] for problem in problems(tmp_path, text)] == [
+        "auth.cleartext must be one of tls, loopb",
+        "names.case must be one of keep, lower",
+        'unknown setting "names.tag_separator"; d',
+        'unknown setting "delivery.max_octet"; di',
+        "tls.certificates must be an array, as in",
+        "auth.checkers: no kind of checker is cal",
+        '"Example.org" is no domain in lower case',
+        '"Example.net" is no domain in lower case',
+    ]
+
+
 @pytest.mark.parametrize("number", ["inf", "nan", "-1", "0", '"180"'])
 def test_a_time_is_a_finite_number_above_its_minimum(tmp_path, number):
     (problem,) = problems(tmp_path, f"{ENOUGH}limits.login_seconds = {number}")
