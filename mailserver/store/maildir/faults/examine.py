@@ -109,6 +109,9 @@ def _examined(root: bytes, former: Former | None) -> list[Fault]:
 def _faults(root: bytes, former: Former | None, clock: Clock) -> Iterator[Fault]:
     """All faults. What keeps the rest from being read is told alone."""
     found: list[Fault] = []
+    if os.statvfs(root).f_flag & os.ST_RDONLY:
+        text = "nobody can log in, and nothing comes in: its file system is mounted read-only"
+        yield Fault("refused", b"", text, "mount it writable: a session holds a lock there")
     try:
         for each in frame.faults(root, time.time()):
             found.append(each)

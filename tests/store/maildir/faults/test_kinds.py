@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -375,6 +376,13 @@ def test_a_sum_that_is_right_is_no_fault(maildrop: Maildrop) -> None:
     maildirsize.usage(maildrop.root, Quota(octets=10_000))
     assert (maildrop.path / "maildirsize").exists()
     assert maildrop.kinds() == []
+
+
+def test_a_disk_that_is_read_only_lets_nobody_in(maildrop: Maildrop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_flag=os.ST_RDONLY))
+    (found,) = maildrop.verify()
+    assert (found.kind, found.mendable) == ("refused", False)
+    assert "read-only" in found.text
 
 
 def test_folders_belong_to_others_but_the_quota_must_be_able_to_count_them(maildrop: Maildrop) -> None:
