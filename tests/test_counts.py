@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from math import inf
+
 import pytest
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
@@ -174,3 +177,29 @@ def test_a_library_that_makes_up_events_does_not_fill_the_memory() -> None:
     counts.watch_no_more()
     assert len(counts.events) == MOST_EVENTS + 1
     assert counts.events["warn", "other"] == 50
+
+
+def test_sessions_and_logins_that_are_alike_are_counted_together_and_each_once() -> None:
+    counts = Counts()
+    traffic = counts.of("pop3")
+    for number in (3, 3, 5):
+        traffic.session("QUIT", 0.5, retrieved=number, deleted=1)
+        traffic.answered(b"USER", "granted", 0.01)
+    traffic.session("refusal: -ERR no", 700.0, marked=2, again=True)
+    traffic.answered(b"PLAIN", "refused", 0.01)
+    for _ in range(2):
+        counts.settle()
+        assert traffic.sessions == {"quit": 3, "refusal": 1}
+        assert traffic.logins == {("USER", "granted"): 3, ("PLAIN", "refused"): 1}
+        assert (traffic.retrieved, traffic.deleted, traffic.marked, traffic.again) == (11, 3, 2, 1)
+        assert (sum(traffic.seconds.numbers), traffic.seconds.sum) == (4, 701.5)
+
+
+def test_many_values_are_counted_as_each_by_itself() -> None:
+    values = [bound * factor for bound in QUICK for factor in (0.5, 1, 1.5, 2)]
+    together = Spread()
+    for value in values:
+        together.add(value)
+    singly = [sum(low < value <= high for value in values) for low, high in pairwise((-1, *QUICK, inf))]
+    assert together.numbers == singly
+    assert together.sum == pytest.approx(sum(values))

@@ -158,9 +158,9 @@ class MailboxRealm:
             mind.user, mind.terms = user.name, _terms(user)
         owner = f"{listener} {peer or 'local'} {_session(mind)}".rstrip()
         timing = self._users.timing
-        asked: Callable[..., Any] = ask if timing is None else partial(timing.ask, self._store, ask)
+        asked: tuple[Any, ...] = (ask,) if timing is None else (timing.ask, self._store, ask)
         opening = partial(
-            rescued, (HomeUnknown,), lambda why: _homeless(why, user, mind), asked, self._store.open, user, owner
+            rescued, (HomeUnknown,), lambda why: _homeless(why, user, mind), *asked, self._store.open, user, owner
         )
         opened: Answer[IMaildrop] = opening() if delays is None else _in_time(delays, user, opening)
         return then(opened, _avatar)

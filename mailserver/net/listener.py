@@ -131,9 +131,10 @@ class Listener(ServerFactory):
 
     def ended(self, connection: Connection) -> None:
         """Forget a connection that was lost."""
-        if self.traffic is not None:
-            self.traffic.octets_in += connection.octets_in
-            self.traffic.octets_out += connection.octets_out
+        traffic = self.traffic
+        if traffic is not None:
+            traffic.octets_in += connection.octets_in
+            traffic.octets_out += connection.octets_out
         self._connections.pop(connection, None)
         self.places.give_back(connection.peer)
         if not self._connections:

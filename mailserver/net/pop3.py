@@ -27,7 +27,6 @@ from mailserver.net.failures import end_of, login_result, translate
 from mailserver.net.story import (
     UNSETTLED,
     Fetches,
-    Taken,
     tell_fetched_again,
     tell_remark,
     tell_session,
@@ -164,17 +163,12 @@ class POP3Server(Connection):
             return
         facts, fetched, marked = self.facts(), self.fetched or set(), self.session.deleted
         self.visit.log_out(facts)
-        kept = fetched if self.deleted is None else fetched - marked
-        taken: Taken = {
-            "retrieved": self.retrieved,
-            "deleted": self.deleted or 0,
-            "marked": len(marked) if self.deleted is None else 0,
-            "again": self.factory.fetches.again(self.visit.user, self.peer, self.session.messages, fetched, kept),
-        }
+        kept, deleted, left = (fetched, 0, len(marked)) if self.deleted is None else (fetched - marked, self.deleted, 0)
+        again = self.factory.fetches.again(self.visit.user, self.peer, self.session.messages, fetched, kept)
         seconds = self.clock.seconds() - self.since
         traffic = self.factory.traffic
         if traffic is not None and self._maildrop is not None:
-            traffic.session(self.ended, seconds, **taken)
+            traffic.session(self.ended, seconds, retrieved=self.retrieved, deleted=deleted, marked=left, again=again)
         tell_session(
             facts,
             ended=self.ended,
@@ -182,7 +176,10 @@ class POP3Server(Connection):
             octets_in=self.octets_in,
             octets_out=self.octets_out,
             seconds=seconds,
-            **taken,
+            retrieved=self.retrieved,
+            deleted=deleted,
+            marked=left,
+            again=again,
         )
         if self.session.messages.renewed is not None:
             self._tell_renewed(facts, fetched)

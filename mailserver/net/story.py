@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
-from typing import Any, Final, TypedDict
+from typing import Any, Final
 
 from OpenSSL import SSL
 from twisted.logger import Logger
@@ -60,15 +60,6 @@ class Fetches:
             if len(self._last) > self._remembered:
                 self._last.popitem(last=False)
         return before is not None and len(fetched) == len(messages) and before in messages.uidls
-
-
-class Taken(TypedDict):
-    """What a session has done with the maildrop, as `tell_session` and `Traffic.session` have it."""
-
-    retrieved: int
-    deleted: int
-    marked: int
-    again: bool
 
 
 def tell_session(  # noqa: PLR0913 - what the line says, each named

@@ -42,6 +42,7 @@ class Measures:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """A row for each metric that has a value."""
+        self.counts.settle()
         for name, samples in self._all():
             found = [[list(labels), value] for labels, value in samples]
             if found:

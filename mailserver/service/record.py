@@ -76,6 +76,7 @@ class Record:
 
 def totals_of(counts: Counts) -> dict[str, int]:
     """What a process has counted of what is plotted, over all listeners."""
+    counts.settle()
     found = dict.fromkeys(COUNTED, 0)
     for each in counts.traffic.values():
         found["fetched"] += each.retrieved

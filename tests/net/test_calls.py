@@ -132,4 +132,5 @@ def test_counting_a_session_takes_three_calls_more() -> None:
 
     clocks = 6  # the reactor's own clock is one of C
     assert calls(session(counted)) - calls(session(plain)) <= 3 + clocks
+    counted.traffic.settle()
     assert counted.traffic.sessions == {"quit": 3 - 1}
