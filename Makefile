@@ -56,6 +56,7 @@ crash: $(VENV)/.dev  ## kill the server hundreds of times, and count the message
 bench: $(VENV)/.dev  ## measure us beside other servers, or alone (see docs/performance.md)
 	@mkdir -p var/bench
 	@$(BIN)/python bench/compare.py --json var/bench/run.json
+	@$(BIN)/python bench/counting.py --json var/bench/counting.json
 	@$(BIN)/python bench/checkers.py --json var/bench/checkers.json
 	@$(BIN)/python bench/deliveries.py --json var/bench/deliveries.json
 	@$(BIN)/python bench/moving.py --users 10 --json var/bench/moving.json
