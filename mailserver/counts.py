@@ -45,7 +45,6 @@ _MINDED: Final = frozenset({LogLevel.warn, LogLevel.error, LogLevel.critical})
 MOST_EVENTS: Final = 200
 """Different events that are counted by their names; ours are a hundred, and a library's may be made up."""
 
-
 BAD_ANSWERS: Final = 3
 """Errors in a row by which something is unusable: one may be a connection that was cut. Of the store, as many users': one's may be broken for days."""
 
