@@ -16,6 +16,7 @@ from mailserver.config.settings import Tls
 from mailserver.interfaces import IPart
 from mailserver.service import certificates
 from mailserver.service.certificates import Certificates
+from mailserver.tls.certificate_store import CertificateErrors
 from mailserver.tls.certificates import CertificateError, self_signed
 
 
@@ -60,7 +61,7 @@ class CertificatesTests(TestCase):
 
     async def test_one_that_cannot_be_loaded_leaves_nothing_running(self) -> None:
         part = Certificates(self.settings, Problems())
-        with pytest.raises(CertificateError, match="no such file"):
+        with pytest.raises(CertificateErrors, match="no such file"):
             await part.start(reactor)
         assert not threads()
         await part.reload()
