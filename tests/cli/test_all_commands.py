@@ -15,7 +15,7 @@ from tests.cli.running import run
 from tests.cli.test_main import leaves
 from tests.cli.test_operators import Tracing
 from tests.dynasty import Dynasty, Load
-from tests.rawpop3 import RawPOP3
+from tests.rawpop3 import RawPOP3, patient
 from tests.servers import Site
 from tests.waiting import eventually
 
@@ -50,7 +50,7 @@ class Operator:
         self.used |= {"mailserver " + " ".join(words[:count]) for count in (1, 2)} & ALL
 
     def client(self, name, password=""):
-        return RawPOP3(self.server.pop3_port).login(name, password or f"sesame of {name}")
+        return patient(self.server.pop3_port, name, password or f"sesame of {name}")
 
     def refused(self, name, password):
         with RawPOP3(self.server.pop3_port) as client:
@@ -189,7 +189,7 @@ def maildrops_are_looked_at_and_mended_beside_their_sessions(operator):
             told = run(*words, MAILSERVER_CONFIG=str(operator.server.file))
             assert (told.returncode, told.stdout) == (os.EX_TEMPFAIL, b"")
         client.ok(b"DELE 1")
-        client.ok(b"QUIT")
+        client.quit()
     assert operator("maildrop", "repair", "alice") == "alice: nothing was wrong\n"
     assert operator.rows("maildrop", "repair", "bob") == [{"user": "bob", "mended": [], "left": []}]
     assert operator.rows("maildrop", "undelete", "alice", "--dry-run")[0]["messages"] == 1
@@ -204,7 +204,7 @@ def mail_comes_goes_and_moves(operator):
     with operator.client("alice") as client:
         assert client.ok(b"STAT").startswith(b"+OK 4 ")
         uidls = client.listing(b"UIDL")
-        client.ok(b"QUIT")
+        client.quit()
     assert operator("export", "alice", str(site.folder / "one")).startswith("alice: 4 messages")
     (row,) = operator.rows("maildrop", "export", "alice", str(site.folder / "two"))
     assert row["messages"] == len(uidls)
@@ -214,7 +214,7 @@ def mail_comes_goes_and_moves(operator):
     for name in ("bob", "carl"):
         with operator.client(name) as client:
             assert client.listing(b"UIDL") == uidls
-            client.ok(b"QUIT")
+            client.quit()
     table = site.folder / "table"
     table.write_text("bob:alice:sesame of alice\n")
     table.chmod(0o600)
