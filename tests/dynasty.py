@@ -116,7 +116,6 @@ class Load:
         """What became of the others: of whom was refused, and who was cut."""
         self.longest = 0.0
         """Seconds that a session took from its beginning to its end."""
-        self.seconds = 0.0
         self._per_second = per_second
         self._begun = 0
         self._counting = threading.Lock()
@@ -133,7 +132,6 @@ class Load:
         self._over.set()
         for each in self._threads:
             each.join()
-        self.seconds = time.monotonic() - self._since
 
     def goes_on(self):
         """Wait for sessions that begin now."""
@@ -147,9 +145,10 @@ class Load:
             self._over.wait(0.01)
 
     def __str__(self):
+        seconds = time.monotonic() - self._since
         refused = sum(isinstance(error, ConnectionRefusedError) for error in self.failures)
         return (
-            f"{self.sessions} sessions in {self.seconds:.0f} s, {self.sessions / self.seconds:.0f} a second; "
+            f"{self.sessions} sessions in {seconds:.0f} s, {self.sessions / seconds:.0f} a second; "
             f"{refused} refused, {len(self.failures) - refused} cut; the longest took {self.longest:.2f} s"
         )
 

@@ -138,12 +138,13 @@ def users_come_change_and_go_at_once(operator):
         operator.client("newcomer", "key of newcomer").quit()
     assert operator("users", "newcomer").splitlines()[1].split()[0] == "newcomer"
     assert {row["user"] for row in operator.rows("users")} == {each.name for each in site.accounts} | {"newcomer"}
-    operator("user", "set", "newcomer", "--password", "--scheme", "SCRAM-SHA-256", stdin=b"his new key\n")
+    (row,) = operator.rows("user", "set", "newcomer", "--password", "--scheme", "SCRAM-SHA-256", stdin=b"his new key\n")
+    assert (row["user"], row["denied"]) == ("newcomer", "")
     for _ in range(WORKERS):
         operator.refused("newcomer", "key of newcomer")
         operator.client("newcomer", "his new key").quit()
     assert operator("explain", "newcomer", "--listener", "pop3").splitlines()[-1].startswith("would be let in")
-    operator("user", "remove", "newcomer")
+    assert [row["user"] for row in operator.rows("user", "remove", "newcomer")] == ["newcomer"]
     for _ in range(WORKERS):
         operator.refused("newcomer", "his new key")
     row = operator.rows("explain", "newcomer", "--listener", "pop3", status=1)[-1]

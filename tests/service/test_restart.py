@@ -86,10 +86,21 @@ def log_in(server, name="alice"):
     return RawPOP3(server.pop3_port).login(name, f"sesame of {name}")
 
 
-def test_nobody_is_refused_and_no_session_is_cut_that_ends_in_time(server, capsys):
+@pytest.fixture
+def told(capsys):
+    """Says a line over the one before."""
+
+    def say(line):
+        with capsys.disabled():
+            print(f"\r{line}", end="", flush=True)  # noqa: T201 - it is what a long run is for
+
+    return say
+
+
+def test_nobody_is_refused_and_no_session_is_cut_that_ends_in_time(server, told):
     with Load(server, CLIENTS, PER_SECOND) as load:
         load.goes_on()
-        for _ in range(RESTARTS if server.settings["workers"] == 1 or LONG else 1):
+        for done in range(1, 1 + (RESTARTS if server.settings["workers"] == 1 or LONG else 1)):
             before = server.now
             alice = log_in(server)
             alice.ok(b"DELE 1")
@@ -105,9 +116,7 @@ def test_nobody_is_refused_and_no_session_is_cut_that_ends_in_time(server, capsy
             server.wait_for_the_end_of(before)
             if LONG:
                 load.catches_up(CATCH_UP_SECONDS)
-    if LONG:
-        with capsys.disabled():
-            print(f"\n{RESTARTS} restarts: {load}")  # noqa: T201 - it is what a long run is for
+                told(f"{done} restarts: {load}")
     assert load.failures == []
 
 
