@@ -147,6 +147,8 @@ class MessageTests(WarningCase):
         assert len(self.flushLoggedErrors(ZeroDivisionError)) == 1
 
 
+# Of Python 3.12 and later, where another test's thread is left: Twisted's spawnProcess does, up to 24.11, and executes at once.
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning")
 class ProgramTests(WarningCase):
     def program(self, text: str) -> tuple[str, Path]:
         """A program that writes to a file, and the file."""
