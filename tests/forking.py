@@ -33,13 +33,16 @@ PROGRAMS: Final[Mapping[tuple[str, ...], Callable[[], object]]] = {
     ("-m", "twisted"): lambda: runpy.run_module("twisted", run_name="__main__", alter_sys=True),
     ("-c", "from twisted.scripts.twistd import run; run()"): lambda: import_module("twisted.scripts.twistd").run(),
     ("-m", "mailserver"): lambda: runpy.run_module("mailserver", run_name="__main__", alter_sys=True),
+    ("-m", "mailserver.service.worker"): lambda: runpy.run_module(
+        "mailserver.service.worker", run_name="__main__", alter_sys=True
+    ),
 }
 """What stands behind ``python -P``, and what it comes to."""
 
 SERVERS: Final = (
     *("twisted.application.twist._twist", "twisted.scripts.twistd", "twisted.cred.strcred"),
-    *("mailserver.cli.launch", "mailserver.service.server", "mailserver.service.workers", "mailserver.auth.plugins"),
-    "mailserver.service.preload",
+    *("mailserver.cli.launch", "mailserver.service.server", "mailserver.service.workers", "mailserver.service.worker"),
+    *("mailserver.auth.plugins", "mailserver.service.preload", "tests.forking_workers"),
 )
 COMMANDS: Final = (
     *("mailserver.cli.group", "mailserver.cli.checking", "mailserver.cli.exporting", "mailserver.cli.moves"),
@@ -150,13 +153,24 @@ class Forks:
             and not any(next(Path(each).glob("*.py"), None) for each in path if each not in self._path)
         )
 
-    def start(self, command: Sequence[str], env: Mapping[str, str], cwd: Path, given: bytes | None = None) -> Forked:
-        """As `subprocess.Popen`, with standard output and error in one pipe and nothing to read; with what is `given`, in one each."""
+    def start(
+        self,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        cwd: Path,
+        given: bytes | None = None,
+        *,
+        workers: bool = False,
+    ) -> Forked:
+        """As `subprocess.Popen`, with standard output and error in one pipe and nothing to read; with what is `given`, in one each.
+
+        A server's `workers` are forked, too.
+        """
         output, their_output = os.pipe()
         errors, their_errors = (None, os.dup(their_output)) if given is None else os.pipe()
         ended, their_ended = os.pipe()
         theirs = [_readable(given or b""), their_output, their_errors, their_ended]
-        request = {"command": command, "env": dict(env), "cwd": str(cwd), "known": self._path}
+        request = {"command": command, "env": dict(env), "cwd": str(cwd), "known": self._path, "workers": workers}
         socket.send_fds(self._socket, [json.dumps(request).encode()], theirs)
         for each in theirs:
             os.close(each)
@@ -218,9 +232,10 @@ def requests(asked: socket.socket) -> dict[str, Any] | None:
             asked.send(b"%d" % pid)
 
 
-def become(request: dict[str, Any]) -> Callable[[], object]:
-    """Make this the process that the command would have started; answers its program."""
-    os.closerange(3, 1 << 16)
+def become(request: dict[str, Any], first: int = 3) -> Callable[[], object]:
+    """Make this the process that the command would have started; answers its program. Descriptors from the first on are closed."""
+    os.closerange(first, 1 << 16)
+    sys.modules.pop("mailserver.service.worker", None)  # it is a program, and will be __main__
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
@@ -244,8 +259,12 @@ def main() -> None:
     asked = socket.socket(fileno=os.dup(0))
     request = requests(asked)
     asked.close()
-    if request is not None:
-        become(request)()
+    if request is None:
+        return
+    program = become(request)
+    if request["workers"]:
+        import_module("tests.forking_workers").fork_workers(become)
+    program()
 
 
 if __name__ == "__main__":

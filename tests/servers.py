@@ -234,7 +234,8 @@ class Server:
 
     def _run(self, command: Sequence[str], env: Mapping[str, str]) -> None:
         if by_fork() and not self.passed and (forking := forks(PATH)).fits(command, env):
-            self.process = forking.start(command, env, self.site.folder)
+            several = self.settings.get("workers", 1) != 1
+            self.process = forking.start(command, env, self.site.folder, workers=several)
             return
         self.process = subprocess.Popen(
             command,

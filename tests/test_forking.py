@@ -98,6 +98,38 @@ def test_it_is_the_tests_own_process(site: Site, program: tuple[str, ...]) -> No
         assert server.process.returncode == -signal.SIGKILL
 
 
+def inherited(pid: int) -> dict[str, object]:
+    """What a process has from the one that started it: what the kernel says of it, its limits, and the kinds of its descriptors."""
+    proc = Path(f"/proc/{pid}")
+    status = dict(line.split(":\t", 1) for line in (proc / "status").read_text().splitlines())
+    names = ("PPid", "Umask", "Uid", "Gid", "Groups", "CapEff", "NoNewPrivs")
+    signals = (1 << 31) - 1  # posix_spawn(3) leaves one of the C library's own ignored
+    ends = {each.name: str(each.readlink()).partition(":")[0] for each in (proc / "fd").iterdir()}
+    return {
+        **{name: status[name] for name in names},
+        **{name: int(status[name], 16) & signals for name in ("SigBlk", "SigIgn", "SigCgt")},
+        "cwd": (proc / "cwd").readlink(),
+        "limits": (proc / "limits").read_text(),
+        "descriptors": ends,
+    }
+
+
+def test_a_worker_that_is_forked_has_what_one_that_is_started_has(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    workers: list[dict[str, object]] = []
+    for starts in ("forked", "real"):
+        monkeypatch.setattr("tests.servers.STARTS", starts)
+        with Server(site, workers=2) as server:
+            of_server = [each["pid"] for each in server.told("worker.serving")]
+            names = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in of_server]
+            assert all((b"forking.py" in name) is (starts == "forked") for name in names)
+            workers.append(inherited(of_server[0]))
+            assert workers[-1].pop("PPid") == str(server.pid)
+            os.kill(of_server[0], signal.SIGKILL)
+            assert "signal 9" in server.wait_for("worker.ended")["text"]
+            server.events[:] = [event for event in server.events if event.get("event") != "worker.ended"]
+    assert workers[0] == workers[1]
+
+
 def test_what_an_interpreter_finds_at_its_start_is_found_by_one_that_starts(tmp_path: Path) -> None:
     forking = forks(PATH)
     assert forking.fits(TWIST, environment(tmp_path))

@@ -177,7 +177,8 @@ def test_a_parent_that_is_stopped_halts_no_session_and_the_log_says_what_is_miss
         )
 
 
-def test_a_hangup_before_a_worker_s_first_line_is_kept_for_it(site):
+def test_a_hangup_before_a_worker_s_first_line_is_kept_for_it(site, monkeypatch):
+    monkeypatch.setattr("tests.servers.STARTS", "real")  # Python's start is what it is about
     with Server(site, workers=2) as server:
         first, _ = pids(server, 2)
         os.kill(first, signal.SIGKILL)

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.auth.pam.stacks import alive, children, descendants, of_matrix
+from tests.auth.pam.stacks import alive, descendants, of_matrix
 from tests.rawpop3 import RawPOP3
 from tests.servers import TWIST, TWISTD, Server, Site
 from tests.waiting import eventually
@@ -83,7 +83,7 @@ def test_pam_is_asked_as_root_by_a_server_that_is_not(site: Site, tmp_path: Path
     stack = of_root(tmp_path / "stack")
     made = Server(site, **settings(site, f"pam:mailserver:folder={stack}", user=SERVING, workers=workers))
     with serving(made) as server:
-        processes = [server.pid] if workers == 1 else children(server.pid)
+        processes = [server.pid] if workers == 1 else [each["pid"] for each in server.told("worker.serving")]
         uid = pwd.getpwnam(SERVING).pw_uid
         assert {owner(pid) for pid in processes} == {uid}
         logs_in(server.pop3_port)
