@@ -29,6 +29,8 @@ CLONE: Final = {"x86_64": 56, "aarch64": 220}.get(platform.machine())
 CLONE_PARENT: Final = 0x8000
 
 LIMITS: Final = (resource.RLIMIT_NOFILE, resource.RLIMIT_AS, resource.RLIMIT_FSIZE, resource.RLIMIT_CORE)
+OF_PYTHON: Final = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
+"""What Python itself ignores."""
 LONGEST: Final = 1 << 17
 """Octets of a request: the environment."""
 MOST: Final = 253
@@ -99,6 +101,9 @@ def worker(
         os.dup2(each, number)
     for kind, limit in zip(LIMITS, request["limits"], strict=True):
         resource.setrlimit(kind, limit)
+    for ignored in signal.valid_signals():
+        if ignored not in OF_PYTHON and signal.getsignal(ignored) == signal.SIG_IGN:
+            signal.signal(ignored, signal.SIG_DFL)  # a start by posix_spawn(3), which is Twisted's, takes back what a shell left
     os.umask(request["umask"])
     if os.geteuid() == 0:
         os.setgroups(request["groups"])
