@@ -35,6 +35,15 @@ def pytest_runtest_makereport(
     return report
 
 
+@pytest.fixture(autouse=True, scope="module")
+def no_observer_stays() -> Generator[None]:
+    """What listens to the log after its end is called at each event of the tests that follow, and tests count calls."""
+    before = list(globalLogPublisher._observers)
+    yield
+    left = [each for each in globalLogPublisher._observers if each not in before]
+    assert not left, f"observers of the log are left behind: {left}"
+
+
 @pytest.fixture
 def events() -> Generator[list[dict[str, Any]]]:
     """What is logged meanwhile."""

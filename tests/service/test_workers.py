@@ -270,13 +270,22 @@ class JournalOf:
         self.taken.append("flushed")
 
 
+def end(workers, reactor):
+    """Stop, and let the processes end that there are."""
+    workers.stop()
+    for each in [each for each in reactor.spawned if each in workers._workers]:
+        dies(each)
+
+
 def pass_on(form, data):
     """A journal to which a worker's output was passed, and what was logged meanwhile."""
     config = decode({"workers": 2, "listen": {"pop3": ["tcp:0"]}, "auth": {"checkers": ["unix"]}})
     reactor, journal = ReactorOfProcesses(), JournalOf(form)
-    Workers(config, reactor, [], journal=journal).start()
+    workers = Workers(config, reactor, [], journal=journal)
+    workers.start()
     with capturedLogs() as events:
         reactor.spawned[0].outReceived(data)
+    end(workers, reactor)
     return journal, events, json.loads(reactor.spawned[0].transport.written)
 
 
@@ -308,6 +317,7 @@ class ReplacementTests(SynchronousTestCase):
         self.reactor = ReactorOfProcesses()
         config = decode({"workers": 2, "listen": {"pop3": ["tcp:0"]}, "auth": {"checkers": ["unix"]}})
         self.workers = Workers(config, self.reactor, [])
+        self.addCleanup(end, self.workers, self.reactor)
         self.started = self.workers.start()
 
     def serve(self):
