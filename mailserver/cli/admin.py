@@ -170,7 +170,7 @@ def excuse(error: Exception) -> tuple[str, int]:
     if isinstance(error, NoMaildrop):
         return str(error), os.EX_CONFIG
     if isinstance(error, MaildropInUse):
-        return f"{error}; `mailserver locks` tells more", os.EX_TEMPFAIL
+        return f"{str(error) or 'the maildrop is in use'}; `mailserver locks` tells more", os.EX_TEMPFAIL
     if isinstance(error, StoreError):
         return str(error) or type(error).__name__, os.EX_TEMPFAIL
     if isinstance(error, Refusal):

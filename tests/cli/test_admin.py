@@ -16,7 +16,7 @@ from tests.servers import Site
     [
         (NoMaildrop("'alice' has no home"), "'alice' has no home", os.EX_CONFIG),
         (MaildropUnavailable("/x: Permission denied"), "/x: Permission denied", os.EX_TEMPFAIL),
-        (MaildropInUse(), "MaildropInUse", os.EX_TEMPFAIL),
+        (MaildropInUse(), "the maildrop is in use; `mailserver locks` tells more", os.EX_TEMPFAIL),
         (TemporaryFailure(), "the users' database does not answer now", os.EX_TEMPFAIL),
     ],
 )
