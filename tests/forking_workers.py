@@ -103,7 +103,7 @@ def worker(
         resource.setrlimit(kind, limit)
     for ignored in signal.valid_signals():
         if ignored not in OF_PYTHON and signal.getsignal(ignored) == signal.SIG_IGN:
-            signal.signal(ignored, signal.SIG_DFL)  # a start by posix_spawn(3), which is Twisted's, takes back what a shell left
+            signal.signal(ignored, signal.SIG_DFL)  # as a start by posix_spawn(3) does, which is Twisted's
     os.umask(request["umask"])
     if os.geteuid() == 0:
         os.setgroups(request["groups"])
