@@ -1,17 +1,23 @@
 #!/usr/bin/env python3
-"""Sessions (login + STAT) in one process without sockets, of a server that counts for /metrics or not, for valgrind to count instructions.
+"""Sessions (login + STAT) in one process without sockets, of a server that counts for /metrics or not; `bench/counting.py` runs this.
 
     valgrind --tool=callgrind --instr-atstart=no --callgrind-out-file=OUT bench/counted.py plain|counted SESSIONS
+    bench/counted.py turns SECONDS
 
-Their instructions are in OUT.1. `bench/counting.py` runs this. With a passwd-file and a Maildir; what the log writes is left out.
+The first leaves the instructions in OUT.1. The second has both servers in the process, which take turns, and writes, as JSON, the median
+CPU of each one's session in microseconds: what makes the machine slower for a while makes both slower. The log is watched for both then.
+With a passwd-file and a Maildir; what the log writes is left out.
 """
 
 from __future__ import annotations
 
 import gc
+import json
 import os
+import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, cast
 from unittest import mock
@@ -32,8 +38,14 @@ from tests.servers import Site
 
 PEER = IPv4Address("TCP", "127.0.0.1", 1)
 
+PAGES = {"http": ["unix:/nowhere"]}
+"""What makes a server count."""
+
 WARM = 300
 """Sessions before those that are counted: the interpreter has specialised what runs often."""
+
+TURN = 10
+"""Sessions of one of two servers in one process."""
 
 
 def complain(event: LogEvent) -> None:
@@ -86,7 +98,40 @@ async def run(reactor: Any, listen: dict[str, list[str]], number: int) -> None:
         await server.stop()
 
 
-if __name__ == "__main__":
+async def take_turns(reactor: Any, seconds: float) -> None:
+    """Let a server that counts nothing and one that counts take turns."""
+    with Site() as site:
+        site.account("alice", messages=[b"Subject: hi\n\nhello\n"] * 20)
+        servers = [await started(site, reactor), await started(site, reactor, **PAGES)]
+        factories = [server.factory("pop3", "tcp:0") for server in servers]
+        for factory in factories:
+            await sessions(factory, reactor, WARM)
+        gc.collect()
+        gc.freeze()
+        taken: list[list[float]] = [[], []]
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            for which in (0, 1, 1, 0):
+                began = time.thread_time_ns()
+                await sessions(factories[which], reactor, TURN)
+                taken[which].append((time.thread_time_ns() - began) / TURN / 1000)
+            await deferLater(reactor, 0)
+        for server in servers:
+            await server.stop()
+    print(json.dumps(dict(zip(("plain", "counted"), map(statistics.median, taken), strict=True))))
+
+
+def main(what: str, amount: str) -> None:
+    """Do what the command line asks for."""
     globalLogBeginner.beginLoggingTo([cast(ILogObserver, complain)], redirectStandardIO=False)
-    pages = {"http": ["unix:/nowhere"]} if sys.argv[1] == "counted" else {}
-    react(lambda reactor: Deferred.fromCoroutine(run(reactor, pages, int(sys.argv[2]))))
+
+    def begin(reactor: Any) -> Deferred[None]:
+        if what == "turns":
+            return Deferred.fromCoroutine(take_turns(reactor, float(amount)))
+        return Deferred.fromCoroutine(run(reactor, PAGES if what == "counted" else {}, int(amount)))
+
+    react(begin)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

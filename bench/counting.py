@@ -3,12 +3,12 @@
 
     bench/counting.py [--rounds 24] [--sessions 1500] [--json FILE]
 
-First the instructions of a session in a process without sockets, kernel and log, as valgrind counts them: whatever else the machine does,
-they are the same to half a percent. Then the CPU of all of it, with 16 clients at once: three servers take turns, of which two count
-nothing. In each round all have two turns, the second ones in reverse order, so that neither what changes slowly nor who is first makes a
-difference. What is told is the median of the rounds' ratios, and the range that the true one is in, by 95 of 100. The second server that
-counts nothing is compared with the first in the same way: what that differs by is the error. The servers are started anew several times,
-because a process may be lucky.
+First the CPU of a session without sockets, kernel and log, of both servers in one process, in turn: so the difference is known best. Then
+the instructions of such a session, in a process for each, as valgrind counts them: whatever else the machine does, they are the same to
+a percent. Then the CPU of all of it, with 16 clients at once: three servers take turns, of which two count nothing. In each round all have
+two turns, the second ones in reverse order, so that neither what changes slowly nor who is first makes a difference. What is told is the
+median of the rounds' ratios, and the range that the true one is in, by 95 of 100. The second server that counts nothing is compared with
+the first in the same way: what that differs by is the error. The servers are started anew several times, because a process may be lucky.
 """
 
 from __future__ import annotations
@@ -44,6 +44,9 @@ WARM = 400
 INSTRUMENTED = 300
 """Sessions whose instructions are counted, by `counted.py`. Valgrind takes fifty times as long as they do."""
 
+SECONDS = 25
+"""For which both take turns in one process."""
+
 VALGRIND = ("valgrind", "--quiet", "--tool=callgrind", "--instr-atstart=no")
 AGAIN = "-again"
 
@@ -61,6 +64,13 @@ def serving(name: str, command: str) -> Iterator[Server]:
 def sessions(server: Server, number: int) -> None:
     """So many of them, as fast as it can."""
     scenarios.run(server, STAT, 600, "--sessions", str(number))
+
+
+def in_turn() -> dict[str, float]:
+    """The CPU of a session of each, in microseconds, both in one process."""
+    program = [sys.executable, str(HERE / "counted.py"), "turns", str(SECONDS)]
+    found: dict[str, float] = json.loads(subprocess.run(program, check=True, stdout=subprocess.PIPE).stdout)
+    return found
 
 
 def instructions(kind: str) -> float:
@@ -126,6 +136,9 @@ def main(arguments: Sequence[str]) -> int:
         maildrops.write_users([*MAILDROPS.values()])
         maildrops.fill(MAILDROPS["small"])
         print("\n".join(f"{name}: {version}" for name, version in versions().items()), flush=True)
+        told["turns"] = turns = in_turn()
+        difference = turns["counted"] - turns["plain"]
+        print(f"in one process: {turns['plain']:.0f} us, counted {difference:.1f} more", flush=True)
         if shutil.which("valgrind"):
             plain, counted = (instructions(name) for name in ("plain", "counted"))
             told["instructions"] = {"plain": plain, "counted": counted}
