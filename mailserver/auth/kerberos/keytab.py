@@ -30,11 +30,12 @@ def service_host(host: str) -> str:
 
 def check_keytab(krb5: Krb5, path: str, host: str) -> list[str]:
     """The keytab's principals of this service, at least one. Errors: KerberosUnavailable, also if it is unreadable."""
-    extract = f'on the KDC run  kadmin -q "ktadd -k {path} {SERVICE}/{host or socket.getfqdn()}"'
     try:
         mode = _mode_of_readable(path)
     except FileNotFoundError:
-        raise KerberosUnavailable(f"there is no keytab {path}: {extract}, and bring the file here") from None
+        raise KerberosUnavailable(
+            f"there is no keytab {path}: {_extract(path, host)}, and bring the file here"
+        ) from None
     except OSError as error:
         user = serving_user()
         raise KerberosUnavailable(
@@ -48,11 +49,16 @@ def check_keytab(krb5: Krb5, path: str, host: str) -> list[str]:
     if not ours:
         found = ", ".join(others[:MAX_SHOWN]) or "nothing"
         raise KerberosUnavailable(
-            f"the keytab {path} has no key of {SERVICE}/{host or '*'}, only of {found}: {extract}"
+            f"the keytab {path} has no key of {SERVICE}/{host or '*'}, only of {found}: {_extract(path, host)}"
         )
     if mode & stat.S_IRWXO:
         log.warn("everybody on this machine can read the keytab {path}", event="kerberos.keytab.open", path=path)
     return ours
+
+
+def _extract(path: str, host: str) -> str:
+    """How to make the keytab. It may wait for the DNS, so it is asked only where there is trouble."""
+    return f'on the KDC run  kadmin -q "ktadd -k {path} {SERVICE}/{host or socket.getfqdn()}"'
 
 
 def _mode_of_readable(path: str) -> int:

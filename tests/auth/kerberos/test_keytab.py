@@ -47,6 +47,16 @@ def test_a_good_keytab_tells_whom_it_serves(krb5: Krb5, realm: Realm) -> None:
     assert events == []
 
 
+def test_only_a_complaint_asks_for_the_name_of_this_machine(
+    krb5: Krb5, realm: Realm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may wait for the DNS."""
+    monkeypatch.setattr("socket.getfqdn", lambda: "asked.example.org")
+    assert "pop/asked.example.org" in complaint(check_keytab, krb5, "/nowhere/pop.keytab", "")
+    monkeypatch.setattr("socket.getfqdn", lambda: pytest.fail("asked"))
+    check_keytab(krb5, str(realm.keytab), "")
+
+
 def test_a_missing_keytab_comes_with_the_line_that_makes_one(krb5: Krb5) -> None:
     said = complaint(check_keytab, krb5, "/nowhere/pop.keytab", "mail.example.org")
     assert 'kadmin -q "ktadd -k /nowhere/pop.keytab pop/mail.example.org"' in said
