@@ -36,7 +36,7 @@ from mailserver.names import PLAIN, Names
 MAX_TOLD: Final = 1000
 """Names with several entries that were logged; each is logged once."""
 
-UNREAD: Final = 'in mode = "bind" only users read their own entries: look with `ldapsearch -D` as the user'
+UNREAD: Final = 'in mode = "bind" only users read their own entries: look with `ldapsearch -D` as the user; with service_dn it is told here'
 UNPROVED: Final = "no server takes binds now, so that only a password gets in that is still remembered: see the log"
 BOUND: Final = (
     "whether the directory lets the user in, who may be locked or expired, only a login tells: see the entry there"

@@ -71,8 +71,11 @@ class Questions:
         self._servers = servers
         self._names = attributes(site.settings, secrets=False)
         self._all_names = attributes(site.settings, secrets=True)
-        self.nobody = f"cn={secrets.token_hex(16)},{site.settings.base}".rstrip(",")
-        """The name of no entry, to bind with where there is no user: it costs what a user costs."""
+        name, by_bind = secrets.token_hex(16), site.settings.mode == "bind"
+        self.nobody = (
+            filled(site.settings.bind_as, given(name)) if by_bind else f"cn={name},{site.settings.base}".rstrip(",")
+        )
+        """Whom nobody is, to bind with where there is no user: it costs what a user costs, and is written as a user is."""
 
     @property
     def lists(self) -> bool:

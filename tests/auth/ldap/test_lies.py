@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Sequence
 from typing import Any
@@ -151,6 +152,15 @@ class RefusalTests(LdapCase):
         assert (refusal.reason, refusal.known) == ("unknown user", False)
         assert [each.kind for each in liar.asked] == [SEARCH, BIND]
         assert liar.binds()[0][0].endswith(b",dc=example,dc=org")
+
+    async def test_what_binds_show_is_foretold_by_one_of_a_name_as_users_have(self) -> None:
+        liar = self.serve({BIND: coded(49)})
+        checker = self.checker(liar, settings=BINDING)
+        for _ in range(2):
+            assert (await checker.foresee(b"alice", b"")).refusal is None
+        (first, _), (second, _) = liar.binds()
+        assert re.fullmatch(rb"uid=[0-9a-f]{32},dc=example,dc=org", first)
+        assert first == second
 
     async def test_an_empty_password_never_reaches_a_bind(self) -> None:
         for settings in (SEARCHING, BINDING, COMPARING):
