@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from twisted.cred.checkers import FilePasswordDB, InMemoryUsernamePasswordDatabaseDontUse
+from twisted.cred.error import UnauthorizedLogin
 
 from mailserver.errors import LoginRefused
 from mailserver.foresight import IForesees, Prospect, Way
@@ -29,7 +30,7 @@ async def prospect(checker: object, name: str, mechanism: bytes) -> Prospect:
 
 def _not_of_twisted(checker: object) -> Prospect:
     """Such a checker refuses a login without a reason, and so does this."""
-    said = f"{type(checker).__name__} has no such user"
+    said = f"{type(checker).__name__} has no such user, or its file cannot be read"
     return Prospect(False, refusal=LoginRefused(OTHER, known=None, said=said))
 
 
@@ -39,7 +40,7 @@ def _of_twisted(checker: FilePasswordDB | InMemoryUsernamePasswordDatabaseDontUs
         return name if name in checker.users else None
     try:
         return checker.getUser(name)[0]
-    except KeyError:
+    except (KeyError, UnauthorizedLogin):  # that is for a file that cannot be read
         return None
 
 
