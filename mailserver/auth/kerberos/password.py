@@ -58,7 +58,7 @@ REFUSALS: Final = frozenset(
 """The errors that mean a refusal. All others are faults: of the KDC, the network or the clocks."""
 
 KDC_DOWN: Final = (
-    "the KDC does not answer now, so that only a password gets in that was right in the last ten minutes: see the log"
+    "Kerberos cannot check passwords now, so that only one gets in that was right in the last ten minutes: see the log"
 )
 """What `mailserver explain` says."""
 
