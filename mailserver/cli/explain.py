@@ -74,7 +74,7 @@ def explain(name: str, as_json: bool, offline: bool, **given: Any) -> int:
        1  it would be refused, or depends on a checker of which only a login can tell
       64  there is no such listener, or no client could ask that
       69  what is at the server's socket does not answer, or is of another version
-      75  the server's answer is not whole
+      70  a fault of the server, which its log tells
       77  only root, the user that serves and the socket's group may ask
       78  no server runs, and the configuration is wrong
     """  # noqa: D301 - click's mark of a paragraph that stays as it is

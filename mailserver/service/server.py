@@ -145,7 +145,9 @@ class Server:
             if sweeps:
                 self.sweep = make_sweep(config.retention, config.delivery.delete, users, store, expiry)
                 self.parts.add(self.sweep, "retention")
-            self.explainer = Explainer(config, self._entrance.portal, users, store, self.listeners, memories, kerberos)
+            self.explainer = Explainer(
+                config, self._entrance.portal, users, store, self.listeners, memories, reactor, kerberos
+            )
             with problems.collect("auth.policy_url"):
                 self._guard(config.auth.policy_url)
             mechanisms = chain.from_iterable(config.auth.mechanism_lists.values())

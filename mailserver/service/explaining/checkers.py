@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 from twisted.cred.portal import Portal
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 
 from mailserver.auth.chain import REFUSED
 from mailserver.auth.identities import Masters
@@ -25,6 +25,13 @@ from mailserver.service.explaining.prospects import prospect, tell
 from mailserver.service.explaining.steps import Walk
 from mailserver.service.kerberos import Kerberos
 
+CHECKER_SECONDS: Final = 5.0
+"""How long one checker may take. A login waits longer, 20 s for a Dovecot that hangs, and libkrb5 half a minute for a KDC; so long as this the
+next of a directory's servers is asked, where the first one hangs.
+"""
+
+NO_ANSWER: Final = "it has not answered within {:g} s, and a login may wait longer"
+
 
 class Entrant(NamedTuple):
     """Somebody whom the checkers would let in."""
@@ -40,8 +47,11 @@ class Entrant(NamedTuple):
 class Checkers:
     """The checkers of a portal, over these users."""
 
-    def __init__(self, portal: Portal, users: Users, settings: Auth, kerberos: Kerberos | None = None) -> None:
+    def __init__(
+        self, portal: Portal, users: Users, settings: Auth, clock: Any, kerberos: Kerberos | None = None
+    ) -> None:
         self._portal = portal
+        self._clock = clock
         self._kerberos = kerberos
         self._users = users
         self._masters = Masters(settings.masters, portal, users)
@@ -110,7 +120,7 @@ class Checkers:
         able = [each for each in self._users.backends if asked.interface in cast("Any", each).credentialInterfaces]
         for checker in able:
             try:
-                seen = await prospect(checker, secret, asked.mechanism)
+                seen = await self._in_time(Deferred.fromCoroutine(prospect(checker, secret, asked.mechanism)))
             except Refusal as error:
                 _tell_down(walk, self._shown(checker))
                 down = error
@@ -152,7 +162,7 @@ class Checkers:
         for checker in filter(IForesees.providedBy, able):
             shown = self._shown(checker)
             try:
-                seen = await IForesees(checker).foresee(name, b"")
+                seen = await self._in_time(IForesees(checker).foresee(name, b""))
             except Refusal as error:
                 _tell_down(walk, shown)
                 if not before:
@@ -167,6 +177,11 @@ class Checkers:
             if seen.down:
                 walk.hangs("checker", TemporaryFailure(), before)
                 return
+
+    def _in_time(self, seen: Deferred[Prospect]) -> Deferred[Prospect]:
+        """The same; of a checker that takes too long, that only a login can tell."""
+        late = Prospect(None, doubt=NO_ANSWER.format(CHECKER_SECONDS), down=True)
+        return seen.addTimeout(CHECKER_SECONDS, self._clock, lambda *_: late)
 
     def _shown(self, checker: object) -> str:
         """The checker as the settings have it, without what may be a secret."""

@@ -47,6 +47,8 @@ class Walk:
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
+        self.at = DOORS[0]
+        """The door that is asked now."""
         self.otherwise: Step | None = None
         """What refuses the login unless somebody takes the password of whom nobody can tell before."""
 

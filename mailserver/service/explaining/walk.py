@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred
 
 from mailserver.answers import awaited
 from mailserver.auth.portal import MailboxRealm
@@ -23,8 +24,8 @@ from mailserver.net.failures import printable
 from mailserver.net.pop3_listener import POP3ServerFactory
 from mailserver.net.probing import Asked, asked, take
 from mailserver.net.throttle import network
-from mailserver.reasons import HELD, INVALID_NAME, LOGIN_DELAY, NEEDS_TLS, TURNED_AWAY
-from mailserver.service.explaining.checkers import Checkers, Entrant
+from mailserver.reasons import HELD, INVALID_NAME, LOGIN_DELAY, NEEDS_TLS, NOT_NOW, TURNED_AWAY
+from mailserver.service.explaining.checkers import NO_ANSWER, Checkers, Entrant
 from mailserver.service.explaining.steps import Walk
 from mailserver.service.kerberos import Kerberos
 from mailserver.service.listeners import Listeners
@@ -32,6 +33,9 @@ from mailserver.service.memories import Memories
 
 if TYPE_CHECKING:
     from mailserver.auth.policy import Policy
+
+WALK_SECONDS: Final = 12.0
+"""How long all doors may take together: `mailserver explain` itself waits for 15 s."""
 
 
 class NoListener(Exception):
@@ -48,6 +52,7 @@ class Explainer:
     store: IStore
     listeners: Listeners
     memories: Memories
+    reactor: Any
     kerberos: Kerberos | None = None
     policy: Policy | None = None
 
@@ -58,14 +63,23 @@ class Explainer:
         self._connection(walk, attempt, alone=alone)
         self._enter(walk, listener, attempt, tls=tls)
         mind = Mind(attempt.peer, tls, listener.listener)
-        found = await self._names(walk, listener, attempt, mind, alone=alone)
-        if found is not None:
-            checkers = Checkers(self.portal, self.users, self.config.auth, self.kerberos)
-            entrants = await checkers.enter(walk, found, attempt.app)
-            user = await self._user(walk, entrants, mind)
-            if user is not None:
-                await self._open(walk, user, acting=isinstance(found.credentials, ActingFor), alone=alone)
+        asking = Deferred.fromCoroutine(self._ask(walk, listener, attempt, mind, alone=alone))
+        await asking.addTimeout(WALK_SECONDS, self.reactor, lambda *_: _late(walk))
         return walk
+
+    async def _ask(self, walk: Walk, listener: POP3ServerFactory, attempt: Attempt, mind: Mind, *, alone: bool) -> None:
+        """The doors that may have to ask others."""
+        walk.at = "policy"
+        found = await self._names(walk, listener, attempt, mind, alone=alone)
+        if found is None:
+            return
+        walk.at = "checker"
+        checkers = Checkers(self.portal, self.users, self.config.auth, self.reactor, self.kerberos)
+        entrants = await checkers.enter(walk, found, attempt.app)
+        walk.at = "user"
+        user = await self._user(walk, entrants, mind)
+        if user is not None:
+            await self._open(walk, user, acting=isinstance(found.credentials, ActingFor), alone=alone)
 
     def _listener(self, attempt: Attempt) -> tuple[POP3ServerFactory, bool]:
         """The listener, and whether the login is in TLS there."""
@@ -171,7 +185,10 @@ class Explainer:
         refusal: Exception | None = None
         for entrant in entrants:
             if entrant.avatar_id is None:
-                walk.unknown("user", f"only a login shows {entrant.maybe}'s user, and so the maildrop")
+                walk.unknown(
+                    "user",
+                    f"only a login shows {entrant.maybe}'s user, and so the maildrop: `mailserver login` tries one",
+                )
                 return None
             try:
                 user = await awaited(realm.user_of(entrant.avatar_id, mind))
@@ -194,6 +211,7 @@ class Explainer:
                 "no running server tells whether the login delay is over",
                 seconds=self.memories.delays.of(user),
             )
+        walk.at = "maildrop"
         try:
             sight = await seen(self.store, user)
         except (StoreError, Refusal) as error:
@@ -216,6 +234,7 @@ class Explainer:
 
     async def _quota(self, walk: Walk, user: User) -> None:
         """How full it is: it keeps nobody out, but mail."""
+        walk.at = "quota"
         deposits = IDeposits(self.store)
         quota = Quotas(deposits, self.config.quota).of(user)
         if quota is None:
@@ -227,6 +246,15 @@ class Explainer:
             return
         full = percent(quota, usage)
         walk.passes("quota", f"{full} % of the quota are used", percent=full, octets=usage.octets)
+
+
+def _late(walk: Walk) -> None:
+    """What is said of a door that takes too long."""
+    says = NO_ANSWER.format(WALK_SECONDS)
+    if walk.at == "quota":
+        walk.unknown("quota", says)
+    else:
+        walk.refuses(walk.at, NOT_NOW, says)
 
 
 def _terms(user: User) -> dict[str, Any]:

@@ -111,8 +111,14 @@ def test_users_of_a_directory(tmp_path: Path, slapd: Slapd) -> None:
         "without a password": Case(Attempt("carl"), reasons.UNUSABLE_SECRET),
     }
     bound = found | {
-        "let in": Case(Attempt("alice"), doubts="checker user", tells="ldapsearch -D"),
-        "wrong": Case(Attempt("alice"), secret=WRONG, doubts="checker user", real=reasons.BACKEND),
+        "let in": Case(Attempt("alice"), doubts="checker user", tells="with service_dn it is told here"),
+        "wrong": Case(
+            Attempt("alice"),
+            secret=WRONG,
+            doubts="checker user",
+            real=reasons.BACKEND,
+            tells="`mailserver login` tries",
+        ),
         "disabled": Case(Attempt("bob"), doubts="checker user", real=reasons.DENIED),
         "unknown": Case(Attempt("dora"), doubts="checker user", real=reasons.BACKEND),
         "without a password": Case(Attempt("carl"), doubts="checker user", real=reasons.BACKEND),
@@ -191,8 +197,12 @@ def test_checkers_behind_one_that_tells_nothing_before(tmp_path: Path, dovecot: 
         listed = {"elsewhere": Case(Attempt("alice"), reasons.NOT_NOW), "listed": Case(Attempt("bob"))}
         assert differences(server, listed) == []
     (tmp_path / "listed").write_text("bob:s3same\n")
-    with server_of(tmp_path, f"file:{tmp_path}/listed") as server:
+    both = f"file:{tmp_path}/listed", "passwd-file:{folder}/users"
+    with server_of(tmp_path, both[0]) as server:
         assert differences(server, {"bob": Case(Attempt("bob")), "dora": Case(Attempt("dora"), reasons.OTHER)}) == []
+    with server_of(tmp_path, *both, users="alice:{PLAIN}s3same::::/x::\n") as server:
+        (tmp_path / "listed").unlink()
+        assert differences(server, {"in the second": Case(Attempt("alice"))}) == []
 
 
 @pytest.fixture
