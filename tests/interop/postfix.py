@@ -65,7 +65,17 @@ address_verify_poll_delay = 1s
 
 
 class UnixSMTP(smtplib.SMTP):
-    """SMTP over a Unix socket, so that no port is needed."""
+    """SMTP over a Unix socket, so that no port is needed. Where it gets no reply, the error has the log."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        super().__init__(timeout=SECONDS)
+
+    def getreply(self):
+        try:
+            return super().getreply()
+        except smtplib.SMTPServerDisconnected as error:
+            raise AssertionError(f"{error}\n{self._log.text()}") from None
 
     def _get_socket(self, host, port, timeout):
         self.sock = socket.socket(socket.AF_UNIX)  # which `close` closes
@@ -150,13 +160,11 @@ class Postfix:
     def _serves(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, (self.folder / "master").read_text() + self.log.text()
-        with closing(UnixSMTP(timeout=SECONDS)) as client:
+        with closing(UnixSMTP(self.log)) as client:
             try:
                 client.connect(self._smtp)
             except (FileNotFoundError, ConnectionRefusedError):
                 return False
-            except smtplib.SMTPServerDisconnected:
-                raise AssertionError(self.log.text()) from None
             return True
 
     def stop(self) -> None:
@@ -188,7 +196,7 @@ class Postfix:
 
     def connect(self) -> UnixSMTP:
         """A client's connection."""
-        client = UnixSMTP(timeout=SECONDS)
+        client = UnixSMTP(self.log)
         client.connect(self._smtp)
         return client
 
