@@ -159,8 +159,12 @@ class Checkers:
         """Those who say whose a token is. Errors: TemporaryFailure, of the first."""
         able = [each for each in self._users.backends if IBearerToken in cast("Any", each).credentialInterfaces]
         before: list[str] = []
-        for checker in filter(IForesees.providedBy, able):
+        for checker in able:
             shown = self._shown(checker)
+            if not IForesees.providedBy(checker):
+                before.append(shown)
+                walk.unknown("checker", f"{shown} may know whose the token is: only a login tells", checker=shown)
+                continue
             try:
                 seen = await self._in_time(IForesees(checker).foresee(name, b""))
             except Refusal as error:

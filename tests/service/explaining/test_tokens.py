@@ -12,10 +12,12 @@ import pytest
 from mailserver import reasons
 from mailserver.answers import awaited
 from mailserver.foresight import Attempt
+from mailserver.service import server as servers
 from tests.auth.oauth.issuer import AUDIENCE, ISSUER, Endpoint, Keys, settings
 from tests.realm import Realm, password_of
 from tests.service.explaining.cases import IN_CLEAR, Case, differences, server_of
 from tests.service.explaining.logins import lookups, reactor, spin
+from tests.service.explaining.rows import Tokens
 
 ALICE = "passwd-file:{folder}/users"
 USERS = "alice:{PLAIN}s3same::::/x::\nbob:{PLAIN}s3same::::/x::disabled=unpaid\n"
@@ -71,6 +73,19 @@ def test_owners_of_tokens_of_two_issuers_of_whom_one_is_down(tmp_path: Path, iss
     checkers = [f"oauth2:{tmp_path}/{name}.toml" for name in ("first", "second")]
     with server_of(tmp_path, *checkers, ALICE, users=USERS) as server:
         assert differences(server, cases) == []
+
+
+def test_owners_of_tokens_whom_a_checker_of_the_sites_own_may_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = servers.make_checkers
+    monkeypatch.setattr(servers, "make_checkers", lambda *given: [Tokens(), *made(*given)])
+    (tmp_path / "oauth.toml").write_text(settings(introspection="http://127.0.0.1:1/", **TOKENS))
+    told = Case(
+        by("XOAUTH2"), reasons.NOT_NOW, doubts="checker", unless=True, is_let_in=True, tells="only a login tells"
+    )
+    with lookups(), server_of(tmp_path, f"oauth2:{tmp_path}/oauth.toml", ALICE, users=USERS) as server:
+        assert differences(server, {"taken by the first": told}) == []
 
 
 def test_owners_of_tokens_that_the_issuer_has_signed(tmp_path: Path, issuer: Any) -> None:
