@@ -17,7 +17,7 @@ from mailserver.config.settings import Config
 from mailserver.credentials import ActingFor, KerberosIdentity, Unproven, renamed
 from mailserver.delivery.quota import Quotas, percent
 from mailserver.errors import LoginRefused, Refusal, StoreError
-from mailserver.foresight import Attempt, seen
+from mailserver.foresight import Attempt, Sight, seen
 from mailserver.incoming import IDeposits
 from mailserver.interfaces import IStore, Mind, User
 from mailserver.net.failures import printable
@@ -224,12 +224,7 @@ class Explainer:
         if sight.refusal is not None:
             walk.refused("maildrop", sight.refusal, **facts)
             return
-        state = (
-            f"{sight.messages} message{'' if sight.messages == 1 else 's'}"
-            if sight.exists
-            else "it is not there yet, and can be made"
-        )
-        walk.passes("maildrop", "; ".join([f"{sight.place}: {state}", *sight.remarks]), **facts)
+        walk.passes("maildrop", "; ".join([f"{sight.place}: {_state(sight)}", *sight.remarks]), **facts)
         await self._quota(walk, user)
 
     async def _quota(self, walk: Walk, user: User) -> None:
@@ -246,6 +241,15 @@ class Explainer:
             return
         full = percent(quota, usage)
         walk.passes("quota", f"{full} % of the quota are used", percent=full, octets=usage.octets)
+
+
+def _state(sight: Sight) -> str:
+    """Whether the maildrop is there, and how full."""
+    if not sight.exists:
+        return "it is not there yet, and can be made"
+    if sight.messages is None:
+        return "it is there"
+    return f"{sight.messages} message{'' if sight.messages == 1 else 's'}"
 
 
 def _late(walk: Walk) -> None:

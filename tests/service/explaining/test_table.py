@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.defer import succeed
 
 from mailserver import reasons
 from mailserver.answers import awaited
 from mailserver.credentials import VerifiedIdentity
 from mailserver.errors import LoginRefused
-from mailserver.foresight import Attempt
+from mailserver.foresight import Attempt, Sight
 from mailserver.interfaces import Mind
 from mailserver.net.door import Visit
 from mailserver.reasons import REASONS
+from mailserver.store.memory import MemoryStore
 from tests.service.explaining.logins import PASSWORD, Login, explained, lookups, served, spin
 from tests.service.explaining.rows import ALICE, database, lines, tree
 from tests.service.explaining.table import ROWS, TWO_PORTS, UNSEEN
@@ -111,6 +113,13 @@ def test_whom_a_certificate_names_needs_an_account(tmp_path: Path) -> None:
                 spin(entered_by(visit, VerifiedIdentity(name.encode()), mind))
             assert (refused.value.why.name if refused else "") == why
             visit.log_out({})
+
+
+def test_a_store_may_not_know_how_many_messages_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MemoryStore, "look", lambda *_: succeed(Sight("elsewhere", exists=True)))
+    with served(tmp_path, f"{ALICE}\n") as server:
+        (told,) = (row for row in explained(server, Attempt("alice")).rows if row["door"] == "maildrop")
+    assert told["says"] == "elsewhere: it is there"
 
 
 async def entered_by(visit: Visit, credentials: Any, mind: Mind) -> Any:
