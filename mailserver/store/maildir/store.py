@@ -230,13 +230,13 @@ class MaildirStore:
     def verify(self, user: User) -> Answer[Sequence[Finding]]:
         """Read everything, in a thread."""
         root = self._root(user)
-        return self._look(root, examine.verify, root, self._formerly)
+        return self._look(root, examine.verify, root, self._formerly, user.quota)
 
     @prompt
     def repair(self, user: User) -> Answer[Repair]:
         """Mend it, in a thread; to cancel it stops only what has not begun."""
         root, owner = self._root(user), self._signature + "repair"
-        return self._look(root, examine.repair, root, owner, self._clock, self._formerly, self._namings)
+        return self._look(root, examine.repair, root, owner, self._clock, self._formerly, self._namings, user.quota)
 
     def _look(self, root: bytes, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
         never_begun = partial(_give_back, None)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final
 
 from mailserver.errors import StoreError
+from mailserver.interfaces import Quota
 from mailserver.store.maildir import index, opening
 from mailserver.store.maildir.faults import frame, mail, records
 from mailserver.store.maildir.faults.fault import Fault
@@ -28,22 +29,27 @@ _PAUSE: Final = 0.2
 """Seconds between two looks at what may only be in the middle of a change: a commit of some messages, or a delivery, takes less."""
 
 
-def verify(root: bytes, former: Former | None) -> Sequence[Finding]:
-    """All that is wrong, by reading alone: what is wrong at two looks. Errors: MaildropUnavailable."""
+def verify(root: bytes, former: Former | None, quota: Quota | None = None) -> Sequence[Finding]:
+    """All that is wrong, by reading alone: what is wrong at two looks. `quota` is the user's. Errors: MaildropUnavailable."""
     in_session = _in_session(root)
-    first = _examined(root, former)
+    first = _examined(root, former, quota)
     if not first:
         return ()
     in_session |= _in_session(root)
     time.sleep(_PAUSE)
     keys = {each.key for each in first}
-    again = {each.key: each for each in _examined(root, former)}
+    again = {each.key: each for each in _examined(root, former, quota)}
     busy = records.BUSY if in_session or _in_session(root) else frozenset()
     return [each.finding for key, each in again.items() if key in keys and each.kind not in busy]
 
 
-def repair(
-    root: bytes, owner: str, clock: Callable[[bytes], int], former: Former | None, namings: opening.Namings
+def repair(  # noqa: PLR0913, PLR0917 - what a login needs, and the quota
+    root: bytes,
+    owner: str,
+    clock: Callable[[bytes], int],
+    former: Former | None,
+    namings: opening.Namings,
+    quota: Quota | None = None,
 ) -> Repair:
     """Mend what can be mended. Errors: MaildropInUse, MaildropUnavailable."""
     mended: dict[tuple[str, bytes], Finding] = {}
@@ -53,22 +59,22 @@ def repair(
         _mend(list(frame.of_locks(root)), mended)
         lock_held = lock(root, owner)
         try:
-            _mend_all(root, former, partial(clock, root), mended)
+            _mend_all(partial(_faults, root, former, partial(clock, root), quota), root, mended)
         except BaseException:
             os.close(lock_held)
             raise
         _log_in(root, owner, lock_held, clock, namings)
     except OSError as error:
         raise opening.unavailable(error) from error
-    left = verify(root, former)
+    left = verify(root, former, quota)
     still = {(each.kind, each.file) for each in left}
     return Repair([each for each in mended.values() if (each.kind, each.file) not in still], list(left))
 
 
-def _mend_all(root: bytes, former: Former | None, clock: Clock, mended: dict[tuple[str, bytes], Finding]) -> None:
+def _mend_all(faults: Callable[[], Iterator[Fault]], root: bytes, mended: dict[tuple[str, bytes], Finding]) -> None:
     last: set[tuple[str, bytes]] = set()
     for _ in range(_ROUNDS):
-        able = [each for each in _faults(root, former, clock) if each.mend is not None]
+        able = [each for each in faults() if each.mend is not None]
         keys = {each.key for each in able}
         if keys == last:
             break  # there is none, or it stays in spite of all
@@ -98,15 +104,15 @@ def _log_in(root: bytes, owner: str, held: int, clock: Callable[[bytes], int], n
     os.close(opened.lock)
 
 
-def _examined(root: bytes, former: Former | None) -> list[Fault]:
+def _examined(root: bytes, former: Former | None, quota: Quota | None) -> list[Fault]:
     """Errors: MaildropUnavailable."""
     try:
-        return list(_faults(root, former, time.time_ns)) if is_there(root) else []
+        return list(_faults(root, former, time.time_ns, quota)) if is_there(root) else []
     except OSError as error:
         raise opening.unavailable(error) from error
 
 
-def _faults(root: bytes, former: Former | None, clock: Clock) -> Iterator[Fault]:
+def _faults(root: bytes, former: Former | None, clock: Clock, quota: Quota | None = None) -> Iterator[Fault]:
     """All faults. What keeps the rest from being read is told alone."""
     found: list[Fault] = []
     if os.statvfs(root).f_flag & os.ST_RDONLY:
@@ -117,7 +123,7 @@ def _faults(root: bytes, former: Former | None, clock: Clock) -> Iterator[Fault]
             found.append(each)
             yield each
         files = Files(root)
-        written = list(records.faults(root, files, clock))
+        written = list(records.faults(root, files, clock, quota))
     except OSError:
         if found:
             return

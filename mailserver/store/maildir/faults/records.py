@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
 
+from mailserver.incoming import effective
+from mailserver.interfaces import Quota
 from mailserver.store.maildir import filenames as names
 from mailserver.store.maildir import index, journal, keeping, maildirsize, promise, uidls
 from mailserver.store.maildir.contents import Contents
@@ -30,15 +32,16 @@ BUSY: Final = frozenset({"journal", "index", "quota", "undelete"})
 _MEASURED: Final = WIRE | PACKED | SEALED
 
 
-def faults(root: bytes, files: Files, clock: Clock) -> Iterator[Fault]:
-    """All of them. Errors: OSError."""
+def faults(root: bytes, files: Files, clock: Clock, quota: Quota | None = None) -> Iterator[Fault]:
+    """All of them; `quota` is the user's. Errors: OSError."""
     data = _read(root + index.NAME)
     found = None if data is None else index.decode(data)
     yield from _journal(root, data or b"", clock)
     if data is not None:
         yield from _index(root, data, found, files)
     yield from _uidls(root, found)
-    yield from _quota(root)
+    if effective(quota) is not None or os.path.lexists(root + maildirsize.NAME):
+        yield from _quota(root)
     if any(session.returning for session in kept_sessions(root)):
         text = "an undelete was interrupted"
         yield Fault(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mailserver.errors import StoreError
+from mailserver.interfaces import Quota
 from mailserver.store.maildir import index, opening, promise
 from mailserver.store.maildir.faults import examine
 from mailserver.store.maildir.ours import Ours
@@ -55,8 +56,8 @@ class Maildrop:
         os.close(opened.lock)
         return list(opened.found.uidls)
 
-    def verify(self) -> Sequence[Finding]:
-        return examine.verify(self.root, None)
+    def verify(self, quota: Quota | None = None) -> Sequence[Finding]:
+        return examine.verify(self.root, None, quota)
 
     def kinds(self) -> list[str]:
         return [each.kind for each in self.verify()]

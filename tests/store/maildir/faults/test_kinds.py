@@ -391,9 +391,12 @@ def test_folders_belong_to_others_but_the_quota_must_be_able_to_count_them(maild
     assert maildrop.kinds() == []
     (maildrop.path / ".Old").mkdir()
     (maildrop.path / ".Old/cur").symlink_to("cur")  # to itself: as root, too, nobody can list it
-    (found,) = maildrop.verify()
+    assert [*maildrop.verify(), *maildrop.verify(Quota())] == [], "without a quota nobody counts"
+    (found,) = maildrop.verify(Quota(messages=100))
     assert (found.kind, found.file, found.mendable) == ("quota", ".Old/cur", False)
     assert found.text.startswith("the quota counts this folder, and it cannot be read: ")
+    maildrop.put("maildirsize", b"100C\n0 0\n")  # another program's
+    assert list(maildrop.verify()) == [found]
 
 
 def test_what_moves_aside_stays_there_beside_what_was_there(maildrop: Maildrop) -> None:
