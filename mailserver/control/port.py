@@ -134,8 +134,8 @@ class ControlPort(LineOnlyReceiver):
         """The answer that goes on."""
         self._full = False
         self._left_out = 0
-        self._lost: set[int] = set()
-        """Worker processes that were lost meanwhile."""
+        self._missed: list[Row] = []
+        """What was to be said of worker processes meanwhile: that they were lost, or silent."""
 
     def connectionMade(self) -> None:
         """See who it is."""
@@ -159,11 +159,12 @@ class ControlPort(LineOnlyReceiver):
             self._end({"error": text, "status": os.EX_UNAVAILABLE})
             return
         if question.changes and not self._owner.private:
+            name = str(said.get("name", ""))
             log.info(
-                "user {uid} asks for {question} {name}",
+                "user {uid} asks for {question} {name}" if name else "user {uid} asks for {question}",
                 event="control.asked",
                 question=said["question"],
-                name=str(said.get("name", "")),
+                name=name,
                 uid=who.uid,
                 pid=who.pid,
             )
@@ -187,9 +188,9 @@ class ControlPort(LineOnlyReceiver):
     def resumeProducing(self) -> None:
         """Go on, and say how much was left out."""
         self._full = False
-        lost, self._lost = self._lost, set()
-        for number in sorted(lost):
-            self._send({"lost": number})
+        missed, self._missed = self._missed, []
+        for each in missed:
+            self._send(each)
         if self._left_out:
             left_out, self._left_out = self._left_out, 0
             self._send({"left_out": left_out})
@@ -214,10 +215,10 @@ class ControlPort(LineOnlyReceiver):
     def _send(self, said: Row) -> None:
         if not self._full:
             self.transport.write(line(said))
-        elif "lost" in said:
-            self._lost.add(said["lost"])
         elif said.keys() & _COUNTED:
             self._left_out += said.get("left_out", 1)
+        elif "alive" not in said and said not in self._missed:
+            self._missed.append(said)
 
     def _end(self, said: Row) -> None:
         if self._lasting is not None:

@@ -69,7 +69,11 @@ class _Watch:
         self._begin()
 
     def _begin(self) -> None:
-        self._late: IDelayedCall = self._reactor.callLater(SILENT_SECONDS, self._tell)
+        self._late: IDelayedCall = self._reactor.callLater(SILENT_SECONDS, self._look)
+
+    def _look(self) -> None:
+        """Read first what has come: perhaps it is this process that has hung."""
+        self._late = self._reactor.callLater(0, self._tell)
 
     def heard(self) -> None:
         """Begin anew."""

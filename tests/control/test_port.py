@@ -13,7 +13,7 @@ from twisted.internet import error
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import MemoryReactorClock, StringTransport
-from twisted.logger import globalLogPublisher
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
 from mailserver.control.lines import LONGEST, SILENT_SECONDS, line
@@ -212,6 +212,13 @@ def test_who_asks_for_a_change_is_logged_with_its_name_whatever_he_adds(call, ev
     port.dataReceived(line({"question": "kick", "name": "alice", "own": True}))
     (event,) = named(events, "control.asked")
     assert (event["question"], event["name"], event["uid"]) == ("kick", "alice", os.geteuid())
+    assert formatEvent(event) == f"user {os.geteuid()} asks for kick alice"
+
+
+def test_a_change_of_nothing_by_a_name_is_logged_without_a_blank_in_its_place(call, events):
+    call({"reload": Question(lambda _: None, changes=True)}).dataReceived(line({"question": "reload"}))
+    (event,) = named(events, "control.asked")
+    assert formatEvent(event) == f"user {os.geteuid()} asks for reload"
 
 
 def test_a_change_is_logged_once_by_the_process_that_was_asked(call, events):
@@ -288,11 +295,12 @@ def test_what_another_process_has_left_out_counts_too_where_the_peer_reads_too_s
     port.transport.producer.pauseProducing()
     trace.asking.say({"a": 1})
     trace.asking.send({"left_out": 500})
-    trace.asking.send({"lost": 2})
-    trace.asking.alive(1)
-    trace.asking.send({"lost": 2})
+    for _ in range(2):
+        trace.asking.send({"silent": 3})
+        trace.asking.send({"lost": 2})
+        trace.asking.alive(1)
     port.transport.producer.resumeProducing()
-    assert port.transport.said() == [{"lost": 2}, {"left_out": 501}]
+    assert port.transport.said() == [{"silent": 3}, {"lost": 2}, {"left_out": 501}]
 
 
 def test_an_answer_that_goes_on_may_end_by_itself(call):
@@ -347,6 +355,18 @@ def test_a_process_that_hangs_in_its_answer_is_named_each_time_while_it_is_asked
         relay.dataReceived(line({"alive": 2}))
     assert port.transport.said() == [{"silent": 2}] * 2
     assert not reactor.unixClients
+    port.connectionLost(Failure(ConnectionDone()))
+    assert not reactor.getDelayedCalls()
+
+
+def test_a_process_is_not_silent_whose_words_this_one_has_only_to_read(call, reactor):
+    port = call({"trace": Lasting(everywhere=True).question}, others={2: "/nowhere/control.2"})
+    port.dataReceived(line({"question": "trace"}))
+    relay = reactor.unixClients.pop()[1].buildProtocol(None)
+    relay.makeConnection(StringTransport())
+    reactor.callLater(SILENT_SECONDS, relay.dataReceived, line({"alive": 2}))  # this one reads after its timers
+    reactor.advance(SILENT_SECONDS + 1)
+    assert port.transport.said() == []
     port.connectionLost(Failure(ConnectionDone()))
     assert not reactor.getDelayedCalls()
 
