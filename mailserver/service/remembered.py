@@ -21,7 +21,7 @@ REMEMBER: Final = "remember"
 """The word before some rows."""
 
 _AT_ONCE: Final = 500
-"""Rows that are told before sessions have their turn: some milliseconds. A full memory has 120,000, which are 9 MB and a second's work."""
+"""Rows that are told before sessions have their turn: some milliseconds. A memory full of users of one network each has 120,000: 9 MB, a second's work."""
 
 Row = list[Any]
 
