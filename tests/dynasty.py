@@ -24,10 +24,10 @@ from tests.waiting import eventually
 
 
 class Dynasty(Server):
-    """A server that ends with the last process of it. It is started as its user would, since it starts others so."""
+    """A server that ends with the last process of it."""
 
     def __init__(self, site, *arguments, **given):
-        super().__init__(site, *arguments, passed=(2,), **given)
+        super().__init__(site, *arguments, **given)
         self.socket = str(site.folder / "control")
 
     @property

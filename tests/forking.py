@@ -243,6 +243,7 @@ def become(request: dict[str, Any], first: int = 3) -> Callable[[], object]:
     sys.path[:] = [*path, *(each for each in sys.path if each not in request["known"])]
     for name in [name for name in sys.modules if name.startswith("twisted.plugins")]:
         del sys.modules[name]  # what plugins there are depends on the path
+    sys.orig_argv[:] = request["command"]  # by which it starts the next one at a restart
     _python, _safe_path, *program = request["command"]
     sys.argv[:] = [program[0], *program[2:]]
     return PROGRAMS[tuple(program[:2])]

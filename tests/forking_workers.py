@@ -1,7 +1,7 @@
-"""Starts the workers of a forked server by a fork, too: of a process that the server forks before it has done anything.
+"""Starts what a forked server starts by a fork, too, its workers and its successor: of a process that the server forks before it has done anything.
 
-A worker is its server's child, as one that is started, because this process makes it so (clone(2), CLONE_PARENT). It gets what exec would
-have left it: its descriptors, its environment, and what the server has set for its children. It ends when its server does.
+Each is its server's child, as one that is started, because this process makes it so (clone(2), CLONE_PARENT). It gets what exec would
+have left it: its descriptors, its environment, and what the server has set for its children. This process ends when its server does.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import platform
 import resource
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 from pathlib import Path
 from typing import Any, Final
 
 from twisted.internet.process import Process
+
+from mailserver.service.legacy import VARIABLE
 
 WORKER: Final = ["-P", "-m", "mailserver.service.worker"]
 """The arguments of Python that start one."""
@@ -38,7 +39,7 @@ MOST: Final = 253
 
 
 def fork_workers(become: Callable[[dict[str, Any], int], Callable[[], object]]) -> None:
-    """Let the workers of this process be forked from now on, by a process that is forked here. `become` is `forking.become`."""
+    """Let what this server starts be forked from now on, by a process that is forked here. `become` is `forking.become`."""
     if CLONE is None:
         return
     server = os.getpid()
@@ -52,16 +53,18 @@ def fork_workers(become: Callable[[dict[str, Any], int], Callable[[], object]]) 
     def fork(  # noqa: PLR0913, PLR0917 - as Twisted's
         self: Any, path: Any, uid: Any, gid: Any, executable: Any, args: Any, environment: Any, **more: Any
     ) -> None:
-        """As Twisted's. What is no worker of ours is started, and so is one of a server that went into the background."""
-        if list(args[1:]) != WORKER or os.getpid() != server:
+        """As Twisted's. What is neither a worker of ours nor a successor is started, and so is all of a server that went into the background."""
+        succeeds = VARIABLE in (environment or ())
+        if not (succeeds or list(args[1:]) == WORKER) or os.getpid() != server:
             start(self, path, uid, gid, executable, args, environment, **more)
             return
         descriptors = more["fdmap"]
         request = {
             "command": list(args),
             "env": dict(environment),
-            "cwd": str(Path.cwd()),
-            "known": sys.path,
+            "cwd": str(path or Path.cwd()),
+            "known": environment["PYTHONPATH"].split(os.pathsep),
+            "workers": succeeds,
             "descriptors": list(descriptors),
             "limits": [resource.getrlimit(each) for each in LIMITS],
             "mask": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
@@ -78,20 +81,24 @@ def fork_workers(become: Callable[[dict[str, Any], int], Callable[[], object]]) 
 
 
 def serve(asked: socket.socket, become: Callable[[dict[str, Any], int], Callable[[], object]]) -> None:
-    """Fork at each request, until there is nobody who asks; what is forked comes back from here as a worker's end."""
+    """Fork at each request, until there is nobody who asks; what is forked ends here."""
     while True:
         data, descriptors, *_ = socket.recv_fds(asked, LONGEST, MOST)
         if not data:
             os._exit(0)
         pid = sibling()
         if not pid:
-            raise SystemExit(worker(json.loads(data), descriptors, become)())
+            request = json.loads(data)
+            program = started(request, descriptors, become)
+            if request["workers"]:
+                fork_workers(become)
+            raise SystemExit(program())
         for each in descriptors:
             os.close(each)
         asked.send(b"%d" % pid)
 
 
-def worker(
+def started(
     request: dict[str, Any], descriptors: list[int], become: Callable[[dict[str, Any], int], Callable[[], object]]
 ) -> Callable[[], object]:
     """Take what exec would have left; answers the program."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.running import COMMAND
+from tests.dynasty import Dynasty
 from tests.forking import commands, forks
 from tests.servers import PATH, TWIST, TWISTD, Server, Site
 
@@ -128,6 +129,22 @@ def test_a_worker_that_is_forked_has_what_one_that_is_started_has(site: Site, mo
             assert "signal 9" in server.wait_for("worker.ended")["text"]
             server.events[:] = [event for event in server.events if event.get("event") != "worker.ended"]
     assert workers[0] == workers[1]
+
+
+def test_a_process_that_takes_the_place_of_a_forked_one_is_forked_as_are_its_workers(site: Site) -> None:
+    server = Dynasty(site, workers=2, listen={"control": str(site.folder / "control")})
+    server.start()
+    try:
+        first = inherited(server.pid)
+        assert server.restart()["problems"] == []
+        server.wait_for("restart.done")
+        later = inherited(server.now)
+        processes = [server.now, *(each["pid"] for each in server.told("worker.serving")[2:])]
+        assert all(b"forking.py" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in processes)
+    finally:
+        server.end()
+    own = {"PPid", "descriptors"}
+    assert {name: later[name] for name in later.keys() - own} == {name: first[name] for name in later.keys() - own}
 
 
 def test_what_an_interpreter_finds_at_its_start_is_found_by_one_that_starts(tmp_path: Path) -> None:

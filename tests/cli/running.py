@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import mailserver
-from tests.forking import commands
+from tests.forking import Forked, commands
 from tests.servers import PATH
 
 ROOT = str(Path(mailserver.__file__).parents[1])
@@ -36,3 +36,11 @@ def run(
         return subprocess.CompletedProcess(words, forked.wait(0), stdout, stderr)
     given = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": stdin}
     return subprocess.run(words, env=env, capture_output=True, check=False, timeout=SECONDS, **given)
+
+
+def begin(*arguments: str, **more: str) -> Forked | subprocess.Popen[bytes]:
+    """Start it, with nothing to read; its standard output and error are pipes."""
+    words, env = [*COMMAND, *arguments], environment(**more)
+    if (forking := commands(PATH)).fits(words, env):
+        return forking.start(words, env, Path.cwd(), b"")
+    return subprocess.Popen(words, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

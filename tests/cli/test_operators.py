@@ -6,12 +6,11 @@ import re
 import signal
 import ssl
 import stat
-import subprocess
 from contextlib import ExitStack, suppress
 
 import pytest
 
-from tests.cli.running import COMMAND, environment, run
+from tests.cli.running import begin, run
 from tests.rawpop3 import RawPOP3
 from tests.servers import Server, Site
 from tests.waiting import eventually
@@ -177,12 +176,11 @@ class Tracing:
     """The command beside the test, once it follows in all processes."""
 
     def __init__(self, site, server, *arguments):
-        self.words = [*COMMAND, "trace", *arguments, "--json", "--socket", socket_of(site)]
+        self.words = ["trace", *arguments, "--json", "--socket", socket_of(site)]
         self._processes = server.settings["workers"]
 
     def __enter__(self):
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        self.process = subprocess.Popen(self.words, env=environment(), **pipes)
+        self.process = begin(*self.words)
         for _ in range(self._processes):
             assert json.loads(self.process.stdout.readline())["text"].startswith("follows ")
         return self

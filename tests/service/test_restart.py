@@ -34,10 +34,10 @@ MESSAGES = [b"Subject: one\n\n1\n", b"Subject: two\n\n2\n"]
 
 
 class Copied(Dynasty):
-    """Its program is a copy, which tests change."""
+    """Its program is a copy, which tests change. It is started as its user would, since it starts others so."""
 
     def __init__(self, site, *arguments, **given):
-        super().__init__(site, *arguments, **given)
+        super().__init__(site, *arguments, passed=(2,), **given)
         self.lib = site.folder / "lib"
         for package in ("mailserver", "twisted"):  # with what is compiled, which fits until a test changes something
             shutil.copytree(Path(mailserver.__file__).parents[1] / package, self.lib / package)
