@@ -21,7 +21,7 @@ from tests.waiting import eventually
 
 WHOEVER = pwd.getpwuid(os.geteuid()).pw_name
 WORKERS = 4
-CLIENTS, PER_SECOND = 2, 40
+CLIENTS, PER_SECOND = 2, 20
 GUESTS = [f"guest{number}" for number in range(1, WORKERS + 1)]
 MESSAGES = [b"From: Jane <jane@example.org>\nSubject: %d\n\nhello\n" % number for number in range(3)]
 OPERATOR = b"-ERR [SYS/TEMP] an operator has ended this session\r\n"
