@@ -39,7 +39,8 @@ def test_a_value_is_counted_at_the_first_bound_that_it_does_not_exceed(value: fl
 def test_what_nobody_looks_at_takes_no_memory_after_the_sweep() -> None:
     counts = Counts()
     traffic = counts.of("pop3")
-    traffic.login.add(0.2)
+    traffic.answered(b"USER", "granted", 0.2)
+    traffic.session("QUIT", 0.5)
     counts.waits.add(3.0)
     counts.asked("sql").seconds.add(0.1)
     factory = Listener("pop3", lambda _: b"", clock=(clock := Clock()))
@@ -47,7 +48,9 @@ def test_what_nobody_looks_at_takes_no_memory_after_the_sweep() -> None:
     factory._wake()
     clock.advance(SWEEP_SECONDS)
     assert not any(spread._new for spread in (traffic.login, counts.waits, counts.asked("sql").seconds))
+    assert not any((traffic._answered, traffic._ended))
     assert (sum(traffic.login.numbers), counts.waits.sum) == (1, 3.0)
+    assert (traffic.logins.total(), traffic.sessions.total()) == (1, 1)
 
 
 def test_each_end_has_a_word_and_a_refusal_has_one_whatever_it_says() -> None:
@@ -181,18 +184,25 @@ def test_a_library_that_makes_up_events_does_not_fill_the_memory() -> None:
 
 def test_sessions_and_logins_that_are_alike_are_counted_together_and_each_once() -> None:
     counts = Counts()
-    traffic = counts.of("pop3")
-    for number in (3, 3, 5):
-        traffic.session("QUIT", 0.5, retrieved=number, deleted=1)
-        traffic.answered(b"USER", "granted", 0.01)
-    traffic.session("refusal: -ERR no", 700.0, marked=2, again=True)
-    traffic.answered(b"PLAIN", "refused", 0.01)
-    for _ in range(2):
-        counts.settle()
-        assert traffic.sessions == {"quit": 3, "refusal": 1}
-        assert traffic.logins == {("USER", "granted"): 3, ("PLAIN", "refused"): 1}
-        assert (traffic.retrieved, traffic.deleted, traffic.marked, traffic.again) == (11, 3, 2, 1)
-        assert (sum(traffic.seconds.numbers), traffic.seconds.sum) == (4, 701.5)
+    for times in range(1, 4):
+        traffic = counts.of("pop3")  # anew, as a server after a reload asks for it
+        for number in (3, 3, 5):
+            traffic.session("QUIT", 0.5, retrieved=number, deleted=1)
+            traffic.answered(b"USER", "granted", 0.01)
+        traffic.session("refusal: -ERR no", 700.0, marked=2, again=True)
+        traffic.session("refusal: -ERR another", 2000.0)
+        traffic.answered(b"PLAIN", "refused", 0.01)
+        if times == 2:
+            continue  # nobody has looked before the reload
+        for _ in range(2):
+            counts.settle()
+            assert traffic.sessions == {"quit": 3 * times, "refusal": 2 * times}
+            assert traffic.logins == {("USER", "granted"): 3 * times, ("PLAIN", "refused"): times}
+            figures = traffic.retrieved, traffic.deleted, traffic.marked, traffic.again
+            assert figures == (11 * times, 3 * times, 2 * times, times)
+            assert (sum(traffic.seconds.numbers), traffic.seconds.sum) == (5 * times, 2701.5 * times)
+            assert traffic.seconds.numbers[-1] == times
+            assert (sum(traffic.login.numbers), traffic.login.numbers[3]) == (4 * times, 4 * times)
 
 
 def test_many_values_are_counted_as_each_by_itself() -> None:

@@ -52,9 +52,11 @@ def test_it_takes_over_what_was_counted_since_the_last_look(record: Record, coun
     counts.of("pop3").logins.update({("PLAIN", "granted"): 1000})
     record.sample(counts)
     assert last(record)["logins"] == 0, "before anybody looked"
-    counts.of("pop3").logins.update({("PLAIN", "granted"): 2, ("USER", "refused"): 3, ("USER", "in_use"): 1})
+    for mechanism, result, number in ((b"PLAIN", "granted", 2), (b"USER", "refused", 3), (b"USER", "in_use", 1)):
+        for _ in range(number):
+            counts.of("pop3").answered(mechanism, result, 0.1)
     counts.of("pop3s").logins.update({("USER", "granted"): 5})
-    counts.of("pop3s").retrieved += 9
+    counts.of("pop3s").session("QUIT", 1.0, retrieved=9)
     for seconds in (1.0, 2.5, 2.0):
         counts.waits.add(seconds)
     record.sample(counts)
