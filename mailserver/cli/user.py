@@ -15,6 +15,8 @@ from mailserver.cli.main import tell
 from mailserver.cli.secrets import heard, scheme_option
 
 if TYPE_CHECKING:
+    from mailserver.auth.entry import Entry
+    from mailserver.interfaces import User
     from mailserver.names import Names
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -90,7 +92,11 @@ def add(  # noqa: PLR0913 - the options of a command
     """  # noqa: D301 - click's mark of a paragraph that stays as it is
     from mailserver.auth.passwd import editing
 
-    def change(path: str, domain: str, names: Names) -> str:
+    if not editing.is_name(os.fsencode(name)):
+        raise click.UsageError(f"{name!r} cannot be a user's name")
+    _check_home(home)
+
+    def change(path: str, domain: str, names: Names) -> Entry:
         line = editing.Line(os.fsencode(name), _secret(scheme), b"", b"", b"", os.fsencode(home or ""), b"", b"")
         return editing.add(path, line.with_extra(_read_fields(fields), frozenset()), domain, names)
 
@@ -137,9 +143,10 @@ def set_(  # noqa: PLR0913 - the options of a command
     """  # noqa: D301 - click's mark of a paragraph that stays as it is
     if not (password or scheme or home is not None or fields or unset):
         raise click.UsageError("say what to change: --password, --home, --field or --unset")
+    _check_home(home)
     from mailserver.auth.passwd import editing
 
-    def change(path: str, domain: str, names: Names) -> str:
+    def change(path: str, domain: str, names: Names) -> Entry:
         given = _read_fields(fields)
         secret = _secret(scheme) if password or scheme else None
 
@@ -171,9 +178,8 @@ def remove(name: str, file: str | None, as_json: bool, config: str) -> int:
     """  # noqa: D301 - click's mark of a paragraph that stays as it is
     from mailserver.auth.passwd import editing
 
-    def change(path: str, domain: str, _names: Names) -> str:
+    def change(path: str, domain: str, _names: Names) -> None:
         editing.remove(path, os.fsencode(name), domain)
-        return ""
 
     return _changed(name, config, file, as_json, change)
 
@@ -185,6 +191,12 @@ def _secret(scheme: str | None) -> bytes:
     return make_secret(scheme or DEFAULT, heard(twice=True))
 
 
+def _check_home(home: str | None) -> None:
+    """Errors: click.UsageError."""
+    if not set(home or "").isdisjoint(":\r\n\0"):
+        raise click.UsageError(f"{home!r} is no home: a passwd-file holds none with a colon or a line end")
+
+
 def _read_fields(fields: tuple[str, ...]) -> dict[str, str]:
     """Extra fields by their names. Errors: click.UsageError."""
     for each in fields:
@@ -193,7 +205,9 @@ def _read_fields(fields: tuple[str, ...]) -> dict[str, str]:
     return {name: value for name, _, value in (each.partition("=") for each in fields)}
 
 
-def _changed(name: str, config: str, file: str | None, as_json: bool, change: Callable[[str, str, Names], str]) -> int:
+def _changed(
+    name: str, config: str, file: str | None, as_json: bool, change: Callable[[str, str, Names], Entry | None]
+) -> int:
     """Change the file; the exit status."""
     from mailserver.auth.passwd import editing
     from mailserver.auth.secret import SchemeError
@@ -204,8 +218,8 @@ def _changed(name: str, config: str, file: str | None, as_json: bool, change: Ca
     problems: list[str] = []
     status = os.EX_CONFIG
     try:
-        path, domain, names = _configured(config) if file is None else (file, "", PLAIN)
-        denied = change(path, domain, names)
+        path, domain, names, needs = _configured(config) if file is None else (file, "", PLAIN, frozenset[str]())
+        entry = change(path, domain, names)
     except editing.Unchanged as error:
         problems, status = [f"{error}; nothing was changed"], 1
     except ConfigError as error:
@@ -216,7 +230,11 @@ def _changed(name: str, config: str, file: str | None, as_json: bool, change: Ca
         problems = [f"{path} cannot be changed: {error.strerror}{_REMEDIES.get(error.errno or 0, '')}"]
         status = os.EX_NOPERM if isinstance(error, PermissionError) else status
     else:
-        problems = [f"done; with this line the user cannot log in: {denied}"] if denied else []
+        denied = "" if entry is None else entry.user.denied or entry.trouble
+        if denied:
+            problems = [f"done; with this line the user cannot log in: {denied}"]
+        elif entry is not None and _is_homeless(entry.user, needs):
+            problems = ["done; but store.url has {home}, and this line has none: give it one by --home"]
         status = os.EX_OK
         if as_json:
             click.echo(json.dumps({"user": name, "file": path, "denied": denied}))
@@ -225,10 +243,20 @@ def _changed(name: str, config: str, file: str | None, as_json: bool, change: Ca
     return status
 
 
-def _configured(config: str) -> tuple[str, str, Names]:
-    """The passwd-file of the settings, its domain, and how names are read. Errors: ConfigError."""
+def _is_homeless(user: User, needs: frozenset[str]) -> bool:
+    """Whether a store that needs something of its users lacks this one's home. A user's own `mail` tells all that is needed."""
+    return "home" in needs and not (user.home or user.mail)
+
+
+def _configured(config: str) -> tuple[str, str, Names, frozenset[str]]:
+    """The passwd-file of the settings, its domain, how names are read, and what the store needs of users. Errors: ConfigError."""
     from mailserver.auth.passwd import editing
     from mailserver.config.problems import load_usable
+    from mailserver.store import needs_of
 
     settings, _ = load_usable(config)
-    return (*editing.place_of(settings.auth.checkers), settings.naming())
+    try:
+        needs = needs_of(settings.store.url)
+    except ValueError:  # which `mailserver check` tells
+        needs = frozenset()
+    return (*editing.place_of(settings.auth.checkers), settings.naming(), needs)

@@ -58,11 +58,25 @@ def test_a_line_that_lets_nobody_in_is_made_and_told(site):
     assert told.stderr.startswith(b"mailserver: done; with this line the user cannot log in: ")
 
 
+def test_a_line_without_the_home_that_the_store_needs_is_made_and_told(site):
+    config = settings(site)
+    told = run("user", "add", "bob", *config, stdin=b"x\n")
+    assert (told.returncode, told.stderr) == (
+        0,
+        b"mailserver: done; but store.url has {home}, and this line has none: give it one by --home\n",
+    )
+    for mended in (["--home", "/home/bob"], ["--home", "", "--field", "userdb_mail=maildir:/mail/bob"]):
+        assert run("user", "set", "bob", *mended, *config).stderr == b""
+
+
 @pytest.mark.parametrize(
     ("arguments", "status"),
     [
         (["set", "alice"], os.EX_USAGE),
         (["set", "alice", "--field", "a b"], os.EX_USAGE),
+        (["set", "alice", "--home", "/a:b"], os.EX_USAGE),
+        (["add", "a:b"], os.EX_USAGE),
+        (["add", "carol", "--home", "/a\n"], os.EX_USAGE),
         (["add", "carol", "--scheme", "DES"], os.EX_CONFIG),
         (["add", "carol", "--file", "/nowhere/users"], os.EX_CONFIG),
         (["remove", "carol"], 1),

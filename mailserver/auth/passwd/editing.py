@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from mailserver.auth.entry import Entry
 from mailserver.auth.passwd.table import read_table
 from mailserver.errors import ConfigError
 from mailserver.names import PLAIN, Names, user_name
@@ -59,10 +60,15 @@ class Line(NamedTuple):
         return self._replace(extra=b" ".join([*kept, *new]))
 
 
-def add(path: str, line: Line, domain: str = "", names: Names = PLAIN) -> str:
-    """Add a user at the end; why the user may not log in, if the line says so ("": he may). Errors: Unchanged, OSError."""
+def is_name(name: bytes) -> bool:
+    """Whether a user can have this name in a passwd-file."""
+    return user_name(name) is not None and b":" not in name and not name.startswith(b"#") and name.strip() == name
+
+
+def add(path: str, line: Line, domain: str = "", names: Names = PLAIN) -> Entry:
+    """Add a user at the end; the line as the server reads it. Errors: Unchanged, OSError."""
     name = line.name
-    if user_name(name) is None or b":" in name or name.startswith(b"#") or name.strip() != name:
+    if not is_name(name):
         raise Unchanged(f"{_shown(name)} cannot be a user's name")
     with _changing(path) as change:
         if _those_of(change.lines, name, domain):
@@ -70,7 +76,7 @@ def add(path: str, line: Line, domain: str = "", names: Names = PLAIN) -> str:
         return change.write([*change.lines, line.written()], len(change.lines), domain, names)
 
 
-def edit(path: str, name: bytes, changed: Callable[[Line], Line], domain: str = "", names: Names = PLAIN) -> str:
+def edit(path: str, name: bytes, changed: Callable[[Line], Line], domain: str = "", names: Names = PLAIN) -> Entry:
     """Change a user's line, the first, which is the one that counts; the answer is as of `add`. Errors: Unchanged, OSError."""
     with _changing(path) as change:
         at = _find(change.lines, name, domain)[0]
@@ -118,11 +124,11 @@ class _Change:
         self._status = status
         self.lines = data.removesuffix(b"\n").split(b"\n") if data else []
 
-    def write(self, lines: list[bytes], at: int, domain: str, names: Names) -> str:
+    def write(self, lines: list[bytes], at: int, domain: str, names: Names) -> Entry:
         """Replace the file, if the new line can be read as it is meant; the answer is as of `add`. Errors: Unchanged, OSError."""
-        denied = _read_back(self.lines, lines, at, domain, names)
+        entry = _read_back(self.lines, lines, at, domain, names)
         self.replace(lines)
-        return denied
+        return entry
 
     def replace(self, lines: list[bytes]) -> None:
         """Replace the file. Errors: OSError."""
@@ -167,8 +173,8 @@ def _changing(path: str) -> Iterator[_Change]:
                 return
 
 
-def _read_back(old: list[bytes], lines: list[bytes], at: int, domain: str, names: Names) -> str:
-    """See that the server would know the user of a changed line; why it would not let him in, by his fields. Errors: Unchanged."""
+def _read_back(old: list[bytes], lines: list[bytes], at: int, domain: str, names: Names) -> Entry:
+    """See that the server would know the user of a changed line; the line as it reads it. Errors: Unchanged."""
     name = Line.read(lines[at]).name
     alone = read_table(lines[at], domain, names)
     if not alone.entries:
@@ -180,7 +186,7 @@ def _read_back(old: list[bytes], lines: list[bytes], at: int, domain: str, names
         raise Unchanged(f"{_shown(name)} is there already, as {before.user.name!r}")
     if entry.trouble and not entry.user.denied and (before is None or not before.trouble):
         raise Unchanged(f"{_shown(name)} could not log in: {entry.trouble}")
-    return entry.user.denied or entry.trouble
+    return entry
 
 
 def place_of(checkers: tuple[str, ...]) -> tuple[str, str]:

@@ -32,7 +32,8 @@ def line(name, secret=b"{PLAIN}s", extra=b""):
 
 
 def test_a_user_comes_in_at_the_end_and_all_else_stays(path):
-    assert editing.add(str(path), line(b"alice")) == ""
+    entry = editing.add(str(path), line(b"alice"))
+    assert (entry.user.name, entry.user.denied, entry.trouble) == ("alice", "", "")
     assert path.read_bytes() == OTHERS + b"alice:{PLAIN}s\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     assert [each.name for each in path.parent.iterdir()] == ["users"]
@@ -104,7 +105,7 @@ def test_names_are_those_that_the_server_reads(path):
     with pytest.raises(Unchanged, match=r"would not read the line of 'a\+b': nobody can log in with it"):
         editing.add(str(path), line(b"a+b"), names=names)
     assert path.read_bytes() == OTHERS
-    assert editing.add(str(path), line(b"Bob")) == ""
+    assert editing.add(str(path), line(b"Bob")).user.name == "Bob"
 
 
 def test_of_a_user_who_goes_no_second_line_is_left_that_would_count_from_now_on(path):
@@ -114,8 +115,8 @@ def test_of_a_user_who_goes_no_second_line_is_left_that_would_count_from_now_on(
 
 
 def test_who_could_not_log_in_before_can_be_changed_and_that_is_told(path):
-    told = editing.edit(str(path), b"broken", lambda each: each._replace(home=b"/home/broken"))
-    assert told == "there is no password"
+    entry = editing.edit(str(path), b"broken", lambda each: each._replace(home=b"/home/broken"))
+    assert entry.trouble == "there is no password"
     assert path.read_bytes().endswith(b"\nbroken:::::/home/broken\n")
 
 
@@ -145,7 +146,7 @@ def test_the_access_list_stays(path):
 
 
 def test_it_says_that_the_user_cannot_log_in_with_such_a_line(path):
-    assert editing.add(str(path), line(b"alice", extra=b"nologin"))
+    assert editing.add(str(path), line(b"alice", extra=b"nologin")).user.denied
 
 
 def test_a_link_stays_a_link(path, tmp_path):
