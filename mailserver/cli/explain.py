@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from typing import Any, Final
 
 import click
 
 from mailserver.cli.asking import Row, as_lines, put_or, socket_option
-from mailserver.cli.group import config_option, json_option, user_option
+from mailserver.cli.group import config_option, json_option, some_of, user_option
 
 _LONGEST: Final = 4096
 """Octets of a name. Every line that a client sends is shorter."""
@@ -19,7 +19,19 @@ _TICKETS: Final = "GSSAPI"
 _FOR_NONE_ELSE: Final = {"USER", "PASS", "APOP", "CRAM-MD5", "LOGIN", "XOAUTH2"}
 """The ways to log in that name one user alone."""
 
+MECHANISMS: Final = (
+    *("USER", "APOP", "GSSAPI", "CRAM-MD5", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-1"),
+    *("PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2", "EXTERNAL", "DIGEST-MD5"),
+)
+"""The ways to log in that shells complete."""
+
 _MARKS: Final = {"passes": "ok", "waits": "waits", "refuses": "REFUSES", "skips": "-", "unknown": "?"}
+
+
+def _listeners() -> Iterator[str]:
+    from mailserver.config.kinds import KINDS
+
+    return (name for name, kind in KINDS.items() if kind.login)
 
 
 @click.command(short_help="Say what would become of a user's login, and why.")
@@ -37,10 +49,16 @@ _MARKS: Final = {"passes": "ok", "waits": "waits", "refuses": "REFUSES", "skips"
     "--listener",
     metavar="KIND",
     default="",
+    shell_complete=some_of(_listeners),
     help="pop3, pop3s or kpop, or a whole endpoint. Default: pop3s, or else pop3.",
 )
 @click.option(
-    "-m", "--mechanism", metavar="NAME", default="", help="PLAIN, APOP, SCRAM-SHA-256... Default: USER and PASS."
+    "-m",
+    "--mechanism",
+    metavar="NAME",
+    default="",
+    shell_complete=some_of(lambda: MECHANISMS),
+    help="PLAIN, APOP, SCRAM-SHA-256... Default: USER and PASS.",
 )
 @click.option("--no-tls", is_flag=True, help="The client begins no TLS where it could.")
 @click.option(

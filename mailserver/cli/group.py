@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from keyword import iskeyword
 from typing import Any, Final, TypeVar
@@ -91,6 +91,11 @@ def mailserver() -> None:
       75  not now: try again later
       78  the configuration is wrong
     """  # noqa: D301 - click's mark of a paragraph that stays as it is
+
+
+def some_of(words: Callable[[], Iterable[str]]) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """What shells complete where these words are some of those that an option takes."""
+    return lambda _context, _option, typed: [each for each in words() if each.lower().startswith(typed.lower())]
 
 
 def config_option(command: Decorated) -> Decorated:

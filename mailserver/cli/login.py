@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from mailserver.cli.asking import as_lines
-from mailserver.cli.group import FILE, config_option, json_option
+from mailserver.cli.group import FILE, config_option, json_option, some_of
 from mailserver.cli.main import tell
 
 VARIABLE: Final = "MAILSERVER_PASSWORD"
@@ -27,6 +27,7 @@ VARIABLE: Final = "MAILSERVER_PASSWORD"
     "--listener",
     metavar="KIND",
     default="",
+    shell_complete=some_of(lambda: ("pop3", "pop3s")),
     help="pop3s (TLS from the first octet) or pop3. Default: pop3s, or else pop3.",
 )
 @click.option(

@@ -11,7 +11,9 @@ import click
 import pytest
 
 import mailserver
-from mailserver.cli import group
+from mailserver import sasl
+from mailserver.cli import completion, group
+from mailserver.cli.explain import MECHANISMS
 from tests.cli.running import run
 
 PAGE = Path(__file__).parents[2] / "docs/commands.md"
@@ -66,6 +68,26 @@ def test_a_shell_s_script_completes_the_commands(shell):
     )
     assert b"deliver" in words.stdout
     assert words.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("explain --listener pop", ["pop3", "pop3s"]),
+        ("explain --listener ", ["pop3", "pop3s", "kpop"]),
+        ("explain --mechanism scram-sha-2", ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"]),
+        ("login --listener ", ["pop3", "pop3s"]),
+    ],
+)
+def test_a_shell_completes_listeners_and_mechanisms(words, completed):
+    *before, typed = words.split(" ")
+    shell = completion.SHELLS["bash"](group.mailserver, {}, "mailserver", "_MAILSERVER_COMPLETE")
+    assert [each.value for each in shell.get_completions(before, typed)] == completed
+
+
+def test_the_mechanisms_that_a_shell_completes_are_those_that_there_are():
+    there = (each.name.decode() for each in (*sasl.MECHANISMS, *sasl.BY_NAME))
+    assert list(MECHANISMS) == ["USER", "APOP", *there]
 
 
 BASH = """
