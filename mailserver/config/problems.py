@@ -22,6 +22,7 @@ class Problems:
         self._places = places or {}
         self._found: dict[str, None] = {}
         self._unsound: frozenset[str] = frozenset()
+        self._blamed: set[str] = set()
 
     @classmethod
     def after(cls, misread: Misread) -> Self:
@@ -50,9 +51,15 @@ class Problems:
         """Whether these and what is below them were read as they were meant; else what comes of them is no problem of its own."""
         return not any(_overlap(each, setting) for each in self._unsound for setting in settings)
 
+    def wrong(self, setting: str) -> bool:
+        """Whether something of it was found, so that it does not hold, and what comes of that is no problem of its own."""
+        return setting in self._blamed or not self.sound(setting)
+
     def add(self, problem: str) -> None:
         """One more, such as "user: there is no such user"."""
-        place = self._place(problem.partition(":")[0])
+        setting = problem.partition(":")[0]
+        self._blamed.add(setting)
+        place = self._place(setting)
         self._found[f"{place}: {problem}" if place else problem] = None
 
     @contextmanager

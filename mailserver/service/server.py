@@ -131,7 +131,7 @@ class Server:
         for checker in checkers:
             self._add(checker, checker if self.privileged.is_kept(checker) else None, "auth.checkers")
         self._add(store, opened, "store.url")
-        self._web = self._make_web(config.web, certificates) if config.listen.shows_pages else None
+        self._web = self._make_web(config.web, certificates, problems) if config.listen.shows_pages else None
         self.parts.add(self._web, "web.token_file")
         if store is not None and naming is not None and not problems:  # else `start` raises them, and nothing is served
             users = make_users(naming, [*checkers, kerberos.checker] if kerberos else checkers)
@@ -180,7 +180,7 @@ class Server:
             workers=workers,
         )
 
-    def _make_web(self, settings: WebSettings, certificates: Certificates) -> Web:
+    def _make_web(self, settings: WebSettings, certificates: Certificates, problems: Problems) -> Web:
         from mailserver.service.web import Web, metrics_page  # it imports an HTTP server, which few servers need
 
         pages = {
@@ -194,7 +194,7 @@ class Server:
             self._record = self.memories.record
             self.parts.add(Watch(self._record, self.memories.counts), "web.status_page")
             pages["/"] = Page(StatusPage(self.gathering, self._record, self.listeners.hostname, self._reactor).answer)
-        return Web(pages, settings.token_file, certificates)
+        return Web(pages, settings.token_file, certificates, problems)
 
     def _guard(self, policy_url: str) -> None:
         """Put a policy server in front of the portal, where one is configured. Errors: Unusable."""

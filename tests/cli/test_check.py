@@ -104,7 +104,8 @@ def test_a_certificate_and_its_key_that_are_both_missing_are_both_told(site):
 
 
 def test_a_user_who_is_not_there_is_told_once(site):
-    path = settings(site, user="nosuchuser", listen={"pop3": ["tcp:110"], "control": "/run/x"})
+    listen = {"pop3": ["tcp:110"], "http": ["tcp:8110"], "control": "/run/x"}
+    path = settings(site, user="nosuchuser", listen=listen)
     lines = run("check", "--config", path).stdout.decode().splitlines()
     assert [line.partition(": ")[2].partition(";")[0] for line in lines] == ['user: there is no user "nosuchuser"']
 

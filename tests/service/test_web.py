@@ -412,7 +412,7 @@ def test_the_pages_say_when_the_server_drains(site: Site, server: Paged) -> None
 
 def web(token_file: str) -> Web:
     problems = Problems()
-    return Web({}, token_file, Certificates(Tls(), problems))
+    return Web({}, token_file, Certificates(Tls(), problems), problems)
 
 
 def test_without_its_library_the_page_of_the_metrics_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
