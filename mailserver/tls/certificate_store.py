@@ -161,7 +161,7 @@ class CertificateStore:
                 pair = read_pair(files)
                 found.append(Proven(pair, prove(self._profile, pair)))
             except CertificateError as error:
-                key = key_trouble(files) if error.file == files.certificate else None
+                key = key_trouble(files) if error.file == files.certificate != files.key else None
                 troubles += [error] if key is None else [error, key]
                 found += [known[files]] if files in known else []
         if self._client_ca:

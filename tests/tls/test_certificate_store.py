@@ -21,7 +21,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from mailserver.tls.certificate_store import CertificateStore
-from mailserver.tls.certificates import CertificateError
+from mailserver.tls.certificates import CertificateError, CertificateFiles
 from mailserver.tls.contexts import PROFILES, NoApplicationProtocol
 from tests.tls.handshakes import (
     StandardClient,
@@ -209,6 +209,15 @@ def test_alpn_pop3_is_accepted_and_nothing_need_be_offered(tmp_path: Path) -> No
     offer = connect(store, NAME, lambda context: context.set_alpn_protos([b"h2", b"pop3"]))
     assert offer.get_alpn_proto_negotiated() == b"pop3"
     assert connect(store, NAME).get_alpn_proto_negotiated() == b""
+
+
+def test_a_file_of_both_that_is_gone_is_one_trouble(tmp_path: Path) -> None:
+    pair = write_pair(tmp_path, "first", ["mail.example.org"])
+    path = str(tmp_path / "both.pem")
+    Path(path).write_bytes(Path(pair.certificate).read_bytes() + Path(pair.key).read_bytes())
+    store = CertificateStore([CertificateFiles(path, path)])
+    Path(path).unlink()
+    assert [str(each) for each in store.load().troubles] == [f"{path}: no such file; check the path in [tls]"]
 
 
 def test_a_port_of_another_protocol_takes_that_and_not_pop3(tmp_path: Path) -> None:
