@@ -54,7 +54,7 @@ ALWAYS: Final[Mapping[str, str]] = {
 
 POLICY: Final = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-_TOO_LONG: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_TOO_LONG: Final = b"HTTP/1.1 %s\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 _FULL: Final = f"all {CONNECTIONS} places are taken"
 
@@ -185,8 +185,10 @@ class _Channel(HTTPChannel):
         return False
 
     def lineLengthExceeded(self, line: bytes) -> None:  # noqa: ARG002 - Twisted's signature
-        """Say so, and end (RFC 6585 section 5)."""
-        self.transport.write(_TOO_LONG)
+        """Say so, and end: by RFC 9112 section 3 where it is the first line, by RFC 6585 section 5 where it is a header."""
+        self.transport.write(
+            _TOO_LONG % (b"431 Request Header Fields Too Large" if self.requests else b"414 URI Too Long")
+        )
         self.transport.loseConnection()
 
     def abort(self) -> None:
