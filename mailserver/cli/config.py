@@ -19,7 +19,7 @@ Row = dict[str, Any]
 
 @click.command(short_help="Show the settings as the server reads them.")
 @click.option("--defaults", is_flag=True, help="Show the default of each setting, and read no file.")
-@click.option("--running", is_flag=True, help="Show those that are in effect in the running server, and read no file.")
+@click.option("--running", is_flag=True, help="Show those that are in effect in the running server, not the file's.")
 @click.option("--all", "everything", is_flag=True, help="Show those that are not set, too, with their defaults.")
 @json_option
 @socket_option
