@@ -20,8 +20,8 @@ import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from math import comb
 from pathlib import Path
 from typing import Any
@@ -51,16 +51,6 @@ VALGRIND = ("valgrind", "--quiet", "--tool=callgrind", "--instr-atstart=no")
 AGAIN = "-again"
 
 
-@contextmanager
-def serving(name: str, command: str) -> Iterator[Server]:
-    """A server that runs meanwhile."""
-    server = Server(name, command)
-    try:
-        yield server
-    finally:
-        server.close()
-
-
 def sessions(server: Server, number: int) -> None:
     """So many of them, as fast as it can."""
     scenarios.run(server, STAT, 600, "--sessions", str(number))
@@ -86,7 +76,7 @@ def rounds(names: Sequence[str], number: int, count: int) -> list[dict[str, floa
     """Rounds of the CPU that each server takes, in microseconds a session."""
     found = []
     with ExitStack() as running:
-        servers = [running.enter_context(serving(name, MAILSERVER + of(name))) for name in names]
+        servers = [running.enter_context(closing(Server(name, MAILSERVER + of(name)))) for name in names]
         for server in servers:
             sessions(server, WARM)
         for turn in range(number):
