@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
 
 from tests.realm import realm
 from tests.servers import RUNNING
@@ -33,6 +34,14 @@ def pytest_runtest_makereport(
     if report.failed:
         report.sections += [(f"log of server {server.pid}", server.log()) for server in RUNNING]
     return report
+
+
+@pytest.fixture(autouse=True, scope="session")
+def trial_files_apart(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
+    """Let Twisted's test cases have their files where pytest's are, and not in folders beside the sources."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SynchronousTestCase, "mktemp", lambda _self: str(tmp_path_factory.mktemp("case") / "temp"))
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")
