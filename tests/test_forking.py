@@ -104,7 +104,8 @@ def inherited(pid: int) -> dict[str, object]:
     proc = Path(f"/proc/{pid}")
     status = dict(line.split(":\t", 1) for line in (proc / "status").read_text().splitlines())
     names = ("PPid", "Umask", "Uid", "Gid", "Groups", "CapEff", "NoNewPrivs")
-    signals = (1 << 31) - 1  # posix_spawn(3) leaves one of the C library's own ignored
+    # posix_spawn(3) leaves one of the C library's own ignored, and takes back what a shell ignored in the background.
+    signals = ~(1 << 31 | 1 << signal.SIGINT - 1 | 1 << signal.SIGQUIT - 1)
     ends = {each.name: str(each.readlink()).partition(":")[0] for each in (proc / "fd").iterdir()}
     return {
         **{name: status[name] for name in names},

@@ -214,6 +214,6 @@ def kinds_named(path):
 def test_nobody_else_lists_the_kinds():
     naming = {path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if kinds_named(path)}
     ours = {str(path) for path in naming if path.parts[0] != "migration"}  # which has the protocols of other servers
-    # One shows how to use each port that it serves; the other serves one of two kinds, without settings.
-    assert ours == {"demo/demo.py", "testing/controller.py"}
+    # One shows how to use each port that it serves; two know one of two kinds, to log in and to serve, without settings.
+    assert ours == {"cli/login.py", "demo/demo.py", "testing/controller.py"}
     assert [*KINDS, "control"] == [*Listen.__dataclass_fields__]  # which serves no mail

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
-from twisted.logger import capturedLogs
 from twisted.python.monkey import MonkeyPatcher
 from twisted.trial.unittest import TestCase
 
@@ -41,15 +40,14 @@ class MaildirCase(TestCase):
 
     async def sent(self, made: Deliveries, *addresses: bytes, message: bytes = MESSAGE) -> list[bytes]:
         """The reply codes of a message for these."""
-        with capturedLogs():
-            delivery = made.begin(SENDER)
-            for address in addresses:
-                await delivery.recipient(address)
-            for at in range(0, len(message), 120 * 1024):
-                written = delivery.write(message[at : at + 120 * 1024])
-                if written is not None:
-                    await written
-            return [_code(outcome) for outcome in await delivery.commit()]
+        delivery = made.begin(SENDER)
+        for address in addresses:
+            await delivery.recipient(address)
+        for at in range(0, len(message), 120 * 1024):
+            written = delivery.write(message[at : at + 120 * 1024])
+            if written is not None:
+                await written
+        return [_code(outcome) for outcome in await delivery.commit()]
 
     def messages(self, name: str) -> list[bytes]:
         return [path.read_bytes() for path in (self.homes / name / "Maildir/new").glob("*")]
@@ -123,11 +121,10 @@ class QuotaTests(MaildirCase):
     async def test_of_two_deliveries_at_once_one_has_the_last_room(self) -> None:
         made = self.made(messages=1, warn_percent=0)
         deliveries = [made.begin(SENDER) for _ in range(8)]
-        with capturedLogs():
-            for delivery in deliveries:
-                await delivery.recipient(b"alice")
-                delivery.write(MESSAGE)
-            outcomes = await gatherResults([delivery.commit() for delivery in deliveries])
+        for delivery in deliveries:
+            await delivery.recipient(b"alice")
+            delivery.write(MESSAGE)
+        outcomes = await gatherResults([delivery.commit() for delivery in deliveries])
         assert sorted(_code(outcome) for (outcome,) in outcomes) == [b"250"] + [b"452 4.2.2"] * 7
         assert len(self.messages("alice")) == 1
 
