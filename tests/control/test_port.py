@@ -341,11 +341,17 @@ def test_what_other_processes_say_comes_as_they_say_it_and_their_successors_are_
     assert not reactor.getDelayedCalls()
 
 
-def test_a_process_that_hangs_in_its_answer_is_named_each_time_while_it_is_asked_on(call, reactor):
+def asked_on(call, reactor):
+    """A question whose answer goes on, and the connection to the other process that is asked."""
     port = call({"trace": Lasting(everywhere=True).question}, others={2: "/nowhere/control.2"})
     port.dataReceived(line({"question": "trace"}))
     relay = reactor.unixClients.pop()[1].buildProtocol(None)
     relay.makeConnection(StringTransport())
+    return port, relay
+
+
+def test_a_process_that_hangs_in_its_answer_is_named_each_time_while_it_is_asked_on(call, reactor):
+    port, relay = asked_on(call, reactor)
     reactor.advance(SILENT_SECONDS - 1)
     relay.dataReceived(line({"alive": 2}))
     reactor.advance(SILENT_SECONDS - 1)
@@ -360,10 +366,7 @@ def test_a_process_that_hangs_in_its_answer_is_named_each_time_while_it_is_asked
 
 
 def test_a_process_is_not_silent_whose_words_this_one_has_only_to_read(call, reactor):
-    port = call({"trace": Lasting(everywhere=True).question}, others={2: "/nowhere/control.2"})
-    port.dataReceived(line({"question": "trace"}))
-    relay = reactor.unixClients.pop()[1].buildProtocol(None)
-    relay.makeConnection(StringTransport())
+    port, relay = asked_on(call, reactor)
     reactor.callLater(SILENT_SECONDS, relay.dataReceived, line({"alive": 2}))  # this one reads after its timers
     reactor.advance(SILENT_SECONDS + 1)
     assert port.transport.said() == []
