@@ -29,7 +29,7 @@ serve: $(VENV)/.serve $(VENV)/.gssapi  ## a server with an account, messages and
 test: debian $(VENV)/.dev $(VENV)/.gssapi  ## all the tests, in two processes
 	@$(PYTEST) $(BESIDE)
 
-quick: debian $(VENV)/.dev $(VENV)/.gssapi  ## the tests without the long ones, side by side, in three minutes
+quick: debian $(VENV)/.dev $(VENV)/.gssapi  ## the tests without the long ones, side by side, in half of the time
 	@PYTHONDONTWRITEBYTECODE= TEST_STARTS=forked $(PYTEST) -n 3 --dist worksteal $(LONG:%=--ignore=tests/%)
 
 oldest: debian  ## the tests without the long ones, with the oldest packages that setup.cfg allows
